@@ -1,0 +1,16 @@
+"""What arrives: one notification."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Notification(NamedTuple):
+    """A notification as PostgreSQL sent it."""
+
+    channel: str
+    """The channel, as it was written in LISTEN."""
+    payload: str
+    """The payload, ``""`` if none was given; undecodable bytes as surrogate escapes."""
+    pid: int
+    """The process ID of the server backend that sent it."""

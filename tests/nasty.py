@@ -1,0 +1,89 @@
+"""Names and payloads that break what was not written with care: one list for all tests."""
+
+from __future__ import annotations
+
+GOOD_CHANNELS: tuple[str, ...] = (
+    "jobs",
+    "Hello, World!",  # upper case, a comma, a space: only a quoted name keeps them
+    'a"b',  # the quote itself
+    '"',
+    "it's",
+    "back\\slash",
+    "%s",  # the drivers' placeholders
+    "%",
+    "%%",
+    "%(name)s",
+    "$1",
+    ":x",
+    "?",
+    "{}",
+    " ",
+    " jobs ",
+    "line\nbreak",
+    "tab\tand \x7f",
+    "a--b",
+    "/* b */",
+    "a;b",
+    "select",  # a keyword
+    "日本",
+    "Üñ %s :x $1 ?",
+    "e\u0301",  # must not become the one character "é"
+    "\ufeffjobs",  # a byte order mark is part of the name
+    "😀",  # outside the basic plane
+    "x" * 63,  # just fits
+    "é" * 31 + "x",  # 63 bytes, 32 characters
+    "日" * 21,  # 63 bytes, 21 characters
+)
+
+BAD_CHANNELS: tuple[str, ...] = (
+    "",
+    "x" * 64,  # one byte too many
+    "é" * 32,  # 64 bytes, though only 32 characters
+    "日" * 21 + "x",  # 64 bytes, 22 characters
+    "x" * 100_000,
+    "\0",
+    "a\0b",  # C libraries cut here
+    "jobs\0",
+    "\ud800",  # a lone surrogate has no UTF-8 form
+    "a\udcffb",  # what surrogateescape makes of a bad byte
+)
+
+GOOD_PAYLOADS: tuple[str, ...] = (
+    "",
+    " ",
+    "it's",
+    'a"b',
+    "'); DROP TABLE jobs; --",
+    "back\\slash \\' \\\\",
+    "E'\\x41'",
+    "$$",
+    "$1",
+    "%s",
+    "%",
+    "%%",
+    "%(name)s",
+    ":x",
+    "?",
+    "{}",
+    "line\nbreak\r\n",
+    "\x01\x7f",
+    '{"id": 1, "name": "日本"}',
+    "日本",
+    "e\u0301",
+    "\ufeffx",
+    "😀",
+    "x" * 7_999,  # just fits
+    "é" * 3_999 + "x",  # 7,999 bytes, 4,000 characters
+    "日" * 2_666 + "x",  # 7,999 bytes, 2,667 characters
+)
+
+BAD_PAYLOADS: tuple[str, ...] = (
+    "x" * 8_000,  # one byte too many
+    "é" * 4_000,  # 8,000 bytes, though only 4,000 characters
+    "日" * 2_666 + "xx",
+    "x" * 1_000_000,
+    "\0",
+    "a\0b",  # C libraries cut here
+    "\ud800",  # a lone surrogate has no UTF-8 form
+    "a\udcffb",  # what surrogateescape makes of a bad byte
+)
