@@ -1,0 +1,101 @@
+"""Waiting for a descriptor, and being woken: the only code that calls poll().
+
+A backend whose driver has a descriptor waits with `wait_readable`; whoever must end a wait from
+another thread or from a signal handler holds a `Wakeup`.
+"""
+
+from __future__ import annotations
+
+import select
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+# poll() takes its time-out as a C int of milliseconds; a longer wait ends early, which the caller
+# sees as a false alarm.
+_LONGEST_WAIT_SECONDS = 2_000_000.0
+
+
+def wait_readable(descriptor: int, timeout: float | None, wakeup: int | None = None) -> bool:
+    """Block until ``descriptor`` or ``wakeup`` is readable, at its end, or broken.
+
+    Args:
+        descriptor: of a socket; any number, select()'s limit of 1,023 does not hold.
+        timeout: seconds from now; None waits for ever, 0 or less only looks.
+        wakeup: a second descriptor to watch.
+
+    Returns:
+        False if the timeout passed first.
+    """
+    watched = [descriptor] if wakeup is None else [descriptor, wakeup]
+    if timeout is not None:
+        timeout = max(0.0, min(timeout, _LONGEST_WAIT_SECONDS))
+    if not hasattr(select, "poll"):  # Windows
+        return any(select.select(watched, [], watched, timeout))
+    # Made anew each time: a connection's descriptor may change, and its number be used again.
+    poller = select.poll()
+    for each in watched:
+        poller.register(each, select.POLLIN)
+    return bool(poller.poll(None if timeout is None else timeout * 1000))
+
+
+class Wakeup:
+    """Ends a `wait_readable` from any thread, or from a signal handler.
+
+    A socket pair rather than a pipe, so that it works where only sockets can be polled.
+    """
+
+    def __init__(self) -> None:
+        self._waiting, self._waking = socket.socketpair()
+        self._waiting.setblocking(False)
+        self._waking.setblocking(False)
+
+    def fileno(self) -> int:
+        """Return the descriptor that becomes readable with `wake`."""
+        return self._waiting.fileno()
+
+    def wake(self) -> None:
+        """End the wait that is under way, or else the next one. Takes no lock, never blocks."""
+        try:
+            self._waking.send(b"\0")
+        except OSError:
+            # Full: thousands of wake-ups are pending, one is enough. Closed: nobody waits any more.
+            return
+
+    @contextmanager
+    def by_signals(self) -> Iterator[None]:
+        """Have each signal end a wait of the main thread, so that its Python handler runs at once.
+
+        Else one that comes in just before poll() blocks would be handled when poll() returns: that
+        gap is between two bytecodes, where Python runs no handler. Does nothing in other threads,
+        and where somebody, such as an event loop, uses signal.set_wakeup_fd() already.
+        """
+        if threading.get_ident() != threading.main_thread().ident:
+            yield
+            return
+        before = signal.set_wakeup_fd(self._waking.fileno(), warn_on_full_buffer=False)
+        if before != -1:
+            signal.set_wakeup_fd(before)
+        try:
+            yield
+        finally:
+            if before == -1:
+                signal.set_wakeup_fd(-1)
+
+    def clear(self) -> None:
+        """Take back what `wake` did; look for the reason *after* this, so that none is missed.
+
+        Always asks the socket, never a mark in memory: the byte may be a forked child's.
+        """
+        try:
+            while len(self._waiting.recv(4096)) == 4096:
+                pass
+        except BlockingIOError:
+            return
+
+    def close(self) -> None:
+        """Close both descriptors; may be called twice."""
+        self._waiting.close()
+        self._waking.close()

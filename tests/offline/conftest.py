@@ -1,0 +1,40 @@
+"""What the tests without a server share."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.offline.canned import Canned
+
+
+@pytest.fixture
+def canned() -> Iterator[Callable[..., Canned]]:
+    """A function that makes backends in memory; they must not have been called as no driver could bear."""
+    made: list[Canned] = []
+
+    def make(**settings: float) -> Canned:
+        made.append(Canned(**settings))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.release()
+    assert [each.violations for each in made if each.violations] == []
+
+
+@pytest.fixture
+def backend(canned: Callable[..., Canned]) -> Canned:
+    """A backend in memory."""
+    return canned()
+
+
+@pytest.fixture
+def no_gc() -> Iterator[None]:
+    """Only what nothing refers to any more is deleted, and at once."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
