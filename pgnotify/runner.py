@@ -1,0 +1,117 @@
+"""The blocking runner: performs the actions of a program on a backend.
+
+The only code that calls a backend on behalf of a front. It decides nothing.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import Protocol, TypeVar
+
+from pgnotify import program as p
+from pgnotify.protocol import Backend
+from pgnotify.waiting import Wakeup
+
+T = TypeVar("T")
+
+
+class Front(Protocol):
+    """Where notifications go: whoever knows the user's callback."""
+
+    def deliver(self, at_most: int) -> None:
+        """Deliver up to ``at_most`` notifications from the head of the queue."""
+
+    def report_timeout(self) -> None:
+        """Tell the user that the time-out has passed."""
+
+
+class BlockingRunner:
+    """Runs programs on one backend, in whichever thread calls `run`.
+
+    Attributes:
+        engaged: whether a program is between two of its steps, or in a call of the backend's: True
+            all the time but while the front is called. A signal handler that finds it set has
+            interrupted the program or the driver, and must call neither.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self.engaged = False
+        self._wakeup: Wakeup | None = None
+
+    def run(self, program: p.Program[T], front: Front) -> T:
+        """Run a program to its end and return its result.
+
+        What the backend raises is raised inside the program, which may deal with it. What the front
+        raises is the user's: it passes straight through, and the program ends where it stands.
+        """
+        outcome: object = None
+        failure: BaseException | None = None
+        before = self.engaged  # False in a front that runs another program in the midst of ours
+        self.engaged = True
+        try:
+            with closing(program):
+                while True:
+                    try:
+                        action = program.send(outcome) if failure is None else program.throw(failure)
+                    except StopIteration as end:
+                        result: T = end.value
+                        return result
+                    outcome = failure = None
+                    if isinstance(action, (p.Deliver, p.ReportTimeout)):
+                        self._tell(front, action)
+                        continue
+                    try:
+                        outcome = self._call(action)
+                    except BaseException as error:
+                        failure = error
+        finally:
+            failure = None  # or it would keep this frame, and so the front, alive in a cycle
+            self.engaged = before
+
+    def wake(self) -> None:
+        """End the wait that is under way; from any thread, or a signal handler."""
+        if self._wakeup is not None:
+            self._wakeup.wake()
+
+    def close(self) -> None:
+        """Release the descriptors of the wake-up; may be called twice."""
+        wakeup, self._wakeup = self._wakeup, None
+        if wakeup is not None:
+            wakeup.close()
+
+    def _tell(self, front: Front, action: p.Deliver | p.ReportTimeout) -> None:
+        self.engaged = False
+        try:
+            if isinstance(action, p.Deliver):
+                front.deliver(action.at_most)
+            else:
+                front.report_timeout()
+        finally:
+            self.engaged = True
+
+    def _call(self, action: p.Call) -> object:
+        match action:
+            case p.Fetch():
+                return self.backend.fetch()
+            case p.Wait(timeout):
+                self._wait(timeout)
+            case p.Listen(channel):
+                self.backend.listen(channel)
+            case p.Unlisten(channel):
+                self.backend.unlisten(channel)
+            case p.Notify(channel, payload):
+                self.backend.notify(channel, payload)
+            case p.Close():
+                self.backend.close()
+        return None
+
+    def _wait(self, timeout: float | None) -> None:
+        if self._wakeup is None:
+            # Who interrupted before there was a wake-up woke nobody. So the first wait is a false
+            # alarm: the program looks for interruptions once more, now that none can be missed.
+            self._wakeup = Wakeup()
+            return
+        with self._wakeup.by_signals():
+            self.backend.wait(timeout, self._wakeup.fileno())
+        self._wakeup.clear()
