@@ -1,0 +1,329 @@
+"""The process between a test run and its PostgreSQL: it outlives the run and cleans up after it.
+
+Run as a script (`python -I -S _guard.py BASE POSTGRES`), so it must import the standard library
+only, and little of it. It makes one private directory under BASE, starts programs on request and
+reports how they ended. It decides nothing: which programs, in which order and until when is
+the launcher's affair.
+
+The end of standard input means that the launcher has gone, however it went; a pipe is closed by
+the kernel even after SIGKILL. Then every program is ended and the directory removed. Should this
+process be killed itself, Linux ends its programs (parent-death signal); other systems do not.
+
+One request per line, a JSON array; one JSON reply each, `{"error": text}` if it failed:
+
+    ["run", LOG, PROGRAM, ARGUMENT...]   starts it, its output appended to LOG -> process id
+    ["poll", PID]                        -> exit code (negative: a signal), null while it runs
+    ["signal", PID, NUMBER]              -> null
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+QUIT_SECONDS = 0.7  # an immediate shutdown takes some 20 ms; longer and it hangs
+KILL_SECONDS = 2.0
+REMOVE_ATTEMPTS = 50
+CLONE_NEWUSER = 0x10000000  # linux/sched.h
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
+IPC_RMID = 0  # sys/ipc.h, Linux and BSD alike
+UNPRIVILEGED = 65534  # "nobody" nearly everywhere, and the kernel's overflow id
+ACCOUNTS = ("nobody", "postgres")
+
+LINUX = sys.platform == "linux"
+# Loaded before any fork: a child should do as little as it can before exec.
+_libc = ctypes.CDLL(None, use_errno=True) if LINUX else None
+
+
+class Guard:
+    """The programs started so far, and the directory that goes when they go."""
+
+    def __init__(self, directory: str) -> None:
+        self.directory = directory
+        self.become: Callable[[], None] = remain
+        self.codes: dict[int, int | None] = {}
+
+    def serve(self) -> None:
+        """Answer requests until standard input ends."""
+        for line in sys.stdin:
+            reply(self.answer(json.loads(line)))
+
+    def answer(self, request: list[Any]) -> object:
+        """Do what one request asks for; a refusal by the system becomes the reply."""
+        verb, *arguments = request
+        verbs: dict[str, Callable[..., object]] = {
+            "run": self.run,
+            "poll": self.poll,
+            "signal": self.signal,
+        }
+        try:
+            return verbs[verb](*arguments)
+        except OSError as error:
+            return {"error": str(error)}
+
+    def run(self, log: str, *command: str) -> int:
+        """Start a program in a session of its own, so that Ctrl-C does not reach it first."""
+        guard = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            self.replace_child(guard, log, command)
+        self.codes[pid] = None
+        return pid
+
+    def replace_child(self, guard: int, log: str, command: tuple[str, ...]) -> None:
+        """Turn the forked child into the program; never return into the guard's own code."""
+        try:
+            redirect(log)
+            os.setsid()
+            self.become()
+            os.chdir(self.directory)
+            die_with(guard)  # after become(): a change of credentials clears the signal
+            os.execv(command[0], command)
+        except BaseException as error:
+            os.write(2, f"{command[0]}: {error}\n".encode(errors="replace"))
+        finally:
+            os._exit(127)
+
+    def poll(self, pid: int) -> int | None:
+        self.reap()
+        return self.codes[pid]
+
+    def signal(self, pid: int, number: int) -> None:
+        if self.poll(pid) is None:
+            os.kill(pid, number)
+
+    def reap(self) -> None:
+        """Note the exit code of every child that has ended, adopted ones included."""
+        with contextlib.suppress(ChildProcessError):
+            while True:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+                if pid == 0:
+                    return
+                self.codes[pid] = os.waitstatus_to_exitcode(status)
+
+    def living(self) -> set[int]:
+        """Return the children that still run.
+
+        On Linux with the processes adopted from a killed postmaster; elsewhere those end by
+        themselves as soon as they miss it.
+        """
+        self.reap()
+        started = {pid for pid, code in self.codes.items() if code is None}
+        return started | adopted()
+
+    def end(self) -> None:
+        """End all children and remove the directory."""
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        self.signal_until_gone(signal.SIGQUIT, QUIT_SECONDS)
+        self.signal_until_gone(signal.SIGKILL, KILL_SECONDS)
+        remove_shared_memory(os.path.join(self.directory, "data", "postmaster.pid"))
+        remove_tree(self.directory)
+
+    def signal_until_gone(self, number: int, seconds: float) -> None:
+        # Repeatedly, because killing a postmaster makes us the parent of its children.
+        deadline = time.monotonic() + seconds
+        while (pids := self.living()) and time.monotonic() < deadline:
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, number)
+            time.sleep(0.01)
+
+    def leave_root(self, postgres: str) -> None:
+        """Find a way to run postgres that is not root, which it refuses; keep it in `become`.
+
+        A user namespace is tried first: files stay root's own, so nothing needs to be readable
+        for others, not even a binary under a home directory of mode 0700.
+
+        Raises:
+            PermissionError: no way works; the text has what was said on each try.
+        """
+        log = os.path.join(self.directory, "guard.log")
+        for become, owner in ways_out_of_root():
+            self.become = become
+            os.chown(self.directory, *owner)
+            if self.succeeds(log, postgres, "--version"):
+                return
+        with open(log, errors="replace") as said:
+            raise PermissionError(cannot_leave_root(postgres, said.read()))
+
+    def succeeds(self, log: str, *command: str) -> bool:
+        _, status = os.waitpid(pid := self.run(log, *command), 0)
+        self.codes[pid] = os.waitstatus_to_exitcode(status)
+        return status == 0
+
+
+def remain() -> None:
+    """Stay who we are."""
+
+
+def enter_namespace() -> None:
+    """Become an unprivileged user in a user namespace where this user is the whole mapping.
+
+    Irrevocable, even if it fails half-way: for a forked child only.
+    """
+    if _libc is None:
+        raise OSError("user namespaces exist on Linux only")
+    uid, gid = os.geteuid(), os.getegid()
+    if _libc.unshare(CLONE_NEWUSER):
+        raise OSError(ctypes.get_errno(), "user namespaces are forbidden here")
+    write("/proc/self/setgroups", "deny")  # gid_map cannot be written before, user_namespaces(7)
+    write("/proc/self/uid_map", f"{UNPRIVILEGED} {uid} 1")
+    write("/proc/self/gid_map", f"{UNPRIVILEGED} {gid} 1")
+
+
+def become_account(uid: int, gid: int) -> None:
+    os.setgroups([])
+    os.setgid(gid)
+    os.setuid(uid)
+
+
+def ways_out_of_root() -> Iterator[tuple[Callable[[], None], tuple[int, int]]]:
+    """Yield what a child should do, and who should own the directory then (-1: as it is)."""
+    import pwd  # not on Windows, where this module must still be importable
+
+    yield enter_namespace, (-1, -1)
+    for name in ACCOUNTS:
+        with contextlib.suppress(KeyError):  # no such account
+            entry = pwd.getpwnam(name)
+            owner = entry.pw_uid, entry.pw_gid
+            yield partial(become_account, *owner), owner
+
+
+def cannot_leave_root(postgres: str, said: str) -> str:
+    return (
+        f"PostgreSQL refuses to run as root, and {postgres} could be run neither in a user "
+        f"namespace nor as {' or '.join(ACCOUNTS)}; run this as another user, or make the "
+        f"binaries readable for them:\n{said}"
+    )
+
+
+def die_with(guard: int) -> None:
+    """Have the kernel send SIGQUIT, an immediate shutdown, when the guard dies.
+
+    The signal belongs to the death of the *thread* that forked; the guard has only one.
+    """
+    if _libc is None:
+        return
+    _libc.prctl(PR_SET_PDEATHSIG, int(signal.SIGQUIT), 0, 0, 0)
+    if os.getppid() != guard:  # it died before the call, so there will be no signal
+        os._exit(127)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of what a killed postmaster leaves running."""
+    if _libc is not None:
+        _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def adopted() -> set[int]:
+    pid = os.getpid()
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children") as children:
+            return {int(child) for child in children.read().split()}
+    except OSError:  # not Linux, or a kernel without CONFIG_PROC_CHILDREN
+        return set()
+
+
+def redirect(log: str) -> None:
+    """Read from nowhere, write to the log; all other descriptors close on exec."""
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+
+
+def write(path: str, text: str) -> None:
+    with open(path, "w") as file:
+        file.write(text)
+
+
+def make_directory(base: str) -> str:
+    """Make a directory of mode 0700 with a short name that nobody else has."""
+    while True:
+        path = os.path.join(base, f"pgnotify-{os.urandom(4).hex()}")
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path, 0o700)
+            return path
+
+
+def remove_shared_memory(pid_file: str) -> None:
+    """Remove the System V segment of a postmaster that was killed; one that ends removes it, and this file, itself."""
+    with contextlib.suppress(OSError, IndexError, ValueError), open(pid_file) as lines:
+        _key, identifier = lines.read().splitlines()[6].split()  # miscadmin.h: LOCK_FILE_LINE_SHMEM_KEY
+        ctypes.CDLL(None).shmctl(int(identifier), IPC_RMID, None)
+
+
+def remove_tree(path: str) -> None:
+    """Remove a directory with all that is in it, also while a last process still writes there."""
+    for _ in range(REMOVE_ATTEMPTS):
+        with contextlib.suppress(OSError):
+            remove_once(path)
+        if not os.path.exists(path):
+            return
+        time.sleep(0.02)
+
+
+def remove_once(path: str) -> None:
+    for directory, subdirectories, files in os.walk(path, topdown=False):
+        for name in subdirectories:
+            remove_entry(os.path.join(directory, name))
+        for name in files:
+            os.unlink(os.path.join(directory, name))
+    os.rmdir(path)
+
+
+def remove_entry(path: str) -> None:
+    if os.path.islink(path):  # a tablespace: what it points to is not ours
+        os.unlink(path)
+    else:
+        os.rmdir(path)
+
+
+def reply(answer: object) -> None:
+    sys.stdout.write(json.dumps(answer) + "\n")
+    sys.stdout.flush()
+
+
+def leave(number: int, frame: object) -> None:
+    raise SystemExit(128 + number)
+
+
+def prepare(base: str, postgres: str) -> Guard:
+    guard = Guard(make_directory(base))
+    try:
+        if os.geteuid() == 0:
+            guard.leave_root(postgres)
+    except OSError:
+        guard.end()
+        raise
+    return guard
+
+
+def main(base: str, postgres: str) -> None:
+    """Make the directory, say where it is, then serve until the launcher is gone."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, leave)
+    adopt_orphans()
+    try:
+        guard = prepare(base, postgres)
+    except OSError as error:
+        return reply({"error": str(error)})
+    try:
+        reply({"directory": guard.directory})
+        guard.serve()
+    finally:
+        guard.end()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

