@@ -1,0 +1,72 @@
+"""Drivers that read notifications along with statements, and must be kept from dealing with them.
+
+What such a driver would decode, drop or hand to somebody else is diverted, undecoded, into an inbox.
+There is one inbox for each connection, whoever wraps it and however often.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from pgnotify.backends._driver import DriverBackend
+from pgnotify.notification import Notification
+
+
+class Inbox:
+    """What was read from a connection and not fetched yet."""
+
+    def __init__(self) -> None:
+        self.raw: deque[Any] = deque()
+        """As the driver hands it over, undecoded."""
+        self.decoded: list[Notification] = []
+        """What the driver had in a backlog of its own when we came; it is older."""
+        self.channels: set[str] = set()
+        self.diverting = False
+        self.previous: Any = None
+        """What was in our place before."""
+
+
+_inboxes: WeakKeyDictionary[Any, Inbox] = WeakKeyDictionary()
+
+
+class CollectingBackend(DriverBackend):
+    """A backend whose notifications are diverted from the first listen, wait or fetch to the last unlisten."""
+
+    _connection: Any
+
+    @abc.abstractmethod
+    def _divert(self, receive: Callable[[Any], None]) -> Any:
+        """Have the driver call ``receive`` for each notification; return what it did before."""
+
+    @abc.abstractmethod
+    def _restore(self, previous: Any) -> None:
+        """Have the driver do what it did before."""
+
+    @abc.abstractmethod
+    def _backlog(self) -> list[Notification]:
+        """Take what the driver has in a backlog of its own."""
+
+    def _inbox(self) -> Inbox:
+        inbox = _inboxes.get(self._connection)
+        if inbox is None:
+            inbox = _inboxes[self._connection] = Inbox()
+        if not inbox.diverting:
+            inbox.previous = self._divert(inbox.raw.append)
+            inbox.decoded += self._backlog()
+            inbox.diverting = True
+        return inbox
+
+    def _begin_listening(self, channel: str) -> None:
+        self._inbox().channels.add(channel)
+
+    def _end_listening(self, channel: str) -> None:
+        inbox = self._inbox()
+        inbox.channels.discard(channel)
+        self._buffered()  # moves what has arrived into the inbox, where the driver has it still
+        if not inbox.channels:
+            self._restore(inbox.previous)
+            inbox.diverting = False

@@ -1,0 +1,179 @@
+"""What the backends of SQL drivers share: the statements, the transactions, the wait.
+
+A driver's module adds how *it* runs a statement, reads what has arrived, and dies.
+"""
+
+from __future__ import annotations
+
+import abc
+import enum
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+from pgnotify.errors import ConnectionLost, TransactionError
+from pgnotify.notification import Notification
+from pgnotify.waiting import wait_readable
+
+# A batch, in notifications: long enough that the cost of a batch does not show, short enough that
+# a backlog of millions never sits in memory twice.
+BATCH = 500
+
+# Notification(…) is a Python function around new(Notification, (…)): 0.58 µs against 0.14 µs, for each.
+new = tuple.__new__
+
+
+class TransactionStatus(enum.IntEnum):
+    """Where a connection's transaction stands; the numbers are libpq's PQTRANS_…."""
+
+    IDLE = 0
+    ACTIVE = 1
+    IN_TRANSACTION = 2
+    IN_FAILED_TRANSACTION = 3
+    UNKNOWN = 4
+
+
+def quoted(channel: str) -> str:
+    """Return the name as an SQL identifier."""
+    return '"' + channel.replace('"', '""') + '"'
+
+
+class DriverBackend(abc.ABC):
+    """A backend over a driver that runs SQL and has a descriptor to wait for."""
+
+    DatabaseError: type[Exception]
+    """The driver's class of that name."""
+
+    placeholders: ClassVar[tuple[str, str]] = ("$1", "$2")
+    """How the driver writes the first and the second parameter of a statement."""
+
+    # The verbs.
+
+    def listen(self, channel: str) -> None:
+        """See `pgnotify.protocol.Backend.listen`."""
+        self._refuse_transaction("LISTEN")
+        self._begin_listening(channel)
+        self.query(f"LISTEN {quoted(channel)}")
+
+    def unlisten(self, channel: str) -> None:
+        """See `pgnotify.protocol.Backend.unlisten`."""
+        self._refuse_transaction("UNLISTEN")
+        self.query(f"UNLISTEN {quoted(channel)}")
+        self._end_listening(channel)
+
+    def wait(self, timeout: float | None, wakeup: int | None = None) -> bool:
+        """See `pgnotify.protocol.Backend.wait`."""
+        if self.transaction_status() is TransactionStatus.UNKNOWN and self._buffered():
+            return True  # what came before the end is fetched first
+        self._refuse_transaction("waiting")
+        return self._buffered() or wait_readable(self.fileno(), timeout, wakeup)
+
+    def fetch(self) -> list[Notification]:
+        """See `pgnotify.protocol.Backend.fetch`."""
+        # Readable but empty: other traffic, with more behind it, or the end of the connection, which
+        # the drivers notice with the second look only.
+        while not (batch := self._read()):
+            if not wait_readable(self.fileno(), 0):
+                break
+        return batch
+
+    def notify(self, channel: str, payload: str = "") -> None:
+        """See `pgnotify.protocol.Backend.notify`."""
+        self.query("SELECT pg_notify({}, {})".format(*self.placeholders), (channel, payload))
+
+    def notify_many(self, notifications: Iterable[tuple[str, str]]) -> None:
+        """See `pgnotify.protocol.NotifiesMany.notify_many`."""
+        # One parameter of a type that every driver can bind, however many notifications there are.
+        # Not escaped to ASCII: a server in another encoding than UTF-8 refuses the escapes.
+        pairs = json.dumps(list(notifications), ensure_ascii=False)
+        self.query(
+            f"SELECT count(pg_notify(pair ->> 0, pair ->> 1)) FROM json_array_elements({self.placeholders[0]}) AS pair",
+            (pairs,),
+        )
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """See `pgnotify.protocol.Backend.close`."""
+
+    # What may be asked beyond them.
+
+    @property
+    def busy(self) -> bool:
+        """See `pgnotify.protocol.Busy.busy`."""
+        return self.transaction_status() is TransactionStatus.ACTIVE
+
+    @abc.abstractmethod
+    def fileno(self) -> int:
+        """Return the descriptor of the driver's socket, as it is now.
+
+        Raises:
+            ConnectionLost: there is none any more.
+        """
+
+    @abc.abstractmethod
+    def transaction_status(self) -> TransactionStatus:
+        """Return where the transaction stands, without asking the server; UNKNOWN if it is gone."""
+
+    @abc.abstractmethod
+    def query(self, sql: str, parameters: Sequence[str] = ()) -> list[tuple[Any, ...]]:
+        """Run a statement and return its rows, none if it has none.
+
+        In a transaction of its own if the connection is idle, which commits; inside the user's
+        transaction if one is open. The connection's mode is the same afterwards.
+
+        Raises:
+            ConnectionLost: the server is gone; other errors are the driver's own.
+        """
+
+    # What a driver's module fills in.
+
+    @abc.abstractmethod
+    def _read(self) -> list[Notification]:
+        """Read what is there without waiting, in part; raise ConnectionLost if that is all there was."""
+
+    @abc.abstractmethod
+    def _buffered(self) -> bool:
+        """Whether a notification is inside the driver, where it makes no descriptor readable."""
+
+    def _begin_listening(self, channel: str) -> None:
+        """Prepare the driver; called before each LISTEN."""
+
+    def _end_listening(self, channel: str) -> None:
+        """Take the preparation back; called after each UNLISTEN."""
+
+    def _refuse_transaction(self, what: str) -> None:
+        status = self.transaction_status()
+        if status is TransactionStatus.IDLE:
+            return
+        if status is TransactionStatus.UNKNOWN:
+            raise self._lost() from self._reason_of_loss()
+        if status is TransactionStatus.ACTIVE:
+            raise TransactionError(f"{what} is not possible now: the connection is in the midst of another statement")
+        raise in_open_transaction(what)
+
+    def _lost(self) -> ConnectionLost:
+        return ConnectionLost("the connection to the server is lost")
+
+    @abc.abstractmethod
+    def _reason_of_loss(self) -> Exception:
+        """The driver's error that says why the connection is no more."""
+
+
+@contextmanager
+def in_autocommit(connection: Any) -> Iterator[None]:
+    """Put an idle DB-API connection into autocommit mode, and back; nothing is sent for that."""
+    connection.autocommit = True
+    try:
+        yield
+    finally:
+        if not connection.closed:
+            connection.autocommit = False
+
+
+def in_open_transaction(what: str) -> TransactionError:
+    """Return the error for what is not possible inside the user's transaction."""
+    return TransactionError(
+        f"{what} is not possible inside an open transaction: no notification would arrive before it ends. "
+        "Commit or roll back first, or listen on a connection of its own"
+    )

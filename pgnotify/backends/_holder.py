@@ -1,0 +1,143 @@
+"""Objects that hold a driver's connection and may exchange it, such as those of an ORM."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from pgnotify.backends._driver import DriverBackend, TransactionStatus
+from pgnotify.errors import ConnectionLost
+from pgnotify.notification import Notification
+from pgnotify.protocol import Backend, NotifiesMany
+
+
+class HolderBackend:
+    """A backend for the connection that an object holds at the moment.
+
+    When the object exchanges its connection, the LISTENs of the old one are gone: that is reported
+    as a lost connection once, and then the new one can be listened on.
+
+    Args:
+        holder: the object that the user passed; `close` closes it.
+        unwrap: returns the driver's connection that it holds now, None if it is closed.
+        backend_of: makes the backend of such a connection.
+
+    Raises:
+        ConnectionLost: it holds none.
+    """
+
+    def __init__(
+        self,
+        holder: Any,
+        unwrap: Callable[[Any], Any],
+        backend_of: Callable[[Any], Backend],
+    ) -> None:
+        self._holder = holder
+        self._unwrap = unwrap
+        self._backend_of = backend_of
+        self._connection: Any = None
+        self._backend: Backend | None = None
+        self._channels: set[str] = set()
+        self._current()
+
+    def listen(self, channel: str) -> None:
+        """See `pgnotify.protocol.Backend.listen`."""
+        self._current().listen(channel)
+        self._channels.add(channel)
+
+    def unlisten(self, channel: str) -> None:
+        """See `pgnotify.protocol.Backend.unlisten`."""
+        self._current().unlisten(channel)
+        self._channels.discard(channel)
+
+    def wait(self, timeout: float | None, wakeup: int | None = None) -> bool:
+        """See `pgnotify.protocol.Backend.wait`."""
+        return self._current().wait(timeout, wakeup)
+
+    def fetch(self) -> list[Notification]:
+        """See `pgnotify.protocol.Backend.fetch`."""
+        return self._left_behind() or self._current().fetch()
+
+    def notify(self, channel: str, payload: str = "") -> None:
+        """See `pgnotify.protocol.Backend.notify`."""
+        self._backend_inside().notify(channel, payload)
+
+    def notify_many(self, notifications: Iterable[tuple[str, str]]) -> None:
+        """See `pgnotify.protocol.NotifiesMany.notify_many`."""
+        backend = self._backend_inside()
+        if not isinstance(backend, NotifiesMany):
+            raise NotImplementedError(f"{type(backend).__qualname__} offers no notify_many")
+        backend.notify_many(notifications)
+
+    @property
+    def DatabaseError(self) -> type[Exception]:
+        """See `pgnotify.protocol.NamesDatabaseError.DatabaseError`."""
+        error: type[Exception] = getattr(self._backend, "DatabaseError", Exception)
+        return error
+
+    @property
+    def busy(self) -> bool:
+        """See `pgnotify.protocol.Busy.busy`."""
+        return bool(getattr(self._backend, "busy", False))
+
+    def close(self) -> None:
+        """Close the holder, which closes its connection or gives it back to its pool."""
+        self._channels.clear()
+        self._close_holder()
+
+    def _close_holder(self) -> None:
+        if self._unwrap(self._holder) is not None:
+            self._holder.close()
+
+    def _current(self) -> Backend:
+        connection = self._unwrap(self._holder)
+        if connection is None:
+            raise self._lost("the connection is closed")
+        if connection is not self._connection or self._backend is None:
+            self._connection, self._backend = connection, self._backend_of(connection)
+            if self._channels:
+                self._channels.clear()
+                raise self._lost("the connection was exchanged for a new one, where nothing is listened to yet")
+        return self._backend
+
+    def _in_block(self) -> bool:
+        """Whether the user has begun a transaction on the holder; override it where one can.
+
+        Such a block sends BEGIN with its first statement only: until then the driver knows of none.
+        """
+        return False
+
+    def _backend_inside(self) -> Backend:
+        """Return the backend, in the transaction of the user's block if there is one."""
+        backend = self._current()
+        if isinstance(backend, DriverBackend) and self._in_block():
+            self._begin(backend)
+        return backend
+
+    def _begin(self, backend: DriverBackend) -> None:
+        if backend.transaction_status() is not TransactionStatus.IDLE or self._connection.autocommit:
+            return
+        cursor = self._connection.cursor()  # the driver's: its first statement is what sends BEGIN
+        try:
+            cursor.execute("SELECT 1")
+        except Exception:
+            backend.query("SELECT 1")  # says so if the connection is lost
+            raise
+        cursor.close()
+
+    def _left_behind(self) -> list[Notification]:
+        """Return what a connection has still that has ended, and that the holder let go of therefore."""
+        ended = self._backend
+        if not isinstance(ended, DriverBackend) or self._unwrap(self._holder) is self._connection:
+            return []
+        if ended.transaction_status() is not TransactionStatus.UNKNOWN:
+            return []  # alive, perhaps back in a pool: another thread's by now
+        try:
+            return ended.fetch()
+        except ConnectionLost:
+            return []
+
+    def _lost(self, why: str) -> ConnectionLost:
+        error = ConnectionLost(why)
+        error.__cause__ = self.DatabaseError(why)
+        return error

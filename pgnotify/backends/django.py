@@ -1,0 +1,52 @@
+"""Django's connection wrappers: django.db.connection and django.db.connections["…"]."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from pgnotify.backends._holder import HolderBackend
+from pgnotify.registry import backend_for
+
+
+def wrap(connection: Any) -> HolderBackend:
+    """Return the backend of a Django connection to PostgreSQL, connecting it if need be.
+
+    Raises:
+        TypeError: it is a cursor, a connection to another database, or anything else.
+    """
+    wrapper = _wrapper(connection)
+    if wrapper.vendor != "postgresql":
+        raise TypeError(f"pass a connection to PostgreSQL; Django's {wrapper.alias!r} is one to {wrapper.vendor}")
+    wrapper.ensure_connection()
+    return _DjangoBackend(wrapper, _below, backend_for)
+
+
+class _DjangoBackend(HolderBackend):
+    def _close_holder(self) -> None:
+        # The thread that runs the handler closes it; Django lets only the one that made it.
+        self._holder.inc_thread_sharing()
+        try:
+            super()._close_holder()
+        finally:
+            self._holder.dec_thread_sharing()
+
+    def _in_block(self) -> bool:
+        return bool(self._holder.in_atomic_block)
+
+
+def _wrapper(connection: Any) -> BaseDatabaseWrapper:
+    if isinstance(connection, BaseDatabaseWrapper):
+        return connection
+    if hasattr(connection, "alias") and hasattr(connection, "ensure_connection"):
+        # django.db.connection stands for another wrapper in each thread: settle on this one's.
+        wrapper: BaseDatabaseWrapper = connections[connection.alias]
+        return wrapper
+    name = f"{type(connection).__module__}.{type(connection).__qualname__}"
+    raise TypeError(f"pass django.db.connection, or one of django.db.connections, not a {name}")
+
+
+def _below(wrapper: BaseDatabaseWrapper) -> Any:
+    return wrapper.connection  # None once it is closed; Django opens another one on its own

@@ -1,0 +1,284 @@
+"""pg8000, from 1.31: its native, dbapi and legacy connections, which are one core.
+
+pg8000 reads notifications only along with a query, keeps the last 100, and decodes them as ASCII;
+one that is not ASCII fails in the midst of a statement and shifts all later answers by one. So its
+handler of that message is replaced while we listen, and `fetch` reads the socket itself. There is no
+public way to either: the private names used here are held by tests against the oldest and the newest
+release.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from struct import Struct
+from typing import Any
+
+import pg8000.core
+import pg8000.native
+from pg8000.exceptions import DatabaseError, InterfaceError
+
+from pgnotify.backends._collecting import CollectingBackend
+from pgnotify.backends._driver import BATCH, TransactionStatus, new
+from pgnotify.notification import Notification
+
+_NOTIFICATION = b"A"  # NotificationResponse: Byte1('A') Int32 length, Int32 pid, String channel, String payload
+_HEAD = Struct("!ci")  # of each message: its code, and its length without the code
+_NOTIFICATION_HEAD = Struct("!cii")
+_PID = Struct("!i")
+_UNNAMED = b"\0"
+
+_TRANSACTION_STATUS = {
+    None: TransactionStatus.IDLE,  # no statement has run yet
+    b"I": TransactionStatus.IDLE,
+    b"T": TransactionStatus.IN_TRANSACTION,
+    b"E": TransactionStatus.IN_FAILED_TRANSACTION,
+}
+
+
+def wrap(connection: Any) -> Pg8000Backend:
+    """Return the backend of a pg8000 connection.
+
+    Raises:
+        TypeError: it is a cursor, or anything else.
+    """
+    if isinstance(connection, pg8000.core.CoreConnection):
+        return Pg8000Backend(connection)
+    name = f"{type(connection).__module__}.{type(connection).__name__}"
+    if name.endswith("Cursor"):
+        raise TypeError("pass the pg8000 connection, not a cursor: cursor.connection")
+    raise TypeError(f"pass a pg8000 connection, not a {name}")
+
+
+def connect(parameters: dict[str, str]) -> Any:
+    """Open a pg8000.native.Connection, which has no implicit transactions."""
+    from pgnotify.backends import _pg8000_connect  # TLS, hosts and the environment: only who connects needs them
+
+    return _pg8000_connect.connect(parameters)
+
+
+class Pg8000Backend(CollectingBackend):
+    """LISTEN and NOTIFY on a pg8000 connection.
+
+    From the first listen, wait or fetch until the last unlisten, all notifications of the connection
+    come here; its own `notifications` gets none.
+    """
+
+    DatabaseError = DatabaseError
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self._death: Exception | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether pg8000 is at work in this thread. It keeps no record of that, but the stack does."""
+        frame = sys._getframe()
+        while frame.f_back is not None:
+            frame = frame.f_back
+            if frame.f_globals.get("__name__", "").partition(".")[0] == "pg8000":
+                return True
+        return False
+
+    def fileno(self) -> int:
+        """Return the descriptor of the socket."""
+        if self._connection._usock is None:
+            raise self._lost() from self._reason_of_loss()
+        descriptor: int = self._connection._usock.fileno()
+        return descriptor
+
+    def transaction_status(self) -> TransactionStatus:
+        """Return what the server said after the last statement."""
+        if self._death is not None or self._connection._usock is None:
+            return TransactionStatus.UNKNOWN
+        return _TRANSACTION_STATUS[self._connection._transaction_status]
+
+    def query(self, sql: str, parameters: Sequence[str] = ()) -> list[tuple[Any, ...]]:
+        """Run a statement, below the implicit BEGIN and the paramstyle of pg8000's DB-API."""
+        if self._death is not None:
+            raise self._lost() from self._death
+        try:
+            context = self._execute_bound(sql, parameters) if parameters else self._connection.execute_simple(sql)
+        except (InterfaceError, OSError) as error:
+            self._death = error
+            raise self._lost() from error
+        except DatabaseError as error:
+            if _is_fatal(error):
+                self._death = error
+                raise self._lost() from error
+            raise
+        except (KeyboardInterrupt, SystemExit):
+            self._death = _interrupted()
+            raise
+        return [tuple(row) for row in context.rows or ()]
+
+    def close(self) -> None:
+        """Close the connection."""
+        stream = self._connection._sock
+        if stream is None:
+            return
+        # It says goodbye to a server that may be gone, and then leaves the stream, and with it the
+        # descriptor, to the garbage collector.
+        with suppress(InterfaceError, OSError):
+            self._connection.close()
+        with suppress(OSError, ValueError):
+            stream.close()
+
+    def _execute_bound(self, sql: str, parameters: Sequence[str]) -> Any:
+        """Parse, bind and execute in one round trip; execute_unnamed() takes three."""
+        connection = self._connection
+        context = pg8000.core.Context(sql)
+        for text in (sql, *parameters):
+            text.encode(connection._client_encoding)  # fails here rather than behind half of the messages
+        connection.send_PARSE(_UNNAMED, sql)
+        connection.send_DESCRIBE_STATEMENT(_UNNAMED)
+        connection.send_BIND(_UNNAMED, tuple(parameters))
+        connection.send_EXECUTE()
+        pg8000.core._write(connection._sock, pg8000.core.SYNC_MSG)
+        pg8000.core._flush(connection._sock)
+        connection.handle_messages(context)
+        return context
+
+    def _divert(self, receive: Callable[[Any], None]) -> Any:
+        previous = self._connection.message_types[_NOTIFICATION]
+        self._connection.message_types[_NOTIFICATION] = lambda body, context: receive(body)
+        return previous
+
+    def _restore(self, previous: Any) -> None:
+        self._connection.message_types[_NOTIFICATION] = previous
+
+    def _backlog(self) -> list[Notification]:
+        taken = [Notification(channel, payload, pid) for pid, channel, payload in self._connection.notifications]
+        self._connection.notifications.clear()
+        return taken
+
+    def _buffered(self) -> bool:
+        inbox = self._inbox()
+        if inbox.raw or inbox.decoded:
+            return True
+        if self.transaction_status() is TransactionStatus.UNKNOWN:
+            return False
+        try:
+            with self._not_blocking():
+                return bool(self._peek())
+        except (OSError, InterfaceError):
+            return True  # fetch() says what happened
+
+    def _read(self) -> list[Notification]:
+        inbox = self._inbox()
+        batch, inbox.decoded = inbox.decoded, []
+        encoding = self._encoding()
+        while len(batch) < BATCH:
+            if inbox.raw:
+                batch.append(_parsed(inbox.raw.popleft(), encoding))
+            elif not self._read_more(batch, encoding):
+                break
+        if not batch and self._death is not None:
+            raise self._lost() from self._death
+        return batch
+
+    def _read_more(self, batch: list[Notification], encoding: str) -> bool:
+        """Read what has begun to arrive; return False if that is nothing."""
+        if self._death is not None or self._connection._usock is None:
+            self._death = self._reason_of_loss()
+            return False
+        try:
+            with self._not_blocking():
+                data = self._peek()
+            if not data:
+                return False
+            consumed = _parse_all(data, batch, encoding)
+            if consumed:
+                self._connection._sock.read(consumed)  # is in the buffer: no system call
+            else:
+                self._read_one_message()
+        except (OSError, InterfaceError, DatabaseError) as error:
+            self._death = error
+            return False
+        except (KeyboardInterrupt, SystemExit):
+            self._death = _interrupted()
+            raise
+        return True
+
+    def _read_one_message(self) -> None:
+        """Have pg8000 take a message that is none of ours, or that has not arrived in full."""
+        connection = self._connection
+        code, size = _HEAD.unpack(pg8000.core._read(connection._sock, _HEAD.size))
+        context = pg8000.core.Context(None)
+        connection.message_types[code](pg8000.core._read(connection._sock, size - 4), context)
+        if context.error is not None:  # unasked for: the server says goodbye
+            raise context.error
+
+    def _peek(self) -> bytes:
+        """Return what is buffered, or read at most a buffer's worth; ``b""`` if there is nothing.
+
+        Raises:
+            InterfaceError: the server has closed the connection.
+        """
+        connection = self._connection
+        try:
+            data: bytes = connection._sock.peek(1)
+            if not data and self._at_end():
+                raise InterfaceError("the server has closed the connection")
+        except (ssl.SSLWantReadError, BlockingIOError):
+            return b""
+        return data
+
+    def _at_end(self) -> bool:
+        """Tell an end from an absence: peek() returns ``b""`` for both, unless it is TLS."""
+        usock = self._connection._usock
+        return isinstance(usock, ssl.SSLSocket) or usock.recv(1, socket.MSG_PEEK) == b""
+
+    @contextmanager
+    def _not_blocking(self) -> Iterator[None]:
+        usock = self._connection._usock
+        timeout = usock.gettimeout()
+        usock.settimeout(0)
+        try:
+            yield
+        finally:
+            usock.settimeout(timeout)
+
+    def _encoding(self) -> str:
+        encoding: str = self._connection._client_encoding
+        return "utf-8" if encoding == "ascii" else encoding  # SQL_ASCII
+
+    def _reason_of_loss(self) -> Exception:
+        return self._death or InterfaceError("connection is closed")
+
+
+def _interrupted() -> InterfaceError:
+    # Half a message may be unread; every later one would be taken for another than it is.
+    return InterfaceError("interrupted in the midst of a message")
+
+
+def _is_fatal(error: DatabaseError) -> bool:
+    fields = error.args[0] if error.args else None
+    return isinstance(fields, dict) and fields.get("V", fields.get("S")) in ("FATAL", "PANIC")
+
+
+def _parsed(body: bytes, encoding: str) -> Notification:
+    (pid,) = _PID.unpack_from(body)
+    end = body.index(0, 4)
+    return Notification(
+        body[4:end].decode(encoding, "surrogateescape"), body[end + 1 : -1].decode(encoding, "surrogateescape"), pid
+    )
+
+
+def _parse_all(data: bytes, batch: list[Notification], encoding: str) -> int:
+    """Append the notifications at the head of ``data``; return the bytes of the whole messages."""
+    position, size = 0, len(data)
+    while position + 9 <= size:
+        code, length, pid = _NOTIFICATION_HEAD.unpack_from(data, position)
+        following = position + 1 + length
+        if code != _NOTIFICATION or following > size:
+            break
+        end = data.index(0, position + 9)
+        channel = data[position + 9 : end].decode(encoding, "surrogateescape")
+        payload = data[end + 1 : following - 1].decode(encoding, "surrogateescape")
+        batch.append(new(Notification, (channel, payload, pid)))
+        position = following
+    return position

@@ -1,0 +1,181 @@
+"""psycopg 3, from 3.1.
+
+Its own `notifies()` is not used: it holds the connection's lock while it waits, and drops the rest
+of a batch when it is left early. Instead the libpq layer's `notify_handler` collects what statements
+of anybody read along the way, undecoded, and `fetch` reads the rest.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from psycopg.rows import tuple_row
+
+from pgnotify.backends._collecting import CollectingBackend, Inbox
+from pgnotify.backends._driver import BATCH, TransactionStatus, in_autocommit, new
+from pgnotify.errors import TransactionError
+from pgnotify.notification import Notification
+
+
+def wrap(connection: Any) -> PsycopgBackend:
+    """Return the backend of a `psycopg.Connection`.
+
+    Raises:
+        TypeError: it is an asynchronous connection, a cursor, a pool, or anything else.
+    """
+    if isinstance(connection, psycopg.Connection):
+        return PsycopgBackend(connection)
+    if isinstance(connection, psycopg.AsyncConnection):
+        raise TypeError("an AsyncConnection cannot be used in blocking code: pass a psycopg.Connection")
+    if isinstance(connection, (psycopg.Cursor, psycopg.ServerCursor)):
+        raise TypeError("pass the psycopg.Connection, not a cursor: cursor.connection")
+    name = type(connection).__name__
+    if name.endswith("Pool"):
+        raise TypeError(f"pass one psycopg.Connection, not a {name}: pool.getconn(), or pool.connection()")
+    raise TypeError(f"pass a psycopg.Connection, not a {type(connection).__module__}.{name}")
+
+
+def connect(parameters: dict[str, str]) -> psycopg.Connection[Any]:
+    """Open a connection in autocommit mode."""
+    return psycopg.connect(**parameters, autocommit=True)  # type: ignore[arg-type]  # all are libpq's
+
+
+class PsycopgBackend(CollectingBackend):
+    """LISTEN and NOTIFY on a `psycopg.Connection`.
+
+    From the first listen, wait or fetch until the last unlisten, all notifications of the connection
+    come here; its own `notifies()` and notify handlers see none.
+    """
+
+    DatabaseError = psycopg.DatabaseError
+    placeholders = ("%s", "%s")
+
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        self._connection = connection
+
+    @property
+    def busy(self) -> bool:
+        """Whether a statement runs, or somebody holds the connection's lock."""
+        return self._connection.lock.locked() or super().busy
+
+    def fileno(self) -> int:
+        """Return the descriptor of the socket."""
+        try:
+            descriptor: int = self._connection.fileno()
+        except psycopg.Error as error:
+            raise self._lost() from error
+        return descriptor
+
+    def transaction_status(self) -> TransactionStatus:
+        """Return what libpq knows."""
+        return TransactionStatus(self._connection.info.transaction_status)
+
+    def query(self, sql: str, parameters: Sequence[str] = ()) -> list[tuple[Any, ...]]:
+        """Run a statement, through psycopg's lock and interruptible by Ctrl-C."""
+        try:
+            with self._own_transaction_if_idle():
+                # Not connection.execute(): the user's cursor factory may do anything. No parameters
+                # are passed as None: with an empty tuple each % in a name would be a placeholder.
+                cursor = psycopg.Cursor(self._connection, row_factory=tuple_row)
+                cursor.execute(sql.encode(self._encoding()), parameters or None, prepare=False)
+                return cursor.fetchall() if cursor.description else []
+        except psycopg.Error as error:
+            if self._connection.closed:
+                raise self._lost() from error
+            raise
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    @contextmanager
+    def _own_transaction_if_idle(self) -> Iterator[None]:
+        connection = self._connection
+        if connection.pgconn.pipeline_status:
+            raise TransactionError("a connection in pipeline mode cannot listen or notify: leave the pipeline first")
+        if connection.autocommit or self.transaction_status() is not TransactionStatus.IDLE:
+            yield
+            return
+        with in_autocommit(connection):  # costs no round trip
+            yield
+
+    def _divert(self, receive: Callable[[Any], None]) -> Any:
+        # psycopg's own handler decodes, and a payload that cannot be decoded, or a registered
+        # handler that raises, leaves the connection unusable in the midst of a statement.
+        previous = self._connection.pgconn.notify_handler
+        self._connection.pgconn.notify_handler = receive
+        return previous
+
+    def _restore(self, previous: Any) -> None:
+        self._connection.pgconn.notify_handler = previous
+
+    def _backlog(self) -> list[Notification]:
+        backlog = getattr(self._connection, "_notifies_backlog", None)  # private; since 3.2.4
+        taken = [Notification(notify.channel, notify.payload, notify.pid) for notify in backlog or ()]
+        if backlog:
+            backlog.clear()
+        return taken
+
+    def _buffered(self) -> bool:
+        inbox = self._inbox()
+        if not inbox.raw:
+            self._move_what_libpq_has(inbox)
+        return bool(inbox.raw or inbox.decoded)
+
+    def _move_what_libpq_has(self, inbox: Inbox) -> None:
+        # What came along with a statement that was run below psycopg, with pgconn.exec_().
+        with self._connection.lock:
+            while notify := self._connection.pgconn.notifies():
+                inbox.raw.append(notify)
+
+    def _read(self) -> list[Notification]:
+        inbox = self._inbox()
+        failure = self._consume(inbox.raw)
+        batch, inbox.decoded = inbox.decoded, []
+        batch += self._decoded(inbox.raw)
+        if failure is not None and not batch:
+            raise self._lost() from failure
+        return batch
+
+    def _consume(self, raw: deque[Any]) -> Exception | None:
+        """Read from the socket until a batch is full or nothing new comes; return why that failed."""
+        try:
+            with self._connection.lock:
+                pgconn = self._connection.pgconn
+                next_notify = pgconn.notifies
+                while (before := len(raw)) < BATCH:
+                    pgconn.consume_input()  # at most 16 kB
+                    while notify := next_notify():
+                        raw.append(notify)
+                    if len(raw) == before:
+                        break
+        except psycopg.Error as error:
+            return error
+        return None
+
+    def _decoded(self, raw: deque[Any]) -> list[Notification]:
+        encoding = self._encoding()
+        take = raw.popleft
+        return [
+            new(
+                Notification,
+                (
+                    (notify := take()).relname.decode(encoding, "surrogateescape"),
+                    notify.extra.decode(encoding, "surrogateescape"),
+                    notify.be_pid,
+                ),
+            )
+            for _ in range(min(len(raw), BATCH))
+        ]
+
+    def _encoding(self) -> str:
+        # SQL_ASCII is "ascii" to psycopg, which encodes to UTF-8 then.
+        encoding = self._connection.info.encoding if not self._connection.closed else "utf-8"
+        return "utf-8" if encoding == "ascii" else encoding
+
+    def _reason_of_loss(self) -> Exception:
+        return psycopg.OperationalError("the connection is closed")

@@ -1,0 +1,171 @@
+"""psycopg2, from 2.9.1."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg2
+import psycopg2.extensions
+
+from pgnotify.backends._driver import BATCH, DriverBackend, TransactionStatus, in_autocommit, in_open_transaction, new
+from pgnotify.notification import Notification
+
+
+def wrap(connection: Any) -> Psycopg2Backend:
+    """Return the backend of a psycopg2 connection.
+
+    Raises:
+        TypeError: it is an asynchronous connection, a cursor, a pool, or anything else.
+    """
+    if isinstance(connection, psycopg2.extensions.connection):
+        if connection.async_:
+            raise TypeError("an asynchronous psycopg2 connection cannot be used: connect without async_=True")
+        return Psycopg2Backend(connection)
+    if isinstance(connection, psycopg2.extensions.cursor):
+        raise TypeError("pass the psycopg2 connection, not a cursor: cursor.connection")
+    name = type(connection).__name__
+    if hasattr(connection, "getconn"):
+        raise TypeError(f"pass one psycopg2 connection, not a {name}: pool.getconn()")
+    raise TypeError(f"pass a psycopg2 connection, not a {type(connection).__module__}.{name}")
+
+
+def connect(parameters: dict[str, str]) -> Any:
+    """Open a connection in autocommit mode."""
+    connection = psycopg2.connect(**parameters) if parameters else psycopg2.connect("")
+    connection.autocommit = True
+    return connection
+
+
+class Psycopg2Backend(DriverBackend):
+    """LISTEN and NOTIFY on a psycopg2 connection.
+
+    psycopg2 decodes by itself, and undecodable bytes come out as U+FFFD, not as surrogate escapes.
+    """
+
+    DatabaseError = psycopg2.DatabaseError
+    placeholders = ("%s", "%s")
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    def fileno(self) -> int:
+        """Return the descriptor of the socket."""
+        try:
+            descriptor: int = self._connection.fileno()
+        except psycopg2.Error as error:
+            raise self._lost() from error
+        return descriptor
+
+    def transaction_status(self) -> TransactionStatus:
+        """Return what libpq knows: connection.status is wrong after a BEGIN of the user's own."""
+        if self._connection.closed:
+            return TransactionStatus.UNKNOWN
+        return TransactionStatus(self._connection.get_transaction_status())
+
+    def query(self, sql: str, parameters: Sequence[str] = ()) -> list[tuple[Any, ...]]:
+        """Run a statement. Ctrl-C is not seen before it ends."""
+        try:
+            # The plain cursor, whatever the connection's cursor_factory is.
+            with (
+                self._own_transaction_if_idle(),
+                self._connection.cursor(cursor_factory=psycopg2.extensions.cursor) as cursor,
+            ):
+                # No parameters are passed as None: else each % in a name would be a placeholder.
+                cursor.execute(sql, parameters or None)
+                return cursor.fetchall() if cursor.description else []
+        except psycopg2.Error as error:
+            if self._connection.closed:
+                raise self._lost() from error
+            raise
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def listen(self, channel: str) -> None:
+        """See `pgnotify.protocol.Backend.listen`."""
+        self._refuse_with_block("LISTEN")
+        super().listen(channel)
+
+    def unlisten(self, channel: str) -> None:
+        """See `pgnotify.protocol.Backend.unlisten`."""
+        self._refuse_with_block("UNLISTEN")
+        super().unlisten(channel)
+
+    def _refuse_with_block(self, what: str) -> None:
+        if self.transaction_status() is TransactionStatus.IDLE and self._in_with_block():
+            raise in_open_transaction(what)
+
+    def _in_with_block(self) -> bool:
+        """Whether an idle connection is inside the user's ``with connection:``.
+
+        There the next statement opens a transaction, even in autocommit mode, and no attribute
+        tells it beforehand; but a connection that was entered cannot be entered again.
+        """
+        connection = psycopg2.extensions.connection
+        try:
+            connection.__enter__(self._connection)
+        except psycopg2.ProgrammingError:
+            return True
+        connection.__exit__(self._connection, None, None, None)  # nothing to commit: we asked while idle
+        return False
+
+    @contextmanager
+    def _own_transaction_if_idle(self) -> Iterator[None]:
+        connection = self._connection
+        if (
+            connection.autocommit
+            or self.transaction_status() is not TransactionStatus.IDLE
+            or self._in_with_block()  # whose transaction begins here
+        ):
+            yield
+            return
+        with in_autocommit(connection):
+            yield
+
+    def _read(self) -> list[Notification]:
+        failure: Exception | None = None
+        notifies = self._connection.notifies  # a list, or whatever the user put there
+        try:
+            while len(notifies) < BATCH:
+                before = len(notifies)
+                self._connection.poll()  # reads at most 16 kB
+                if len(notifies) == before:
+                    break
+        except psycopg2.Error as error:
+            failure = error
+        batch = [new(Notification, (note.channel, note.payload, note.pid)) for note in _taken(notifies)]
+        if failure is not None and not batch:
+            raise (self._lost() if self._connection.closed else failure) from failure
+        return batch
+
+    def _buffered(self) -> bool:
+        if not self._connection.notifies and not self._connection.closed:
+            self._move_what_libpq_has()
+        return bool(self._connection.notifies)
+
+    def _move_what_libpq_has(self) -> None:
+        # Before 2.9.10 what a commit() read stays in there.
+        try:
+            self._connection.poll()
+        except psycopg2.Error as error:
+            raise self._lost() from error
+
+    def _reason_of_loss(self) -> Exception:
+        error: Exception = psycopg2.InterfaceError("connection already closed")
+        return error
+
+
+def _taken(notifies: Any) -> list[Any]:
+    """Take a batch at most out of a list or deque: a query may have read any number into it."""
+    if len(notifies) <= BATCH:
+        taken = list(notifies)
+        notifies.clear()
+    elif isinstance(notifies, list):
+        taken = notifies[:BATCH]
+        del notifies[:BATCH]
+    else:
+        taken = [notifies.popleft() for _ in range(BATCH)]
+    return taken

@@ -1,0 +1,173 @@
+"""PyGreSQL, from 5.2.5: pg.Connection, pg.DB and pgdb.Connection, which all hold a pg.Connection.
+
+Its functions ignore the end of a connection and return nothing for ever, so that is looked for
+after each one. It has no lock at all: a second thread on the same connection aborts the process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from weakref import WeakValueDictionary
+
+import pg
+
+from pgnotify.backends._driver import BATCH, DriverBackend, TransactionStatus, new
+from pgnotify.backends._holder import HolderBackend
+from pgnotify.errors import PayloadError
+from pgnotify.notification import Notification
+
+_CONNECTION_OK = 1  # of pg.Connection.status
+
+
+def wrap(connection: Any) -> PyGreSQLBackend | HolderBackend:
+    """Return the backend of a pg.Connection, a pg.DB, or a pgdb.Connection.
+
+    Raises:
+        TypeError: it is a cursor, or anything else.
+    """
+    if issubclass(type(connection), pg.DB):
+        return HolderBackend(connection, _core_of_db, PyGreSQLBackend)
+    # Its class has no public name before PyGreSQL 6, and isinstance() fails on one that is closed.
+    if hasattr(type(connection), "getnotify"):
+        return PyGreSQLBackend(connection)
+    if hasattr(connection, "_cnx") and hasattr(connection, "cursor"):
+        return HolderBackend(connection, _core_of_pgdb, PyGreSQLBackend)
+    name = f"{type(connection).__module__}.{type(connection).__name__}"
+    raise TypeError(f"pass a pg.Connection, a pg.DB or a pgdb.Connection, not a {name}")
+
+
+def connect(parameters: dict[str, str]) -> Any:
+    """Open a pg.Connection, which has no implicit transactions."""
+    from pgnotify.conninfo import serialize
+
+    return pg.connect(serialize(parameters))  # libpq takes a connection string for a database name
+
+
+def _core_of_db(db: Any) -> Any:
+    return db.db  # None once it is closed; reopen() swaps it
+
+
+def _core_of_pgdb(connection: Any) -> Any:
+    return connection._cnx  # private, but there is no other way to its notifications; None once closed
+
+
+class _Inbox:
+    """What wait() had to take out of libpq to see whether it is there: one for each connection."""
+
+    def __init__(self, connection: Any) -> None:
+        self.connection = connection
+        self.ready: list[Notification] = []
+        self.undecodable: UnicodeDecodeError | None = None
+
+
+# By id(), since a pg.Connection takes no weak reference. An inbox lives as long as a backend that
+# uses it, and keeps the connection, so that its id is not given to another one meanwhile.
+_inboxes: WeakValueDictionary[int, _Inbox] = WeakValueDictionary()
+
+
+class PyGreSQLBackend(DriverBackend):
+    """LISTEN and NOTIFY on a pg.Connection.
+
+    PyGreSQL decodes payloads as UTF-8, whatever the client_encoding is. One that is not UTF-8 is lost
+    inside PyGreSQL; `fetch` then raises a PayloadError with its bytes, after handing over what came
+    before, and the next call goes on behind it. Set the client_encoding to UTF8 where that matters.
+    """
+
+    DatabaseError = pg.DatabaseError
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self._inbox = _inboxes.setdefault(id(connection), _Inbox(connection))
+
+    def fileno(self) -> int:
+        """Return the descriptor of the socket; libpq closes it when the connection ends."""
+        self._raise_if_lost()
+        descriptor: int = self._connection.fileno()
+        return descriptor
+
+    def transaction_status(self) -> TransactionStatus:
+        """Return what libpq knows."""
+        if not self._alive():
+            return TransactionStatus.UNKNOWN
+        return TransactionStatus(self._connection.transaction())
+
+    def query(self, sql: str, parameters: Sequence[str] = ()) -> list[tuple[Any, ...]]:
+        """Run a statement. There is no implicit BEGIN here, not even below pgdb."""
+        self._raise_if_lost()
+        try:
+            result = self._connection.query(sql, tuple(parameters)) if parameters else self._connection.query(sql)
+        except Exception as error:  # a dead link raises ProgrammingError first, LookupError later
+            if not self._alive():
+                raise self._lost() from error
+            raise
+        rows: list[tuple[Any, ...]] = result.getresult() if hasattr(result, "getresult") else []
+        return rows
+
+    def close(self) -> None:
+        """Close the connection."""
+        try:
+            self._connection.close()
+        except (TypeError, pg.Error):
+            if self._alive():
+                raise
+
+    def _read(self) -> list[Notification]:
+        batch, self._inbox.ready = self._inbox.ready, []
+        self._take(batch, BATCH)
+        if not batch:
+            self._raise_if_undecodable()
+            self._raise_if_lost()
+        return batch
+
+    def _buffered(self) -> bool:
+        # Nothing shows what libpq has read already, but to take it.
+        self._take(self._inbox.ready, 1)
+        return bool(self._inbox.ready) or self._inbox.undecodable is not None
+
+    def _take(self, batch: list[Notification], size: int) -> None:
+        """Fill a batch from libpq, which still has what came before the end of the connection."""
+        getnotify = _nothing if self._closed() else self._connection.getnotify
+        try:
+            while self._inbox.undecodable is None and len(batch) < size and (notify := getnotify()):
+                channel, pid, payload = notify
+                batch.append(new(Notification, (channel, payload, pid)))
+        except UnicodeDecodeError as error:
+            self._inbox.undecodable = error
+
+    def _raise_if_undecodable(self) -> None:
+        error, self._inbox.undecodable = self._inbox.undecodable, None
+        if error is not None:
+            raise PayloadError(
+                f"a notification was lost inside PyGreSQL, which decodes UTF-8 only: {error.object!r}; "
+                f"client_encoding is {self._connection.parameter('client_encoding')}, set it to UTF8"
+            ) from error
+
+    def _alive(self) -> bool:
+        return self._status() == _CONNECTION_OK
+
+    def _closed(self) -> bool:
+        return self._status() is None
+
+    def _status(self) -> int | None:
+        try:
+            status: int = self._connection.status
+        except TypeError:  # closed by hand: no attribute can be read any more
+            return None
+        return status
+
+    def _raise_if_lost(self) -> None:
+        if not self._alive():
+            raise self._lost() from self._reason_of_loss()
+
+    def _reason_of_loss(self) -> Exception:
+        reason: Exception  # PyGreSQL itself raises nothing
+        try:
+            reason = pg.OperationalError(self._connection.error.strip() or "the connection is lost")
+        except TypeError:
+            reason = pg.InternalError("the connection is closed")
+        return reason
+
+
+def _nothing() -> None:
+    return None

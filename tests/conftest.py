@@ -1,0 +1,123 @@
+"""What all tests share: the server, the kinds of connection, and a header that says what is tested."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from tests import kinds
+from tests.kinds import Address, Kind
+from tests.proxy import Proxy
+from tests.user import User
+from tests.wire import Session
+
+pytest_plugins = ["pgnotify.testing.plugin"]
+
+_DISTRIBUTIONS = ("psycopg", "psycopg-binary", "psycopg2-binary", "pg8000", "PyGreSQL", "SQLAlchemy", "Django")
+
+
+def pytest_report_header() -> list[str]:
+    """Say what is tested, and why what is not is not."""
+    lines = [f"kinds of connection: {', '.join(kind.name for kind in kinds.selected()) or 'none'}"]
+    lines += [f"not tested: {kind.name}: {kind.absent}" for kind in kinds.KINDS if kind.absent]
+    return [*lines, f"drivers: {', '.join(_versions()) or 'none'}"]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is for drivers that are not tested here."""
+    tested = {name for kind in kinds.selected() for name in (kind.name, kind.driver)}
+    left_out = [item for item in items if (named := item.get_closest_marker("drivers")) and not tested & {*named.args}]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """Take a skip for a failure in CI: what is tested there must be there. But for what cannot be tested at all."""
+    report = yield
+    if report.skipped and os.environ.get("CI") == "true" and "not applicable: " not in str(report.longrepr):
+        report.outcome = "failed"
+        report.longrepr = f"skipped in CI: {report.longrepr}"
+    return report
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run each test that takes a ``kind`` on each kind, or on those that its marker names, or whose driver it names."""
+    if "kind" in metafunc.fixturenames:
+        marker = metafunc.definition.get_closest_marker("drivers")
+        chosen = [kind for kind in kinds.selected() if marker is None or {kind.driver, kind.name} & {*marker.args}]
+        metafunc.parametrize("kind", chosen, ids=[kind.name for kind in chosen], indirect=True)
+
+
+@pytest.fixture
+def kind(request: pytest.FixtureRequest) -> Kind:
+    """A kind of connection; a required one that is absent is an error."""
+    chosen: Kind = request.param
+    if chosen.absent is not None:
+        pytest.fail(f"{chosen.name} is required here, but {chosen.absent}")
+    return chosen
+
+
+@pytest.fixture(scope="session")
+def address(postgresql_server: Any) -> Address:
+    """Where the server listens."""
+    return Address(postgresql_server.host, postgresql_server.port)
+
+
+@pytest.fixture
+def connect(kind: Kind, address: Address) -> Iterator[Callable[..., Any]]:
+    """A function that opens connections of the kind, to another address if one is given; they are closed at the end."""
+    opened: list[Any] = []
+
+    def open_one(to: Address = address) -> Any:
+        opened.append(kind.connect(to))
+        return opened[-1]
+
+    yield open_one
+    for connection in opened:
+        with suppress(Exception):  # closed by the test, or broken by it
+            connection.close()
+
+
+@pytest.fixture
+def db(connect: Callable[..., Any]) -> Any:
+    """A connection of the kind."""
+    return connect()
+
+
+@pytest.fixture
+def user(kind: Kind, db: Any) -> User:
+    """Who has the connection, and uses it for other things too."""
+    return User(kind, db)
+
+
+@pytest.fixture
+def proxy(address: Address) -> Iterator[Proxy]:
+    """A proxy in front of the server: connect to ``address._replace(host=proxy.host, port=proxy.port)``."""
+    with Proxy(address.host, address.port) as opened:
+        yield opened
+
+
+@pytest.fixture
+def session(address: Address) -> Iterator[Session]:
+    """A second session, which depends on no driver: it sends, looks around, and terminates."""
+    with Session(address.host, address.port) as opened:
+        yield opened
+
+
+@pytest.fixture
+def channel() -> str:
+    """A channel that no other test uses, with all that needs quoting in its name."""
+    return f'Ü"{uuid.uuid4().hex[:12]} %s :x $1 ?'
+
+
+def _versions() -> Iterator[str]:
+    for name in _DISTRIBUTIONS:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            yield f"{name} {importlib.metadata.version(name)}"

@@ -1,0 +1,299 @@
+"""A TCP proxy on loopback that can do to a connection what networks do.
+
+It forwards, falls silent, cuts a message in the middle, adds to what the server says, and ends a
+connection with or without a goodbye. All is done in one thread; each request to it is in force when
+it returns.
+"""
+
+from __future__ import annotations
+
+import queue
+import selectors
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+_BUFFER_BYTES = 256 * 1024
+_ANSWER_SECONDS = 20
+_GOODBYE_SECONDS = 1
+_FIN_ON_ITS_WAY = (4, 11)  # TCP_FIN_WAIT1 and TCP_CLOSING of Linux' tcp_states.h
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER with no time at all
+
+
+class Proxy:
+    """Forwards each connection that it accepts to one server; a context manager."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._target = (host, port)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.host, self.port = self._listener.getsockname()
+        self._ours, self._theirs = socket.socketpair()
+        self._requests: queue.SimpleQueue[tuple[Callable[[], object], threading.Event]] = queue.SimpleQueue()
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
+        self._selector.register(self._ours, selectors.EVENT_READ, self._serve_requests)
+        self._links: list[_Link] = []
+        self._frozen = False
+        self._running = True
+        self._thread = threading.Thread(target=self._run, name="proxy", daemon=True)
+        self._thread.start()
+
+    # What can be asked, from any other thread.
+
+    def freeze(self) -> None:
+        """Forward nothing more in either direction, and say nothing: a black hole."""
+        self._ask(lambda: self._freeze(True))
+
+    def thaw(self) -> None:
+        """Forward again, first what was held back."""
+        self._ask(lambda: self._freeze(False))
+
+    def pass_only(self, size: int) -> None:
+        """Forward this many more bytes from the server, and hold back the rest until `thaw`."""
+        self._ask(lambda: [link.down.pass_only(size) for link in self._links])
+
+    def say(self, data: bytes) -> None:
+        """Say something to the client in the server's place, now."""
+        self._ask(lambda: [link.down.say(data) for link in self._links])
+
+    def append(self, data: bytes) -> None:
+        """Say something to the client right behind what the server says next, in one piece with it."""
+        self._ask(lambda: [link.down.append(data) for link in self._links])
+
+    def fin(self) -> None:
+        """End the connections in good order, as a server does that exits."""
+        self._ask(lambda: [link.close() for link in self._links])
+
+    def reset(self) -> None:
+        """End the connections with RST, as a host does that has no memory of them."""
+        self._ask(lambda: [link.close(reset=True) for link in self._links])
+
+    def record(self) -> None:
+        """Keep what the server says from now on, for `answers`. Only while the connections are idle."""
+        self._ask(lambda: [link.down.record() for link in self._links])
+
+    @property
+    def answers(self) -> int:
+        """How many times the server has said since then that it is ready for what the client sends next.
+
+        That many round trips a client has waited for. Not the changes of the speaker are counted: a
+        server may begin to answer before all is asked.
+        """
+        return sum(message_codes(link.down.recorded).count(b"Z") for link in self._links)
+
+    def refuse(self) -> None:
+        """Accept no more connections: for new ones the host is down."""
+        self._ask(self._stop_listening)
+
+    def close(self) -> None:
+        """End everything."""
+        if self._thread.is_alive():
+            self._ask(self._stop)
+            self._thread.join(_ANSWER_SECONDS)
+
+    def __enter__(self) -> Proxy:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # The thread.
+
+    def _ask(self, what: Callable[[], object]) -> None:
+        done = threading.Event()
+        self._requests.put((what, done))
+        self._theirs.send(b"\0")
+        assert done.wait(_ANSWER_SECONDS), "the proxy does not answer"
+
+    def _run(self) -> None:
+        while self._running:
+            for key, events in self._selector.select():
+                if key.fileobj.fileno() != -1:  # not closed by an earlier one of this round
+                    key.data(events)
+        for link in self._links:
+            link.close()
+        for each in (self._ours, self._theirs, self._listener, self._selector):
+            each.close()
+
+    def _serve_requests(self, _: int) -> None:
+        self._ours.recv(1)
+        what, done = self._requests.get()
+        what()
+        done.set()
+
+    def _accept(self, _: int) -> None:
+        client, _address = self._listener.accept()
+        link = _Link(self._selector, client, socket.create_connection(self._target))
+        self._links.append(link)
+        link.freeze(self._frozen)
+
+    def _freeze(self, frozen: bool) -> None:
+        self._frozen = frozen
+        for link in self._links:
+            link.freeze(frozen)
+
+    def _stop_listening(self) -> None:
+        if self._listener.fileno() != -1:
+            self._selector.unregister(self._listener)
+            self._listener.close()
+
+    def _stop(self) -> None:
+        self._stop_listening()
+        self._running = False
+
+
+class _Link:
+    """One client and its server."""
+
+    def __init__(self, selector: selectors.BaseSelector, client: socket.socket, server: socket.socket) -> None:
+        self._selector = selector
+        self.up = _Direction(client, server, self._update)
+        self.down = _Direction(server, client, self._update)
+        self._update()
+
+    def freeze(self, frozen: bool) -> None:
+        self.up.frozen = self.down.frozen = frozen
+        if not frozen:
+            self.down.allowance = None
+        self.up.write()
+        self.down.write()
+        self._update()
+
+    def close(self, reset: bool = False) -> None:
+        for each in (self.down.target, self.down.source):
+            if each.fileno() == -1:
+                continue
+            if not reset and each is self.down.target:
+                _say_goodbye(each)
+            if reset:
+                each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+            with suppress(KeyError):
+                self._selector.unregister(each)
+            each.close()
+
+    def _update(self) -> None:
+        """Watch for what each end is good for now."""
+        if self.up.ended or self.down.ended:
+            return self.close()
+        self._watch(self.up.source, self.up, self.down)
+        self._watch(self.down.source, self.down, self.up)
+        return None
+
+    def _watch(self, end: socket.socket, reading: _Direction, writing: _Direction) -> None:
+        if end.fileno() == -1:
+            return
+        events = (selectors.EVENT_READ if reading.hungry else 0) | (selectors.EVENT_WRITE if writing.waiting else 0)
+        with suppress(KeyError):
+            self._selector.unregister(end)
+        if events:
+            self._selector.register(end, events, lambda happened: self._serve(happened, reading, writing))
+
+    def _serve(self, happened: int, reading: _Direction, writing: _Direction) -> None:
+        if happened & selectors.EVENT_WRITE:
+            writing.write()
+        if happened & selectors.EVENT_READ:
+            reading.read()
+        self._update()
+
+
+def _say_goodbye(client: socket.socket) -> None:
+    """Send FIN and return when the other side has it, where the system can tell."""
+    with suppress(OSError):  # it is gone itself
+        client.shutdown(socket.SHUT_WR)
+    deadline = time.monotonic() + _GOODBYE_SECONDS
+    while _unacknowledged(client) and time.monotonic() < deadline:
+        time.sleep(0.001)
+
+
+def _unacknowledged(client: socket.socket) -> bool:
+    if not hasattr(socket, "TCP_INFO"):
+        return False
+    return client.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] in _FIN_ON_ITS_WAY
+
+
+class _Direction:
+    """Bytes on their way from one end to the other."""
+
+    def __init__(self, source: socket.socket, target: socket.socket, changed: Callable[[], None]) -> None:
+        source.setblocking(False)
+        self.source, self.target = source, target
+        self.frozen = False
+        self.allowance: int | None = None
+        """How many bytes may pass still; None if any number."""
+        self.ended = False
+        self.recorded = b""
+        self._recording = False
+        self._held = b""
+        self._next = b""
+        self._changed = changed
+
+    @property
+    def hungry(self) -> bool:
+        return not self.frozen and len(self._held) < _BUFFER_BYTES
+
+    @property
+    def waiting(self) -> bool:
+        return bool(self._held) and not self.frozen and self.allowance != 0
+
+    def read(self) -> None:
+        try:
+            data = self.source.recv(65536)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self.ended = True
+            return
+        if self._recording:
+            self.recorded += data
+        self._held += data + self._next
+        self._next = b""
+        self.write()
+
+    def write(self) -> None:
+        if not self.waiting or self.target.fileno() == -1:
+            return
+        try:
+            sent = self.target.send(self._held[: self.allowance])
+        except BlockingIOError:
+            return
+        except OSError:
+            self.ended = True
+            return
+        self._held = self._held[sent:]
+        if self.allowance is not None:
+            self.allowance -= sent
+
+    def record(self) -> None:
+        self._recording, self.recorded = True, b""
+
+    def pass_only(self, size: int) -> None:
+        self.allowance = size
+        self._changed()
+
+    def say(self, data: bytes) -> None:
+        self._held += data
+        self.write()
+        self._changed()
+
+    def append(self, data: bytes) -> None:
+        self._next += data
+
+
+def notification(channel: str, payload: bytes = b"", pid: int = 4711) -> bytes:
+    """Return the message of PostgreSQL's protocol that brings a notification."""
+    body = struct.pack("!i", pid) + channel.encode() + b"\0" + payload + b"\0"
+    return b"A" + struct.pack("!i", len(body) + 4) + body
+
+
+def message_codes(said: bytes) -> list[bytes]:
+    """Return the code of each message that the server has said, in order."""
+    codes, position = [], 0
+    while position < len(said):
+        codes.append(said[position : position + 1])
+        position += 1 + struct.unpack_from("!i", said, position + 1)[0]
+    return codes

@@ -1,0 +1,112 @@
+"""A PostgreSQL client of sixty lines, so that tests can send and look around without any driver.
+
+It speaks the simple query protocol to a server that trusts loopback, and nothing more. What it sends
+and sees does not depend on the code under test, nor on which driver is installed.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+
+
+class SQLError(Exception):
+    """The server refused a statement; ``sqlstate`` says why."""
+
+    def __init__(self, fields: dict[str, str]) -> None:
+        super().__init__(fields.get("M", "?"))
+        self.sqlstate = fields.get("C", "")
+
+
+class Session:
+    """One session on a server; a context manager."""
+
+    def __init__(self, host: str, port: int, database: str = "postgres", user: str = "postgres") -> None:
+        self._socket = socket.create_connection((host, port), timeout=20)
+        self._stream = self._socket.makefile("rb")
+        self._notified: list[tuple[str, str]] = []
+        parameters = f"user\0{user}\0database\0{database}\0application_name\0wire\0\0".encode()
+        self._socket.sendall(struct.pack("!ii", len(parameters) + 8, 196608) + parameters)
+        self._rows_until_ready()
+        self.pid = int(self.sql("SELECT pg_backend_pid()")[0][0] or 0)
+
+    def sql(self, statement: str) -> list[tuple[str | None, ...]]:
+        """Run a statement, or several; return the rows of all of them, as text."""
+        body = statement.encode() + b"\0"
+        self._socket.sendall(b"Q" + struct.pack("!i", len(body) + 4) + body)
+        return self._rows_until_ready()
+
+    def notify(self, channel: str, payload: str = "") -> None:
+        """Send a notification, with literals of PostgreSQL's own quoting."""
+        self.sql(f"SELECT pg_notify({literal(channel)}, {literal(payload)})")
+
+    def listen(self, *channels: str) -> None:
+        """Listen to channels; see `received`."""
+        for channel in channels:
+            self.sql('LISTEN "{}"'.format(channel.replace('"', '""')))
+
+    def received(self) -> list[tuple[str, str]]:
+        """Return, once, the (channel, payload) of all that was sent before this call."""
+        self.sql("SELECT 1")  # what is sent already comes in before the answer to this, at the latest
+        received, self._notified = self._notified, []
+        return received
+
+    def terminate(self, pid: int) -> None:
+        """End another session, and return when the server has none with this pid any more."""
+        self.sql(f"SELECT pg_terminate_backend({pid}, 10000)")
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._stream.close()
+        self._socket.close()
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _rows_until_ready(self) -> list[tuple[str | None, ...]]:
+        rows: list[tuple[str | None, ...]] = []
+        error: SQLError | None = None
+        while True:
+            code, body = self._message()
+            if code == b"D":
+                rows.append(_row(body))
+            elif code == b"A":
+                channel, payload = body[4:-1].split(b"\0")
+                self._notified.append((channel.decode(), payload.decode()))
+            elif code == b"E":
+                error = SQLError(_fields(body))
+            elif code == b"R" and body[:4] != b"\0\0\0\0":
+                raise SQLError({"M": "the server wants a password"})
+            if code == b"Z" or (code == b"E" and error is not None and error.sqlstate.startswith(("57P", "28", "3D"))):
+                break
+        if error is not None:
+            raise error
+        return rows
+
+    def _message(self) -> tuple[bytes, bytes]:
+        head = self._stream.read(5)
+        if len(head) < 5:
+            raise ConnectionError("the server has closed the connection")
+        return head[:1], self._stream.read(struct.unpack("!i", head[1:])[0] - 4)
+
+
+def literal(text: str) -> str:
+    """Return a string constant that is right whatever standard_conforming_strings says."""
+    return "E'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def _row(body: bytes) -> tuple[str | None, ...]:
+    position, values = 2, []
+    for _ in range(struct.unpack_from("!h", body)[0]):
+        (size,) = struct.unpack_from("!i", body, position)
+        position += 4
+        values.append(None if size < 0 else body[position : position + size].decode(errors="surrogateescape"))
+        position += max(size, 0)
+    return tuple(values)
+
+
+def _fields(body: bytes) -> dict[str, str]:
+    return {chr(part[0]): part[1:].decode(errors="replace") for part in body.split(b"\0") if part}
