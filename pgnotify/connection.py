@@ -1,0 +1,190 @@
+"""A connection of any driver, with the five verbs: what `connect` and `wrap` return.
+
+Also `notify` and `notify_many`, for who only wants to send.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import Any
+
+from pgnotify.errors import UnknownBackend
+from pgnotify.handler import NotificationHandler
+from pgnotify.limits import check_channel, check_payload, check_timeout
+from pgnotify.notification import Notification
+from pgnotify.protocol import Backend, NotifiesMany
+from pgnotify.registry import backend_for, connect_with
+
+
+class Connection:
+    """A driver's connection that listens and notifies, whatever the driver.
+
+    Make one with `connect` or `wrap`. Names and payloads are checked here, before anything is sent.
+    One thread at a time may use it, as with the driver's own object.
+
+    Attributes:
+        connection: the driver's own connection, for everything else.
+        backend: what speaks the verbs on it.
+    """
+
+    def __init__(self, connection: Any, backend: Backend) -> None:
+        self.connection = connection
+        self.backend = backend
+
+    def listen(self, channel: str) -> None:
+        """Listen to a channel, named as written; in force on return.
+
+        Raises:
+            ChannelError: PostgreSQL would refuse or cut the name.
+            TransactionError: the connection is inside a transaction.
+            ConnectionLost: the server is gone.
+        """
+        self.backend.listen(check_channel(channel))
+
+    def unlisten(self, channel: str) -> None:
+        """Stop listening to a channel; in force on return. What has arrived stays to be fetched.
+
+        Raises:
+            ChannelError, TransactionError, ConnectionLost: as for `listen`.
+        """
+        self.backend.unlisten(check_channel(channel))
+
+    def wait(self, timeout: float | None = None, wakeup: int | None = None) -> bool:
+        """Block until `fetch` may have something to return.
+
+        Args:
+            timeout: seconds; None waits for ever, 0 only looks.
+            wakeup: a descriptor that ends the wait when it becomes readable.
+
+        Returns:
+            False if the timeout passed first. True may be a false alarm.
+
+        Raises:
+            TransactionError: the connection is inside a transaction, where nothing can arrive.
+            ConnectionLost: the server is gone.
+        """
+        return self.backend.wait(check_timeout(timeout), wakeup)
+
+    def fetch(self) -> list[Notification]:
+        """Return what has arrived, without waiting, in order; a part of it if that is long.
+
+        Raises:
+            ConnectionLost: the server is gone, and all that came before was returned.
+        """
+        return self.backend.fetch()
+
+    def notify(self, channel: str, payload: str = "") -> None:
+        """Send a notification; see `pgnotify.notify`."""
+        self.backend.notify(check_channel(channel), check_payload(payload))
+
+    def notify_many(self, notifications: Iterable[tuple[str, str]]) -> None:
+        """Send any number of notifications in one round trip; see `pgnotify.notify_many`."""
+        checked = [(check_channel(channel), check_payload(payload)) for channel, payload in notifications]
+        if not isinstance(self.backend, NotifiesMany):
+            raise NotImplementedError(f"{type(self.backend).__qualname__} offers no notify_many")
+        if checked:
+            self.backend.notify_many(checked)
+
+    def notification_handler(
+        self,
+        event: str,
+        callback: Callable[[Any], object],
+        arg_dict: dict[str, Any] | None = None,
+        timeout: float | None = None,
+        stop_event: str | None = None,
+    ) -> NotificationHandler:
+        """Make a `NotificationHandler` on this connection, as PyGreSQL's ``DB`` does."""
+        return NotificationHandler(self, event, callback, arg_dict, timeout, stop_event)
+
+    def close(self) -> None:
+        """Close the connection. May be called twice, and on a dead connection."""
+        self.backend.close()
+
+    def __enter__(self) -> Connection:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self.connection!r}>"
+
+
+def connect(dsn: str = "", driver: str | None = None, **options: Any) -> Connection:
+    """Open a connection, in autocommit mode, and return it wrapped.
+
+    Args:
+        dsn: a libpq connection string, as a URI or as key=value pairs; what it leaves out comes
+            from the PG… environment variables and libpq's defaults, on every driver.
+        driver: its name, as in `pgnotify.registry.DRIVERS`; None takes the first of these that is
+            installed.
+        options: libpq's connection parameters, such as ``application_name="jobs"``; they go before
+            the string's.
+
+    Raises:
+        UnknownBackend: the driver is unknown or not installed.
+        ValueError: the string cannot be read, or has a parameter that the driver cannot express.
+
+    The driver's own error says it when the server cannot be reached or refuses.
+    """
+    from pgnotify import conninfo  # takes a third of the time to import pgnotify, and only this needs it
+
+    parameters = conninfo.merge(dsn, options)
+    return wrap(connect_with(driver)(parameters))
+
+
+def wrap(connection: Any) -> Connection:
+    """Wrap a connection of any supported driver; one that is wrapped is returned as it is.
+
+    Nothing is sent, and the connection's mode is left as it is.
+
+    Raises:
+        UnknownBackend: no backend fits.
+        TypeError: something else of a driver's was passed, such as a cursor or a pool.
+    """
+    if issubclass(type(connection), Connection):  # isinstance() fails on some connections that are closed
+        wrapped: Connection = connection
+        return wrapped
+    return Connection(connection, backend_for(connection))
+
+
+def notify(db: Any, channel: str, payload: str = "") -> None:
+    """Send a notification through any supported connection.
+
+    It is sent at once, or, inside a transaction of the user's, when that commits. Within one
+    transaction PostgreSQL sends equal pairs of channel and payload once.
+
+    Raises:
+        ChannelError, PayloadError: PostgreSQL would refuse or cut it; nothing is sent.
+        ConnectionLost: the server is gone.
+    """
+    wrap(db).notify(channel, payload)
+
+
+def notify_many(db: Any, notifications: Iterable[tuple[str, str]]) -> None:
+    """Send any number of (channel, payload) pairs, in order, in one round trip: all or none.
+
+    They share a transaction: the user's if one is open, else one of their own. So PostgreSQL sends
+    equal pairs once.
+
+    Raises:
+        ChannelError, PayloadError: one of them is not possible; nothing is sent.
+        ConnectionLost: the server is gone.
+    """
+    wrap(db).notify_many(notifications)
+
+
+def own_backend(connection: Any) -> Backend:
+    """Return the backend of a `Connection`, or a backend itself.
+
+    Raises:
+        UnknownBackend: it is something else of pgnotify's.
+    """
+    if isinstance(connection, Connection):
+        return connection.backend
+    if isinstance(connection, Backend):
+        return connection
+    raise UnknownBackend(f"pass a connection, not a {type(connection).__module__}.{type(connection).__qualname__}")

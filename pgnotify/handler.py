@@ -1,0 +1,389 @@
+"""The documented handler: PyGreSQL's NotificationHandler, on any driver.
+
+Here, and only here, the words of its documentation (event, extra, arg_dict, callback) are
+translated: an *event* is a channel, *extra* is the payload. What happens in which order is decided
+in `pgnotify.program`; this module keeps the surface, and sees to it that only one thread at a time
+touches the connection.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, TypeVar
+
+from pgnotify import program as p
+from pgnotify.errors import HandlerClosed, PgNotifyError, unexpected_for
+from pgnotify.limits import check_channel, check_payload, check_timeout
+from pgnotify.machine import State
+from pgnotify.registry import backend_for
+from pgnotify.runner import BlockingRunner
+
+T = TypeVar("T")
+
+# Connections that a forked child let go of. They are kept until its end: a driver may well say
+# goodbye on the parent's socket when such an object is deleted.
+_inherited: list[object] = []
+
+
+class NotificationHandler:
+    """Listens for one event, and calls a callback for each notification.
+
+    The surface, the defaults and the edges are those of PyGreSQL's class of the same name; see
+    "The documented handler" in the manual for each difference.
+
+    Args:
+        db: a connection of any supported driver, or a `pgnotify.Connection`.
+        event: the channel to listen to, as written, at most 63 bytes.
+        callback: called with ``arg_dict`` for each notification, with None after a time-out.
+        arg_dict: passed to the callback, with ``"pid"`` (int), ``"event"`` (str) and ``"extra"``
+            (the payload, str) put in. It is the same dict each time: copy it to keep it.
+        timeout: seconds without a notification after which the loop ends; None for never; 0 to
+            deliver what is there and return.
+        stop_event: the channel whose notification ends the loop; ``"stop_" + event`` if None.
+
+    Raises:
+        ChannelError: PostgreSQL would refuse or cut one of the two names.
+        ValueError: the timeout is negative or not a number.
+        UnknownBackend: no backend fits ``db``.
+
+    One thread at a time runs the handler. `stop`, `close`, `unlisten` and `notify` may be called
+    from any thread and from signal handlers: while the loop runs elsewhere it is woken and does the
+    work in its own thread.
+    """
+
+    def __init__(
+        self,
+        db: Any,
+        event: str,
+        callback: Callable[[Any], object],
+        arg_dict: dict[str, Any] | None = None,
+        timeout: float | None = None,
+        stop_event: str | None = None,
+    ) -> None:
+        self._event = check_channel(event, "event")
+        # As documented, an empty stop_event means the default one, too.
+        self._stop_event = check_channel(stop_event or f"stop_{event}", "stop_event")
+        self.timeout = timeout
+        self.callback = callback
+        """What is called with `arg_dict`, or with None after a time-out."""
+        self.arg_dict: dict[str, Any] = {} if arg_dict is None else arg_dict
+        """The very dict that was passed."""
+        self._backend = backend_for(db)
+        self._db: Any = db
+        self._watch = p.Watch(self._event, self._stop_event)
+        self._runner = BlockingRunner(self._backend)
+        self._process = os.getpid()
+        self._owner: int | None = None
+        """The thread that touches the connection now; guarded by `_ownership`."""
+        self._looping = False
+        """Whether the owner runs the loop, and not just a call that ends by itself."""
+        self._last_owner: int | None = None
+        # Reentrant, because a signal handler may come in while its own thread holds it.
+        self._lock = threading.RLock()
+        self._ownership = threading.Condition(self._lock)
+
+    @property
+    def db(self) -> Any:
+        """The connection that was passed; None once the handler is closed."""
+        return self._db
+
+    @property
+    def event(self) -> str:
+        """The channel."""
+        return self._event
+
+    @property
+    def stop_event(self) -> str:
+        """The channel whose notification ends the loop."""
+        return self._stop_event
+
+    @property
+    def timeout(self) -> float | None:
+        """Seconds without a notification after which the loop ends; may be set at any time."""
+        return self._timeout
+
+    @timeout.setter
+    def timeout(self, timeout: float | None) -> None:
+        self._timeout = check_timeout(timeout)
+
+    @property
+    def listening(self) -> bool:
+        """Whether both LISTENs are in force."""
+        return self._watch.state is State.LISTENING
+
+    def __call__(self) -> None:
+        """Listen if need be, and loop until a stop notification, `stop`, or the time-out.
+
+        Returns at once if the handler is closed. What the callback raises passes through; the
+        handler is still listening then, and the next call delivers the rest first.
+
+        Raises:
+            UnexpectedNotification: a third channel was notified; both channels are unlistened.
+            TransactionError: the connection is inside a transaction, where nothing can arrive.
+            ConnectionLost: the server is gone; all that had arrived was delivered before.
+            RuntimeError: the loop is running in another thread already.
+        """
+        if self._db is None:
+            return
+        self._check_process()
+        first = self._take_ownership_for_the_loop()
+        try:
+            self._run(p.documented_loop(self._watch, self, time.monotonic))
+        except p.Stray as stray:
+            raise self._unexpected(stray.notification.channel) from None
+        finally:
+            if first:
+                self._give_up_ownership()
+            else:  # called by the callback: the delivery around us looks at what is different now
+                self._watch.interrupt()
+
+    def listen(self) -> None:
+        """Start listening to both channels; does nothing if they are listened to already.
+
+        Raises:
+            TransactionError: the connection is inside a transaction of the user's.
+            HandlerClosed: the handler is closed.
+        """
+        if not self.listening:
+            self._check_open()
+            self._do(p.listen(self._watch))
+
+    def unlisten(self) -> None:
+        """Stop listening to both channels; does nothing if they are not listened to.
+
+        A running loop ends. What has arrived before is delivered by the next call.
+
+        Raises:
+            TransactionError: the connection is inside a transaction of the user's.
+        """
+        if self._watch.in_force:
+            self._check_process()
+            self._do(p.unlisten(self._watch))
+
+    def notify(self, db: Any = None, stop: bool = False, payload: str | None = None) -> None:
+        """Send a notification on the event, or on the stop event.
+
+        Args:
+            db: any supported connection to send through; None for the handler's own.
+            stop: send on the stop event, which ends the loop.
+            payload: at most 7,999 bytes; None is the same as ``""``, as it is for PostgreSQL.
+
+        Inside a transaction it is sent when that commits.
+
+        Raises:
+            PayloadError: PostgreSQL would refuse or cut the payload.
+            HandlerClosed: the handler is closed and no ``db`` was passed.
+        """
+        channel = self._stop_event if stop else self._event
+        text = check_payload("" if payload is None else payload)
+        if db is None or db is self._db:
+            self._check_open()
+            self._do(p.notify(self._watch, channel, text))
+        else:
+            backend_for(db).notify(channel, text)
+
+    def stop(self) -> None:
+        """End the loop: it unlistens and returns, without another call of the callback.
+
+        Does not wait, and takes no lock: safe in any thread and in a signal handler. If no loop is
+        running, the next one ends at once.
+        """
+        self._watch.request_stop()
+        self._runner.wake()
+
+    def close(self) -> None:
+        """Unlisten and close the connection; `db` becomes None. A second call does nothing.
+
+        While the loop runs in another thread this waits until that has ended and closed. In a
+        signal handler it does not wait. In a forked child it only lets go of the connection.
+        """
+        if self._db is None:
+            return
+        if self._process != os.getpid():
+            _inherited.append(self._db)
+            self._watch.closed()
+            self._forget()
+        else:
+            self._do(self._closing())
+
+    def __enter__(self) -> NotificationHandler:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        """Unlisten, where that is safe; otherwise warn with a ResourceWarning and send nothing."""
+        # An __init__ that raised leaves no runner; the interpreter's end takes the connection along.
+        runner = getattr(self, "_runner", None)
+        if runner is None or sys.is_finalizing():
+            return
+        if self._watch.in_force:
+            self._unlisten_on_deletion()
+        runner.close()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} event={self._event!r} {self._watch.state.value}>"
+
+    # One thread at a time.
+
+    def _do(self, program: p.Program[T]) -> T | None:
+        """Run a program here, if this thread may touch the connection, or else have the loop run it.
+
+        Returns the program's result, or None if it could only be asked for.
+        """
+        if self._take_ownership():
+            try:
+                return self._run(program)
+            finally:
+                self._give_up_ownership()
+        if self._owner != threading.get_ident():
+            return self._ask(program)
+        if self._runner.engaged or self._driver_is_busy():
+            # A signal handler, in the midst of the loop's or the driver's work: it comes to it next.
+            self._request(program)
+            return None
+        self._watch.interrupt()  # so that the delivery around us looks at what is different now
+        return self._run(program)
+
+    def _run(self, program: p.Program[T]) -> T:
+        return self._runner.run(program, _DocumentedFront(self, self._watch))
+
+    def _ask(self, program: p.Program[T]) -> T | None:
+        if self._lock._is_owned():  # type: ignore[attr-defined]  # there is no public way to ask
+            # A signal handler came in while its own thread held the lock: were it to wait for an
+            # answer, the loop, which may need the lock to end, could never give one.
+            self._request(program)
+            return None
+        from concurrent.futures import Future  # takes a quarter of the time to import pgnotify
+
+        answer: Future[T] = Future()
+        with self._ownership:
+            running = self._owner is not None
+            if running:
+                self._request(p.answering(program, answer))
+        # The loop may have ended meanwhile, then the connection is ours to touch.
+        return answer.result() if running else self._do(program)
+
+    def _request(self, command: p.Program[Any]) -> None:
+        self._watch.request(command)
+        self._runner.wake()
+
+    def _take_ownership(self) -> bool:
+        with self._ownership:
+            if self._owner is not None:
+                return False
+            self._owner = self._last_owner = threading.get_ident()
+            return True
+
+    def _take_ownership_for_the_loop(self) -> bool:
+        """Wait for other threads' calls to end; return False if this thread's own callback calls."""
+        me = threading.get_ident()
+        with self._ownership:
+            while self._owner not in (None, me) and not self._looping:
+                self._ownership.wait()
+            first = self._take_ownership()
+            if not first and (self._owner != me or self._runner.engaged):
+                raise RuntimeError(f"this handler is running already, in thread {self._owner}")
+            self._looping = True
+            return first
+
+    def _give_up_ownership(self) -> None:
+        """Carry out what was asked for in the last moment, then let other threads have the connection."""
+        while True:
+            with self._ownership:
+                if not self._watch.commands:
+                    self._owner, self._looping = None, False
+                    self._ownership.notify_all()
+                    return
+            try:
+                self._run(self._watch.commands.popleft())
+            except BaseException:
+                self._give_up_ownership()
+                raise
+
+    def _driver_is_busy(self) -> bool:
+        return bool(getattr(self._backend, "busy", False))
+
+    def _check_process(self) -> None:
+        if self._process != os.getpid():
+            raise HandlerClosed(
+                f"this handler belongs to process {self._process}, from which {os.getpid()} was forked; "
+                "make a new connection and handler in the child"
+            )
+
+    def _check_open(self) -> None:
+        if self._db is None:
+            raise HandlerClosed(f"the handler for {self._event!r} is closed")
+        self._check_process()
+
+    def _closing(self) -> p.Program[None]:
+        try:
+            yield from p.close(self._watch)
+        finally:
+            self._forget()
+
+    def _forget(self) -> None:
+        self._db = None
+        self._watch.interrupt()
+        self._runner.close()
+
+    def _unlisten_on_deletion(self) -> None:
+        reason = self._why_not_unlisten()
+        if reason is None:
+            try:
+                self._run(p.unlisten(self._watch))
+            except Exception as error:
+                reason = f"{type(error).__name__}: {error}"
+        if reason is not None:
+            warnings.warn(f"{self!r} was deleted while listening: {reason}", ResourceWarning, source=self, stacklevel=3)
+
+    def _why_not_unlisten(self) -> str | None:
+        if self._process != os.getpid():
+            return "its connection belongs to the parent process"
+        if self._last_owner != threading.get_ident():
+            return "its connection was last used in another thread"
+        if self._driver_is_busy():
+            return "its connection is in the midst of a call"
+        return None
+
+    def _unexpected(self, channel: str) -> PgNotifyError:
+        error = unexpected_for(getattr(self._backend, "DatabaseError", PgNotifyError))
+        return error(f'Listening for "{self._event}" and "{self._stop_event}", but notified of "{channel}"')
+
+
+class _DocumentedFront:
+    """Calls the callback in the words of the documentation: the way of every notification.
+
+    Made for each run of a program, and not kept: a handler must go as soon as its user lets go of it.
+    """
+
+    def __init__(self, handler: NotificationHandler, watch: p.Watch) -> None:
+        self._handler = handler
+        self._watch = watch
+
+    def deliver(self, at_most: int) -> None:
+        """Call the callback for up to ``at_most`` notifications of the queue."""
+        handler, watch = self._handler, self._watch
+        next_notification = watch.queue.popleft
+        for _ in range(at_most):
+            channel, payload, pid = next_notification()
+            arg_dict = handler.arg_dict
+            arg_dict["pid"] = pid
+            arg_dict["event"] = channel
+            arg_dict["extra"] = payload
+            handler.callback(arg_dict)
+            if watch.interrupted:  # also by the callback itself, which may have emptied the queue
+                return
+
+    def report_timeout(self) -> None:
+        """Call the callback with None."""
+        self._handler.callback(None)

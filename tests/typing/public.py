@@ -1,0 +1,70 @@
+"""What users rely on of the types. Checked by mypy, never run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from typing_extensions import assert_type
+
+import pgnotify
+from pgnotify.testing import TemporaryPostgreSQL
+
+
+def the_documented_handler(db: object, callback_of_mine: Any) -> None:
+    handler = pgnotify.NotificationHandler(db, "jobs", callback_of_mine, {"a": 1}, 0.5, "stop")
+    assert_type(handler(), None)
+    assert_type(handler.listening, bool)
+    assert_type(handler.event, str)
+    assert_type(handler.stop_event, str)
+    assert_type(handler.timeout, float | None)
+    assert_type(handler.arg_dict, dict[str, Any])
+    handler.timeout = None
+    handler.notify(db, stop=True, payload="x")
+    with pgnotify.NotificationHandler(db, event="jobs", callback=print) as same:
+        assert_type(same, pgnotify.NotificationHandler)
+
+
+def a_wrapped_connection(db: object) -> None:
+    connection = pgnotify.wrap(db)
+    assert_type(connection, pgnotify.Connection)
+    assert_type(connection.wait(0.5), bool)
+    assert_type(connection.fetch(), list[pgnotify.Notification])
+    assert_type(connection.notification_handler("jobs", print), pgnotify.NotificationHandler)
+    for channel, payload, pid in connection.fetch():
+        assert_type(channel, str)
+        assert_type(payload, str)
+        assert_type(pid, int)
+
+
+def connecting_and_sending() -> None:
+    with pgnotify.connect("postgresql://localhost", driver="psycopg", application_name="x") as connection:
+        assert_type(connection, pgnotify.Connection)
+        pgnotify.notify(connection, "jobs", "payload")
+        pgnotify.notify_many(connection, [("jobs", "a"), ("jobs", "b")])
+
+
+class MyBackend:
+    """All that a backend must have."""
+
+    def listen(self, channel: str) -> None: ...
+    def unlisten(self, channel: str) -> None: ...
+    def wait(self, timeout: float | None, wakeup: int | None = None) -> bool:
+        return True
+
+    def fetch(self) -> list[pgnotify.Notification]:
+        return []
+
+    def notify(self, channel: str, payload: str = "") -> None: ...
+    def close(self) -> None: ...
+
+
+def a_backend_of_ones_own() -> None:
+    backend: pgnotify.Backend = MyBackend()
+    assert_type(backend.fetch(), list[pgnotify.Notification])
+    pgnotify.register("mydriver", lambda connection: MyBackend())
+
+
+def a_temporary_server() -> None:
+    with TemporaryPostgreSQL() as server:
+        assert_type(server, TemporaryPostgreSQL)
+        assert_type(server.dsn, str)
