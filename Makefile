@@ -1,0 +1,29 @@
+# Two commands for a new machine: `make demo` and `make test`. Both need Python 3.10 or newer, and no more.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo test bench clean
+
+demo: $(VENV)/demo  ## notifications through a real PostgreSQL, into a callback
+	$(BIN)/python -m pgnotify demo
+
+test: $(VENV)/nox  ## all tests, as CI runs them
+	$(BIN)/nox
+
+$(VENV)/demo: $(VENV)/made pyproject.toml
+	$(BIN)/pip install --quiet --editable '.[demo]'
+	touch $@
+
+$(VENV)/nox: $(VENV)/made
+	$(BIN)/pip install --quiet 'nox[uv]>=2025.5'
+	touch $@
+
+$(VENV)/made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "pgnotify needs Python 3.10 or newer, $(PYTHON) is older: make PYTHON=python3.12 …")'
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+clean:
+	rm -rf $(VENV) .nox dist

@@ -1,0 +1,41 @@
+"""The command line. Needs the extra ``[cli]``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from pgnotify.demo import demonstrate
+from pgnotify.testing import NoPostgreSQL, TemporaryPostgreSQL
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="PostgreSQL's LISTEN and NOTIFY on any driver.")
+# highlight=False and markup=False: what arrives is shown as it is.
+_console = Console(highlight=False, markup=False, soft_wrap=True)
+
+
+@app.callback()
+def _commands() -> None:
+    """Keep `demo` a subcommand, although it is the only one so far."""
+
+
+@app.command()
+def demo(
+    dsn: Annotated[
+        str | None,
+        typer.Option(envvar="PGNOTIFY_DSN", help="A libpq connection string; without it, a PostgreSQL is started."),
+    ] = None,
+) -> None:
+    """Send notifications through a real PostgreSQL, and show what a callback receives."""
+    if dsn:
+        demonstrate(dsn, _console.print)
+        return
+    try:
+        server = TemporaryPostgreSQL()
+    except NoPostgreSQL as error:
+        _console.print(f"pgnotify: {error}")
+        raise typer.Exit(1) from error
+    with server:
+        _console.print(f"started PostgreSQL {server.version} on port {server.port}")
+        demonstrate(server.dsn, _console.print)
