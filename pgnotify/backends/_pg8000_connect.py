@@ -109,7 +109,11 @@ def _connect_to(address: Address, given: dict[str, str]) -> Any:
 
 def _handshake(address: Address, given: dict[str, str], context: ssl.SSLContext | None) -> Any:
     user = given.get("user") or getpass.getuser()
-    plug = _socket(address, given)
+    try:
+        plug = _socket(address, given)
+    except OSError as error:
+        where = address.unix_socket or f"{address.hostaddr or address.host} port {address.port}"
+        raise InterfaceError(f"cannot connect to {where}: {error}") from error
     try:
         connection = pg8000.native.Connection(
             user,
