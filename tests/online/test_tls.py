@@ -5,12 +5,14 @@ from __future__ import annotations
 import ssl
 from collections.abc import Iterator
 from contextlib import closing, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import pgnotify
 from pgnotify.testing import NoPostgreSQL, ServerFailed, TemporaryPostgreSQL, find_postgresql
+from tests import kinds
 from tests.kinds import Address
 from tests.listening import collect, payloads, until_lost
 from tests.user import User
@@ -25,13 +27,22 @@ MIXED = "rpad(n::text || '|', 37 + (n * 193) % 7864, 'x')"
 
 
 @pytest.fixture(scope="module")
-def tls_server(tmp_path_factory) -> Iterator[TemporaryPostgreSQL]:
-    """A server that offers TLS; skips with the reasons where none has it."""
-    directory = tmp_path_factory.mktemp("tls")
-    certificate = trustme.CA().issue_cert("127.0.0.1")
+def certificates(tmp_path_factory) -> Path:
+    """A directory with the certificate of the server, of the authority behind it, and of another one."""
+    directory: Path = tmp_path_factory.mktemp("tls")
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(directory / "authority.crt")
+    trustme.CA().cert_pem.write_to_path(directory / "stranger.crt")
+    certificate = authority.issue_cert("127.0.0.1")
     certificate.cert_chain_pems[0].write_to_path(directory / "server.crt")
     certificate.private_key_pem.write_to_path(directory / "server.key")
-    server, reasons = _first_that_starts((directory / "server.crt", directory / "server.key"))
+    return directory
+
+
+@pytest.fixture(scope="module")
+def tls_server(certificates) -> Iterator[TemporaryPostgreSQL]:
+    """A server that offers TLS; skips with the reasons where none has it."""
+    server, reasons = _first_that_starts((certificates / "server.crt", certificates / "server.key"))
     if server is None:
         pytest.skip(f"no PostgreSQL with TLS: {'; '.join(reasons)}")
     with closing(server):
@@ -156,3 +167,47 @@ def test_the_last_words_come_before_the_loss(backend, tls_user, sender, channel)
     assert [each.payload for each in arrived] == ["last words"]
     assert lost.__cause__ is not None
     backend.close()
+
+
+# pgnotify.connect
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "driver" in metafunc.fixturenames:
+        metafunc.parametrize("driver", sorted({kind.driver for kind in kinds.selected()} - {"wrappers"}))
+
+
+@pytest.fixture
+def connect(driver, tls_server, certificates):
+    """A function that connects with an sslmode, from a host, trusting an authority; returns whether TLS is used."""
+
+    def uses_tls(sslmode: str, host: str = "127.0.0.1", trusting: str | None = None) -> bool:
+        root = {"sslrootcert": str(certificates / f"{trusting}.crt")} if trusting else {}
+        dsn = f"postgresql://postgres@{host}:{tls_server.port}/postgres"
+        with pgnotify.connect(dsn, driver, sslmode=sslmode, hostaddr="127.0.0.1", **root) as connection:
+            rows = connection.backend.query("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
+            return rows in ([(True,)], [("t",)])
+
+    return uses_tls
+
+
+@pytest.mark.parametrize("sslmode", ["require", "prefer"])
+def test_connect_uses_tls_where_the_sslmode_says_so(connect, sslmode):
+    assert connect(sslmode) is True
+
+
+@pytest.mark.parametrize("sslmode", ["disable", "allow"])
+def test_connect_uses_no_tls_where_the_sslmode_says_so(connect, sslmode):
+    assert connect(sslmode) is False
+
+
+def test_connect_verifies_the_authority(connect):
+    assert connect("verify-ca", "localhost", "authority") is True
+    with pytest.raises(Exception, match=r"(?i)certificate verify failed"):
+        connect("verify-ca", "localhost", "stranger")
+
+
+def test_connect_verifies_the_name_too_if_asked_to(connect):
+    assert connect("verify-full", "127.0.0.1", "authority") is True
+    with pytest.raises(Exception, match=r"(?i)does not match host name|certificate is not valid for|mismatch"):
+        connect("verify-full", "localhost", "authority")
