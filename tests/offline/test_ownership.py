@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import sys
 import threading
-import time
 
 import pytest
 
 from pgnotify import NotificationHandler
 from pgnotify.machine import State
 from tests.offline.canned import Running
+from tests.support import eventually
 
 
 @pytest.mark.parametrize("method", ["close", "unlisten"])
 def test_a_signal_handler_does_not_wait_while_its_own_thread_holds_the_lock(canned, method):
     handler = NotificationHandler(canned(), "jobs", lambda arg_dict: None)
     loop = Running(handler)
-    _eventually(lambda: handler.listening)
+    eventually(lambda: handler.listening)
 
     with handler._ownership:  # here the signal comes in, in the thread that holds this
         handler.stop()
-        _eventually(lambda: "_give_up_ownership" in _functions_of(loop))  # the loop wants it too
+        eventually(lambda: "_give_up_ownership" in _functions_of(loop))  # the loop wants it too
         handler._watch.in_force[:] = ["jobs"]  # there is still something to do
         getattr(handler, method)()
     loop.ended()
@@ -29,13 +29,6 @@ def test_a_signal_handler_does_not_wait_while_its_own_thread_holds_the_lock(cann
     assert handler._watch.state is (State.CLOSED if method == "close" else State.IDLE)
     assert handler._watch.in_force == []
     handler.close()
-
-
-def _eventually(predicate):
-    deadline = time.monotonic() + 20
-    while not predicate():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
 
 
 def _functions_of(thread: threading.Thread) -> set[str]:
