@@ -13,6 +13,8 @@ from pgnotify.testing import NoPostgreSQL, TemporaryPostgreSQL
 from tests import kinds
 from tests.kinds import Address
 
+pytestmark = pytest.mark.drivers("psycopg", "psycopg2", "pg8000", "pygresql")
+
 PASSWORD = """p:a@s/s w'or"d\\%41?&=é"""
 URI_PASSWORD = "p%3Aa%40s%2Fs%20w'or%22d%5C%2541%3F%26%3D%C3%A9"
 QUOTED_PASSWORD = """'p:a@s/s w\\'or"d\\\\%41?&=é'"""
