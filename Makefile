@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test bench clean
+.PHONY: demo test clean
 
 demo: $(VENV)/demo  ## notifications through a real PostgreSQL, into a callback
 	$(BIN)/python -m pgnotify demo

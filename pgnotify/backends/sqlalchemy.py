@@ -1,4 +1,4 @@
-"""SQLAlchemy, from 1.4: its Connection, and the pool-proxied connection of engine.raw_connection()."""
+"""SQLAlchemy, from 2.0: its Connection, and the pool-proxied connection of engine.raw_connection()."""
 
 from __future__ import annotations
 
