@@ -16,11 +16,6 @@ from tests.offline.canned import Canned, Running
 
 OURS = str(Path(pgnotify.__file__).parent)
 
-# From 3.12 on the trace function is called by way of sys.monitoring, not at the same instructions each time.
-pytestmark = pytest.mark.skipif(
-    sys.version_info >= (3, 12), reason="not applicable: this Python does not trace each instruction"
-)
-
 
 class At:
     """A trace function that does something once, before the nth instruction of pgnotify."""
@@ -182,8 +177,14 @@ def another_thread(scene, at):
     del scene.handler._request
 
 
-# Deletions of other tests' handlers are instructions of pgnotify too; they must not come in between.
-pytestmark = pytest.mark.usefixtures("no_gc")
+pytestmark = [
+    # Deletions of other tests' handlers are instructions of pgnotify too; they must not come in between.
+    pytest.mark.usefixtures("no_gc"),
+    # From 3.12 on the trace function is called by way of sys.monitoring, not at the same instructions each time.
+    pytest.mark.skipif(
+        sys.version_info >= (3, 12), reason="not applicable: this Python does not trace each instruction"
+    ),
+]
 
 METHODS = ["stop", "unlisten", "close", "notify"]
 
