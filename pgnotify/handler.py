@@ -21,6 +21,7 @@ from pgnotify import program as p
 from pgnotify.errors import HandlerClosed, PgNotifyError, unexpected_for
 from pgnotify.limits import check_channel, check_payload, check_timeout
 from pgnotify.machine import State
+from pgnotify.protocol import Backend
 from pgnotify.registry import backend_for
 from pgnotify.runner import BlockingRunner
 
@@ -182,11 +183,12 @@ class NotificationHandler:
         """
         channel = self._stop_event if stop else self._event
         text = check_payload("" if payload is None else payload)
-        if db is None or db is self._db:
+        backend = self._backend if db is None else backend_for(db)
+        if self._is_own(backend):
             self._check_open()
             self._do(p.notify(self._watch, channel, text))
         else:
-            backend_for(db).notify(channel, text)
+            backend.notify(channel, text)
 
     def stop(self) -> None:
         """End the loop: it unlistens and returns, without another call of the callback.
@@ -309,6 +311,11 @@ class NotificationHandler:
             except BaseException:
                 self._give_up_ownership()
                 raise
+
+    def _is_own(self, backend: Backend) -> bool:
+        """Whether a backend speaks on the connection that the loop may be using in another thread."""
+        own = getattr(self._backend, "connection", None)
+        return backend is self._backend or (own is not None and getattr(backend, "connection", None) is own)
 
     def _driver_is_busy(self) -> bool:
         return bool(getattr(self._backend, "busy", False))

@@ -104,6 +104,15 @@ class Busy(Protocol):
 
 
 @runtime_checkable
+class NamesConnection(Protocol):
+    """A backend that tells which connection it speaks on, however that was wrapped."""
+
+    @property
+    def connection(self) -> object:
+        """The driver's connection."""
+
+
+@runtime_checkable
 class NamesDatabaseError(Protocol):
     """A backend that names its driver's DatabaseError, for errors that should be one too."""
 

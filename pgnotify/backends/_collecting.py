@@ -36,8 +36,6 @@ _inboxes: WeakKeyDictionary[Any, Inbox] = WeakKeyDictionary()
 class CollectingBackend(DriverBackend):
     """A backend whose notifications are diverted from the first listen, wait or fetch to the last unlisten."""
 
-    _connection: Any
-
     @abc.abstractmethod
     def _divert(self, receive: Callable[[Any], None]) -> Any:
         """Have the driver call ``receive`` for each notification; return what it did before."""

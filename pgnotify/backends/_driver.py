@@ -45,6 +45,8 @@ class DriverBackend(abc.ABC):
     DatabaseError: type[Exception]
     """The driver's class of that name."""
 
+    _connection: Any
+
     placeholders: ClassVar[tuple[str, str]] = ("$1", "$2")
     """How the driver writes the first and the second parameter of a statement."""
 
@@ -97,6 +99,11 @@ class DriverBackend(abc.ABC):
         """See `pgnotify.protocol.Backend.close`."""
 
     # What may be asked beyond them.
+
+    @property
+    def connection(self) -> Any:
+        """See `pgnotify.protocol.NamesConnection.connection`."""
+        return self._connection
 
     @property
     def busy(self) -> bool:

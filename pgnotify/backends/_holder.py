@@ -76,6 +76,11 @@ class HolderBackend:
         return error
 
     @property
+    def connection(self) -> Any:
+        """See `pgnotify.protocol.NamesConnection.connection`."""
+        return getattr(self._backend, "connection", self._connection)
+
+    @property
     def busy(self) -> bool:
         """See `pgnotify.protocol.Busy.busy`."""
         return bool(getattr(self._backend, "busy", False))

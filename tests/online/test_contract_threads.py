@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+import pgnotify
 from pgnotify import ConnectionLost
 from tests.support import PATIENCE, Background, burst, eventually, waits, waits_for_answer
 
@@ -351,3 +352,23 @@ def test_a_handler_may_move_from_thread_to_thread(documented, record, session):
     handler()
 
     assert record.payloads == ["1", "", "2", ""]
+
+
+@pytest.mark.parametrize("wrapped", ["handler", "notify"])
+def test_a_notify_through_the_same_connection_wrapped_anew_is_done_by_the_loop(
+    documented, db, record, monkeypatch, wrapped
+):
+    handler = documented(on=pgnotify.wrap(db) if wrapped == "handler" else db)
+    notify, threads = handler._backend.notify, []
+    monkeypatch.setattr(
+        handler._backend, "notify", lambda *args: (threads.append(threading.get_ident()), notify(*args))
+    )
+    loop = Background(handler)
+    eventually(lambda: waits(loop.thread))
+
+    handler.notify(db if wrapped == "handler" else pgnotify.wrap(db), payload="sent")
+    eventually(lambda: record.payloads == ["sent"])
+
+    assert threads == [loop.thread.ident]
+    handler.stop()
+    loop.join()
