@@ -30,7 +30,7 @@ def eventually(predicate: Callable[[], object], what: str = "") -> None:
     while not predicate():
         if time.monotonic() > deadline:
             pytest.fail(f"still not true after {PATIENCE:.0f} s: {what or predicate}")
-        time.sleep(0.001)
+        time.sleep(0.001)  # between two looks, never instead of one
 
 
 def waits(thread: threading.Thread) -> bool:

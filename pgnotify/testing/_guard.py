@@ -136,7 +136,7 @@ class Guard:
             for pid in pids:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, number)
-            time.sleep(0.01)
+            time.sleep(0.01)  # no one call waits for processes that become ours meanwhile
 
     def leave_root(self, postgres: str) -> None:
         """Find a way to run postgres that is not root, which it refuses; keep it in `become`.
@@ -270,7 +270,7 @@ def remove_tree(path: str) -> None:
             remove_once(path)
         if not os.path.exists(path):
             return
-        time.sleep(0.02)
+        time.sleep(0.02)  # nothing tells when that process has ended
 
 
 def remove_once(path: str) -> None:

@@ -24,7 +24,7 @@ HOST = "127.0.0.1"
 ANSWER_SECONDS = 30.0
 GUARD_SECONDS = 10.0  # it gives its programs less than three
 ORPHAN_SECONDS = 2.0
-POLL_SECONDS = 0.01
+POLL_SECONDS = 0.01  # between two looks at a process that tells nobody when it is done; always up to a deadline
 GUARD_GONE = "the guard process is gone and the server with it; close() and start() again"
 # macOS allows 103 bytes for a socket's path, Linux 107; the name in it takes 15.
 MAX_BASE_BYTES = 103 - len("/pgnotify-01234567") - len("/.s.PGSQL.65535")

@@ -49,7 +49,7 @@ def eventually(condition: Callable[[], bool], seconds: float = GONE_SECONDS) -> 
     while not condition():
         if time.monotonic() > deadline:
             return False
-        time.sleep(0.01)
+        time.sleep(0.01)  # between two looks, never instead of one
     return True
 
 
