@@ -9,14 +9,15 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.util
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from pgnotify.errors import UnknownBackend
 from pgnotify.protocol import Backend
 
 if TYPE_CHECKING:
-    from importlib.metadata import EntryPoint
+    from importlib.metadata import Distribution, EntryPoint
 
 ENTRY_POINT_GROUP = "pgnotify.backends"
 
@@ -63,6 +64,18 @@ _VERBS = ("listen", "unlisten", "wait", "fetch", "notify", "close")
 _registered: dict[str, Factory] = {}
 
 
+class _Found(NamedTuple):
+    factory: Factory
+    describe: Callable[[], str]
+    """How an error names it, and so who is to blame; a function, since it may have to read a file."""
+
+
+class _EntryPoints(NamedTuple):
+    by_package: dict[str, list[EntryPoint]]
+    never_used: list[str]
+    """What stands in the way of each of the others."""
+
+
 def register(package: str, factory: Factory) -> None:
     """Use a factory for all connections whose class is defined in a package, in this process.
 
@@ -90,13 +103,16 @@ def backend_for(connection: object) -> Backend:
     Raises:
         UnknownBackend: nothing fits, or what fits cannot be loaded or is no backend.
         TypeError: the object belongs to a driver but is not its connection, such as a cursor.
+
+    What else a factory raises passes through. A UserWarning tells of each entry point that can
+    never be used, when they are scanned: if neither `register` nor the built-in table fits.
     """
     views = list(_views(connection))
-    for source in (_from_registered, _from_built_in, _from_entry_points):
-        for packages, driver_object in views:
-            factory = source(packages)
-            if factory is not None:
-                return _made_by(factory, driver_object)
+    for source in (_registered_for, _built_in_for, _plugged_in_for):
+        for package, driver_object in views:
+            found = source(package)
+            if found is not None:
+                return _made_by(found, driver_object)
     raise UnknownBackend(_nothing_fits(connection))
 
 
@@ -119,18 +135,20 @@ def installed_drivers() -> list[str]:
     return [name for name, driver in DRIVERS.items() if _installed(driver)]
 
 
-def _views(connection: object) -> Iterator[tuple[list[str], object]]:
+def _views(connection: object) -> Iterator[tuple[str, object]]:
     """Yield the packages of the object's class, then those of the class that it claims to have.
 
-    A tracing library's proxy claims the class of the connection that it wraps.
+    Each comes with what to call its factory with: a tracing library's proxy claims the class of the
+    connection that it wraps.
     """
-    yield _packages(type(connection)), connection
+    yield from ((package, connection) for package in _packages(type(connection)))
     try:
         claimed = connection.__class__
     except TypeError:  # some connections that are closed tell nothing about themselves
         return
     if claimed is not type(connection):
-        yield _packages(claimed), getattr(connection, "__wrapped__", connection)
+        wrapped = getattr(connection, "__wrapped__", connection)
+        yield from ((package, wrapped) for package in _packages(claimed))
 
 
 def _packages(cls: type) -> list[str]:
@@ -138,72 +156,110 @@ def _packages(cls: type) -> list[str]:
     return [name for name in dict.fromkeys(names) if name != "builtins"]
 
 
-def _from_registered(packages: list[str]) -> Factory | None:
-    return next((_registered[package] for package in packages if package in _registered), None)
+def _registered_for(package: str) -> _Found | None:
+    if package not in _registered:
+        return None
+    factory = _registered[package]
+    return _Found(factory, lambda: f"the factory registered for {package!r}, {factory!r},")
 
 
-def _from_built_in(packages: list[str]) -> Factory | None:
-    return next((_load(BUILT_IN[package]) for package in packages if package in BUILT_IN), None)
+def _built_in_for(package: str) -> _Found | None:
+    path = BUILT_IN.get(package)
+    return _Found(_load(path), lambda: f"the built-in backend for {package!r}") if path else None
 
 
-def _from_entry_points(packages: list[str]) -> Factory | None:
-    return next((_plug_in(package) for package in packages if package in _entry_points()), None)
-
-
-@functools.lru_cache(maxsize=1)  # the scan reads a file of every installed distribution
-def _entry_points() -> dict[str, list[EntryPoint]]:
-    from importlib.metadata import entry_points  # takes longer to import than all of pgnotify
-
-    found: dict[str, list[EntryPoint]] = {}
-    for entry_point in entry_points(group=ENTRY_POINT_GROUP):
-        found.setdefault(entry_point.name, []).append(entry_point)
-    return found
-
-
-def _plug_in(package: str) -> Factory:
-    claims = _entry_points()[package]
+def _plugged_in_for(package: str) -> _Found | None:
+    claims = _entry_points().by_package.get(package, [])
     if len(claims) > 1:
         raise UnknownBackend(
             f"{len(claims)} distributions claim the backend for {package!r}: "
-            f"{', '.join(_origin(claim) for claim in claims)}; uninstall all but one, or call pgnotify.register()"
+            f"{', '.join(map(_origin, claims))}; uninstall all but one, or call pgnotify.register()"
         )
-    (claim,) = claims
+    return _loaded(claims[0]) if claims else None
+
+
+def _loaded(claim: EntryPoint) -> _Found:
     try:
         factory = claim.load()
     except Exception as error:
-        raise UnknownBackend(
-            f"the backend for {package!r} from {_origin(claim)} cannot be loaded: {type(error).__name__}: {error}"
-        ) from error
+        raise UnknownBackend(f"{_description(claim)} cannot be loaded: {type(error).__name__}: {error}") from error
     if not callable(factory):
-        raise UnknownBackend(f"the backend for {package!r} from {_origin(claim)} is no factory: {factory!r}")
-    plug_in: Factory = factory
-    return plug_in
+        raise UnknownBackend(f"{_description(claim)} is no factory: {factory!r}")
+    return _Found(factory, lambda: _description(claim))
+
+
+@functools.lru_cache(maxsize=1)  # the scan reads a file of every installed distribution
+def _entry_points() -> _EntryPoints:
+    found = _EntryPoints({}, [])
+    for entry_point in _scan(found.never_used):
+        if obstacle := _obstacle(entry_point.name):
+            found.never_used.append(f"{_description(entry_point)} is never used: {obstacle}")
+        else:
+            found.by_package.setdefault(entry_point.name, []).append(entry_point)
+    for each in found.never_used:
+        warnings.warn(each, stacklevel=1)  # it is the installation's fault, not that of any caller
+    return found
+
+
+def _scan(unreadable: list[str]) -> Iterable[EntryPoint]:
+    from importlib.metadata import distributions, entry_points  # takes longer to import than all of pgnotify
+
+    try:
+        return entry_points(group=ENTRY_POINT_GROUP)
+    except Exception:  # one broken file, of whatever group, hides the entry points of all
+        return dict.fromkeys(each for one in distributions() for each in _entry_points_of(one, unreadable))
+
+
+def _entry_points_of(distribution: Distribution, unreadable: list[str]) -> Iterable[EntryPoint]:
+    try:
+        return distribution.entry_points.select(group=ENTRY_POINT_GROUP)
+    except Exception as error:
+        unreadable.append(f"the entry points of {_release(distribution)} cannot be read: {error!r}")
+        return ()
+
+
+def _obstacle(name: str) -> str | None:
+    if name in BUILT_IN:
+        return f"the built-in one goes first. To go before that, call pgnotify.register({name!r}, …)"
+    if not name.isidentifier():
+        return f"{name!r} is no top-level package. Name it after that of its connection's class"
+    return None
+
+
+def _description(entry_point: EntryPoint) -> str:
+    return f"the backend for {entry_point.name!r} from {_origin(entry_point)}"
 
 
 def _origin(entry_point: EntryPoint) -> str:
-    distribution = entry_point.dist
-    if distribution is None:
-        return entry_point.value
-    return f"{distribution.name} {distribution.version} ({entry_point.value})"
+    return f"{_release(entry_point.dist)} ({entry_point.value})" if entry_point.dist else entry_point.value
 
 
-def _made_by(factory: Factory, connection: object) -> Backend:
-    backend = factory(connection)
+def _release(distribution: Distribution) -> str:
+    nameless = f"a nameless distribution in {distribution.locate_file('')}"
+    try:
+        metadata: Any = distribution.metadata
+        return f"{metadata.get('Name') or nameless} {metadata.get('Version') or 'of unknown version'}"
+    except Exception:  # it is no text, or not there, for which newer Pythons have an error
+        return nameless
+
+
+def _made_by(found: _Found, connection: object) -> Backend:
+    backend = found.factory(connection)
     lacking = [verb for verb in _VERBS if not callable(getattr(backend, verb, None))]
     if lacking:
-        raise UnknownBackend(
-            f"{factory!r} returned a {_class_path(type(backend))}, which is no backend: it lacks {', '.join(lacking)}"
-        )
+        what = f"a {_class_path(type(backend))}" if backend is not None else None
+        raise UnknownBackend(f"{found.describe()} returned {what}, which is no backend: it lacks {', '.join(lacking)}")
     return backend
 
 
 def _nothing_fits(connection: object) -> str:
-    tried = [*_registered, *BUILT_IN, *_entry_points()]
+    tried = [*_registered, *BUILT_IN, *_entry_points().by_package]
     installed = installed_drivers()
     return (
         f"no backend fits a {_class_path(type(connection))}. Known packages: {', '.join(dict.fromkeys(tried))}. "
         f"Installed drivers: {', '.join(installed) or 'none'}. Pass a connection of one of them, for instance "
         f"after {_pip_install('psycopg')}, or register a backend with pgnotify.register()"
+        + "".join(f". Note: {each}" for each in _entry_points().never_used)
     )
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
 import sys
 import types
+import warnings
 
 import pytest
 
@@ -26,15 +30,21 @@ def as_if_new(monkeypatch):
     registry._entry_points.cache_clear()
 
 
+ABSENT = object()
+
+
 @pytest.fixture
 def plug_in(tmp_path, monkeypatch):
-    """A function that installs a distribution with an entry point."""
+    """A function that installs a distribution with an entry point, in a directory of the test's own."""
     monkeypatch.syspath_prepend(tmp_path)
 
-    def install(distribution, name, value, source=""):
+    def install(distribution, name, value, source="", metadata=None):
+        if metadata is None:
+            metadata = f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.5\n".encode()
         info = tmp_path / f"{distribution.replace('-', '_')}-1.5.dist-info"
         info.mkdir()
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.5\n")
+        if metadata is not ABSENT:
+            (info / "METADATA").write_bytes(metadata)
         (info / "entry_points.txt").write_text(f"[pgnotify.backends]\n{name} = {value}\n")
         module = value.partition(":")[0]
         if source:
@@ -43,6 +53,12 @@ def plug_in(tmp_path, monkeypatch):
 
     yield install
     registry._entry_points.cache_clear()
+
+
+@pytest.fixture
+def no_such_package():
+    """An object that neither a registration nor the built-in table fits: it has the entry points scanned."""
+    return driver_class("nosuchpackage")()
 
 
 WRAPS = """
@@ -155,7 +171,21 @@ def test_a_factory_that_returns_no_backend_is_named_with_what_is_lacking():
     with pytest.raises(UnknownBackend) as caught:
         backend_for(driver_class("mydriver")())
 
-    assert str(caught.value).endswith("Half, which is no backend: it lacks unlisten, notify")
+    text = str(caught.value)
+    assert text.startswith("the factory registered for 'mydriver', <function ")
+    assert text.endswith("Half, which is no backend: it lacks unlisten, notify")
+
+
+def test_a_registered_factory_that_returns_nothing_is_named():
+    register("mydriver", print)
+
+    with pytest.raises(UnknownBackend) as caught:
+        backend_for(driver_class("mydriver")())
+
+    assert str(caught.value) == (
+        "the factory registered for 'mydriver', <built-in function print>, returned None, which is no backend: "
+        "it lacks listen, unlisten, wait, fetch, notify, close"
+    )
 
 
 # The built-in table
@@ -335,6 +365,173 @@ def test_a_plug_in_that_is_no_factory_is_named(plug_in):
 
     with pytest.raises(UnknownBackend, match=r"'mydriver' from one 1\.5 \(plug_in_odd:wrap\) is no factory: 5$"):
         backend_for(driver_class("mydriver")())
+
+
+@pytest.mark.parametrize(
+    ("returned", "told"),
+    [
+        ("None", "None, which is no backend: it lacks listen, unlisten, wait, fetch, notify, close"),
+        ("connection", "a mydriver.connections.Connection, which is no backend: it lacks wait, notify, close"),
+    ],
+)
+def test_a_plug_in_that_returns_no_backend_is_named_with_its_version(plug_in, returned, told):
+    plug_in("one", "mydriver", "plug_in_odd:wrap", f"def wrap(connection): return {returned}")
+    connection = driver_class("mydriver", listen=print, unlisten=print, fetch=print)()
+
+    with pytest.raises(UnknownBackend) as caught:
+        backend_for(connection)
+
+    assert str(caught.value) == f"the backend for 'mydriver' from one 1.5 (plug_in_odd:wrap) returned {told}"
+
+
+@pytest.mark.parametrize("error", ["TypeError", "ConnectionError", "KeyError"])
+def test_what_the_factory_of_a_plug_in_raises_passes_through(plug_in, error):
+    plug_in("one", "mydriver", "plug_in_odd:wrap", f"def wrap(connection): raise {error}('as it was')")
+
+    with pytest.raises(Exception, match="as it was") as caught:
+        backend_for(driver_class("mydriver")())
+
+    assert type(caught.value).__name__ == error
+
+
+@pytest.mark.parametrize(
+    ("metadata", "origin"),
+    [
+        (b"Name: one\n", "one of unknown version"),
+        (b"Version: 2\n", "a nameless distribution in {} 2"),
+        (b"", "a nameless distribution in {} of unknown version"),
+        (b"\xff\xfe", "a nameless distribution in {}"),
+        (ABSENT, "a nameless distribution in {}"),
+    ],
+)
+def test_a_plug_in_with_broken_metadata_is_named_as_far_as_can_be(plug_in, tmp_path, metadata, origin):
+    plug_in("one", "mydriver", "plug_in_bad:wrap", "1 / 0", metadata)
+
+    with pytest.raises(UnknownBackend) as caught:
+        backend_for(driver_class("mydriver")())
+
+    assert str(caught.value).startswith(f"the backend for 'mydriver' from {origin.format(tmp_path)}")
+    assert "(plug_in_bad:wrap) cannot be loaded: ZeroDivisionError: " in str(caught.value)
+
+
+# Entry points that are never used
+
+NEVER_USED = [
+    ("psycopg", "the built-in one goes first. To go before that, call pgnotify.register('psycopg', …)"),
+    ("pgnotify", "the built-in one goes first. To go before that, call pgnotify.register('pgnotify', …)"),
+    ("my.driver", "'my.driver' is no top-level package. Name it after that of its connection's class"),
+    ("my-driver", "'my-driver' is no top-level package. Name it after that of its connection's class"),
+]
+
+
+@pytest.mark.parametrize(("name", "obstacle"), NEVER_USED)
+def test_an_entry_point_that_can_never_be_used_is_warned_of_once(plug_in, no_such_package, name, obstacle):
+    plug_in("hopeful", name, "plug_in_one:wrap", WRAPS)
+
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        for _ in range(3):
+            with pytest.raises(UnknownBackend):
+                backend_for(no_such_package)
+
+    assert [each.category for each in warned] == [UserWarning]
+    assert [str(each.message) for each in warned] == [
+        f"the backend for {name!r} from hopeful 1.5 (plug_in_one:wrap) is never used: {obstacle}"
+    ]
+
+
+@pytest.mark.parametrize(("name", "obstacle"), NEVER_USED)
+def test_nothing_fits_tells_of_an_entry_point_that_can_never_be_used(plug_in, no_such_package, name, obstacle):
+    plug_in("hopeful", name, "plug_in_one:wrap", WRAPS)
+
+    with pytest.warns(UserWarning, match="is never used"), pytest.raises(UnknownBackend) as caught:
+        backend_for(no_such_package)
+
+    text = str(caught.value)
+    assert text.endswith(
+        "or register a backend with pgnotify.register(). "
+        f"Note: the backend for {name!r} from hopeful 1.5 (plug_in_one:wrap) is never used: {obstacle}"
+    )
+    assert name in registry.BUILT_IN or f", {name}" not in text.partition("Known packages: ")[2].partition(". ")[0]
+
+
+def test_an_entry_point_that_can_never_be_used_hurts_no_other(plug_in):
+    plug_in("hopeful", "psycopg", "plug_in_bad:wrap", "1 / 0")
+    plug_in("one", "mydriver", "plug_in_one:wrap", WRAPS)
+
+    with pytest.warns(UserWarning, match="'psycopg' from hopeful"):
+        assert isinstance(backend_for(driver_class("mydriver")()), Backend)
+
+
+@pytest.mark.parametrize("text", [b"[pgnotify.backends]\nno equals sign\n", b"[console_scripts]\njunk\n", b"\xff\xfe"])
+def test_entry_points_that_cannot_be_read_hurt_no_other_distribution(plug_in, tmp_path, text):
+    plug_in("damaged", "baddriver", "plug_in_one:wrap")
+    (tmp_path / "damaged-1.5.dist-info" / "entry_points.txt").write_bytes(text)
+    plug_in("one", "mydriver", "plug_in_one:wrap", WRAPS)
+
+    with pytest.warns(UserWarning, match=r"^the entry points of damaged 1\.5 cannot be read: \w+Error\("):
+        assert isinstance(backend_for(driver_class("mydriver")()), Backend)
+
+
+def test_where_entry_points_cannot_be_read_a_path_that_is_searched_twice_is_no_second_claim(
+    plug_in, tmp_path, monkeypatch
+):
+    plug_in("damaged", "baddriver", "no equals sign in the next line\nhere")
+    plug_in("one", "mydriver", "plug_in_one:wrap", WRAPS)
+    monkeypatch.syspath_prepend(str(tmp_path) + "/.")
+
+    with pytest.warns(UserWarning, match=r"damaged 1\.5 cannot be read"):
+        assert isinstance(backend_for(driver_class("mydriver")()), Backend)
+
+
+# All at once, in an interpreter that has only just begun
+
+ALL_AT_ONCE = """
+import json, sys, warnings
+import pgnotify
+
+warnings.simplefilter("ignore")  # what can never be used
+said = {}
+for package in ["unknown", "raises", "exists_not", "no_factory", "claimed_twice", "returns_none", "good", "mine"]:
+    connection = type("Connection", (), {"__module__": package})()
+    if package == "mine":
+        from plug_in_good import wrap
+        pgnotify.register("mine", wrap)
+    try:
+        said[package] = type(pgnotify.wrap(connection).backend).__name__
+    except pgnotify.UnknownBackend as error:
+        said[package] = str(error)
+json.dump(said, sys.stdout)
+"""
+
+
+def test_a_good_plug_in_and_a_registered_factory_work_beside_all_kinds_of_broken_ones(plug_in, tmp_path):
+    plug_in("d-raises", "raises", "plug_in_raises:wrap", "raise RuntimeError('no licence')")
+    plug_in("d-exists-not", "exists_not", "plug_in_without:wrap", "rap = None")
+    plug_in("d-no-factory", "no_factory", "plug_in_five:wrap", "wrap = 5")
+    plug_in("d-first", "claimed_twice", "plug_in_good:wrap")
+    plug_in("d-second", "claimed_twice", "plug_in_better:wrap")
+    plug_in("d-none", "returns_none", "plug_in_none:wrap", "def wrap(connection): pass")
+    plug_in("d-hopeful", "psycopg", "plug_in_raises:wrap")
+    plug_in("d-dotted", "a.b", "plug_in_raises:wrap")
+    plug_in("d-nameless", "nameless", "plug_in_raises:wrap", metadata=ABSENT)
+    plug_in("d-good", "good", "plug_in_good:wrap", WRAPS)
+
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    command = [sys.executable, "-c", ALL_AT_ONCE]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert (said["good"], said["mine"]) == ("Wrapped", "Wrapped")
+    assert said["raises"].endswith("from d-raises 1.5 (plug_in_raises:wrap) cannot be loaded: RuntimeError: no licence")
+    assert "from d-exists-not 1.5 (plug_in_without:wrap) cannot be loaded: AttributeError: " in said["exists_not"]
+    assert said["no_factory"].endswith("from d-no-factory 1.5 (plug_in_five:wrap) is no factory: 5")
+    assert "d-first 1.5 (plug_in_good:wrap)" in said["claimed_twice"]
+    assert "d-second 1.5 (plug_in_better:wrap)" in said["claimed_twice"]
+    assert "from d-none 1.5 (plug_in_none:wrap) returned None" in said["returns_none"]
+    assert "'psycopg' from d-hopeful 1.5 (plug_in_raises:wrap) is never used: " in said["unknown"]
+    assert "'a.b' from d-dotted 1.5 (plug_in_raises:wrap) is never used: " in said["unknown"]
 
 
 # Nothing fits
