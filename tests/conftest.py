@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
+from pgnotify.testing._proxy import Proxy
+from pgnotify.testing._wire import Session
 from tests import kinds
 from tests.kinds import Address, Kind
-from tests.proxy import Proxy
 from tests.user import User
-from tests.wire import Session
 
 pytest_plugins = ["pgnotify.testing.plugin"]
 

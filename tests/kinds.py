@@ -11,19 +11,7 @@ import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-
-class Address(NamedTuple):
-    """Where a server that trusts loopback listens."""
-
-    host: str
-    port: int
-    database: str = "postgres"
-    user: str = "postgres"
-
-    @property
-    def dsn(self) -> str:
-        """As a libpq URI."""
-        return f"postgresql://{self.user}@{self.host}:{self.port}/{self.database}"
+from pgnotify.testing.address import Address
 
 
 class Kind(NamedTuple):

@@ -25,7 +25,7 @@ from pgnotify import (
     UnexpectedNotification,
 )
 from pgnotify.notification import Notification
-from tests.nasty import BAD_CHANNELS, BAD_PAYLOADS, GOOD_CHANNELS, GOOD_PAYLOADS
+from pgnotify.testing.nasty import BAD_CHANNELS, BAD_PAYLOADS, GOOD_CHANNELS, GOOD_PAYLOADS
 from tests.offline.canned import CannedError, Running
 
 UNLISTENING = [("unlisten", "jobs"), ("unlisten", "stop_jobs")]

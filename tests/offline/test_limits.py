@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pgnotify.errors import ChannelError, PayloadError
 from pgnotify.limits import MAX_CHANNEL_BYTES, MAX_PAYLOAD_BYTES, check_channel, check_payload, check_timeout
-from tests.nasty import BAD_CHANNELS, BAD_PAYLOADS, GOOD_CHANNELS, GOOD_PAYLOADS
+from pgnotify.testing.nasty import BAD_CHANNELS, BAD_PAYLOADS, GOOD_CHANNELS, GOOD_PAYLOADS
 
 any_text = st.text(st.characters(exclude_categories=()))  # with surrogates and NUL
 

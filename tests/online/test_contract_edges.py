@@ -6,8 +6,8 @@ import pytest
 
 import pgnotify
 from pgnotify import ChannelError, NotificationHandler, PayloadError, UnexpectedNotification
+from pgnotify.testing.nasty import BAD_CHANNELS, BAD_PAYLOADS
 from pgnotify.waiting import wait_readable
-from tests.nasty import BAD_CHANNELS, BAD_PAYLOADS
 from tests.support import PATIENCE, Background, Recorder, burst
 
 

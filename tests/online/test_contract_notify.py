@@ -3,7 +3,7 @@
 import pytest
 
 import pgnotify
-from tests.nasty import GOOD_CHANNELS, GOOD_PAYLOADS
+from pgnotify.testing.nasty import GOOD_CHANNELS, GOOD_PAYLOADS
 from tests.support import Recorder
 from tests.user import User
 

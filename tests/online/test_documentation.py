@@ -11,8 +11,8 @@ import pytest
 
 import pgnotify
 from pgnotify.registry import installed_drivers
+from pgnotify.testing._wire import Session
 from tests.kinds import Address
-from tests.wire import Session
 
 ROOT = Path(__file__).parent.parent.parent
 

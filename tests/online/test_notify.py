@@ -4,7 +4,7 @@ import pytest
 
 import pgnotify
 from pgnotify import ChannelError, ConnectionLost, PayloadError
-from tests.nasty import BAD_CHANNELS, BAD_PAYLOADS, GOOD_CHANNELS, GOOD_PAYLOADS
+from pgnotify.testing.nasty import BAD_CHANNELS, BAD_PAYLOADS, GOOD_CHANNELS, GOOD_PAYLOADS
 from tests.user import User
 
 

@@ -10,10 +10,10 @@ import pytest
 import pgnotify
 from pgnotify.errors import ConnectionLost
 from pgnotify.notification import Notification
-from tests import proxy as proxies
-from tests.listening import collect, payloads, send_numbers, state_of, until, until_lost
+from pgnotify.testing import _proxy as proxies
+from pgnotify.testing._wire import literal
+from tests.listening import collect, payloads, send_numbers, until, until_lost
 from tests.user import User
-from tests.wire import literal
 
 pytest.importorskip("pg8000")
 exceptions = pytest.importorskip("pg8000.exceptions")
@@ -125,7 +125,7 @@ def test_an_interrupted_statement_ends_the_connection_rather_than_shift_its_answ
     pid, main = user.pid, threading.get_ident()
 
     def interrupt():
-        until(lambda: state_of(session, pid) == "active")
+        until(lambda: session.state_of(pid) == "active")
         signal.pthread_kill(main, signal.SIGINT)
 
     interrupting = threading.Thread(target=interrupt)

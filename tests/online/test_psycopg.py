@@ -9,10 +9,10 @@ import pytest
 import pgnotify
 from pgnotify.errors import ConnectionLost, TransactionError
 from pgnotify.notification import Notification
+from pgnotify.testing import _proxy as proxies
+from pgnotify.testing._wire import Session, literal
 from pgnotify.waiting import Wakeup
-from tests import proxy as proxies
 from tests.listening import collect, payloads, until_lost
-from tests.wire import Session, literal
 
 psycopg = pytest.importorskip("psycopg")
 

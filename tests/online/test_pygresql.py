@@ -6,9 +6,9 @@ import pytest
 
 import pgnotify
 from pgnotify.errors import ConnectionLost, PayloadError, TransactionError
-from tests import proxy as proxies
+from pgnotify.testing import _proxy as proxies
+from pgnotify.testing._wire import literal
 from tests.listening import collect, payloads, send_numbers, until, until_lost
-from tests.wire import literal
 
 pg = pytest.importorskip("pg")
 

@@ -12,11 +12,11 @@ import pytest
 
 import pgnotify
 from pgnotify.testing import NoPostgreSQL, ServerFailed, TemporaryPostgreSQL, find_postgresql
+from pgnotify.testing._wire import Session, literal
 from tests import kinds
 from tests.kinds import Address
 from tests.listening import collect, payloads, until_lost
 from tests.user import User
-from tests.wire import Session, literal
 
 trustme = pytest.importorskip("trustme")
 

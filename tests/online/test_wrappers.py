@@ -10,7 +10,7 @@ import pytest
 
 import pgnotify
 from pgnotify.errors import ConnectionLost, TransactionError
-from tests.listening import collect, payloads, state_of, until, until_lost
+from tests.listening import collect, payloads, until, until_lost
 
 pytestmark = pytest.mark.drivers("wrappers")
 
@@ -225,7 +225,7 @@ def test_autocommit_isolation_is_left_as_it_was(engine, session, channel):
         assert backend.wait(0) is False  # no transaction was opened by it
 
         assert connection.connection.driver_connection.autocommit is True
-        until(lambda: state_of(session, pid) == "idle")
+        until(lambda: session.state_of(pid) == "idle")
         backend.close()
 
 

@@ -1,4 +1,4 @@
-"""A PostgreSQL client of sixty lines, so that tests can send and look around without any driver.
+"""A PostgreSQL client of a hundred lines, so that tests can send and look around without any driver.
 
 It speaks the simple query protocol to a server that trusts loopback, and nothing more. What it sends
 and sees does not depend on the code under test, nor on which driver is installed.
@@ -6,8 +6,14 @@ and sees does not depend on the code under test, nor on which driver is installe
 
 from __future__ import annotations
 
+import abc
 import socket
 import struct
+import time
+from collections.abc import Iterable
+from typing import Any
+
+_TERMINATE_SECONDS = 20
 
 
 class SQLError(Exception):
@@ -18,14 +24,44 @@ class SQLError(Exception):
         self.sqlstate = fields.get("C", "")
 
 
-class Session:
-    """One session on a server; a context manager."""
+class SqlSession(abc.ABC):
+    """A session that sends, looks around and terminates by statements; how they are run is left open."""
+
+    @abc.abstractmethod
+    def sql(self, statement: str) -> list[tuple[Any, ...]]:
+        """Run a statement and return its rows."""
+
+    def notify(self, channel: str, payload: str = "") -> None:
+        """Send a notification."""
+        self.sql(f"SELECT pg_notify({literal(channel)}, {literal(payload)})")
+
+    def notify_all(self, channel: str, payloads: Iterable[str]) -> None:
+        """Send notifications in one transaction."""
+        array = ",".join(map(literal, payloads))
+        self.sql(f"SELECT count(pg_notify({literal(channel)}, payload)) FROM unnest(ARRAY[{array}]) AS payload")
+
+    def terminate(self, pid: int) -> None:
+        """End another session, and return when the server has none with this pid any more."""
+        self.sql(f"SELECT pg_terminate_backend({pid})")  # with a time-out it looks each 100 ms only
+        deadline = time.monotonic() + _TERMINATE_SECONDS
+        while self.sql(f"SELECT 1 FROM pg_stat_activity WHERE pid = {pid}"):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the server has not ended the session {pid} for {_TERMINATE_SECONDS} seconds")
+
+    def state_of(self, pid: int) -> str | None:
+        """Return the state of another session: "idle", "idle in transaction", …; None if there is none."""
+        rows = self.sql(f"SELECT state FROM pg_stat_activity WHERE pid = {pid}")
+        return str(rows[0][0]) if rows else None
+
+
+class Session(SqlSession):
+    """One session on a server, over a socket of its own; a context manager."""
 
     def __init__(self, host: str, port: int, database: str = "postgres", user: str = "postgres") -> None:
         self._socket = socket.create_connection((host, port), timeout=20)
         self._stream = self._socket.makefile("rb")
         self._notified: list[tuple[str, str]] = []
-        parameters = f"user\0{user}\0database\0{database}\0application_name\0wire\0\0".encode()
+        parameters = f"user\0{user}\0database\0{database}\0application_name\0wire\0client_encoding\0UTF8\0\0".encode()
         self._socket.sendall(struct.pack("!ii", len(parameters) + 8, 196608) + parameters)
         self._rows_until_ready()
         self.pid = int(self.sql("SELECT pg_backend_pid()")[0][0] or 0)
@@ -35,10 +71,6 @@ class Session:
         body = statement.encode() + b"\0"
         self._socket.sendall(b"Q" + struct.pack("!i", len(body) + 4) + body)
         return self._rows_until_ready()
-
-    def notify(self, channel: str, payload: str = "") -> None:
-        """Send a notification, with literals of PostgreSQL's own quoting."""
-        self.sql(f"SELECT pg_notify({literal(channel)}, {literal(payload)})")
 
     def listen(self, *channels: str) -> None:
         """Listen to channels; see `received`."""
@@ -50,10 +82,6 @@ class Session:
         self.sql("SELECT 1")  # what is sent already comes in before the answer to this, at the latest
         received, self._notified = self._notified, []
         return received
-
-    def terminate(self, pid: int) -> None:
-        """End another session, and return when the server has none with this pid any more."""
-        self.sql(f"SELECT pg_terminate_backend({pid}, 10000)")
 
     def close(self) -> None:
         """Close the socket."""
@@ -94,8 +122,13 @@ class Session:
 
 
 def literal(text: str) -> str:
-    """Return a string constant that is right whatever standard_conforming_strings says."""
-    return "E'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    """Return a string constant with nothing in it that the server, or a driver on the way, could take for its own."""
+    return f"E'{text}'" if text.isalnum() else "E'" + "".join(map(_escaped, text)) + "'"
+
+
+def _escaped(character: str) -> str:
+    plain = character.isalnum() or ord(character) > 127
+    return character if plain else f"\\x{ord(character):02x}"
 
 
 def _row(body: bytes) -> tuple[str | None, ...]:

@@ -53,27 +53,27 @@ class Proxy:
 
     def pass_only(self, size: int) -> None:
         """Forward this many more bytes from the server, and hold back the rest until `thaw`."""
-        self._ask(lambda: [link.down.pass_only(size) for link in self._links])
+        self._ask_each(lambda link: link.down.pass_only(size))
 
     def say(self, data: bytes) -> None:
         """Say something to the client in the server's place, now."""
-        self._ask(lambda: [link.down.say(data) for link in self._links])
+        self._ask_each(lambda link: link.down.say(data))
 
     def append(self, data: bytes) -> None:
         """Say something to the client right behind what the server says next, in one piece with it."""
-        self._ask(lambda: [link.down.append(data) for link in self._links])
+        self._ask_each(lambda link: link.down.append(data))
 
     def fin(self) -> None:
         """End the connections in good order, as a server does that exits."""
-        self._ask(lambda: [link.close() for link in self._links])
+        self._ask_each(lambda link: link.close())
 
     def reset(self) -> None:
         """End the connections with RST, as a host does that has no memory of them."""
-        self._ask(lambda: [link.close(reset=True) for link in self._links])
+        self._ask_each(lambda link: link.close(reset=True))
 
     def record(self) -> None:
         """Keep what the server says from now on, for `answers`. Only while the connections are idle."""
-        self._ask(lambda: [link.down.record() for link in self._links])
+        self._ask_each(lambda link: link.down.record())
 
     @property
     def answers(self) -> int:
@@ -102,16 +102,22 @@ class Proxy:
 
     # The thread.
 
+    def _ask_each(self, what: Callable[[_Link], object]) -> None:
+        self._ask(lambda: list(map(what, self._links)))
+
     def _ask(self, what: Callable[[], object]) -> None:
         done = threading.Event()
         self._requests.put((what, done))
         self._theirs.send(b"\0")
-        assert done.wait(_ANSWER_SECONDS), "the proxy does not answer"
+        if not done.wait(_ANSWER_SECONDS):
+            raise TimeoutError(f"the proxy has not answered for {_ANSWER_SECONDS} seconds")
 
     def _run(self) -> None:
         while self._running:
             for key, events in self._selector.select():
-                if key.fileobj.fileno() != -1:  # not closed by an earlier one of this round
+                if (
+                    not isinstance(key.fileobj, int) and key.fileobj.fileno() != -1
+                ):  # not closed by an earlier one of this round
                     key.data(events)
         for link in self._links:
             link.close()
