@@ -1,0 +1,160 @@
+"""A PostgreSQL in memory, for tests: connections that listen and notify, and faults on demand.
+
+No process, no driver, no SQL: what PostgreSQL does with LISTEN, NOTIFY and transactions, and nothing
+else. A connection is a backend, so `pgnotify.wrap` and `pgnotify.NotificationHandler` take it as it is.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from types import TracebackType
+
+from pgnotify.testing._memory_connection import MemoryConnection
+from pgnotify.testing._memory_session import Cluster, DatabaseError, Session
+
+__all__ = ["DatabaseError", "MemoryConnection", "MemoryServer"]
+
+
+class MemoryServer:
+    """A PostgreSQL in memory; use it as a context manager, or call close().
+
+    Databases are there as soon as they are named. All methods may be called from any thread, the
+    faults also while a connection waits in another one.
+    """
+
+    def __init__(self) -> None:
+        # Reentrant, for signal handlers and for handlers that the garbage collector deletes in our midst.
+        self._lock = threading.RLock()
+        self._cluster = Cluster()
+        self._pids = itertools.count(1001)
+        self._connections: list[MemoryConnection] = []
+        self._closed = False
+
+    def connect(self, database: str = "postgres") -> MemoryConnection:
+        """Open a connection, in autocommit mode.
+
+        Raises:
+            DatabaseError: the server is closed (sqlstate 57P03).
+        """
+        with self._lock:
+            if self._closed:
+                raise DatabaseError("the database system is shutting down", "57P03")
+            made = MemoryConnection(self._lock, self._cluster, Session(self._cluster, next(self._pids), database))
+            self._connections = [*self.connections, made]
+            return made
+
+    @property
+    def connections(self) -> list[MemoryConnection]:
+        """Those that the server has, in the order in which they were opened."""
+        with self._lock:
+            return [each for each in self._connections if each._session.link.loss is None]
+
+    @property
+    def in_recovery(self) -> bool:
+        """Whether it is a standby."""
+        return self._cluster.in_recovery
+
+    def close(self) -> None:
+        """End all connections as a shutdown does (57P01), and refuse new ones; may be called twice."""
+        with self._lock:
+            self._closed = True
+            self._terminate_all()
+
+    def __enter__(self) -> MemoryServer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} connections={len(self.connections)}>"
+
+    # Faults.
+
+    def drop_connection(self, connection: MemoryConnection) -> None:
+        """End a connection: an operator's pg_terminate_backend(), a crash, a firewall that resets.
+
+        What has arrived is still handed over; then every call raises a ConnectionLost from a
+        DatabaseError with sqlstate 57P01. An open transaction is rolled back.
+        """
+        with self._lock:
+            for each in self._chosen(connection):
+                each._session.end(_terminated())
+
+    def blackhole(self, connection: MemoryConnection | None = None) -> None:
+        """Let nothing through any more, and say nothing: a firewall that has forgotten the connection.
+
+        Also a cable that was pulled, or a host that is gone without a farewell. No notification
+        arrives, wait() waits, and what needs an answer, such as listen() or notify(), blocks: until
+        `heal`, or until the connection is closed or dropped or its descriptor is shut down, which
+        makes it raise ConnectionLost.
+
+        Args:
+            connection: None takes all that are open now. New ones work, as they do behind a firewall.
+        """
+        with self._lock:
+            for each in self._chosen(connection):
+                each._session.link.silent = True
+
+    def heal(self, connection: MemoryConnection | None = None) -> None:
+        """End a `blackhole` of one connection, or of all: TCP sends again, so that nothing is missing.
+
+        What was sent meanwhile arrives in order, and the calls that blocked are answered.
+        """
+        with self._lock:
+            for each in self._chosen(connection):
+                each._session.link.heal()
+
+    def lose_subscription(self, connection: MemoryConnection | None = None, channel: str | None = None) -> None:
+        """Forget LISTENs and say nothing: the client is connected, believes to listen, and is deaf.
+
+        So does a pooler that has put another session behind the connection, or somebody's
+        DISCARD ALL. Another listen() works.
+
+        Args:
+            connection: None takes all that are open.
+            channel: None takes all.
+        """
+        with self._lock:
+            for each in self._chosen(connection):
+                each._session.forget(channel)
+
+    def restart(self) -> None:
+        """Restart the server: all connections end with 57P01, and their LISTENs with them; new ones work."""
+        with self._lock:
+            self._terminate_all()
+
+    def become_standby(self) -> None:
+        """Fail over, and go on as the standby: as restart(), but LISTEN and NOTIFY are refused from then on.
+
+        They raise a DatabaseError with sqlstate 25006. So it goes to who connects to a fixed address
+        again, and meets the wrong server there.
+        """
+        with self._lock:
+            self._cluster.in_recovery = True
+            self._terminate_all()
+
+    def promote(self) -> None:
+        """Make a standby the primary; its connections stay, and may LISTEN and NOTIFY now."""
+        with self._lock:
+            self._cluster.in_recovery = False
+
+    def _chosen(self, connection: MemoryConnection | None) -> list[MemoryConnection]:
+        if connection is None:
+            return self.connections
+        if not isinstance(connection, MemoryConnection):
+            raise TypeError(f"pass what connect() has returned, not a {type(connection).__qualname__}")
+        if connection._cluster is not self._cluster:
+            raise ValueError(f"{connection!r} belongs to another server")
+        return [connection]
+
+    def _terminate_all(self) -> None:
+        for each in self.connections:
+            each._session.end(_terminated())
+
+
+def _terminated() -> DatabaseError:
+    return DatabaseError("terminating connection due to administrator command", "57P01")
