@@ -34,9 +34,9 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import pgnotify
+from pgnotify.testing._wire import Session
 from tests import kinds
 from tests.kinds import Address
-from tests.wire import Session
 
 CHANNEL, STOP = "bench", "stop_bench"
 PAYLOADS = "'payload' || lpad(i::text, 7, '0')"  # 14 bytes each, all different

@@ -16,14 +16,18 @@ from pgnotify.notification import Notification
 class Backend(Protocol):
     """LISTEN and NOTIFY on one connection. All calls come from one thread at a time.
 
-    A name or a payload that arrives here has passed `pgnotify.limits` already.
+    A name or a payload that arrives here has passed `pgnotify.limits` already. The connection is the
+    user's: it is left in the mode in which it was, and idle if it was idle. A loss is told by every
+    call, again and again. Errors of the server that are no loss are the driver's own, unchanged.
+    `pgnotify.testing.BackendConformance` holds a backend to all that is said here.
     """
 
     def listen(self, channel: str) -> None:
         """Listen to a channel; in force on return. A second call does nothing.
 
         The name is taken as written: the backend quotes it. On a connection that is idle but not
-        in autocommit mode the LISTEN runs in a transaction of its own.
+        in autocommit mode the LISTEN runs in a transaction of its own. The server is told whatever
+        the driver remembers: it may have forgotten, as after UNLISTEN *.
 
         Raises:
             TransactionError: the connection is inside a transaction of the user's.
@@ -44,8 +48,12 @@ class Backend(Protocol):
         """Block until fetch() may have something to return.
 
         Args:
-            timeout: seconds from now; None waits for ever, 0 only looks.
-            wakeup: a descriptor; when it becomes readable the wait ends early.
+            timeout: seconds from now; None and infinity wait for ever, 0 only looks.
+            wakeup: a descriptor; when it becomes readable the wait ends early, with True.
+
+        Descriptors may have any number, also one over 1,023, where select() ends; the driver's is
+        asked for each time, since it may change, or be closed and its number be used by others.
+        `pgnotify.waiting.wait_readable` does it right.
 
         Returns:
             False if the timeout passed first. True may be a false alarm: only fetch() knows.
@@ -61,6 +69,8 @@ class Backend(Protocol):
 
         Never blocks for data that has not begun to arrive. A long backlog comes in parts of a few
         hundred, so that it never sits in memory twice; an empty list means that there is no more.
+        Bytes that cannot be decoded come out as surrogate escapes, and harm nothing around them.
+        May be called inside a transaction: what came before that is handed over.
 
         Raises:
             ConnectionLost: the server is gone, and all that came before was handed over.

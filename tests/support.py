@@ -6,7 +6,6 @@ import random
 import signal
 import sys
 import threading
-import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,11 +13,11 @@ from typing import Any
 
 import pytest
 
+from pgnotify.testing._wire import Session, literal
+from pgnotify.testing.conformance import _tools
 from tests.user import User
-from tests.wire import Session, literal
 
-PATIENCE = 20.0
-"""Seconds after which a test gives up: never reached unless something is wrong."""
+PATIENCE = _tools.PATIENCE_SECONDS
 
 _SIGNAL = signal.SIGUSR1  # pytest-timeout has SIGALRM
 _runs_of_handler = [0]
@@ -26,11 +25,7 @@ _runs_of_handler = [0]
 
 def eventually(predicate: Callable[[], object], what: str = "") -> None:
     """Return as soon as the predicate is true; fail if it does not become true at all."""
-    deadline = time.monotonic() + PATIENCE
-    while not predicate():
-        if time.monotonic() > deadline:
-            pytest.fail(f"still not true after {PATIENCE:.0f} s: {what or predicate}")
-        time.sleep(0.001)  # between two looks, never instead of one
+    _tools.until(predicate, f"still not true: {what or predicate}")
 
 
 def waits(thread: threading.Thread) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from pgnotify.testing.conformance._statements import run_statement
 from tests.kinds import Kind
 
 
@@ -20,20 +21,7 @@ class User:
 
     def sql(self, statement: str) -> list[tuple[Any, ...]]:
         """Run a statement as the driver does by default, which may open a transaction; return its rows."""
-        if hasattr(self.db, "exec_driver_sql"):
-            result = self.db.exec_driver_sql(statement)
-            return [tuple(row) for row in result] if result.returns_rows else []
-        if hasattr(self.db, "run"):
-            return [tuple(row) for row in self.db.run(statement) or ()]
-        if hasattr(self.db, "query"):
-            result = self.db.query(statement)
-            return result.getresult() if hasattr(result, "getresult") else []
-        cursor = self.db.cursor()
-        try:
-            cursor.execute(statement)
-            return [tuple(row) for row in cursor.fetchall()] if cursor.description else []
-        finally:
-            cursor.close()
+        return run_statement(self.db, statement)
 
     def run(self, statement: str) -> list[tuple[Any, ...]]:
         """Run a statement and commit; the connection is idle afterwards."""

@@ -9,8 +9,9 @@ import pytest
 
 import pgnotify
 from pgnotify.errors import ConnectionLost, TransactionError
-from tests.listening import collect, payloads, send_numbers, state_of, until, until_lost
-from tests.wire import literal
+from pgnotify.testing import _proxy as proxies
+from pgnotify.testing._wire import literal
+from tests.listening import collect, payloads, send_numbers, until, until_lost
 
 psycopg2 = pytest.importorskip("psycopg2")
 extensions = pytest.importorskip("psycopg2.extensions")
@@ -100,7 +101,7 @@ def test_asking_for_a_with_block_never_ends_the_users_transaction(backend, db, u
         backend.listen(channel)
     backend.notify(channel)
 
-    until(lambda: state_of(session, pid) == "idle in transaction")
+    until(lambda: session.state_of(pid) == "idle in transaction")
     user.rollback()
 
 
@@ -285,3 +286,14 @@ def test_the_first_look_at_a_dead_connection_shows_nothing_and_the_second_the_lo
     with pytest.raises(ConnectionLost) as again:
         backend.fetch()
     assert isinstance(again.value.__cause__, psycopg2.Error)
+
+
+def test_bytes_that_cannot_be_decoded_are_replaced_before_we_get_them(kind, address, proxy, channel):
+    with_proxy = kind.connect(address._replace(host=proxy.host, port=proxy.port))
+    backend = pgnotify.wrap(with_proxy).backend
+    backend.listen(channel)
+
+    proxy.say(proxies.notification(channel, b"a\xe9b"))
+
+    assert payloads(backend, 1) == ["a\ufffdb"]
+    with_proxy.close()

@@ -1,0 +1,35 @@
+"""Running a statement on a connection that is known by its methods only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def run_statement(connection: Any, statement: str) -> list[tuple[Any, ...]]:
+    """Run a statement the way the connection has for it; return its rows.
+
+    Tried in this order: a cursor, as DB-API 2.0 has it, after what is more special:
+    ``exec_driver_sql()``, ``run()``, and ``query()``.
+
+    Raises:
+        TypeError: it has none of them.
+    """
+    if hasattr(connection, "exec_driver_sql"):
+        result = connection.exec_driver_sql(statement)
+        return [tuple(row) for row in result] if result.returns_rows else []
+    if hasattr(connection, "run"):
+        return [tuple(row) for row in connection.run(statement) or ()]
+    if hasattr(connection, "query"):
+        result = connection.query(statement)
+        return [tuple(row) for row in result.getresult()] if hasattr(result, "getresult") else []
+    if not hasattr(connection, "cursor"):
+        raise TypeError(
+            f"a {type(connection).__name__} has no cursor(), run() or query(): "
+            "derive a class from BackendConformance, and define execute()"
+        )
+    cursor = connection.cursor()
+    try:
+        cursor.execute(statement)
+        return [tuple(row) for row in cursor.fetchall()] if cursor.description else []
+    finally:
+        cursor.close()

@@ -1,0 +1,130 @@
+"""Other encodings than UTF-8, bytes that are in none, and descriptors that select() does not know."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from pgnotify.errors import PayloadError
+from pgnotify.protocol import Backend, NotifiesMany
+from pgnotify.testing._proxy import notification as notification_bytes
+from pgnotify.testing.address import Address
+from pgnotify.testing.conformance._resources import low_descriptors_taken
+from pgnotify.testing.conformance._tools import holds, needs, not_applicable, same
+from pgnotify.testing.conformance.kit import Kit
+
+_BAD = "a\udce9b"  # what surrogateescape makes of b"a\xe9b"
+
+
+class Encodings(Kit):
+    """What fetch() and notify() promise about bytes and text."""
+
+    @needs("network", "undecodable")
+    def test_bytes_that_cannot_be_decoded_harm_nothing_around_them(self) -> None:
+        self._survives_bad_bytes(with_query=False)
+
+    @needs("network", "sql", "undecodable")
+    def test_bytes_that_cannot_be_decoded_do_no_harm_along_with_a_query(self) -> None:
+        self._survives_bad_bytes(with_query=True)
+
+    @needs("network", "undecodable", "surrogateescape")
+    def test_bytes_that_cannot_be_decoded_come_out_as_surrogate_escapes(self) -> None:
+        backend = self.backend_of(self.open_through_proxy())
+        backend.listen(self.channel)
+
+        self.proxy.say(notification_bytes(self.channel, b"a\xe9b"))
+
+        same(self.payloads(1, backend), [_BAD])
+
+    @needs("encodings")
+    def test_in_a_latin1_database_names_and_payloads_are_right(self) -> None:
+        address = self.database_in("LATIN1")
+        session = self.open_session_at(address)
+        session.sql("SET client_encoding TO UTF8")
+        backend = self.backend_of(self.open(address))
+        backend.listen("Café")
+
+        session.notify("Café", "é")
+        backend.notify("Café", "ü")
+        if isinstance(backend, NotifiesMany):
+            backend.notify_many([("Café", "ö")])
+        expected = [("Café", each) for each in ("éüö" if isinstance(backend, NotifiesMany) else "éü")]
+        same([(each.channel, each.payload) for each in self.collect(len(expected), backend)], expected)
+
+        backend.unlisten("Café")
+        session.notify("Café", "unheard")
+        self.nothing_arrives(backend)
+
+    @needs("sql_ascii", "undecodable")
+    def test_a_database_without_an_encoding_does_no_harm(self) -> None:
+        address = self.database_in("SQL_ASCII")
+        session = self.open_session_at(address)
+        connection = self.open(address)
+        backend = self.backend_of(connection)
+        backend.listen("plain")
+
+        session.notify("plain", "before")
+        session.sql(r"SELECT pg_notify('plain', E'a\xe9b')")
+        session.notify("plain", "after")
+
+        self._harms_only_the_bad_one(backend)
+        self._is_usable(backend, connection, "plain")
+
+    def test_a_descriptor_over_1023_can_be_waited_for(self) -> None:
+        session, channel = self.session, self.channel
+        with low_descriptors_taken():
+            backend = self.backend_of(self.open())
+            backend.listen(channel)
+            holds(self.wakeup.fileno() > 1_023, "the descriptors are not high")
+
+            same(backend.wait(0.01, self.wakeup.fileno()), False)
+            session.notify(channel, "high")
+            same(self.payloads(1, backend), ["high"])
+            self.wakeup.wake()
+            same(backend.wait(self.patience, self.wakeup.fileno()), True)
+            backend.close()
+
+    def database_in(self, encoding: str) -> Address:
+        """Return the address of a database with this encoding, which is made if it is not there yet."""
+        name = f"pgnotify_{encoding.lower()}_{os.getpid()}"
+        if not self.session.sql(f"SELECT FROM pg_database WHERE datname = '{name}'"):
+            if self.session.sql("SELECT FROM pg_roles WHERE rolname = current_user AND NOT (rolcreatedb OR rolsuper)"):
+                raise not_applicable(f"{self.address.user} may not create a database here")
+            self.session.sql(
+                f"CREATE DATABASE {name} TEMPLATE template0 ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C'"
+            )
+            # Not always the default: a server has it from its own environment, if that names one.
+            self.session.sql(f"ALTER DATABASE {name} SET client_encoding TO '{encoding}'")
+            self._databases.append((self.open_session, self.address, name))
+        return self.address._replace(database=name)
+
+    def _survives_bad_bytes(self, with_query: bool) -> None:
+        connection = self.open_through_proxy()
+        backend = self.backend_of(connection)
+        backend.listen(self.channel)
+        sent = (b"before", b"a\xe9b", b"after")
+
+        self.proxy.say(b"".join(notification_bytes(self.channel, payload) for payload in sent))
+        if with_query:
+            same(self.run("SELECT 1", connection), [(1,)], "the answer to a query")
+
+        self._harms_only_the_bad_one(backend)
+        self._is_usable(backend, connection, self.channel)
+
+    def _harms_only_the_bad_one(self, backend: Backend) -> None:
+        """Fail unless "before" and "after" arrive; the one between may be an error, if there is no other way."""
+        arrived: list[str] = []
+        refused = 0
+        while len(arrived) + refused < 3:
+            try:
+                arrived += self.payloads(1, backend)
+            except PayloadError:
+                refused += 1
+        same([arrived[0], arrived[-1]], ["before", "after"])
+        holds(refused == 0 or "surrogateescape" in self.cannot, "a PayloadError for what could be handed over")
+
+    def _is_usable(self, backend: Backend, connection: Any, channel: str) -> None:
+        if "sql" not in self.cannot:
+            same([self.run(f"SELECT {number}", connection) for number in (2, 3)], [[(2,)], [(3,)]])
+        backend.notify(channel, "usable")
+        same(self.payloads(1, backend), ["usable"])

@@ -1,0 +1,294 @@
+"""What a subclass of the conformance class fills in, and what the tests in it are written with.
+
+The tests themselves are in the modules beside this one, a module for each matter.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack, suppress
+from functools import cached_property
+from typing import Any, ClassVar, Protocol
+from unittest import SkipTest
+
+from pgnotify.connection import wrap
+from pgnotify.errors import ConnectionLost
+from pgnotify.notification import Notification
+from pgnotify.protocol import Backend
+from pgnotify.testing._proxy import Proxy
+from pgnotify.testing._wire import Session as WireSession
+from pgnotify.testing.address import Address
+from pgnotify.testing.conformance import _tools
+from pgnotify.testing.conformance._statements import run_statement
+from pgnotify.testing.finder import NoPostgreSQL
+from pgnotify.testing.server import shared_address
+from pgnotify.waiting import Wakeup
+
+FEATURES: Mapping[str, str] = {
+    "sql": "runs any statement of the user's, by execute()",
+    "network": "goes to the host and port that connect() is given, so that a proxy can stand in between",
+    "encodings": "is right in a database in LATIN1",
+    "sql_ascii": "can use a database without an encoding",
+    "implicit_transactions": "can be taken out of autocommit mode, by leave_autocommit()",
+    "undecodable": "survives bytes that it cannot decode",
+    "surrogateescape": "hands over such bytes as surrogate escapes",
+}
+"""What a driver may lack, for `cannot`; everything else is required."""
+
+
+def check_features(cannot: Mapping[str, str]) -> None:
+    """Raise a ValueError for what is none of `FEATURES`."""
+    if unknown := sorted(set(cannot) - set(FEATURES)):
+        raise ValueError(f"`cannot` names {', '.join(unknown)}; the features are {', '.join(FEATURES)}")
+
+
+# What hangs holds on to these.
+_abandoned: list[ExitStack] = []
+
+
+def _quietly(call: Callable[..., object], *arguments: object) -> None:
+    with suppress(Exception):  # it was closed by the test, or broken by it
+        call(*arguments)
+
+
+class Session(Protocol):
+    """A second session on the server, which sends, looks around and terminates; from any thread."""
+
+    pid: int
+    """Its process on the server."""
+
+    def notify(self, channel: str, payload: str = "") -> None:
+        """Send a notification; sent on return."""
+
+    def notify_all(self, channel: str, payloads: Iterable[str]) -> None:
+        """Send notifications in one transaction; sent on return."""
+
+    def terminate(self, pid: int) -> None:
+        """End another session; it is gone on return."""
+
+    def state_of(self, pid: int) -> str | None:
+        """Return what pg_stat_activity says of a session: "idle", …; None if there is none."""
+
+    def sql(self, statement: str) -> list[tuple[Any, ...]]:
+        """Run any statement; only called if "sql" is not among what the backend cannot."""
+
+    def close(self) -> None:
+        """End the session."""
+
+
+class Kit:
+    """The hooks and the tools; see `BackendConformance`."""
+
+    cannot: ClassVar[Mapping[str, str]] = {}
+    """Which of `FEATURES` the driver lacks, and why: the tests that need one are skipped with that reason."""
+
+    implicit_transactions: bool | None = None
+    """Whether a statement of the user's opens a transaction by itself, as DB-API's default is; None finds it out."""
+
+    patience: float = _tools.PATIENCE_SECONDS
+    """Seconds after which a test gives up: never reached unless something is wrong."""
+
+    _databases: ClassVar[list[tuple[Callable[[Address], Session], Address, str]]] = []
+
+    # What a subclass fills in: the first is required.
+
+    def connect(self, address: Address) -> Any:
+        """Return a new connection of the driver to the address; the test closes it."""
+        raise NotImplementedError(f"{type(self).__name__} must define connect(self, address)")
+
+    def make_backend(self, connection: Any) -> Backend:
+        """Return the backend for a connection: by default the one that pgnotify finds for it."""
+        return wrap(connection).backend
+
+    def execute(self, connection: Any, statement: str) -> list[tuple[Any, ...]]:
+        """Run a statement as a user of the driver does, and return its rows."""
+        return run_statement(connection, statement)
+
+    def begin(self, connection: Any) -> None:
+        """Open a transaction, as a user of the driver does."""
+        self.execute(connection, "SELECT 1" if self.opens_transactions() else "BEGIN")
+
+    def commit(self, connection: Any) -> None:
+        """Commit the transaction."""
+        if self.opens_transactions():
+            connection.commit()
+        else:
+            self.execute(connection, "COMMIT")
+
+    def rollback(self, connection: Any) -> None:
+        """Roll back the transaction, which may have failed."""
+        if self.opens_transactions():
+            connection.rollback()
+        else:
+            self.execute(connection, "ROLLBACK")
+
+    def close(self, connection: Any) -> None:
+        """Close the connection, as a user of the driver does."""
+        connection.close()
+
+    def fail(self, connection: Any) -> None:
+        """Have a statement fail inside the open transaction."""
+        with suppress(Exception):  # each driver has its own
+            self.execute(connection, "SELECT 1/0")
+
+    def leave_autocommit(self, connection: Any) -> None:
+        """Have statements open a transaction by themselves from now on; define it if the driver can."""
+        if not isinstance(getattr(connection, "autocommit", None), bool):
+            raise _tools.not_applicable("the connection has no attribute autocommit, nor the class leave_autocommit()")
+        connection.autocommit = False
+
+    def pid_of(self, connection: Any) -> int:
+        """Return the process on the server; the connection is idle before and afterwards."""
+        return int(self.run("SELECT pg_backend_pid()", connection)[0][0])
+
+    def terminate(self, connection: Any) -> None:
+        """End the connection from the server's side; it is gone there on return."""
+        self.session.terminate(self.pid_of(connection))
+
+    def open_session(self, address: Address) -> Session:
+        """Return a second session; by default one that depends on no driver."""
+        return WireSession(address.host, address.port, address.database, address.user)
+
+    @cached_property
+    def address(self) -> Address:
+        """Where the server is: the one of PGNOTIFY_TEST_DSN, or else a temporary one for this process."""
+        try:
+            return shared_address()
+        except NoPostgreSQL as error:
+            raise SkipTest(str(error)) from error
+
+    # For whoever runs the tests: pytest, or `pgnotify.check`.
+
+    def setup_method(self) -> None:
+        """Begin a test."""
+        check_features(self.cannot)
+        self._at_end = ExitStack()
+        self._under_way: list[_tools.Background] = []
+
+    def teardown_method(self) -> None:
+        """Close what the test has opened, unless a call hangs in it: to close that would crash some drivers."""
+        if all(each.ended for each in self._under_way):
+            self._at_end.close()
+        else:
+            _abandoned.append(self._at_end.pop_all())
+
+    @classmethod
+    def teardown_class(cls) -> None:
+        """Drop the databases that the tests have made."""
+        for open_session, address, database in cls._databases:
+            session = open_session(address)
+            session.sql(f"DROP DATABASE IF EXISTS {database} (FORCE)")
+            session.close()
+        cls._databases.clear()
+
+    # Tools of the tests.
+
+    @cached_property
+    def db(self) -> Any:
+        """The connection under test."""
+        return self.open()
+
+    @cached_property
+    def backend(self) -> Backend:
+        """The backend of `db`."""
+        return self.backend_of(self.db)
+
+    @cached_property
+    def session(self) -> Session:
+        """The second session."""
+        return self.open_session_at(self.address)
+
+    @cached_property
+    def proxy(self) -> Proxy:
+        """A proxy in front of the server."""
+        return self._at_end.enter_context(Proxy(self.address.host, self.address.port))
+
+    @cached_property
+    def channel(self) -> str:
+        """A channel that no other test uses, with all that needs quoting in its name."""
+        return f'Ü"{uuid.uuid4().hex[:12]} %s :x $1 ?'
+
+    @cached_property
+    def wakeup(self) -> Wakeup:
+        """What ends a wait."""
+        wakeup = Wakeup()
+        self._at_end.callback(wakeup.close)
+        return wakeup
+
+    def open(self, address: Address | None = None) -> Any:
+        """Return one more connection."""
+        connection = self.connect(address or self.address)
+        self._at_end.callback(_quietly, self.close, connection)
+        return connection
+
+    def backend_of(self, connection: Any) -> Backend:
+        """Return a backend for a connection, which is closed before that."""
+        backend = self.make_backend(connection)
+        self._at_end.callback(_quietly, backend.close)
+        return backend
+
+    def open_through_proxy(self) -> Any:
+        """Return a connection that runs through the proxy."""
+        return self.open(self.address._replace(host=self.proxy.host, port=self.proxy.port))
+
+    def open_session_at(self, address: Address) -> Session:
+        """Return one more second session."""
+        session = self.open_session(address)
+        self._at_end.callback(session.close)
+        return session
+
+    def opens_transactions(self) -> bool:
+        """Return `implicit_transactions`, which is found out if need be."""
+        if self.implicit_transactions is None:
+            connection = self.open()
+            first, second = (self.execute(connection, "SELECT txid_current()") for _ in range(2))
+            self.implicit_transactions = first == second
+            if self.implicit_transactions:
+                self.rollback(connection)
+        return self.implicit_transactions
+
+    def run(self, statement: str, connection: Any = None) -> list[tuple[Any, ...]]:
+        """Run a statement of the user's; the connection is idle afterwards."""
+        connection = self.db if connection is None else connection
+        rows = self.execute(connection, statement)
+        if self.opens_transactions():
+            self.commit(connection)
+        return rows
+
+    def in_background(self, call: Callable[[], object]) -> _tools.Background:
+        """Begin a call in a thread of its own."""
+        self._under_way.append(_tools.Background(call))
+        return self._under_way[-1]
+
+    def collect(self, count: int, backend: Backend | None = None) -> list[Notification]:
+        """Return what arrives until there are so many."""
+        return _tools.collect(backend or self.backend, count, self.patience)
+
+    def payloads(self, count: int, backend: Backend | None = None) -> list[str]:
+        """Return the payloads of what arrives until there are so many."""
+        return [each.payload for each in self.collect(count, backend)]
+
+    def nothing_arrives(self, backend: Backend | None = None) -> None:
+        """Fail unless wait() says, after a false alarm or two, that there is nothing."""
+        backend = backend or self.backend
+        for _ in range(5):
+            if not backend.wait(0.02):
+                return _tools.same(backend.fetch(), [], "after a wait that was False")
+            _tools.same(backend.fetch(), [])
+        raise AssertionError("wait() is True again and again, and there is nothing to fetch: a loop would be busy")
+
+    def until_lost(self, backend: Backend | None = None) -> tuple[list[Notification], ConnectionLost]:
+        """Play a listener until the connection is lost; return what arrived before, and the error."""
+        return _tools.until_lost(backend or self.backend, self.patience)
+
+    def until(self, condition: Callable[[], object], otherwise: str) -> None:
+        """Ask until the answer is true."""
+        _tools.until(condition, otherwise, self.patience)
+
+    def until_state(self, pid: int, state: str | None) -> None:
+        """Return when the server says so of a session, which is a little after its answer to it."""
+        self.until(
+            lambda: self.session.state_of(pid) == state,
+            f"the server does not come to report the session as {state!r}",
+        )

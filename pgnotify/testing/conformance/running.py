@@ -1,0 +1,167 @@
+"""Running the conformance class outside of pytest, on connections that any function makes."""
+
+from __future__ import annotations
+
+import inspect
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
+from typing import Any, ClassVar, NamedTuple
+from unittest import SkipTest
+
+from pgnotify.testing._wire import SqlSession
+from pgnotify.testing.address import Address
+from pgnotify.testing.conformance import BackendConformance, Session
+from pgnotify.testing.conformance._tools import Background
+from pgnotify.testing.conformance.kit import check_features
+
+OUTCOMES = OK, FAILED, SKIPPED = "ok", "FAILED", "skipped"
+
+_TEST = "test_"
+_NOT_APPLICABLE = "not applicable: "
+MOST_SECONDS = 60.0
+"""For one test; more is a hang."""
+_SHOWN_LINES = 12
+_THEIRS = "the function decides by itself where it connects"
+
+
+class Result(NamedTuple):
+    """What became of one test."""
+
+    outcome: str
+    """One of OUTCOMES."""
+    promise: str
+    """What was tested, in words."""
+    detail: str
+    """What is wrong, or why it was skipped."""
+
+
+class OnGivenServer(BackendConformance):
+    """The tests on what a function returns that takes an address."""
+
+    factory: Callable[..., Any]
+
+    def connect(self, address: Address) -> Any:
+        """See `Kit.connect`."""
+        return type(self).factory(address)
+
+
+class OnTheirServer(OnGivenServer):
+    """The tests on what a function returns that takes nothing: the second session is such a connection too."""
+
+    cannot: ClassVar = {"network": _THEIRS, "encodings": _THEIRS, "sql_ascii": _THEIRS}
+    patience = 5.0
+
+    @cached_property
+    def address(self) -> Address:
+        """Not used: the function knows where it connects."""
+        return Address("", 0)
+
+    def connect(self, address: Address) -> Any:
+        """See `Kit.connect`."""
+        return type(self).factory()
+
+    def open_session(self, address: Address) -> Session:
+        """See `Kit.open_session`."""
+        return _DriverSession(self)
+
+
+class _DriverSession(SqlSession):
+    """A session on further connections of the driver under test; one for each thread, as some are bound to theirs."""
+
+    def __init__(self, kit: OnTheirServer) -> None:
+        self._kit = kit
+        self._of_thread = threading.local()
+        self.pid = kit.pid_of(self._connection)
+
+    def sql(self, statement: str) -> list[tuple[Any, ...]]:
+        return self._kit.run(statement, self._connection)
+
+    def close(self) -> None:
+        """Do nothing: the test closes all its connections."""
+
+    @property
+    def _connection(self) -> Any:
+        if not hasattr(self._of_thread, "connection"):
+            self._of_thread.connection = self._kit.open()
+        return self._of_thread.connection
+
+
+def conformance_of(factory: Callable[..., Any], cannot: Mapping[str, str]) -> type[BackendConformance]:
+    """Return the class that tests the connections which a function returns; a class that does is returned itself.
+
+    Raises:
+        TypeError: the function takes neither nothing nor one address.
+        ValueError: `cannot` has what is none of FEATURES.
+    """
+    check_features(cannot)
+    if isinstance(factory, type) and issubclass(factory, BackendConformance):
+        return type(factory.__name__, (factory,), {"cannot": {**factory.cannot, **cannot}})
+    base = OnTheirServer if _can_be_called_with(factory) else OnGivenServer
+    if base is OnGivenServer and not _can_be_called_with(factory, "address"):
+        raise TypeError(f"connection_factory must take nothing, or one address, not {inspect.signature(factory)}")
+    return type("Conformance", (base,), {"factory": staticmethod(factory), "cannot": {**base.cannot, **cannot}})
+
+
+def _can_be_called_with(factory: Callable[..., Any], *arguments: object) -> bool:
+    try:
+        inspect.signature(factory).bind(*arguments)
+    except ValueError:  # of C, and says nothing about itself
+        return not arguments
+    except TypeError:
+        return False
+    return True
+
+
+def title_of(kit: BackendConformance) -> str:
+    """Connect once, and say what is tested; raise what stands in the way of every test."""
+    kit.setup_method()
+    try:
+        title = f"{_path(kit.db)}, by {_path(kit.backend)}"
+        if "sql" not in kit.cannot:
+            kit.run("SELECT 1")
+    except SkipTest as no_server:
+        raise no_server.__cause__ or no_server from None
+    finally:
+        kit.teardown_method()
+    return title
+
+
+def _path(value: object) -> str:
+    return f"{type(value).__module__}.{type(value).__qualname__}"
+
+
+def results_of(conformance: type[BackendConformance]) -> Iterator[Result]:
+    """Run each test of a conformance class, and say at once what became of it."""
+    try:
+        for name in tests_of(conformance):
+            yield result_of(conformance(), name)
+    finally:
+        conformance.teardown_class()
+
+
+def tests_of(conformance: type[BackendConformance]) -> list[str]:
+    """Return the names of the tests, verb by verb, in the order in which they are written."""
+    names = (name for cls in reversed(conformance.__mro__) for name in vars(cls))
+    return [name for name in dict.fromkeys(names) if name.startswith(_TEST)]
+
+
+def result_of(kit: BackendConformance, name: str) -> Result:
+    """Run one test of a conformance class in a thread of its own, and return what became of it."""
+    promise = name.removeprefix(_TEST).replace("_", " ")
+    try:
+        Background(lambda: _run(kit, name)).join(MOST_SECONDS, "it hangs")
+    except SkipTest as skip:
+        return Result(SKIPPED, promise, str(skip).removeprefix(_NOT_APPLICABLE))
+    except Exception as error:
+        kind = "" if isinstance(error, AssertionError) else f"{type(error).__name__}: "
+        return Result(FAILED, promise, kind + "\n".join(str(error).splitlines()[:_SHOWN_LINES]))
+    return Result(OK, promise, "")
+
+
+def _run(kit: BackendConformance, name: str) -> None:
+    kit.setup_method()
+    try:
+        getattr(kit, name)()
+    finally:
+        kit.teardown_method()

@@ -1,0 +1,150 @@
+"""The user's transactions: refused where nothing could arrive, and never touched."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+from pgnotify.errors import ConnectionLost, TransactionError
+from pgnotify.testing.conformance._tools import holds, needs, same
+from pgnotify.testing.conformance.kit import Kit
+
+
+class Transactions(Kit):
+    """What the verbs promise to a connection that is inside a transaction, or not in autocommit mode."""
+
+    def test_inside_an_open_transaction_listen_unlisten_and_wait_are_refused(self) -> None:
+        self.backend.listen(self.channel)
+        self.begin(self.db)
+
+        self._are_refused()
+
+        self.rollback(self.db)
+        self.nothing_arrives()
+
+    def test_inside_a_failed_transaction_listen_unlisten_and_wait_are_refused(self) -> None:
+        self.backend.listen(self.channel)
+        self.begin(self.db)
+        self.fail(self.db)
+
+        self._are_refused()
+
+        self.rollback(self.db)
+        self.nothing_arrives()
+
+    def test_what_was_refused_is_not_done_all_the_same(self) -> None:
+        self.backend.listen(self.channel)
+        self.begin(self.db)
+        self._are_refused()
+        self.commit(self.db)
+
+        self.session.notify("x", "of a listen that was refused")
+        self.session.notify(self.channel, "of an unlisten that was refused")
+
+        same(self.payloads(1), ["of an unlisten that was refused"])
+
+    def test_what_the_server_refuses_is_no_loss_and_not_kept_quiet(self) -> None:
+        self.begin(self.db)
+        self.fail(self.db)
+
+        try:
+            self.backend.notify(self.channel, "in a failed transaction")
+        except ConnectionLost:
+            holds(False, "notify() takes an error of the server's for the loss of the connection")
+        except Exception:  # the driver's own
+            self.rollback(self.db)
+        else:
+            holds(False, "notify() keeps quiet about an error of the server's")
+
+        self.backend.listen(self.channel)
+        self.backend.notify(self.channel, "usable")
+        same(self.payloads(1), ["usable"])
+
+    @needs("sql")
+    def test_a_refusal_neither_commits_nor_ends_the_users_transaction(self) -> None:
+        self.backend.listen(self.channel)
+        self.begin(self.db)
+        self.execute(self.db, "CREATE TEMPORARY TABLE work AS SELECT 42 AS answer")
+
+        self._are_refused()
+        self.backend.fetch()
+        self.rollback(self.db)
+
+        same([tuple(row) for row in self.run("SELECT to_regclass('work')::text")], [(None,)])
+        self.session.notify(self.channel, "listening still")
+        same(self.payloads(1), ["listening still"])
+
+    @needs("sql")
+    def test_a_refusal_does_not_roll_back_the_users_transaction(self) -> None:
+        self.begin(self.db)
+        self.execute(self.db, "CREATE TEMPORARY TABLE work AS SELECT 42 AS answer")
+
+        self._are_refused()
+        self.backend.notify(self.channel)
+        self.commit(self.db)
+
+        same([tuple(row) for row in self.run("SELECT answer FROM work")], [(42,)])
+
+    def test_a_fetch_inside_a_transaction_returns_what_came_before_it(self) -> None:
+        self.backend.listen(self.channel)
+        self.backend.notify(self.channel, "before")
+        self.begin(self.db)
+
+        self.session.notify(self.channel, "during")
+        same([each.payload for each in self.backend.fetch()], ["before"])
+        same(self.backend.fetch(), [])
+        self.rollback(self.db)
+
+        same(self.payloads(1), ["during"])
+
+    @needs("implicit_transactions")
+    def test_not_in_autocommit_mode_each_verb_has_a_transaction_of_its_own(self) -> None:
+        self._without_autocommit()
+
+        self.backend.listen(self.channel)
+        self.session.notify(self.channel, "from outside")
+        same(self.payloads(1), ["from outside"])
+        self.backend.notify(self.channel, "to myself")
+        same(self.payloads(1), ["to myself"])
+        self.backend.unlisten(self.channel)
+        self.session.notify(self.channel, "unheard")
+        self.nothing_arrives()
+
+    @needs("sql", "implicit_transactions")
+    def test_not_in_autocommit_mode_a_statement_opens_a_transaction_as_before(self) -> None:
+        self._without_autocommit()
+        self.backend.listen(self.channel)
+        self.backend.notify(self.channel)
+        self.collect(1)
+
+        self.execute(self.db, "SELECT 1")
+
+        self._are_refused()
+        self.rollback(self.db)
+        self.nothing_arrives()
+
+    def _without_autocommit(self) -> None:
+        if not self.opens_transactions():
+            self.leave_autocommit(self.db)
+            self.implicit_transactions = True
+
+    def _are_refused(self) -> None:
+        _is_refused("listen()", lambda: self.backend.listen("x"))
+        _is_refused("unlisten()", lambda: self.backend.unlisten(self.channel))
+        for seconds in (0, 0.01, None):
+            _is_refused(f"wait({seconds})", functools.partial(self._wait_in_background, seconds))
+
+    def _wait_in_background(self, seconds: float | None) -> None:
+        waiting = self.in_background(lambda: self.backend.wait(seconds, self.wakeup.fileno()))
+        try:
+            waiting.join(self.patience, f"wait({seconds}) is not refused inside a transaction, and did not end")
+        finally:
+            self.wakeup.wake()
+
+
+def _is_refused(name: str, call: Callable[[], object]) -> None:
+    try:
+        call()
+    except TransactionError:
+        return
+    holds(False, f"{name} went through inside a transaction, where no notification can arrive")
