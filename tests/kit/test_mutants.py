@@ -1,0 +1,27 @@
+"""The conformance class is itself tested: each broken backend is caught by the test whose name says what is wrong."""
+
+from __future__ import annotations
+
+import pytest
+
+from pgnotify.testing.conformance import running
+from tests.kit.mutants import MUTANTS, Mutant, conformance_of
+
+
+def failure_of(make_backend, test, patience):
+    """What the named test finds wrong, or None."""
+    result = running.result_of(conformance_of(make_backend, patience)(), test)
+    return result.detail if result.outcome == running.FAILED else None
+
+
+@pytest.mark.parametrize("mutant", [pytest.param(each, id=f"{each.__name__}-{each.caught_by}") for each in MUTANTS])
+def test_a_mutant_is_caught(mutant, address):
+    failure = failure_of(mutant, mutant.caught_by, patience=0.5)
+
+    assert failure
+    assert "it hangs" not in failure
+
+
+@pytest.mark.parametrize("test", sorted({each.caught_by for each in MUTANTS}))
+def test_what_changes_nothing_is_not(test, address):
+    assert failure_of(Mutant, test, patience=20) is None
