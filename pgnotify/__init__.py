@@ -1,5 +1,6 @@
 """PostgreSQL's LISTEN and NOTIFY on whichever driver connection you have."""
 
+from pgnotify.checking import check
 from pgnotify.connection import Connection, connect, notify, notify_many, wrap
 from pgnotify.errors import (
     ChannelError,
@@ -31,6 +32,7 @@ __all__ = [
     "TransactionError",
     "UnexpectedNotification",
     "UnknownBackend",
+    "check",
     "connect",
     "notify",
     "notify_many",

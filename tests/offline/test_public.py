@@ -40,6 +40,7 @@ def test_the_public_names_are_exactly_these():
         "TransactionError",
         "UnexpectedNotification",
         "UnknownBackend",
+        "check",
         "connect",
         "notify",
         "notify_many",

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from typing_extensions import assert_type
 
 import pgnotify
-from pgnotify.testing import TemporaryPostgreSQL
+from pgnotify.testing import Address, BackendConformance, MemoryServer, TemporaryPostgreSQL
 
 
 def the_documented_handler(db: object, callback_of_mine: Any) -> None:
@@ -68,3 +68,28 @@ def a_temporary_server() -> None:
     with TemporaryPostgreSQL() as server:
         assert_type(server, TemporaryPostgreSQL)
         assert_type(server.dsn, str)
+
+
+class TestMine(BackendConformance):
+    cannot: ClassVar = {"network": "it has its own"}
+
+    def connect(self, address: Address) -> Any:
+        assert_type(address.dsn, str)
+        return address
+
+    def execute(self, connection: Any, statement: str) -> list[tuple[Any, ...]]:
+        return []
+
+
+def a_quick_look(address: Address) -> None:
+    assert_type(pgnotify.check(lambda: object()), bool)
+    assert_type(pgnotify.check(lambda to: to.dsn, tell=print), bool)
+
+
+def a_server_in_memory() -> None:
+    with MemoryServer() as server:
+        connection = server.connect("other")
+        backend: pgnotify.Backend = connection
+        assert_type(backend.fetch(), list[pgnotify.Notification])
+        assert_type(connection.pid, int)
+        server.drop_connection(connection)

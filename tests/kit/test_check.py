@@ -1,0 +1,189 @@
+"""pgnotify.check: the conformance class without pytest, for a quick look."""
+
+from __future__ import annotations
+
+import re
+
+import psycopg
+import pytest
+
+import pgnotify
+from pgnotify import UnknownBackend
+from pgnotify.testing import MemoryServer
+from pgnotify.testing.conformance import FEATURES, running
+from tests.kit import mutants
+from tests.listening import until
+
+
+@pytest.fixture
+def table():
+    """The lines that are told."""
+    return []
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """Have only a few of the tests run."""
+
+    def choose(*names):
+        monkeypatch.setattr(running, "tests_of", lambda _: list(names))
+
+    return choose
+
+
+def test_a_function_that_takes_an_address_has_everything_checked(address, table):
+    assert pgnotify.check(lambda to: psycopg.connect(to.dsn), tell=table.append) is True
+
+    assert table[0] == "psycopg.Connection, by pgnotify.backends.psycopg.PsycopgBackend"
+    assert "  ok       a listen is in force on return" in table
+    assert table[-1].startswith(f"{len(table) - 2} ok, 0 FAILED, 0 skipped, in ")
+    assert len(table) > 90
+
+
+def test_a_function_that_takes_nothing_decides_where_it_connects(address, table):
+    assert pgnotify.check(lambda: psycopg.connect(address.dsn), tell=table.append) is True
+
+    skipped = [line for line in table if line.startswith("  skipped")]
+    assert (
+        "  skipped  the end of a tcp connection is a loss: network: the function decides by itself where it connects"
+        in (skipped)
+    )
+    assert len(skipped) < 20
+    assert f"0 FAILED, {len(skipped)} skipped" in table[-1]
+
+
+class AutocommitOnly(pgnotify.testing.BackendConformance):
+    """Tells more of its connections than how to make one."""
+
+    patience = 1.0
+
+    def connect(self, address):
+        return psycopg.connect(address.dsn, autocommit=True)
+
+
+def test_a_class_may_tell_more_of_the_connections(address, table, few):
+    few("test_a_listen_is_in_force_on_return")
+
+    assert pgnotify.check(AutocommitOnly, tell=table.append) is True
+
+    assert table[0].startswith("psycopg.Connection, by ")
+    assert table[1] == "  ok       a listen is in force on return"
+
+
+def test_a_connection_that_runs_no_statements_is_told_before_anything_else(table):
+    with (
+        MemoryServer() as server,
+        pytest.raises(TypeError, match=r"MemoryConnection has no cursor\(\).*define execute"),
+    ):
+        pgnotify.check(server.connect, tell=table.append)
+
+    assert table == []
+
+
+def test_what_the_driver_lacks_is_skipped_with_the_reason(address, table, few):
+    few("test_a_database_without_an_encoding_does_no_harm")
+
+    assert pgnotify.check(lambda to: psycopg.connect(to.dsn), cannot={"sql_ascii": "a reason"}, tell=table.append)
+
+    assert table[1] == "  skipped  a database without an encoding does no harm: sql_ascii: a reason"
+
+
+def test_a_feature_that_there_is_not_is_refused_before_anything_else():
+    with pytest.raises(ValueError, match="`cannot` names netwrok"):
+        pgnotify.check(list, cannot={"netwrok": "a typo"})
+
+
+def test_nothing_stays_on_the_server(address, session, few):
+    few("test_in_a_latin1_database_names_and_payloads_are_right")
+
+    assert pgnotify.check(lambda to: psycopg.connect(to.dsn), tell=str) is True
+
+    assert session.sql("SELECT FROM pg_database WHERE datname LIKE 'pgnotify%'") == []
+    others = f"SELECT FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> {session.pid}"
+    until(lambda: not session.sql(others))
+
+
+@pytest.fixture
+def registered(monkeypatch):
+    """A function that has a mutant stand in for psycopg's backend."""
+
+    def register(mutant):
+        sound = pgnotify.registry.backend_for
+
+        def wrong(connection):
+            monkeypatch.setattr(pgnotify.registry, "_registered", {})
+            try:
+                return mutant(connection)
+            finally:
+                monkeypatch.setattr(pgnotify.registry, "_registered", {"psycopg": wrong})
+
+        monkeypatch.setattr(pgnotify.registry, "_registered", {"psycopg": wrong})
+        return sound
+
+    return register
+
+
+def test_what_fails_is_told_with_the_reason(address, table, few, registered):
+    registered(mutants.FoldsTheCase)
+    few("test_the_case_of_a_name_is_kept", "test_a_wait_of_no_time_only_looks")
+
+    assert pgnotify.check(lambda to: psycopg.connect(to.dsn), tell=table.append) is False
+
+    assert table[0] == "psycopg.Connection, by tests.kit.mutants.FoldsTheCase"
+    assert table[1].startswith("  FAILED   the case of a name is kept: 1 arrived, of 1 expected; at place 0 there is ")
+    assert table[2] == "  ok       a wait of no time only looks"
+    assert table[3].startswith("1 ok, 1 FAILED, 0 skipped, in ")
+
+
+def test_what_hangs_is_told_and_the_others_go_on(address, table, few, registered, monkeypatch):
+    class Hangs(mutants.Mutant):
+        def listen(self, channel):
+            self.connection.execute("SELECT pg_sleep(3600)")
+
+    registered(Hangs)
+    monkeypatch.setattr(running, "MOST_SECONDS", 0.2)
+    few("test_a_listen_is_in_force_on_return", "test_a_wait_may_be_a_connections_first_use")
+
+    assert pgnotify.check(lambda to: psycopg.connect(to.dsn), tell=table.append) is False
+
+    assert table[1].startswith(
+        "  FAILED   a listen is in force on return: it hangs: not after 0.2 seconds; it is here:"
+    )
+    assert table[2] == "  ok       a wait may be a connections first use"
+    with psycopg.connect(address.dsn) as another:
+        another.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(3600)'")
+
+
+def test_the_factorys_own_error_passes_through():
+    def fails():
+        raise LookupError("of the user's")
+
+    with pytest.raises(LookupError, match="of the user's"):
+        pgnotify.check(fails, tell=str)
+
+
+def test_what_no_backend_fits_is_told_before_anything_else():
+    with pytest.raises(UnknownBackend, match=r"no backend fits a builtins\.dict"):
+        pgnotify.check(dict, tell=str)
+
+
+def test_a_factory_that_takes_two_things_is_refused():
+    with pytest.raises(TypeError, match=r"must take nothing, or one address, not \(host, port\)"):
+        pgnotify.check(lambda host, port: None, tell=str)
+
+
+def test_a_feature_that_there_is_not_cannot_be_declared_as_missing():
+    class Typo(pgnotify.testing.BackendConformance):
+        cannot = {"netwrok": "a typo"}  # noqa: RUF012
+
+    with pytest.raises(ValueError, match=re.escape(f"`cannot` names netwrok; the features are {', '.join(FEATURES)}")):
+        Typo().setup_method()
+
+
+def test_the_one_method_that_must_be_defined_is_named(few):
+    few("test_a_listen_is_in_force_on_return")
+
+    (result,) = running.results_of(pgnotify.testing.BackendConformance)
+
+    assert result.outcome == running.FAILED
+    assert result.detail == "NotImplementedError: BackendConformance must define connect(self, address)"
