@@ -1,0 +1,327 @@
+"""Expect notifications in a test: a collector that listens in a thread of its own.
+
+It decides what counts as expected, and what a test that fails is told. Where the connection comes
+from is decided elsewhere; pytest is not needed.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError  # another class before Python 3.11
+from types import TracebackType
+from typing import Any, NamedTuple, TypeAlias
+
+from pgnotify.limits import check_channel
+from pgnotify.notification import Notification
+from pgnotify.registry import backend_for
+from pgnotify.waiting import Wakeup, wait_readable
+
+Payload: TypeAlias = "str | re.Pattern[str] | Callable[[str], object] | None"
+"""Which payloads are meant: this one, those where the pattern is found, those that the function finds true, or any."""
+
+_PATIENCE_SECONDS = 10.0  # for the server to answer; never reached unless something is stuck
+_SHOWN_NOTIFICATIONS = 20
+_SHOWN_CHARACTERS = 60  # of a payload
+
+
+class Notifications:
+    """Collects what arrives on a connection, and compares it with what a test expects.
+
+    The connection belongs to the collector, and is used in its thread only, until `close` has closed it.
+    Use it as a context manager.
+
+    Args:
+        connection: one of any supported driver, a `pgnotify.Connection` or a backend, in no transaction.
+
+    Raises:
+        UnknownBackend: no backend fits the connection.
+    """
+
+    def __init__(self, connection: Any) -> None:
+        self._backend = backend_for(connection)
+        self._wakeup = Wakeup()
+        self._changed = threading.Condition()
+        """Guards all that is below, and tells of each change."""
+        self._commands: deque[tuple[Callable[[], None], Future[None]]] = deque()
+        self._listening: set[str] = set()
+        self._arrived: list[Notification] = []
+        self._expected: set[int] = set()
+        """Where in `_arrived` is what an `expect` has had already."""
+        self._fence = f"pgnotify_fence_{uuid.uuid4().hex}"
+        self._fence_numbers = itertools.count(1)
+        self._last_fence_back = 0
+        self._closing = False
+        self._end: str | None = None
+        """Why nothing can arrive any more."""
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._collect, name="pgnotify collector", daemon=True)
+        self._thread.start()
+
+    def listen(self, *channels: str) -> None:
+        """Listen to channels, named as written; in force on return.
+
+        Raises:
+            ChannelError: PostgreSQL would refuse or cut a name.
+            TransactionError, ConnectionLost: as for `pgnotify.Connection.listen`.
+            AssertionError: the connection was lost before, or does not answer.
+        """
+        __tracebackhide__ = True
+        for channel in channels:
+            check_channel(channel)
+        self._have_done(lambda: self._listen(channels))
+
+    def expect(self, channel: str, payload: Payload = None, *, within: float = 1.0) -> Notification:
+        """Return the first notification that fits, as soon as it is there; each fits once.
+
+        Args:
+            channel: one that is listened to.
+            payload: the payload; or a compiled regular expression that is searched for in it; or a
+                function that is called with it; None for any.
+            within: seconds.
+
+        Raises:
+            AssertionError: none has arrived in time, or none can, since nobody listens or the
+                connection is lost. It shows what has arrived instead.
+        """
+        __tracebackhide__ = True
+        wanted = _Wanted(channel, _checked(payload))
+        with self._changed:
+            self._refuse_deaf(channel)
+            found = self._search(wanted, within)
+            if found is None:
+                raise self._missing(wanted, within)
+            self._expected.add(found)
+            return self._arrived[found]
+
+    def expect_none(self, channel: str | None = None, payload: Payload = None, *, within: float = 0.0) -> None:
+        """Return if no further notification fits; what `expect` has returned does not count.
+
+        Whatever was committed before the call is seen, without waiting for time to pass: a
+        notification of the collector's own is sent behind it, and arrives after it.
+
+        Args:
+            channel: one that is listened to; None for all of them.
+            payload: as for `expect`.
+            within: seconds to go on watching, for what is sent later.
+
+        Raises:
+            AssertionError: one has arrived, or none could, since nobody listens or the connection is lost.
+            ConnectionLost: it is lost in the midst of this.
+        """
+        __tracebackhide__ = True
+        wanted = _Wanted(channel, _checked(payload))
+        with self._changed:
+            self._refuse_deaf(channel)
+        self._wait_for_all_that_was_sent()
+        with self._changed:
+            if self._search(wanted, within) is not None:
+                raise self._failed(f"a notification on {wanted} arrived")
+            if self._end is not None:
+                raise self._ended()
+
+    @property
+    def received(self) -> list[Notification]:
+        """All that has arrived until now, in order, whether it was expected or not."""
+        with self._changed:
+            return list(self._arrived)
+
+    def close(self) -> None:
+        """End the thread and close the connection; may be called twice.
+
+        Raises:
+            RuntimeError: the thread is stuck in a call of the driver's; the connection stays open.
+        """
+        self._closing = True
+        self._wakeup.wake()
+        self._thread.join(_PATIENCE_SECONDS)
+        if self._thread.is_alive():
+            raise RuntimeError(
+                f"the collector's connection was left open: it has been stuck in a call for {_PATIENCE_SECONDS:g} s"
+            )
+        self._wakeup.close()
+        self._backend.close()
+
+    def __enter__(self) -> Notifications:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        with self._changed:
+            return f"<{type(self).__name__} on {sorted(self._listening)}: {len(self._arrived)} received>"
+
+    # In the thread of the test.
+
+    def _have_done(self, command: Callable[[], None]) -> None:
+        """Have the collector's thread call a function, and wait until it has."""
+        __tracebackhide__ = True
+        done: Future[None] = Future()
+        with self._changed:
+            if self._end is not None:
+                raise self._ended()
+            self._commands.append((command, done))
+        self._wakeup.wake()
+        try:
+            done.result(_PATIENCE_SECONDS)
+        except FutureTimeoutError:
+            raise AssertionError(f"the collector's connection has not answered for {_PATIENCE_SECONDS:g} s") from None
+
+    def _wait_for_all_that_was_sent(self) -> None:
+        __tracebackhide__ = True
+        number = next(self._fence_numbers)
+        self._have_done(lambda: self._send_fence(number))
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._last_fence_back >= number or self._end, _PATIENCE_SECONDS):
+                raise AssertionError(f"the collector has not got its own notification for {_PATIENCE_SECONDS:g} s")
+
+    def _search(self, wanted: _Wanted, within: float) -> int | None:
+        """Return where the first notification is that fits; None if the time passes or nothing can arrive."""
+        deadline = time.monotonic() + within
+        looked_at = 0
+        while True:
+            for index in range(looked_at, len(self._arrived)):
+                if index not in self._expected and wanted.fits(self._arrived[index]):
+                    return index
+            looked_at = len(self._arrived)
+            seconds_left = deadline - time.monotonic()
+            if self._end is not None or seconds_left <= 0:
+                return None
+            self._changed.wait(seconds_left)
+
+    def _refuse_deaf(self, channel: str | None) -> None:
+        __tracebackhide__ = True
+        if channel is None and not self._listening:
+            raise AssertionError("not listening to anything: call notifications.listen(…) before what sends")
+        if channel is not None and channel not in self._listening:
+            raise AssertionError(
+                f"not listening to {channel!r}: call notifications.listen({channel!r}) before what sends it"
+            )
+
+    def _missing(self, wanted: _Wanted, within: float) -> AssertionError:
+        when = f"within {within:g} s" if self._end is None else f"before {self._end}"
+        return self._failed(f"no notification on {wanted} arrived {when}")
+
+    def _ended(self) -> AssertionError:
+        return self._failed(f"nothing more can arrive after {self._end}")
+
+    def _failed(self, what: str) -> AssertionError:
+        error = AssertionError(f"{what}{self._shown()}")
+        error.__cause__ = self._failure
+        return error
+
+    def _shown(self) -> str:
+        """Return, for the end of a message, what has arrived."""
+        if not self._arrived:
+            return "; nothing was received"
+        lines = [f"\n  {self._line(index)}" for index in range(len(self._arrived))]
+        if len(lines) > _SHOWN_NOTIFICATIONS:
+            half = _SHOWN_NOTIFICATIONS // 2
+            lines[half:-half] = [f"\n  … {len(lines) - 2 * half} more …"]
+        return f"; received:{''.join(lines)}"
+
+    def _line(self, index: int) -> str:
+        channel, payload, _ = self._arrived[index]
+        if len(payload) > _SHOWN_CHARACTERS:
+            payload = payload[: _SHOWN_CHARACTERS - 1] + "…"
+        return f"{channel!r}: {payload!r}{' (expected before)' if index in self._expected else ''}"
+
+    # In the collector's own thread, the only one that uses the connection.
+
+    def _collect(self) -> None:
+        try:
+            wait_readable(self._wakeup.fileno(), None)  # so that whoever asks first is told what is wrong
+            while not self._told_to_end():
+                self._carry_out_commands()
+                arrived = self._backend.fetch()
+                if arrived:
+                    self._keep(arrived)
+                else:
+                    self._backend.wait(None, self._wakeup.fileno())
+        except BaseException as error:
+            self._has_ended(_described(error), error)
+        else:
+            self._has_ended("the collector was closed", None)
+
+    def _told_to_end(self) -> bool:
+        self._wakeup.clear()  # before any look at why it was woken, so that nothing is missed
+        return self._closing
+
+    def _carry_out_commands(self) -> None:
+        while self._commands:
+            command, done = self._commands.popleft()
+            try:
+                command()
+            except BaseException as error:
+                done.set_exception(error)
+            else:
+                done.set_result(None)
+
+    def _listen(self, channels: tuple[str, ...]) -> None:
+        for channel in channels:
+            self._backend.listen(channel)
+            with self._changed:
+                self._listening.add(channel)
+
+    def _send_fence(self, number: int) -> None:
+        self._backend.listen(self._fence)
+        self._backend.notify(self._fence, str(number))
+
+    def _keep(self, arrived: list[Notification]) -> None:
+        fences = [int(each.payload) for each in arrived if each.channel == self._fence]
+        with self._changed:
+            self._arrived += [each for each in arrived if each.channel != self._fence]
+            self._last_fence_back = max([self._last_fence_back, *fences])
+            self._changed.notify_all()
+
+    def _has_ended(self, why: str, failure: BaseException | None) -> None:
+        with self._changed:
+            self._end, self._failure = why, failure
+            for _, done in self._commands:
+                done.set_exception(self._ended())
+            self._commands.clear()
+            self._changed.notify_all()
+
+
+class _Wanted(NamedTuple):
+    channel: str | None
+    payload: Payload
+
+    def fits(self, notification: Notification) -> bool:
+        if self.channel not in (None, notification.channel):
+            return False
+        if self.payload is None or isinstance(self.payload, str):
+            return self.payload in (None, notification.payload)
+        if isinstance(self.payload, re.Pattern):
+            return self.payload.search(notification.payload) is not None
+        return bool(self.payload(notification.payload))
+
+    def __str__(self) -> str:
+        channel = "any channel" if self.channel is None else repr(self.channel)
+        if self.payload is None:
+            return channel
+        if isinstance(self.payload, re.Pattern):
+            return f"{channel} with a payload that matches {self.payload.pattern!r}"
+        if isinstance(self.payload, str):
+            return f"{channel} with payload {self.payload!r}"
+        return f"{channel} with a payload that {getattr(self.payload, '__name__', self.payload)} accepts"
+
+
+def _checked(payload: Payload) -> Payload:
+    if payload is None or isinstance(payload, (str, re.Pattern)) or callable(payload):
+        return payload
+    raise TypeError(f"payload must be a str, a compiled pattern, a function or None, not {type(payload).__name__}")
+
+
+def _described(error: BaseException) -> str:
+    cause = f", from {_described(error.__cause__)}" if error.__cause__ else ""
+    return f"{type(error).__name__}: {error}{cause}"
