@@ -1,0 +1,166 @@
+"""A backend of pgnotify over asyncpg: the five verbs and close(), on a loop in another thread.
+
+What is said of asyncpg here was seen with 0.32.0.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterable
+from typing import Any, TypeVar
+
+import asyncpg
+
+from pgnotify.errors import ConnectionLost, TransactionError
+from pgnotify.notification import Notification
+from pgnotify.waiting import wait_readable
+from pgnotify_asyncpg.blocking import BlockingConnection
+from pgnotify_asyncpg.inbox import inbox_of
+
+T = TypeVar("T")
+
+BATCH = 500  # a few hundred, as the protocol wants it
+
+# So many turns of the loop after the server's last words asyncpg has told of the end: one reads the
+# words, one the end, the others pass it on. Five were needed, six with TLS.
+TURNS = 10
+
+
+def wrap(connection: Any) -> AsyncpgBackend:
+    """Return the backend of a connection.
+
+    Args:
+        connection: a `BlockingConnection`, or asyncpg's own whose loop runs in another thread, and goes on running.
+
+    Raises:
+        TypeError: it is something else of asyncpg's, or its loop does not run elsewhere.
+    """
+    if isinstance(connection, BlockingConnection):
+        return AsyncpgBackend(connection)
+    # Not isinstance(): to that, what a pool hands out is a Connection too. It would lose its LISTENs on release.
+    if asyncpg.Connection not in type(connection).__mro__:
+        raise TypeError(f"pass pgnotify_asyncpg.connect(dsn), not a {type(connection).__qualname__} of asyncpg")
+    loop = connection._loop  # there is no public way to ask
+    if not loop.is_running() or _runs_here(loop):
+        raise TypeError(
+            "the event loop of this connection must run in another thread, or nobody reads while we wait: "
+            "pass pgnotify_asyncpg.connect(dsn), which sees to that"
+        )
+    return AsyncpgBackend(BlockingConnection(connection, loop))
+
+
+def _runs_here(loop: asyncio.AbstractEventLoop) -> bool:
+    try:
+        return asyncio.get_running_loop() is loop
+    except RuntimeError:
+        return False
+
+
+class AsyncpgBackend:
+    """LISTEN and NOTIFY on an asyncpg connection; the verbs are those of `pgnotify.protocol.Backend`."""
+
+    DatabaseError = asyncpg.PostgresError
+
+    def __init__(self, blocking: BlockingConnection) -> None:
+        self._blocking = blocking
+        self._inbox = inbox_of(blocking)
+
+    @property
+    def connection(self) -> asyncpg.Connection:
+        """The connection of asyncpg, however it was wrapped."""
+        return self._blocking.connection
+
+    @property
+    def busy(self) -> bool:
+        """Whether a call has begun and not ended, so that a signal handler must not make another."""
+        return self._blocking.busy
+
+    def listen(self, channel: str) -> None:
+        """Listen to a channel; in force on return."""
+        self._refuse_transaction("LISTEN")
+        self._call(self._listen(channel))
+
+    def unlisten(self, channel: str) -> None:
+        """Stop listening to a channel, for other callbacks of the connection too; in force on return."""
+        self._refuse_transaction("UNLISTEN")
+        self._call(self._unlisten(channel))
+
+    def wait(self, timeout: float | None, wakeup: int | None = None) -> bool:
+        """Block until there is something to fetch, or ``wakeup`` is readable."""
+        # Forget the old news first, then look: what comes from here on finds an empty inbox, and wakes us.
+        self._inbox.news.clear()
+        if self._blocking.closed and self._inbox.arrived:
+            return True  # what came before the end is fetched first
+        self._refuse_transaction("waiting")
+        if timeout == 0:
+            self._look()
+        return bool(self._inbox.arrived) or wait_readable(self._inbox.news.fileno(), timeout, wakeup)
+
+    def fetch(self) -> list[Notification]:
+        """Hand over what has arrived, in batches."""
+        arrived = self._inbox.arrived
+        if not arrived:
+            self._look()
+        # Asked before the inbox is emptied: when the connection has ended, all that came is in there.
+        closed = self._blocking.closed
+        batch = [arrived.popleft() for _ in range(min(len(arrived), BATCH))]
+        if closed and not batch:
+            self._refuse_loss()
+        return batch
+
+    def notify(self, channel: str, payload: str = "") -> None:
+        """Send a notification."""
+        self._call(self.connection.execute("SELECT pg_notify($1, $2)", channel, payload))
+
+    def notify_many(self, notifications: Iterable[tuple[str, str]]) -> None:
+        """Send (channel, payload) pairs in one statement."""
+        pairs = list(notifications)
+        sql = "SELECT count(pg_notify(channel, payload)) FROM unnest($1::text[], $2::text[]) AS pair (channel, payload)"
+        self._call(self.connection.execute(sql, [channel for channel, _ in pairs], [payload for _, payload in pairs]))
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._blocking.close()
+
+    async def _listen(self, channel: str) -> None:
+        await self.connection.add_listener(channel, self._inbox.receive)
+        # That sends LISTEN for the first callback of a channel only, and asyncpg does not notice when the
+        # server forgets it: after UNLISTEN *, DISCARD ALL, or the rollback of the transaction it was in.
+        await self.connection.execute(f"LISTEN {_quoted(channel)}")
+
+    async def _unlisten(self, channel: str) -> None:
+        # remove_listener() would send it too, but lets go of the callback before: what came in between was lost.
+        await self.connection.execute(f"UNLISTEN {_quoted(channel)}")
+        await self.connection.remove_listener(channel, self._inbox.receive)
+
+    def _look(self) -> None:
+        """Have the loop read what is there, or an empty inbox would mean nothing: it may be a little behind."""
+        if not self._blocking.closed:
+            self._call(_turns())
+
+    def _call(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        try:
+            return self._blocking.call(coroutine)
+        except Exception as error:
+            if self._blocking.closed:
+                raise ConnectionLost("the connection to the server is lost") from error
+            raise
+
+    def _refuse_loss(self) -> None:
+        # asyncpg keeps no reason for an end that no statement met; what it says to the next one is the cause.
+        if self._blocking.closed:
+            self._call(self.connection.execute(""))
+
+    def _refuse_transaction(self, what: str) -> None:
+        self._refuse_loss()  # a connection that was aborted fails to say whether it is in a transaction
+        if self.connection.is_in_transaction():
+            raise TransactionError(f"{what} is not possible inside an open transaction: commit or roll back first")
+
+
+async def _turns() -> None:
+    for _ in range(TURNS):
+        await asyncio.sleep(0)
+
+
+def _quoted(channel: str) -> str:
+    return '"' + channel.replace('"', '""') + '"'
