@@ -17,7 +17,7 @@ __all__ = ["FEATURES", "BackendConformance", "Kit", "Session"]
 class BackendConformance(Encodings, Losing, Transactions, Sending, Fetching, Waiting, Subscribing):
     """Holds a backend to every promise of `pgnotify.protocol`, on a real server.
 
-    Derive a test class from it and define `connect`; pytest then runs some ninety tests on each of
+    Derive a test class from it and define `connect`; pytest then runs some hundred tests on each of
     your connections. The server is the one of PGNOTIFY_TEST_DSN, which must trust loopback, or else
     a temporary one; one run at a time in one database::
 
