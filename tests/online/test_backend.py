@@ -20,6 +20,7 @@ from pgnotify.protocol import Backend
 from pgnotify.testing._wire import Session
 from pgnotify.testing.address import Address
 from tests.listening import payloads, send_numbers, until_lost
+from tests.user import User
 
 
 @pytest.fixture
@@ -105,13 +106,15 @@ def latin1(address) -> Iterator[Address]:
 
 
 @pytest.mark.parametrize("verb", ["listen", "notify"])
-def test_what_the_client_encoding_cannot_express_is_refused_and_does_no_harm(latin1, connect, verb):
-    backend = pgnotify.wrap(connect(latin1)).backend
+def test_what_the_client_encoding_cannot_express_is_refused_and_does_no_harm(latin1, connect, kind, verb):
+    user = User(kind, connect(latin1))
+    backend = pgnotify.wrap(user.db).backend
     backend.listen("plain")
 
     with pytest.raises(Exception, match=r"encod|UTF8|codec"):  # the driver's own
         backend.listen("€") if verb == "listen" else backend.notify("plain", "€")
 
+    assert user.run("SELECT 2") == [(2,)]
     backend.notify("plain", "usable")
     assert payloads(backend, 1) == ["usable"]
 

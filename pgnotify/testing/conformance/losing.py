@@ -293,7 +293,7 @@ class Losing(Kit):
         backend.listen(self.channel)
         if answer_before:  # a buffer of the driver's grows with it, and then takes in the end along
             self.run(f"SELECT repeat('x', {answer_before})", connection)
-        words = [f"word {number}" for number in range(1_000)]
+        words = [f"word {number}" for number in range(3_000)]
 
         self.proxy.say(b"".join(notification_bytes(self.channel, word.encode()) for word in words))
         self.proxy.fin()

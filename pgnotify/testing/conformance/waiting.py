@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable
 
-from pgnotify.protocol import Backend
+from pgnotify.notification import Notification
 from pgnotify.testing._proxy import notification as notification_bytes
 from pgnotify.testing.conformance._resources import cost_of
 from pgnotify.testing.conformance._tools import collect, holds, needs, same, takes_less
@@ -151,7 +151,8 @@ class Waiting(Kit):
 
         backend.unlisten("whatever")  # one statement, one answer
 
-        self._is_there_at_once("behind", backend)
+        arrived = collect(backend, 1, patience=min(self.patience, _AT_ONCE_SECONDS))
+        same(arrived, [Notification(self.channel, "behind", 4711)])  # the proxy's own pid
 
     @needs("network")
     def test_a_notice_or_a_changed_parameter_is_a_false_alarm_at_most(self) -> None:
@@ -191,7 +192,7 @@ class Waiting(Kit):
         ended = waiting.join(self.patience, f"wait({seconds}) did not end")
         same(ended, True, f"wait({seconds}), whose time has not passed")
 
-    def _is_there_at_once(self, payload: str, backend: Backend | None = None) -> None:
+    def _is_there_at_once(self, payload: str) -> None:
         """Fail unless it arrives, though nothing more comes over the network; which it does at once, or never."""
-        arrived = collect(backend or self.backend, 1, patience=min(self.patience, _AT_ONCE_SECONDS))
+        arrived = collect(self.backend, 1, patience=min(self.patience, _AT_ONCE_SECONDS))
         same([each.payload for each in arrived], [payload])
