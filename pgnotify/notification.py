@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
+
+Plain: TypeAlias = tuple[str, str, int]
+"""A notification without the names: channel, payload, pid. A `Notification` is one, too."""
 
 
 class Notification(NamedTuple):

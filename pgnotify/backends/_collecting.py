@@ -7,23 +7,25 @@ There is one inbox for each connection, whoever wraps it and however often.
 from __future__ import annotations
 
 import abc
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from pgnotify.backends._driver import DriverBackend
-from pgnotify.notification import Notification
+from pgnotify.backends._driver import BATCH, DriverBackend
+from pgnotify.notification import Plain
 
 
 class Inbox:
     """What was read from a connection and not fetched yet."""
 
     def __init__(self) -> None:
-        self.raw: deque[Any] = deque()
+        self.raw: list[Any] = []
         """As the driver hands it over, undecoded."""
-        self.decoded: list[Notification] = []
-        """What the driver had in a backlog of its own when we came; it is older."""
+        self.decoded: list[Plain] = []
+        """Older than that, and not handed over yet."""
+        self.death: Exception | None = None
+        """Why the connection is no more, if the driver itself forgets."""
         self.channels: set[str] = set()
         self.diverting = False
         self.previous: Any = None
@@ -45,13 +47,27 @@ class CollectingBackend(DriverBackend):
         """Have the driver do what it did before."""
 
     @abc.abstractmethod
-    def _backlog(self) -> list[Notification]:
+    def _backlog(self) -> list[Plain]:
         """Take what the driver has in a backlog of its own."""
 
+    @abc.abstractmethod
+    def _decoded(self, raw: Sequence[Any]) -> list[Plain]:
+        """Return what the driver has handed over, decoded."""
+
+    def _decode(self, inbox: Inbox) -> None:
+        """Decode a batch at most; if a Ctrl-C comes in between, all of it is still there."""
+        batch = inbox.raw[:BATCH]
+        count = len(batch)
+        decoded = self._decoded(batch)
+        inbox.decoded += decoded
+        del inbox.raw[:count]
+
+    @cached_property
+    def _shared_inbox(self) -> Inbox:
+        return _inboxes.setdefault(self._connection, Inbox())
+
     def _inbox(self) -> Inbox:
-        inbox = _inboxes.get(self._connection)
-        if inbox is None:
-            inbox = _inboxes[self._connection] = Inbox()
+        inbox = self._shared_inbox
         if not inbox.diverting:
             inbox.previous = self._divert(inbox.raw.append)
             inbox.decoded += self._backlog()

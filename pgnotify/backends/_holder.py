@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
 
 from pgnotify.backends._driver import DriverBackend, TransactionStatus
 from pgnotify.errors import ConnectionLost
-from pgnotify.notification import Notification
-from pgnotify.protocol import Backend, NotifiesMany
+from pgnotify.notification import Notification, Plain
+from pgnotify.protocol import Backend, NotifiesMany, plain_fetch
+
+T = TypeVar("T")
 
 
 class HolderBackend:
@@ -56,7 +58,11 @@ class HolderBackend:
 
     def fetch(self) -> list[Notification]:
         """See `pgnotify.protocol.Backend.fetch`."""
-        return self._left_behind() or self._current().fetch()
+        return self._left_behind(DriverBackend.fetch) or self._current().fetch()
+
+    def fetch_plain(self) -> Sequence[Plain]:
+        """See `pgnotify.protocol.FetchesPlain.fetch_plain`."""
+        return self._left_behind(DriverBackend.fetch_plain) or plain_fetch(self._current())()
 
     def notify(self, channel: str, payload: str = "") -> None:
         """See `pgnotify.protocol.Backend.notify`."""
@@ -130,7 +136,7 @@ class HolderBackend:
             raise
         cursor.close()
 
-    def _left_behind(self) -> list[Notification]:
+    def _left_behind(self, fetch: Callable[[DriverBackend], list[T]]) -> list[T]:
         """Return what a connection has still that has ended, and that the holder let go of therefore."""
         ended = self._backend
         if not isinstance(ended, DriverBackend) or self._unwrap(self._holder) is self._connection:
@@ -138,7 +144,7 @@ class HolderBackend:
         if ended.transaction_status() is not TransactionStatus.UNKNOWN:
             return []  # alive, perhaps back in a pool: another thread's by now
         try:
-            return ended.fetch()
+            return fetch(ended)
         except ConnectionLost:
             return []
 

@@ -9,11 +9,12 @@ release.
 
 from __future__ import annotations
 
+import io
 import socket
 import ssl
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from struct import Struct
 from typing import Any
 
@@ -22,12 +23,12 @@ import pg8000.native
 from pg8000.exceptions import DatabaseError, InterfaceError
 
 from pgnotify.backends._collecting import CollectingBackend
-from pgnotify.backends._driver import BATCH, TransactionStatus, new
-from pgnotify.notification import Notification
+from pgnotify.backends._driver import BATCH, TransactionStatus
+from pgnotify.notification import Plain
+from pgnotify.waiting import wait_readable
 
 _NOTIFICATION = b"A"  # NotificationResponse: Byte1('A') Int32 length, Int32 pid, String channel, String payload
 _HEAD = Struct("!ci")  # of each message: its code, and its length without the code
-_NOTIFICATION_HEAD = Struct("!cii")
 _PID = Struct("!i")
 _UNNAMED = b"\0"
 
@@ -71,7 +72,15 @@ class Pg8000Backend(CollectingBackend):
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
-        self._death: Exception | None = None
+
+    @property
+    def _death(self) -> Exception | None:
+        """Why the connection is no more, for all backends on it: who reads it first takes the reason along."""
+        return self._shared_inbox.death
+
+    @_death.setter
+    def _death(self, death: Exception) -> None:
+        self._shared_inbox.death = death
 
     @property
     def busy(self) -> bool:
@@ -150,8 +159,8 @@ class Pg8000Backend(CollectingBackend):
     def _restore(self, previous: Any) -> None:
         self._connection.message_types[_NOTIFICATION] = previous
 
-    def _backlog(self) -> list[Notification]:
-        taken = [Notification(channel, payload, pid) for pid, channel, payload in self._connection.notifications]
+    def _backlog(self) -> list[Plain]:
+        taken = [(channel, payload, pid) for pid, channel, payload in self._connection.notifications]
         self._connection.notifications.clear()
         return taken
 
@@ -162,85 +171,88 @@ class Pg8000Backend(CollectingBackend):
         if self.transaction_status() is TransactionStatus.UNKNOWN:
             return False
         try:
-            with self._not_blocking():
-                return bool(self._peek())
-        except (OSError, InterfaceError):
+            return bool(self._peek())
+        except OSError:
             return True  # fetch() says what happened
 
-    def _read(self) -> list[Notification]:
+    def fetch_plain(self) -> list[Plain]:
+        """See `pgnotify.protocol.FetchesPlain.fetch_plain`."""
+        return self._read()  # sees an end at the first look, so that a second one is not needed
+
+    def _read(self) -> list[Plain]:
         inbox = self._inbox()
+        if inbox.raw:
+            self._decode(inbox)
+        while len(inbox.decoded) < BATCH and self._read_more(inbox.decoded):
+            pass
         batch, inbox.decoded = inbox.decoded, []
-        encoding = self._encoding()
-        while len(batch) < BATCH:
-            if inbox.raw:
-                batch.append(_parsed(inbox.raw.popleft(), encoding))
-            elif not self._read_more(batch, encoding):
-                break
         if not batch and self._death is not None:
             raise self._lost() from self._death
         return batch
 
-    def _read_more(self, batch: list[Notification], encoding: str) -> bool:
-        """Read what has begun to arrive; return False if that is nothing."""
+    def _decoded(self, raw: Sequence[bytes]) -> list[Plain]:
+        encoding = self._encoding()
+        return [_parsed(body, encoding) for body in raw]
+
+    def _read_more(self, batch: list[Plain]) -> bool:
+        """Read what has begun to arrive; return whether there may be more."""
         if self._death is not None or self._connection._usock is None:
             self._death = self._reason_of_loss()
             return False
         try:
-            with self._not_blocking():
-                data = self._peek()
+            data = self._peek()
             if not data:
+                if data is not None and self._at_end():
+                    raise InterfaceError("the server has closed the connection")
                 return False
-            consumed = _parse_all(data, batch, encoding)
+            consumed = _parse_all(data, batch, self._encoding())
             if consumed:
                 self._connection._sock.read(consumed)  # is in the buffer: no system call
             else:
-                self._read_one_message()
+                self._read_one_message(batch)
         except (OSError, InterfaceError, DatabaseError) as error:
             self._death = error
             return False
         except (KeyboardInterrupt, SystemExit):
             self._death = _interrupted()
             raise
-        return True
+        return consumed != len(data) or consumed == io.DEFAULT_BUFFER_SIZE
 
-    def _read_one_message(self) -> None:
-        """Have pg8000 take a message that is none of ours, or that has not arrived in full."""
-        connection = self._connection
-        code, size = _HEAD.unpack(pg8000.core._read(connection._sock, _HEAD.size))
+    def _read_one_message(self, batch: list[Plain]) -> None:
+        """Take a message that has not arrived in full, or have pg8000 take one that is none of ours."""
+        stream = self._connection._sock
+        code, size = _HEAD.unpack(pg8000.core._read(stream, _HEAD.size))
+        body = pg8000.core._read(stream, size - 4)
+        if code == _NOTIFICATION:
+            batch.append(_parsed(body, self._encoding()))
+            return
         context = pg8000.core.Context(None)
-        connection.message_types[code](pg8000.core._read(connection._sock, size - 4), context)
+        self._connection.message_types[code](body, context)
         if context.error is not None:  # unasked for: the server says goodbye
             raise context.error
 
-    def _peek(self) -> bytes:
-        """Return what is buffered, or read at most a buffer's worth; ``b""`` if there is nothing.
+    def _peek(self) -> bytes | None:
+        """Return what is buffered, or read at most a buffer's worth.
 
-        Raises:
-            InterfaceError: the server has closed the connection.
+        Returns:
+            None if there is nothing, ``b""`` at the end; without TLS ``b""`` for both, see `_at_end`.
         """
-        connection = self._connection
-        try:
-            data: bytes = connection._sock.peek(1)
-            if not data and self._at_end():
-                raise InterfaceError("the server has closed the connection")
-        except (ssl.SSLWantReadError, BlockingIOError):
-            return b""
-        return data
-
-    def _at_end(self) -> bool:
-        """Tell an end from an absence: peek() returns ``b""`` for both, unless it is TLS."""
-        usock = self._connection._usock
-        return isinstance(usock, ssl.SSLSocket) or usock.recv(1, socket.MSG_PEEK) == b""
-
-    @contextmanager
-    def _not_blocking(self) -> Iterator[None]:
         usock = self._connection._usock
         timeout = usock.gettimeout()
         usock.settimeout(0)
         try:
-            yield
+            data: bytes = self._connection._sock.peek(1)
+        except (ssl.SSLWantReadError, BlockingIOError):
+            return None
         finally:
             usock.settimeout(timeout)
+        return data
+
+    def _at_end(self) -> bool:
+        usock = self._connection._usock
+        if isinstance(usock, ssl.SSLSocket):
+            return True
+        return wait_readable(usock.fileno(), 0) and usock.recv(1, socket.MSG_PEEK) == b""
 
     def _encoding(self) -> str:
         encoding: str = self._connection._client_encoding
@@ -260,25 +272,35 @@ def _is_fatal(error: DatabaseError) -> bool:
     return isinstance(fields, dict) and fields.get("V", fields.get("S")) in ("FATAL", "PANIC")
 
 
-def _parsed(body: bytes, encoding: str) -> Notification:
+def _parsed(body: bytes, encoding: str) -> Plain:
     (pid,) = _PID.unpack_from(body)
     end = body.index(0, 4)
-    return Notification(
-        body[4:end].decode(encoding, "surrogateescape"), body[end + 1 : -1].decode(encoding, "surrogateescape"), pid
+    return (
+        body[4:end].decode(encoding, "surrogateescape"),
+        body[end + 1 : -1].decode(encoding, "surrogateescape"),
+        pid,
     )
 
 
-def _parse_all(data: bytes, batch: list[Notification], encoding: str) -> int:
+def _parse_all(data: bytes, batch: list[Plain], encoding: str) -> int:
     """Append the notifications at the head of ``data``; return the bytes of the whole messages."""
     position, size = 0, len(data)
+    sender = data  # of the message before; none yet: what is behind a head in there is shorter
+    channel, pid, payload_at = "", 0, 0
     while position + 9 <= size:
-        code, length, pid = _NOTIFICATION_HEAD.unpack_from(data, position)
+        code, length = _HEAD.unpack_from(data, position)
         following = position + 1 + length
         if code != _NOTIFICATION or following > size:
             break
-        end = data.index(0, position + 9)
-        channel = data[position + 9 : end].decode(encoding, "surrogateescape")
-        payload = data[end + 1 : following - 1].decode(encoding, "surrogateescape")
-        batch.append(new(Notification, (channel, payload, pid)))
+        # Most messages begin with the pid and the channel of the one before: one comparison, instead
+        # of looking for the end of the name and decoding it.
+        if not data.startswith(sender, position + 5):
+            end = data.index(0, position + 9)
+            sender = data[position + 5 : end + 1]
+            payload_at = 5 + len(sender)
+            (pid,) = _PID.unpack_from(sender)
+            channel = sender[4:-1].decode(encoding, "surrogateescape")
+        payload = data[position + payload_at : following - 1].decode(encoding, "surrogateescape")
+        batch.append((channel, payload, pid))
         position = following
     return position

@@ -7,7 +7,6 @@ of anybody read along the way, undecoded, and `fetch` reads the rest.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -16,9 +15,9 @@ import psycopg
 from psycopg.rows import tuple_row
 
 from pgnotify.backends._collecting import CollectingBackend, Inbox
-from pgnotify.backends._driver import BATCH, TransactionStatus, in_autocommit, new
+from pgnotify.backends._driver import BATCH, MORE_TO_READ, STATUS_OF, TransactionStatus, in_autocommit
 from pgnotify.errors import TransactionError
-from pgnotify.notification import Notification
+from pgnotify.notification import Plain
 
 
 def wrap(connection: Any) -> PsycopgBackend:
@@ -44,6 +43,10 @@ def connect(parameters: dict[str, str]) -> psycopg.Connection[Any]:
     return psycopg.connect(**parameters, autocommit=True)  # type: ignore[arg-type]  # all are libpq's
 
 
+_encodings: dict[bytes, str] = {b"UTF8": "utf-8"}
+"""Python's names by PostgreSQL's; to ask psycopg for one takes longer than to deliver a notification."""
+
+
 class PsycopgBackend(CollectingBackend):
     """LISTEN and NOTIFY on a `psycopg.Connection`.
 
@@ -65,14 +68,14 @@ class PsycopgBackend(CollectingBackend):
     def fileno(self) -> int:
         """Return the descriptor of the socket."""
         try:
-            descriptor: int = self._connection.fileno()
+            descriptor: int = self._connection.pgconn.socket
         except psycopg.Error as error:
             raise self._lost() from error
         return descriptor
 
     def transaction_status(self) -> TransactionStatus:
         """Return what libpq knows."""
-        return TransactionStatus(self._connection.info.transaction_status)
+        return STATUS_OF[self._connection.pgconn.transaction_status]
 
     def query(self, sql: str, parameters: Sequence[str] = ()) -> list[tuple[Any, ...]]:
         """Run a statement, through psycopg's lock and interruptible by Ctrl-C."""
@@ -113,9 +116,9 @@ class PsycopgBackend(CollectingBackend):
     def _restore(self, previous: Any) -> None:
         self._connection.pgconn.notify_handler = previous
 
-    def _backlog(self) -> list[Notification]:
+    def _backlog(self) -> list[Plain]:
         backlog = getattr(self._connection, "_notifies_backlog", None)  # private; since 3.2.4
-        taken = [Notification(notify.channel, notify.payload, notify.pid) for notify in backlog or ()]
+        taken = [(notify.channel, notify.payload, notify.pid) for notify in backlog or ()]
         if backlog:
             backlog.clear()
         return taken
@@ -129,53 +132,55 @@ class PsycopgBackend(CollectingBackend):
     def _move_what_libpq_has(self, inbox: Inbox) -> None:
         # What came along with a statement that was run below psycopg, with pgconn.exec_().
         with self._connection.lock:
-            while notify := self._connection.pgconn.notifies():
-                inbox.raw.append(notify)
+            inbox.raw.extend(iter(self._connection.pgconn.notifies, None))
 
-    def _read(self) -> list[Notification]:
+    def _read(self) -> list[Plain]:
         inbox = self._inbox()
         failure = self._consume(inbox.raw)
+        if inbox.raw:
+            self._decode(inbox)
         batch, inbox.decoded = inbox.decoded, []
-        batch += self._decoded(inbox.raw)
         if failure is not None and not batch:
             raise self._lost() from failure
         return batch
 
-    def _consume(self, raw: deque[Any]) -> Exception | None:
+    def _consume(self, raw: list[Any]) -> Exception | None:
         """Read from the socket until a batch is full or nothing new comes; return why that failed."""
         try:
             with self._connection.lock:
                 pgconn = self._connection.pgconn
-                next_notify = pgconn.notifies
                 while (before := len(raw)) < BATCH:
                     pgconn.consume_input()  # at most 16 kB
-                    while notify := next_notify():
-                        raw.append(notify)
-                    if len(raw) == before:
+                    # In C from end to end, where no Ctrl-C can come between taking one and keeping it.
+                    raw.extend(iter(pgconn.notifies, None))
+                    if len(raw) - before < MORE_TO_READ:
                         break
         except psycopg.Error as error:
             return error
         return None
 
-    def _decoded(self, raw: deque[Any]) -> list[Notification]:
+    def _decoded(self, raw: Sequence[Any]) -> list[Plain]:
         encoding = self._encoding()
-        take = raw.popleft
         return [
-            new(
-                Notification,
-                (
-                    (notify := take()).relname.decode(encoding, "surrogateescape"),
-                    notify.extra.decode(encoding, "surrogateescape"),
-                    notify.be_pid,
-                ),
+            (
+                notify.relname.decode(encoding, "surrogateescape"),
+                notify.extra.decode(encoding, "surrogateescape"),
+                notify.be_pid,
             )
-            for _ in range(min(len(raw), BATCH))
+            for notify in raw
         ]
 
     def _encoding(self) -> str:
-        # SQL_ASCII is "ascii" to psycopg, which encodes to UTF-8 then.
-        encoding = self._connection.info.encoding if not self._connection.closed else "utf-8"
-        return "utf-8" if encoding == "ascii" else encoding
+        try:
+            name = self._connection.pgconn.parameter_status(b"client_encoding") or b"UTF8"
+        except psycopg.Error:  # closed; what had arrived is still to be handed over
+            name = b"UTF8"
+        encoding = _encodings.get(name)
+        if encoding is None:
+            # SQL_ASCII is "ascii" to psycopg, which encodes to UTF-8 then.
+            said = self._connection.info.encoding
+            encoding = _encodings[name] = "utf-8" if said == "ascii" else said
+        return encoding
 
     def _reason_of_loss(self) -> Exception:
         return psycopg.OperationalError("the connection is closed")

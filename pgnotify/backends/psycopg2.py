@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 import psycopg2
 import psycopg2.extensions
 
-from pgnotify.backends._driver import BATCH, DriverBackend, TransactionStatus, in_autocommit, in_open_transaction, new
-from pgnotify.notification import Notification
+from pgnotify.backends._driver import (
+    BATCH,
+    MORE_TO_READ,
+    STATUS_OF,
+    DriverBackend,
+    TransactionStatus,
+    in_autocommit,
+    in_open_transaction,
+)
+from pgnotify.notification import Plain
 
 
 def wrap(connection: Any) -> Psycopg2Backend:
@@ -62,7 +71,7 @@ class Psycopg2Backend(DriverBackend):
         """Return what libpq knows: connection.status is wrong after a BEGIN of the user's own."""
         if self._connection.closed:
             return TransactionStatus.UNKNOWN
-        return TransactionStatus(self._connection.get_transaction_status())
+        return STATUS_OF[self._connection.get_transaction_status()]
 
     def query(self, sql: str, parameters: Sequence[str] = ()) -> list[tuple[Any, ...]]:
         """Run a statement. Ctrl-C is not seen before it ends."""
@@ -125,18 +134,21 @@ class Psycopg2Backend(DriverBackend):
         with in_autocommit(connection):
             yield
 
-    def _read(self) -> list[Notification]:
+    def _read(self) -> list[Plain]:
         failure: Exception | None = None
         notifies = self._connection.notifies  # a list, or whatever the user put there
         try:
             while len(notifies) < BATCH:
                 before = len(notifies)
                 self._connection.poll()  # reads at most 16 kB
-                if len(notifies) == before:
+                if len(notifies) - before < MORE_TO_READ:
                     break
         except psycopg2.Error as error:
             failure = error
-        batch = [new(Notification, (note.channel, note.payload, note.pid)) for note in _taken(notifies)]
+        if not notifies and failure is None:
+            return []
+        batch = [(note.channel, note.payload, note.pid) for note in islice(notifies, BATCH)]
+        _remove(notifies, len(batch))
         if failure is not None and not batch:
             raise (self._lost() if self._connection.closed else failure) from failure
         return batch
@@ -158,14 +170,10 @@ class Psycopg2Backend(DriverBackend):
         return error
 
 
-def _taken(notifies: Any) -> list[Any]:
-    """Take a batch at most out of a list or deque: a query may have read any number into it."""
-    if len(notifies) <= BATCH:
-        taken = list(notifies)
-        notifies.clear()
-    elif isinstance(notifies, list):
-        taken = notifies[:BATCH]
-        del notifies[:BATCH]
+def _remove(notifies: Any, count: int) -> None:
+    """Remove from the head of a list or a deque."""
+    if isinstance(notifies, list):
+        del notifies[:count]
     else:
-        taken = [notifies.popleft() for _ in range(BATCH)]
-    return taken
+        for _ in range(count):
+            notifies.popleft()

@@ -7,15 +7,16 @@ after each one. It has no lock at all: a second thread on the same connection ab
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 from weakref import WeakValueDictionary
 
 import pg
 
-from pgnotify.backends._driver import BATCH, DriverBackend, TransactionStatus, new
+from pgnotify.backends._driver import BATCH, STATUS_OF, DriverBackend, TransactionStatus
 from pgnotify.backends._holder import HolderBackend
 from pgnotify.errors import PayloadError
-from pgnotify.notification import Notification
+from pgnotify.notification import Plain
 
 _CONNECTION_OK = 1  # of pg.Connection.status
 
@@ -57,7 +58,8 @@ class _Inbox:
 
     def __init__(self, connection: Any) -> None:
         self.connection = connection
-        self.ready: list[Notification] = []
+        self.ready: list[tuple[str, int, str]] = []
+        """Channel, pid and payload of each."""
         self.undecodable: UnicodeDecodeError | None = None
 
 
@@ -82,15 +84,19 @@ class PyGreSQLBackend(DriverBackend):
 
     def fileno(self) -> int:
         """Return the descriptor of the socket; libpq closes it when the connection ends."""
-        self._raise_if_lost()
-        descriptor: int = self._connection.fileno()
+        try:
+            descriptor: int = self._connection.fileno()
+        except TypeError:  # closed by hand
+            descriptor = -1
+        if descriptor < 0:
+            raise self._lost() from self._reason_of_loss()
         return descriptor
 
     def transaction_status(self) -> TransactionStatus:
         """Return what libpq knows."""
         if not self._alive():
             return TransactionStatus.UNKNOWN
-        return TransactionStatus(self._connection.transaction())
+        return STATUS_OF[self._connection.transaction()]
 
     def query(self, sql: str, parameters: Sequence[str] = ()) -> list[tuple[Any, ...]]:
         """Run a statement. There is no implicit BEGIN here, not even below pgdb."""
@@ -112,9 +118,10 @@ class PyGreSQLBackend(DriverBackend):
             if self._alive():
                 raise
 
-    def _read(self) -> list[Notification]:
-        batch, self._inbox.ready = self._inbox.ready, []
-        self._take(batch, BATCH)
+    def _read(self) -> list[Plain]:
+        self._take(BATCH)
+        batch = [(channel, payload, pid) for channel, pid, payload in self._inbox.ready]
+        self._inbox.ready = []
         if not batch:
             self._raise_if_undecodable()
             self._raise_if_lost()
@@ -122,16 +129,21 @@ class PyGreSQLBackend(DriverBackend):
 
     def _buffered(self) -> bool:
         # Nothing shows what libpq has read already, but to take it.
-        self._take(self._inbox.ready, 1)
+        self._take(1)
         return bool(self._inbox.ready) or self._inbox.undecodable is not None
 
-    def _take(self, batch: list[Notification], size: int) -> None:
-        """Fill a batch from libpq, which still has what came before the end of the connection."""
-        getnotify = _nothing if self._closed() else self._connection.getnotify
+    def _take(self, size: int) -> None:
+        """Fill the inbox from libpq, which still has what came before the end of the connection."""
+        ready = self._inbox.ready
+        if self._inbox.undecodable is not None:
+            return
         try:
-            while self._inbox.undecodable is None and len(batch) < size and (notify := getnotify()):
-                channel, pid, payload = notify
-                batch.append(new(Notification, (channel, payload, pid)))
+            getnotify = self._connection.getnotify
+        except TypeError:  # closed by hand
+            return
+        try:
+            # In C from end to end, where no Ctrl-C can come between taking one and keeping it.
+            ready.extend(islice(iter(getnotify, None), max(0, size - len(ready))))
         except UnicodeDecodeError as error:
             self._inbox.undecodable = error
 
@@ -145,9 +157,6 @@ class PyGreSQLBackend(DriverBackend):
 
     def _alive(self) -> bool:
         return self._status() == _CONNECTION_OK
-
-    def _closed(self) -> bool:
-        return self._status() is None
 
     def _status(self) -> int | None:
         try:
@@ -167,7 +176,3 @@ class PyGreSQLBackend(DriverBackend):
         except TypeError:
             reason = pg.InternalError("the connection is closed")
         return reason
-
-
-def _nothing() -> None:
-    return None

@@ -133,6 +133,13 @@ class MixesUpChannelAndPayload(Mutant):
         return [Notification(payload, channel, pid) for channel, payload, pid in self.sound.fetch()]
 
 
+class MixesUpPlainChannelAndPayload(Mutant):
+    caught_by = "test_a_plain_fetch_hands_over_the_same_and_once"
+
+    def fetch_plain(self):
+        return [(payload, channel, pid) for channel, payload, pid in self.sound.fetch()]
+
+
 class NamesItselfAsTheSender(Mutant):
     caught_by = "test_a_notification_has_its_channel_its_payload_and_the_senders_pid"
 
@@ -637,6 +644,16 @@ class SwallowsTheLoss(Mutant):
     def fetch(self):
         try:
             return self.sound.fetch()
+        except ConnectionLost:
+            return []
+
+
+class SwallowsTheLossPlainly(Mutant):
+    caught_by = "test_a_termination_between_two_calls_is_told_by_a_plain_fetch"
+
+    def fetch_plain(self):
+        try:
+            return self.sound.fetch_plain()
         except ConnectionLost:
             return []
 

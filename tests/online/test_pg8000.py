@@ -12,6 +12,7 @@ from pgnotify.errors import ConnectionLost
 from pgnotify.notification import Notification
 from pgnotify.testing import _proxy as proxies
 from pgnotify.testing._wire import literal
+from pgnotify.testing.conformance.waiting import message
 from tests.listening import collect, payloads, send_numbers, until, until_lost
 from tests.user import User
 
@@ -256,3 +257,18 @@ def test_a_reset_is_a_loss(kind, address, proxy, channel):
 
     assert isinstance(lost.__cause__, (ConnectionResetError, exceptions.InterfaceError))
     backend.close()
+
+
+def test_a_second_backend_knows_of_the_end_that_the_first_has_read(kind, address, proxy):
+    db = kind.connect(address._replace(host=proxy.host, port=proxy.port))
+    first, second = pgnotify.wrap(db).backend, pgnotify.wrap(db).backend
+    first.listen("x")
+
+    proxy.say(message(b"E", b"SFATAL\0VFATAL\0C57P01\0Mterminating connection\0\0"))  # and no end of the stream
+    until_lost(first)
+
+    with pytest.raises(ConnectionLost):
+        second.fetch()
+    with pytest.raises(ConnectionLost):
+        second.wait(0)
+    db.close()

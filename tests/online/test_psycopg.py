@@ -394,3 +394,19 @@ def test_many_sessions_send_at_once(backend, address, channel):
 
     for name in "abc":
         assert [each for each in arrived if each[0] == name] == [f"{name}{number:03}" for number in range(100)]
+
+
+def test_what_a_statement_brought_along_is_handed_over_though_the_connection_was_closed_since(
+    db, backend, session, channel
+):
+    db.autocommit = True
+    backend.listen(channel)
+    session.notify(channel, "é")
+    db.execute("SELECT 1")
+    db.close()
+
+    arrived = backend.fetch()
+
+    assert [notification.payload for notification in arrived] == ["é"]
+    with pytest.raises(ConnectionLost):
+        backend.fetch()

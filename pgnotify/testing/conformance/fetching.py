@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from pgnotify.notification import Notification
+from pgnotify.notification import Notification, Plain
+from pgnotify.protocol import FetchesPlain
 from pgnotify.testing._proxy import notification as notification_bytes
 from pgnotify.testing.conformance._resources import resident_bytes
-from pgnotify.testing.conformance._tools import holds, needs, same, takes_less
+from pgnotify.testing.conformance._tools import holds, needs, not_applicable, same, takes_less
 from pgnotify.testing.conformance.kit import Kit
 
 _LONGEST_BATCH = 1_000  # "a few hundred"
@@ -46,6 +47,22 @@ class Fetching(Kit):
 
         same(type(arrived[0]), Notification)
         same(type(self.backend.fetch()), list)
+
+    def test_a_plain_fetch_hands_over_the_same_and_once(self) -> None:
+        plain = self._fetching_plain()
+        self.backend.listen(self.channel)
+        sent = numbers(1_000)
+        arrived: list[Plain] = []
+
+        def all_arrived() -> bool:
+            arrived.extend(plain.fetch_plain())
+            return len(arrived) >= len(sent)
+
+        self.session.notify_all(self.channel, sent)
+        self.until(all_arrived, "fetch_plain() does not hand over all that was sent")
+
+        same([tuple(each) for each in arrived], [(self.channel, payload, self.session.pid) for payload in sent])
+        self.nothing_arrives()
 
     def test_a_list_that_was_fetched_does_not_change_any_more(self) -> None:
         self.backend.listen(self.channel)
@@ -230,3 +247,8 @@ class Fetching(Kit):
             self.proxy.say(whole[size:] + notification_bytes(self.channel, b"next"))
 
             same(fetching.join(self.patience, "it did not arrive"), ["x" * 2_000, "next"])
+
+    def _fetching_plain(self) -> FetchesPlain:
+        if not isinstance(self.backend, FetchesPlain):
+            raise not_applicable("the backend does not offer fetch_plain()")
+        return self.backend

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from pgnotify.errors import ConnectionLost
-from pgnotify.protocol import Backend
+from pgnotify.protocol import Backend, FetchesPlain
 from pgnotify.testing._proxy import notification as notification_bytes
 from pgnotify.testing.conformance._resources import open_descriptors, used_again
 from pgnotify.testing.conformance._tools import holds, needs, not_applicable, same
@@ -54,7 +54,17 @@ class Losing(Kit):
     def test_a_termination_between_two_calls_is_told_by_fetch(self) -> None:
         self._listen_and_terminate()
 
-        self.until(self._fetch_tells_a_loss, "fetch() is empty again and again on a dead connection")
+        self.until(lambda: _tells_a_loss(self.backend.fetch), "fetch() is empty again and again on a dead connection")
+
+        self.is_lost_for_good()
+
+    def test_a_termination_between_two_calls_is_told_by_a_plain_fetch(self) -> None:
+        if not isinstance(self.backend, FetchesPlain):
+            raise not_applicable("the backend does not offer fetch_plain()")
+        fetch = self.backend.fetch_plain
+        self._listen_and_terminate()
+
+        self.until(lambda: _tells_a_loss(fetch), "fetch_plain() is empty again and again on a dead connection")
 
         self.is_lost_for_good()
 
@@ -267,13 +277,6 @@ class Losing(Kit):
         holds(cause is not None, f"the ConnectionLost of {verb} has no __cause__: the driver's error is lost")
         holds(not isinstance(cause, ConnectionLost), f"the __cause__ of {verb} is not the driver's error: {cause!r}")
 
-    def _fetch_tells_a_loss(self) -> bool:
-        try:
-            same(self.backend.fetch(), [])
-        except ConnectionLost:
-            return True
-        return False
-
     def _terminate(self, pid: int) -> None:
         """End the connection whose process is known; asking for it would be another query on it."""
         self.session.terminate(pid)
@@ -314,3 +317,11 @@ class Losing(Kit):
         with used_again(closed):
             self.is_lost_for_good()
             self.backend.close()
+
+
+def _tells_a_loss(fetch: Callable[[], object]) -> bool:
+    try:
+        same(fetch(), [])
+    except ConnectionLost:
+        return True
+    return False
