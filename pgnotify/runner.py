@@ -9,7 +9,7 @@ from contextlib import closing
 from typing import Protocol, TypeVar
 
 from pgnotify import program as p
-from pgnotify.protocol import Backend
+from pgnotify.protocol import Backend, plain_fetch
 from pgnotify.waiting import Wakeup
 
 T = TypeVar("T")
@@ -37,6 +37,7 @@ class BlockingRunner:
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
         self.engaged = False
+        self._fetch = plain_fetch(backend)
         self._wakeup: Wakeup | None = None
 
     def run(self, program: p.Program[T], front: Front) -> T:
@@ -93,7 +94,7 @@ class BlockingRunner:
     def _call(self, action: p.Call) -> object:
         match action:
             case p.Fetch():
-                return self.backend.fetch()
+                return self._fetch()
             case p.Wait(timeout):
                 self._wait(timeout)
             case p.Listen(channel):
@@ -112,6 +113,9 @@ class BlockingRunner:
             # alarm: the program looks for interruptions once more, now that none can be missed.
             self._wakeup = Wakeup()
             return
+        # Before the wait, not behind it, where a notification would be kept waiting for it. What is
+        # taken back may be newer than the program's last look, which therefore looks once more.
+        if self._wakeup.clear():
+            return
         with self._wakeup.by_signals():
             self.backend.wait(timeout, self._wakeup.fileno())
-        self._wakeup.clear()

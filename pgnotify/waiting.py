@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import select
 import signal
-import socket
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 # poll() takes its time-out as a C int of milliseconds; a longer wait ends early, which the caller
 # sees as a false alarm.
@@ -30,7 +27,7 @@ def wait_readable(descriptor: int, timeout: float | None, wakeup: int | None = N
         False if the timeout passed first.
     """
     watched = [descriptor] if wakeup is None else [descriptor, wakeup]
-    if timeout is not None:
+    if timeout:
         timeout = max(0.0, min(timeout, _LONGEST_WAIT_SECONDS))
     if not hasattr(select, "poll"):  # Windows
         return any(select.select(watched, [], watched, timeout))
@@ -48,9 +45,12 @@ class Wakeup:
     """
 
     def __init__(self) -> None:
+        import socket  # takes a sixth of the time to import pgnotify, and only who waits needs it
+
         self._waiting, self._waking = socket.socketpair()
         self._waiting.setblocking(False)
         self._waking.setblocking(False)
+        self._by_signals = _BySignals(self._waking.fileno())
 
     def fileno(self) -> int:
         """Return the descriptor that becomes readable with `wake`."""
@@ -64,38 +64,59 @@ class Wakeup:
             # Full: thousands of wake-ups are pending, one is enough. Closed: nobody waits any more.
             return
 
-    @contextmanager
-    def by_signals(self) -> Iterator[None]:
+    def by_signals(self) -> _BySignals:
         """Have each signal end a wait of the main thread, so that its Python handler runs at once.
 
         Else one that comes in just before poll() blocks would be handled when poll() returns: that
         gap is between two bytecodes, where Python runs no handler. Does nothing in other threads,
         and where somebody, such as an event loop, uses signal.set_wakeup_fd() already.
         """
-        if threading.get_ident() != threading.main_thread().ident:
-            yield
-            return
-        before = signal.set_wakeup_fd(self._waking.fileno(), warn_on_full_buffer=False)
-        if before != -1:
-            signal.set_wakeup_fd(before)
-        try:
-            yield
-        finally:
-            if before == -1:
-                signal.set_wakeup_fd(-1)
+        return self._by_signals
 
-    def clear(self) -> None:
+    def clear(self) -> bool:
         """Take back what `wake` did; look for the reason *after* this, so that none is missed.
 
         Always asks the socket, never a mark in memory: the byte may be a forked child's.
+
+        Returns:
+            Whether there was anything to take back.
         """
+        woken = False
         try:
-            while len(self._waiting.recv(4096)) == 4096:
-                pass
+            while taken := len(self._waiting.recv(4096)):
+                woken = True
+                if taken < 4096:
+                    break
         except BlockingIOError:
-            return
+            return woken
+        return woken
 
     def close(self) -> None:
         """Close both descriptors; may be called twice."""
         self._waiting.close()
         self._waking.close()
+
+
+class _BySignals:
+    """A context in which signals write to a descriptor. A class, since contextmanager() makes eight calls of it."""
+
+    __slots__ = ("_descriptor", "_installed", "_main_thread")
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._installed = False
+        self._main_thread = threading.main_thread().ident
+
+    def __enter__(self) -> None:
+        if threading.get_ident() != self._main_thread:
+            return
+        before = signal.set_wakeup_fd(self._descriptor, warn_on_full_buffer=False)
+        if before == -1:
+            self._installed = True
+        else:
+            signal.set_wakeup_fd(before)
+
+    def __exit__(self, *_: object) -> None:
+        if self._installed:
+            self._installed = False
+            signal.set_wakeup_fd(-1)

@@ -331,11 +331,21 @@ def test_a_reason_that_came_before_there_was_a_wakeup_is_found_before_the_first_
 
 def test_one_wake_ends_one_wait(runner, backend):
     runner.run(doing(p.Wait(0)), Front())
+    backend.during("wait", runner.wake)
+
+    # The second only takes the wake-up back, so that the program looks once more.
+    runner.run(doing(p.Wait(0.01), p.Wait(0.01), p.Wait(0.01)), Front())
+
+    assert backend.waits == [True, False]
+
+
+def test_a_wake_before_a_wait_has_the_program_look_once_more_instead(runner, backend):
+    runner.run(doing(p.Wait(0)), Front())
     runner.wake()
 
     runner.run(doing(p.Wait(0.01), p.Wait(0.01)), Front())
 
-    assert backend.waits == [True, False]
+    assert backend.waits == [False]
 
 
 def test_a_timeout_reaches_the_backend(runner, backend):
