@@ -4,13 +4,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test clean
+.PHONY: demo test bench clean
 
 demo: $(VENV)/demo  ## notifications through a real PostgreSQL, into a callback
 	$(BIN)/python -m pgnotify demo
 
 test: $(VENV)/nox  ## all tests, as CI runs them
 	$(BIN)/nox
+
+bench: $(VENV)/nox  ## what every way to listen costs, side by side: twenty minutes
+	$(BIN)/nox -s bench
 
 $(VENV)/demo: $(VENV)/made pyproject.toml
 	$(BIN)/pip install --quiet --editable '.[demo]'
@@ -26,4 +29,4 @@ $(VENV)/made:
 	touch $@
 
 clean:
-	rm -rf $(VENV) .nox dist
+	rm -rf $(VENV) .nox build dist

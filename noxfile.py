@@ -31,6 +31,7 @@ nox.options.sessions = [
     "tls",
     "kit",
     "example",
+    "quick_bench",
     "build",
 ]
 
@@ -131,6 +132,26 @@ def example(session: nox.Session) -> None:
     """Install the example of a third party's backend, and run the conformance class on it."""
     session.install("-e", ".", "-e", "examples/backend-asyncpg", *_group("tests", "server"))
     _pytest(session, "examples/backend-asyncpg")
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure all ways on all drivers, for twenty minutes; what stands behind -- goes to it, such as --publish."""
+    groups = _group("server", "wrappers", "bench")
+    session.install("-e", ".[psycopg,psycopg2,pg8000]", "asyncpg", *groups)
+    _install_pygresql(session, NEWEST["pygresql"])
+    session.run("python", "-m", "benchmarks", *session.posargs)
+
+
+@nox.session
+def quick_bench(session: nox.Session) -> None:
+    """See that all that the benchmarks do can be done, with one driver and little of each."""
+    session.install("-e", ".[psycopg]", *_group("server", "bench"))
+    with tempfile.TemporaryDirectory() as directory:
+        session.run("python", "-m", "benchmarks", "--quick", "--rounds", "1", "--output", directory, silent=True)
+        written = sorted(path.name for path in Path(directory).iterdir())
+    if written != ["plot.svg", "report.md", "results.json"]:
+        session.error(f"only {written} was written")
 
 
 @nox.session

@@ -1,0 +1,323 @@
+"""Measures each way in a process of its own: who sends, what is counted, how the ways take turns.
+
+All ways go through each round, one after the other, so that a machine that gets slower in the midst of
+a run does so for all of them.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from benchmarks.child import CHANNEL, STOP
+from benchmarks.results import DRAIN_CASES, PENDING
+from benchmarks.ways import FETCHING, HANDLERS, WAYS, C, Way
+from pgnotify.testing._wire import Session
+from pgnotify.testing.address import Address
+
+Values = dict[str, float | None]
+
+PAYLOADS = {
+    "14 B": "'payload' || lpad({i}::text, 7, '0')",
+    "1 kB": "lpad({i}::text, 1000, 'x')",
+}
+"""All different, since PostgreSQL sends equal ones of a transaction once."""
+SETTLING_SECONDS = 1.0  # until a process that is to be idle has begun to wait
+DRAINS = 3  # in one process, of which the first warms up
+SENDING_SECONDS = 0.01  # between two looks at whether the server has sent all that it can
+PROC = Path("/proc/self/task")
+
+
+class Sizes(NamedTuple):
+    """How much of each is sent."""
+
+    small: int = 100_000
+    """Notifications of 14 bytes in a drain."""
+    large: int = 20_000
+    """Notifications of 1 kB in a drain."""
+    round_trips: int = 5_000
+    published: int = 2_000
+    """Single notifications that a way to send sends."""
+    pending: int = 1_000_000
+    idle_seconds: float = 10.0
+    over_channels: int = 20_000
+    """Notifications that go over many channels, in turn."""
+    channels: tuple[int, ...] = (1, 100, 1_000, 10_000)
+    to_handlers: int = 500
+    """Transactions of one notification each, to the handlers in turn."""
+    handlers: tuple[int, ...] = (1, 10, 100, 1_000)
+
+
+QUICK = Sizes(5_000, 1_000, 200, 100, 20_000, 1.0, 1_000, (1, 100), 100, (1, 10))
+"""To see that all of it runs; the numbers mean little."""
+
+
+class Task(NamedTuple):
+    """One thing that is measured in a round."""
+
+    measure: str
+    case: str
+    way: str
+    """``""`` for what is no way's."""
+    run: Callable[[], Values]
+    once: bool = False
+    """Whether one round is enough: what is measured is no time."""
+
+
+class Bench:
+    """Measures ways on one server.
+
+    Args:
+        address: of the server.
+        c_program: the program in C, None if there is none.
+        sizes: how much is sent.
+    """
+
+    def __init__(self, address: Address, c_program: Path | None, sizes: Sizes) -> None:
+        self._address = address
+        self._c_program = c_program
+        self._sizes = sizes
+
+    def ways(self) -> list[Way]:
+        """Return the ways that can be measured here."""
+        return [way for way in WAYS if way.absent is None and (way is not C or self._c_program is not None)]
+
+    def skipped(self) -> list[str]:
+        """Return, in words, what cannot be measured here."""
+        absent = [f"{way.name}: {way.absent}" for way in WAYS if way.absent is not None]
+        return absent if PROC.exists() else [*absent, "idle, and memory: there is no /proc"]
+
+    def tasks(self) -> list[Task]:
+        """Return what is to be measured in a round, in order."""
+        sizes, ways = self._sizes, self.ways()
+        listening = [way for way in ways if way not in FETCHING]
+        sending = [way for way in ways if way in HANDLERS or way.group == "by hand"]
+        tasks = [
+            Task("drain", case, way.name, partial(self._drain, way, case)) for case in DRAIN_CASES for way in listening
+        ]
+        tasks += [Task("latency", "", way.name, partial(self._latency, way)) for way in listening]
+        tasks += [Task("publish", "", way.name, partial(self._publish, way)) for way in sending]
+        tasks += [
+            Task("channels", str(count), way.name, partial(self._channels, way, count))
+            for count in sizes.channels
+            for way in ways
+            if way in FETCHING or way is C
+        ]
+        tasks += [
+            Task("handlers", str(count), way.name, partial(self._handlers, way, count))
+            for count in sizes.handlers
+            for way in ways
+            if way.name == "handler, psycopg"
+        ]
+        tasks += [Task("import", case, "", partial(_import, statements)) for case, statements in _imports(ways).items()]
+        tasks += [Task("memory", PENDING, way.name, partial(self._memory, way), once=True) for way in listening]
+        return tasks
+
+    def profile(self, name: str) -> str:
+        """Return where the time goes while a way drains.
+
+        Raises:
+            ValueError: there is no such way.
+        """
+        found = [way for way in self.ways() if way.name == name and way is not C]
+        if not found:
+            raise ValueError(f"{name!r} cannot be profiled, but one of {[way.name for way in self.ways()]}")
+        text: str = self._drained_once(found[0], "profile", self._sizes.small)["profile"]
+        return text
+
+    def idle(self) -> Iterator[tuple[str, Values]]:
+        """Yield how often each way was woken, and its CPU time, while all wait for nothing at the same time."""
+        with ExitStack() as stack:
+            children = {}
+            for way in self.ways():
+                if way not in FETCHING:
+                    child = children[way.name] = stack.enter_context(self._child(way, "idle"))
+                    child.go()
+            time.sleep(SETTLING_SECONDS)
+            before = {name: child.activity() for name, child in children.items()}
+            time.sleep(self._sizes.idle_seconds)
+            for name, child in children.items():
+                wakeups, cpu = child.activity()
+                yield name, {"wakeups": wakeups - before[name][0], "cpu_ms": (cpu - before[name][1]) / 1e6}
+
+    def _drain(self, way: Way, case: str) -> Values:
+        size, _, transactions = case.partition(", ")
+        count = self._sizes.small if size == "14 B" else self._sizes.large
+        with self._child(way, "drains", DRAINS) as child, self._session() as session:
+            for number in range(DRAINS):
+                if number:
+                    child.wait_until_ready()
+                self._send(session, number, size, count, int(transactions.split()[0]))
+                child.go()
+            drains = [_all_received(each, count) for each in child.figures()["drains"]]
+        # The first has warmed everything up.
+        seconds, cpu = (statistics.median(each[figure] for each in drains[1:]) for figure in ("seconds", "cpu"))
+        return {"per_second": count / seconds, "cpu_us": cpu / count * 1e6}
+
+    def _memory(self, way: Way) -> Values:
+        return {"mb": self._drained_once(way, "drains", self._sizes.pending, 1)["drains"][0]["mb"]}
+
+    def _drained_once(self, way: Way, measure: str, count: int, *counts: int) -> dict[str, Any]:
+        with self._child(way, measure, *counts) as child, self._session() as session:
+            self._send(session, 0, "14 B", count, 1)
+            figures = child.figures()
+        _all_received(figures["drains"][0], count)
+        return figures
+
+    def _send(self, session: Session, number: int, size: str, count: int, transactions: int) -> None:
+        part = count // transactions
+        for first in range(1, count + 1, part):
+            payload = PAYLOADS[size].format(i="i")
+            numbers = f"generate_series({first}, {first + part - 1}) AS i"
+            session.sql(f"SELECT count(pg_notify('{CHANNEL}{number}', {payload})) FROM {numbers}")
+        session.notify(f"{STOP}{number}")
+        _wait_until_sent(session)
+
+    def _latency(self, way: Way) -> Values:
+        with self._child(way, "latency", self._sizes.round_trips) as child:
+            times = sorted(child.figures()["microseconds"])
+        return {"p50": statistics.median(times), "p99": times[len(times) * 99 // 100], "max": times[-1]}
+
+    def _publish(self, way: Way) -> Values:
+        with self._child(way, "publish", self._sizes.published) as child:
+            figures: Values = child.figures()
+        return figures
+
+    def _channels(self, way: Way, channels: int) -> Values:
+        count = self._sizes.over_channels
+        with self._child(way, "arriving", channels) as child, self._session() as session:
+            child.go()
+            payload = PAYLOADS["14 B"].format(i="i")
+            session.sql(
+                f"SELECT count(pg_notify('c' || i % {channels}, {payload})) FROM generate_series(1, {count}) AS i"
+            )
+            session.notify(STOP)
+            figures = _all_received(child.figures(), count)
+        return {"us": figures["seconds"] / count * 1e6, "cpu_us": figures["cpu"] / count * 1e6}
+
+    def _handlers(self, way: Way, handlers: int) -> Values:
+        count = self._sizes.to_handlers
+        with self._child(way, "handlers", handlers, count) as child, self._session() as session:
+            child.go()
+            started = time.perf_counter()
+            for number in range(count):
+                session.notify(f"c{number % handlers}", str(number))
+            seconds = time.perf_counter() - started
+            figures = child.figures()
+        memory = figures["mb"]
+        return {
+            "cpu_us": figures["cpu"] / count * 1e6,
+            "kb": None if memory is None else memory * 1024 / handlers,
+            "commits_per_second": count / seconds,
+        }
+
+    def _session(self) -> Session:
+        return Session(self._address.host, self._address.port)
+
+    @contextmanager
+    def _child(self, way: Way, measure: str, *counts: int) -> Iterator[_Child]:
+        child = _Child(self._command(way, measure, *counts))
+        try:
+            child.wait_until_ready()
+            yield child
+        finally:
+            child.end()
+
+    def _command(self, way: Way, measure: str, *counts: int) -> list[str]:
+        numbers = [str(count) for count in counts]
+        if way is not C:
+            child = [sys.executable, "-m", "benchmarks.child", measure, way.name, json.dumps(self._address)]
+            return child + numbers
+        channels = [f"c*{counts[0]}"] if measure == "arriving" else [CHANNEL, *numbers]
+        return [str(self._c_program), measure, self._address.dsn, STOP, *channels]
+
+
+class _Child:
+    """A process that measures, and waits for a line to begin."""
+
+    def __init__(self, command: list[str]) -> None:
+        self._command = command
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._gone = False
+
+    def wait_until_ready(self) -> None:
+        assert self._process.stdout is not None
+        if self._process.stdout.readline() != "ready\n":
+            raise RuntimeError(f"{self._command} did not begin")
+
+    def go(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        self._gone = True
+
+    def figures(self) -> dict[str, Any]:
+        """Have it begin, unless it has, and return what it says in the end."""
+        if not self._gone:
+            self.go()
+        said, _ = self._process.communicate()
+        if self._process.returncode:
+            raise RuntimeError(f"{self._command} failed")
+        figures: dict[str, Any] = json.loads(said)
+        return figures
+
+    def activity(self) -> tuple[int, int]:
+        """Return how often its threads have given up the processor, and their CPU time in ns."""
+        threads = list(Path(f"/proc/{self._process.pid}/task").iterdir())
+        switches = sum(_voluntary_switches((thread / "status").read_text()) for thread in threads)
+        return switches, sum(int((thread / "schedstat").read_text().split()[0]) for thread in threads)
+
+    def end(self) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.communicate()
+
+
+def _wait_until_sent(session: Session) -> None:
+    """Wait until each session has sent what its socket takes, so that the server is at work for none of the ways."""
+    sending = "state = 'active' OR wait_event_type IS DISTINCT FROM 'Client'"
+    others = f"SELECT 1 FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname IS NOT NULL AND ({sending})"
+    while session.sql(others):
+        time.sleep(SENDING_SECONDS)
+
+
+def _voluntary_switches(status: str) -> int:
+    (line,) = (line for line in status.splitlines() if line.startswith("voluntary_ctxt_switches"))
+    return int(line.split()[1])
+
+
+def _all_received(figures: dict[str, Any], count: int) -> dict[str, Any]:
+    if figures["received"] != count:
+        raise RuntimeError(f"{figures['received']} of {count} were received")
+    return figures
+
+
+def _imports(ways: list[Way]) -> dict[str, str]:
+    """Return what is imported: the package, each driver, and both."""
+    drivers = {way.driver: way.modules[0] for way in ways if way.group == "ours" and way.driver != "wrappers"}
+    cases = {"pgnotify": "import pgnotify"}
+    for driver, module in drivers.items():
+        cases[driver] = f"import {module}"
+        cases[f"pgnotify and {driver}"] = f"import pgnotify, pgnotify.backends.{driver}"
+    return cases
+
+
+def _import(statement: str) -> Values:
+    """Time an import in a bare interpreter, seven times: it is short, and the disk has a part in it."""
+    code = f"from time import perf_counter as now; started = now(); {statement}; print(now() - started)"
+    command = [sys.executable, "-c", code]
+    said = [subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(7)]
+    return {"ms": statistics.median(map(float, said)) * 1000}
+
+
+def connections_needed(sizes: Sizes) -> int:
+    """Return how many connections the server must allow."""
+    return max(*sizes.handlers, len(WAYS)) + 50

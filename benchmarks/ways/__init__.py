@@ -1,0 +1,73 @@
+"""The ways to listen that are compared: one function each, in the module of its driver.
+
+Each way opens a connection, sends its LISTENs, and returns its loop. The loop calls back with a
+dict of pid, event and extra for each notification, and ends behind one on the stop channel. So all
+of them do the same work with each notification; what differs is how it gets there.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple
+
+from benchmarks.ways import asyncpg, ours, pg8000, psycopg, psycopg2, pygresql
+from pgnotify.testing.address import Address
+from tests.kinds import KINDS
+
+Group = Literal["ours", "by hand", "own way", "limit"]
+Loop = Callable[[Callable[[Any], object]], None]
+Prepare = Callable[[Address, Sequence[str], str], Loop]
+"""Connects, listens to the channels and to the stop channel, and returns the loop."""
+
+
+class Way(NamedTuple):
+    """A way to listen."""
+
+    name: str
+    group: Group
+    driver: str
+    """The distribution that makes the connection."""
+    connection: str
+    """The kind of connection, in the words of tests/kinds.py."""
+    modules: tuple[str, ...]
+    """What must be importable."""
+    prepare: Prepare | None
+    """None for a way that is not written in Python."""
+
+    @property
+    def absent(self) -> str | None:
+        """Why it cannot be measured here, or None."""
+        missing = [module for module in self.modules if importlib.util.find_spec(module) is None]
+        return f"{', '.join(missing)} not installed" if missing else None
+
+
+HANDLERS = tuple(
+    Way(f"handler, {kind.name}", "ours", kind.driver, kind.name, kind.modules, ours.handler(kind)) for kind in KINDS
+)
+"""The documented handler, on every kind of connection."""
+FETCHING = tuple(
+    Way(f"fetch, {kind.name}", "ours", kind.driver, kind.name, kind.modules, ours.fetch(kind))
+    for kind in KINDS
+    if kind.name in ("psycopg", "psycopg2", "pg", "pg8000.native")
+)
+"""`wait` and `fetch` of a `pgnotify.Connection`, which listens to any number of channels."""
+ALTERNATIVES = (
+    Way("pgconn loop, psycopg", "by hand", "psycopg", "psycopg", ("psycopg",), psycopg.pgconn_loop),
+    Way("notifies(), psycopg", "own way", "psycopg", "psycopg", ("psycopg",), psycopg.notifies),
+    Way("async notifies(), psycopg", "own way", "psycopg", "psycopg", ("psycopg",), psycopg.async_notifies),
+    Way("poll and swap, psycopg2", "by hand", "psycopg2", "psycopg2", ("psycopg2",), psycopg2.poll_and_swap),
+    Way("select-and-poll recipe, psycopg2", "own way", "psycopg2", "psycopg2", ("psycopg2",), psycopg2.recipe),
+    Way("getnotify loop, pg", "by hand", "pygresql", "pg", ("pg",), pygresql.getnotify_loop),
+    Way("getnotify loop, pgdb", "by hand", "pygresql", "pgdb", ("pgdb",), pygresql.getnotify_loop_of_pgdb),
+    Way("PyGreSQL's handler, pg", "own way", "pygresql", "pg", ("pg",), pygresql.own_handler),
+    Way("bulk parse, pg8000.native", "by hand", "pg8000", "pg8000.native", ("pg8000",), pg8000.bulk_parse),
+    Way("query per wake-up, pg8000.native", "own way", "pg8000", "pg8000.native", ("pg8000",), pg8000.query_per_wakeup),
+    Way("add_listener, asyncpg", "own way", "asyncpg", "asyncpg", ("asyncpg",), asyncpg.add_listener),
+)
+C = Way("C, libpq", "limit", "libpq", "libpq", (), None)
+"""A program in C, as the limit of what is possible."""
+
+DRIVERS = ("psycopg", "psycopg2", "pygresql", "pg8000", "wrappers", "asyncpg", "libpq")
+WAYS = tuple(way for driver in DRIVERS for way in (*HANDLERS, *FETCHING, *ALTERNATIVES, C) if way.driver == driver)
+"""All of them, in the order of the tables."""

@@ -1,0 +1,25 @@
+"""Each way that the benchmarks compare receives all that it is sent; how fast is not asked here."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.measuring import Bench, Sizes
+from benchmarks.ways import WAYS
+from tests import kinds
+
+SIZES = Sizes(small=300, large=100, round_trips=10)
+TESTED = {kind.name for kind in kinds.selected()}
+
+
+@pytest.mark.parametrize("way", [way for way in WAYS if way.connection in TESTED], ids=lambda way: way.name)
+def test_a_way_receives_a_backlog(way, address):
+    measured = [task for task in Bench(address, None, SIZES).tasks() if task.way == way.name]
+    if way.name.startswith("fetch, "):
+        task = next(task for task in measured if (task.measure, task.case) == ("channels", "100"))
+    else:
+        task = next(task for task in measured if (task.measure, task.case) == ("drain", "14 B, 100 transactions"))
+
+    values = task.run()  # raises if one is missing
+
+    assert all(value > 0 for value in values.values())
