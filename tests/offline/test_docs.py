@@ -5,7 +5,12 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
-DOCS = Path(__file__).parent.parent.parent / "docs"
+import pytest
+
+from benchmarks import results, tables
+
+ROOT = Path(__file__).parent.parent.parent
+DOCS = ROOT / "docs"
 
 
 def test_the_picture_of_the_states_is_that_of_the_table():
@@ -16,3 +21,19 @@ def test_the_picture_of_the_states_is_that_of_the_table():
 
     assert "idle --> listening: LISTEN in force" in page
     assert draw_states.drawn(page) == page
+
+
+@pytest.mark.parametrize("page", [DOCS / "performance.md", ROOT / "README.md"], ids=lambda page: page.name)
+def test_the_numbers_of_a_page_are_those_that_were_measured(page):
+    measured = results.read(DOCS / "performance.json")
+    text = page.read_text()
+
+    assert "<!-- bench:" in text
+    assert tables.put_into(text, tables.by_name(measured)) == text
+
+
+def test_the_numbers_were_all_measured_in_one_run_of_one_command():
+    measured = results.read(DOCS / "performance.json")
+
+    assert measured.data["command"] == "make bench"
+    assert [target.text for target in results.targets(measured) if target.met is None] == []
