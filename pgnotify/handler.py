@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from pgnotify import program as p
+from pgnotify.documented import Stray, documented_loop
 from pgnotify.errors import HandlerClosed, PgNotifyError, unexpected_for
 from pgnotify.limits import check_channel, check_payload, check_timeout
 from pgnotify.machine import State
@@ -136,8 +137,8 @@ class NotificationHandler:
         self._check_process()
         first = self._take_ownership_for_the_loop()
         try:
-            self._run(p.documented_loop(self._watch, self, time.monotonic))
-        except p.Stray as stray:
+            self._run(documented_loop(self._watch, self, time.monotonic))
+        except Stray as stray:
             raise self._unexpected(stray.notification.channel) from None
         finally:
             if first:
@@ -391,6 +392,6 @@ class _DocumentedFront:
             if watch.interrupted:  # also by the callback itself, which may have emptied the queue
                 return
 
-    def report_timeout(self) -> None:
-        """Call the callback with None."""
+    def tell(self, action: object) -> None:
+        """Call the callback with None: the only thing that it is told of is a time-out."""
         self._handler.callback(None)

@@ -10,15 +10,14 @@ The way between program and runner is taken per batch of notifications, not per 
 
 from __future__ import annotations
 
-import math
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 from pgnotify.errors import ConnectionLost, HandlerClosed, PgNotifyError
 from pgnotify.machine import Input, State, advance
-from pgnotify.notification import Notification, Plain
+from pgnotify.notification import Plain
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -32,6 +31,12 @@ class Listen(NamedTuple):
     channel: str
 
 
+class ListenMany(NamedTuple):
+    """LISTEN to several channels, in one round trip if the backend can."""
+
+    channels: tuple[str, ...]
+
+
 class Unlisten(NamedTuple):
     """UNLISTEN a channel."""
 
@@ -39,7 +44,7 @@ class Unlisten(NamedTuple):
 
 
 class Wait(NamedTuple):
-    """Wait until something may have arrived; the outcome does not matter, the clock decides."""
+    """Wait until something may have arrived, or, without a connection, until woken; the clock decides what follows."""
 
     timeout: float | None
     """Seconds; None waits for ever."""
@@ -56,8 +61,23 @@ class Notify(NamedTuple):
     payload: str
 
 
+class Check(NamedTuple):
+    """Ask the server how it stands; the outcome is a `Health`, None if it has merely answered."""
+
+
 class Close(NamedTuple):
     """Close the connection."""
+
+
+class Connect(NamedTuple):
+    """Have a new connection, or go on with the attempt under way; the outcome is False if woken, or too late."""
+
+    timeout: float | None
+    """Seconds; None waits for ever. The attempt goes on behind it."""
+
+
+class Disconnect(NamedTuple):
+    """Let go of the connection, and of an attempt to have one; whatever comes of it is no error."""
 
 
 class Deliver(NamedTuple):
@@ -71,16 +91,25 @@ class ReportTimeout(NamedTuple):
     """Tell the user that the time-out has passed."""
 
 
+class Tell(NamedTuple):
+    """Tell the front what has happened, or have the user told; the outcome is the front's."""
+
+    what: tuple[Any, ...]
+    """A named tuple; its class says what."""
+
+
 # The loop asks for these all the time, and does not make a new one of them each time.
 FETCH = Fetch()
 WAIT_FOR_EVER = Wait(None)
 DELIVER_ONE = Deliver(1)
+CHECK = Check()
+DISCONNECT = Disconnect()
 
 
-Call: TypeAlias = Listen | Unlisten | Wait | Fetch | Notify | Close
-"""What a backend does; an error of it is raised inside the program."""
-Action: TypeAlias = Call | Deliver | ReportTimeout
-"""`Deliver` and `ReportTimeout` call the user; an error there ends the program and is the user's."""
+Call: TypeAlias = Listen | ListenMany | Unlisten | Wait | Fetch | Notify | Check | Close | Connect | Disconnect
+"""What a backend does, or who has it connected; an error of it is raised inside the program."""
+Action: TypeAlias = Call | Deliver | ReportTimeout | Tell
+"""`Deliver`, `ReportTimeout` and `Tell` call the user; an error there ends the program and is the user's."""
 Program: TypeAlias = Generator[Action, Any, T]
 """Yields actions, is sent their outcomes, returns a result."""
 
@@ -100,7 +129,7 @@ class Watch:
         """The channels whose LISTEN is in force, or may be: a Ctrl-C leaves that open."""
         self.queue: deque[Plain] = deque()
         self.commands: deque[Program[object]] = deque()
-        """What other threads have asked for, as programs; see `obey`."""
+        """What other threads have asked for, as programs; see `carry_out`."""
         self.stop_requested: bool = False
         self.interrupted: bool = False
         """Set last by whoever changes anything else here; a delivery that sees it ends early."""
@@ -133,30 +162,6 @@ class Watch:
         """Ask the loop to run a program in its own thread; safe in a signal handler."""
         self.commands.append(command)
         self.interrupt()
-
-
-class LoopSettings(Protocol):
-    """What the documented loop reads afresh at each step, since users may change it meanwhile."""
-
-    @property
-    def event(self) -> str:
-        """The channel that is delivered."""
-
-    @property
-    def stop_event(self) -> str:
-        """The channel whose notification is delivered and ends the loop."""
-
-    @property
-    def timeout(self) -> float | None:
-        """Seconds without a notification; None waits for ever, 0 never waits."""
-
-
-class Stray(Exception):
-    """The loop was notified of a channel that is not its own; the front words the error."""
-
-    def __init__(self, notification: Notification) -> None:
-        super().__init__(notification)
-        self.notification = notification
 
 
 def listen(watch: Watch) -> Program[None]:
@@ -202,18 +207,16 @@ def close(watch: Watch) -> Program[None]:
         yield Close()
 
 
-def obey(watch: Watch) -> Program[bool]:
-    """Carry out what was asked for from elsewhere; return whether the loop is to end."""
+def carry_out(watch: Watch) -> Program[bool]:
+    """Run what was asked for from elsewhere; return whether the loop is to end."""
     watch.interrupted = False
     while watch.commands:
         try:
             yield from watch.commands.popleft()
         except BaseException:
-            watch.interrupt()  # what is left is still to be obeyed
+            watch.interrupt()  # what is left is still to be carried out
             raise
     stop, watch.stop_requested = watch.stop_requested, False
-    if stop:
-        yield from unlisten(watch)
     return stop
 
 
@@ -230,100 +233,6 @@ def answering(program: Program[T], future: Future[T]) -> Program[None]:
             raise
     else:
         future.set_result(result)
-
-
-def documented_loop(watch: Watch, settings: LoopSettings, clock: Callable[[], float]) -> Program[None]:
-    """Listen, deliver, wait, until a stop, the time-out, or a poll that finds no more.
-
-    Args:
-        watch: over the event and the stop event.
-        settings: what the user may change while the loop runs.
-        clock: seconds, monotonic; read once a wait, and only if there is a time-out.
-
-    Raises:
-        Stray: a notification of a third channel; the watch is unlistened, the rest is queued.
-        ConnectionLost: after all that had arrived was delivered.
-    """
-    if watch.interrupted and (yield from obey(watch)):
-        return
-    if watch.state is State.CLOSED:
-        return
-    try:
-        yield from listen(watch)
-        yield from _loop_while_listening(watch, settings, clock)
-    except ConnectionLost:
-        watch.lost()
-        yield from _deliver_the_rest(watch, settings)
-        raise
-    if watch.state is not State.LISTENING:
-        watch.stop_requested = False  # it was this loop that was to end
-
-
-def _loop_while_listening(watch: Watch, settings: LoopSettings, clock: Callable[[], float]) -> Program[None]:
-    deadline: float | None = None  # counts from the last notification, whatever else comes in
-    while watch.state is State.LISTENING:
-        if watch.interrupted:
-            yield from obey(watch)
-        elif watch.queue:
-            if delivery := _delivery(watch.queue, settings):
-                yield delivery
-            else:
-                yield from _deliver_stop(watch, settings)
-            deadline = None
-        # Fetch before waiting: what the driver has read already makes no socket readable.
-        elif batch := (yield FETCH):
-            watch.queue.extend(batch)
-        elif (timeout := settings.timeout) is None or timeout == math.inf:
-            yield WAIT_FOR_EVER
-        elif timeout == 0:
-            return
-        else:
-            now = clock()
-            deadline = now + timeout if deadline is None else deadline
-            if now < deadline:
-                yield Wait(deadline - now)
-            else:
-                yield from unlisten(watch)
-                yield ReportTimeout()
-
-
-def _deliver_the_rest(watch: Watch, settings: LoopSettings) -> Program[None]:
-    """Deliver what had arrived before the connection was lost, up to a stop notification."""
-    while watch.state is State.LOST:
-        if not watch.queue:
-            try:
-                watch.queue.extend((yield FETCH))
-            except ConnectionLost:
-                return
-            if not watch.queue:
-                return
-        if delivery := _delivery(watch.queue, settings):
-            yield delivery
-        else:
-            yield from _deliver_stop(watch, settings)
-            return
-
-
-def _delivery(queue: deque[Plain], settings: LoopSettings) -> Deliver | None:
-    """Return the delivery of what leads the queue, None if that is no event: a stop, or a stray."""
-    event = settings.event
-    if queue[0][0] != event or event == settings.stop_event:
-        return None
-    if len(queue) == 1:
-        return DELIVER_ONE
-    channels = [plain[0] for plain in queue]
-    if channels.count(event) == len(channels):  # nearly always, and at half the time of a loop
-        return Deliver(len(channels))
-    return Deliver(next(index for index, channel in enumerate(channels) if channel != event))
-
-
-def _deliver_stop(watch: Watch, settings: LoopSettings) -> Program[None]:
-    """Unlisten, and only then deliver the stop notification that leads the queue, or raise the stray."""
-    # If the server is gone, it was not worse than that.
-    yield from unlisten(watch)
-    if watch.queue[0][0] != settings.stop_event:
-        raise Stray(Notification(*watch.queue.popleft()))
-    yield DELIVER_ONE
 
 
 def _listen_to(watch: Watch, channel: str) -> Program[None]:

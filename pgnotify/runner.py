@@ -9,10 +9,12 @@ from contextlib import closing
 from typing import Protocol, TypeVar
 
 from pgnotify import program as p
-from pgnotify.protocol import Backend, plain_fetch
+from pgnotify.protocol import Backend, health_of, listen_to_all, plain_fetch
 from pgnotify.waiting import Wakeup
 
 T = TypeVar("T")
+
+_FOR_THE_FRONT = (p.Deliver, p.ReportTimeout, p.Tell)
 
 
 class Front(Protocol):
@@ -21,24 +23,32 @@ class Front(Protocol):
     def deliver(self, at_most: int) -> None:
         """Deliver up to ``at_most`` notifications from the head of the queue."""
 
-    def report_timeout(self) -> None:
-        """Tell the user that the time-out has passed."""
+    def tell(self, action: p.ReportTimeout | p.Tell) -> object:
+        """Tell the user, or whoever else is to know; what comes of it is for the program."""
 
 
 class BlockingRunner:
     """Runs programs on one backend, in whichever thread calls `run`.
 
     Attributes:
+        backend: the one that the programs run on.
         engaged: whether a program is between two of its steps, or in a call of the backend's: True
             all the time but while the front is called. A signal handler that finds it set has
             interrupted the program or the driver, and must call neither.
     """
 
-    def __init__(self, backend: Backend) -> None:
-        self.backend = backend
+    backend: Backend
+
+    def __init__(self, backend: Backend | None = None) -> None:
         self.engaged = False
-        self._fetch = plain_fetch(backend)
         self._wakeup: Wakeup | None = None
+        if backend is not None:
+            self.use(backend)
+
+    def use(self, backend: Backend) -> None:
+        """Run on this backend from now on."""
+        self.backend = backend
+        self._fetch = plain_fetch(backend)
 
     def run(self, program: p.Program[T], front: Front) -> T:
         """Run a program to its end and return its result.
@@ -59,8 +69,8 @@ class BlockingRunner:
                         result: T = end.value
                         return result
                     outcome = failure = None
-                    if isinstance(action, (p.Deliver, p.ReportTimeout)):
-                        self._tell(front, action)
+                    if isinstance(action, _FOR_THE_FRONT):
+                        outcome = self._tell(front, action)
                         continue
                     try:
                         outcome = self._call(action)
@@ -81,13 +91,13 @@ class BlockingRunner:
         if wakeup is not None:
             wakeup.close()
 
-    def _tell(self, front: Front, action: p.Deliver | p.ReportTimeout) -> None:
+    def _tell(self, front: Front, action: p.Deliver | p.ReportTimeout | p.Tell) -> object:
         self.engaged = False
         try:
             if isinstance(action, p.Deliver):
                 front.deliver(action.at_most)
-            else:
-                front.report_timeout()
+                return None
+            return front.tell(action)
         finally:
             self.engaged = True
 
@@ -99,10 +109,14 @@ class BlockingRunner:
                 self._wait(timeout)
             case p.Listen(channel):
                 self.backend.listen(channel)
+            case p.ListenMany(channels):
+                listen_to_all(self.backend, channels)
             case p.Unlisten(channel):
                 self.backend.unlisten(channel)
             case p.Notify(channel, payload):
                 self.backend.notify(channel, payload)
+            case p.Check():
+                return health_of(self.backend)
             case p.Close():
                 self.backend.close()
         return None

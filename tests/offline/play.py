@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from pgnotify import program as p
+from pgnotify.documented import documented_loop
 from pgnotify.notification import Notification
 
 LEFT = object()
@@ -93,7 +94,7 @@ def run(handler: Documented, program: Callable[[p.Watch], p.Program[Any]] | None
     """Return the handler's loop, or another program over its watch, before its first step."""
     if program is not None:
         return Run(handler, program(handler.watch))
-    return Run(handler, p.documented_loop(handler.watch, handler, handler.clock))
+    return Run(handler, documented_loop(handler.watch, handler, handler.clock))
 
 
 def play(a_run: Run, *steps: tuple[str, object]) -> list[Notification | None]:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from pgnotify import program as p
+from pgnotify.documented import Stray, documented_loop
 from pgnotify.errors import ConnectionLost, TransactionError
 from pgnotify.machine import State
 from pgnotify.notification import Notification
@@ -78,7 +79,7 @@ class Loop(RuleBasedStateMachine):
         if self.stack:
             self.deliver_one()
         self.last_news = self.clock.now
-        self.stack.append(p.documented_loop(self.watch, self, self.clock))
+        self.stack.append(documented_loop(self.watch, self, self.clock))
         self.actions.append(None)
         self.step(None)
 
@@ -278,7 +279,7 @@ class Loop(RuleBasedStateMachine):
             self.actions[-1] = program.throw(outcome) if isinstance(outcome, BaseException) else program.send(outcome)
         except StopIteration:
             self.program_ends()
-        except p.Stray as stray:
+        except Stray as stray:
             self.strays.append(stray.notification)
             self.accounted.append(stray.notification)
             self.raise_from_callback_of_the_ended()

@@ -8,6 +8,7 @@ from concurrent.futures import Future
 import pytest
 
 from pgnotify import program as p
+from pgnotify.documented import Stray
 from pgnotify.errors import ConnectionLost, HandlerClosed, TransactionError
 from pgnotify.machine import State
 from pgnotify.notification import Notification
@@ -413,7 +414,7 @@ def test_an_equal_stop_event_is_listened_to_once():
 def test_a_stray_is_unlistened_and_raised():
     handler = listening()
 
-    with pytest.raises(p.Stray) as caught:
+    with pytest.raises(Stray) as caught:
         play(run(handler), ("fetch", [note("1"), STRAY, note("2")]), *UNLISTENING)
 
     assert caught.value.notification == STRAY
@@ -423,7 +424,7 @@ def test_a_stray_is_unlistened_and_raised():
 
 def test_what_came_behind_a_stray_is_delivered_first_by_the_next_call():
     handler = listening()
-    with pytest.raises(p.Stray):
+    with pytest.raises(Stray):
         play(run(handler), ("fetch", [STRAY, note("2")]), *UNLISTENING)
 
     assert play(run(handler), *LISTENING, ("fetch", LEFT)) == [note("2")]

@@ -26,8 +26,8 @@ class Front:
     def deliver(self, at_most):
         self._called(("deliver", at_most))
 
-    def report_timeout(self):
-        self._called(("report_timeout",))
+    def tell(self, action):
+        self._called(("tell", action))
 
     def _called(self, call):
         self.calls.append(call)
@@ -91,7 +91,7 @@ def test_deliveries_and_timeouts_reach_the_front(runner, backend):
 
     runner.run(doing(p.Deliver(5), p.ReportTimeout()), front)
 
-    assert front.calls == [("deliver", 5), ("report_timeout",)]
+    assert front.calls == [("deliver", 5), ("tell", p.ReportTimeout())]
     assert backend.calls == []
 
 

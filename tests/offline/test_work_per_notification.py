@@ -10,8 +10,7 @@ from collections import Counter
 
 import pytest
 
-from pgnotify import NotificationHandler
-from pgnotify import program as p
+from pgnotify import NotificationHandler, handler
 from pgnotify.handler import _DocumentedFront
 from pgnotify.notification import Notification
 from pgnotify.runner import BlockingRunner
@@ -178,7 +177,7 @@ LOOP = "yield from _loop_while_listening(watch, settings, clock)"
 AROUND_IT = {
     "a lock": (BlockingRunner, "_tell", DELIVER, f"with LOCK: {DELIVER}"),
     "a log call": (BlockingRunner, "_tell", DELIVER, f"LOGGER.debug('delivering'), {DELIVER}"),
-    "a generator layer": (p, "documented_loop", LOOP, f"yield from (lambda: ({LOOP}))()"),
+    "a generator layer": (handler, "documented_loop", LOOP, f"yield from (lambda: ({LOOP}))()"),
 }
 
 
