@@ -6,7 +6,11 @@
     ├── TransactionError         an open transaction stands in the way
     ├── UnexpectedNotification   the handler was notified of a third channel      (also the driver's DatabaseError)
     ├── ConnectionLost           the server is gone; the driver's error is the __cause__
+    │   ├── Unanswered           it did not answer within the deadline, and was given up
+    │   └── NotPrimary           it is a standby, where nobody can listen
+    ├── SourceError              a listener's source gave no fresh, live connection
     ├── HandlerClosed            the handler was closed, or belongs to another process
+    ├── ListenerClosed           the listener was stopped, or belongs to another process
     └── UnknownBackend           no backend fits an object                        (also TypeError)
 
 SQL errors of a driver pass through pgnotify unchanged and are not in this tree.
@@ -40,8 +44,24 @@ class ConnectionLost(PgNotifyError):
     """The server is gone, or the connection was closed; the driver's own error is the ``__cause__``."""
 
 
+class Unanswered(ConnectionLost):
+    """The server did not answer within the deadline; the connection was given up."""
+
+
+class NotPrimary(ConnectionLost):
+    """The server is a standby, on which nobody can listen; the connection was given up."""
+
+
+class SourceError(PgNotifyError):
+    """What a `Listener` was told to connect with gave a dead connection, or the same one once more."""
+
+
 class HandlerClosed(PgNotifyError):
     """The handler was closed, or it belongs to the process that this one was forked from."""
+
+
+class ListenerClosed(PgNotifyError):
+    """The listener was stopped, or it belongs to the process that this one was forked from."""
 
 
 class UnknownBackend(PgNotifyError, TypeError):

@@ -17,3 +17,7 @@ class Notification(NamedTuple):
     """The payload, ``""`` if none was given; undecodable bytes as surrogate escapes."""
     pid: int
     """The process ID of the server backend that sent it."""
+
+
+# Notification(…) is a Python function around this: 0.58 µs against 0.11 µs, for each.
+new = tuple.__new__

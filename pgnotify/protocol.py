@@ -7,9 +7,12 @@ Nothing above this floor knows which driver it talks to.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
+from pgnotify.errors import ConnectionLost
 from pgnotify.notification import Notification, Plain
+
+_NEVER_LISTENED_TO = "pgnotify heartbeat"
 
 
 @runtime_checkable
@@ -113,6 +116,82 @@ class NotifiesMany(Protocol):
 
 
 @runtime_checkable
+class ListensMany(Protocol):
+    """A backend that listens to any number of channels in one round trip."""
+
+    def listen_many(self, channels: Sequence[str]) -> None:
+        """Listen to channels; all are in force on return, or none of them that was not before.
+
+        Raises:
+            TransactionError, ConnectionLost: as `Backend.listen` does.
+        """
+
+
+class Health(NamedTuple):
+    """What a server says of itself and of the session that asks; see `ChecksHealth.check`."""
+
+    in_recovery: bool
+    """Whether it is a standby, where nobody can listen: pg_is_in_recovery()."""
+    queue_usage: float
+    """How full the server's notification queue is, from 0 to 1: pg_notification_queue_usage()."""
+    server_pid: int
+    """The process that has answered: pg_backend_pid()."""
+    channels: frozenset[str]
+    """What that process listens to: pg_listening_channels()."""
+
+
+@runtime_checkable
+class ChecksHealth(Protocol):
+    """A backend that asks the server how it stands, in one round trip."""
+
+    def check(self) -> Health:
+        """Ask the server.
+
+        What was sent to a channel of this session before the call is there for `Backend.fetch` on
+        return: a server hands out what is due before it says that it is ready again.
+
+        Raises:
+            TransactionError: the connection is inside a transaction of the user's.
+            ConnectionLost: the server is gone; the driver's own error is its __cause__.
+        """
+
+
+@runtime_checkable
+class NamesServerPid(Protocol):
+    """A backend that tells which server process it was connected to, as its *driver* was told.
+
+    Behind a pooler that is another one than the process that answers.
+    """
+
+    @property
+    def server_pid(self) -> int:
+        """The process ID that came with the connection; no I/O."""
+
+
+@runtime_checkable
+class HasDescriptor(Protocol):
+    """A backend that tells its socket's descriptor.
+
+    A shutdown() of it, or of a duplicate, from any thread, ends every call that waits for the server.
+    """
+
+    def fileno(self) -> int:
+        """Return the descriptor, as it is now.
+
+        Raises:
+            ConnectionLost: there is none any more.
+        """
+
+
+@runtime_checkable
+class LimitsRest(Protocol):
+    """A backend whose driver reads whole messages only, so that `fetch` waits for the rest of one that has begun."""
+
+    def limit_rest(self, seconds: float) -> None:
+        """Wait for it so long at most; after that the connection is lost, with an `Unanswered`."""
+
+
+@runtime_checkable
 class Busy(Protocol):
     """A backend that can tell whether a call of its driver's is under way.
 
@@ -140,6 +219,38 @@ class NamesDatabaseError(Protocol):
     @property
     def DatabaseError(self) -> type[Exception]:
         """The driver's ``DatabaseError`` class."""
+
+
+def listen_to_all(backend: Backend, channels: Sequence[str]) -> None:
+    """Listen to channels: in one round trip if the backend can, else one by one."""
+    if isinstance(backend, ListensMany):
+        try:
+            return backend.listen_many(channels)
+        except NotImplementedError:  # what a backend around another one says for that
+            pass
+    for channel in channels:
+        backend.listen(channel)
+    return None
+
+
+def health_of(backend: Backend) -> Health | None:
+    """Ask the server how it stands; of a backend that cannot ask, None says that the server has answered at least."""
+    if isinstance(backend, ChecksHealth):
+        try:
+            return backend.check()
+        except NotImplementedError:
+            pass
+    backend.unlisten(_NEVER_LISTENED_TO)  # does nothing, but has the server say so
+    return None
+
+
+def server_pid_of(backend: Backend) -> int | None:
+    """Return which server process the driver was told that it is connected to; None if that is not to be had."""
+    try:
+        pid: int | None = getattr(backend, "server_pid", None)
+    except (ConnectionLost, NotImplementedError):
+        return None
+    return pid
 
 
 def plain_fetch(backend: Backend) -> Callable[[], Sequence[Plain]]:

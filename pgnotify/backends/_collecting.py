@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 
 from pgnotify.backends._driver import BATCH, DriverBackend
 from pgnotify.notification import Plain
+from pgnotify.protocol import Health
 
 
 class Inbox:
@@ -36,7 +37,12 @@ _inboxes: WeakKeyDictionary[Any, Inbox] = WeakKeyDictionary()
 
 
 class CollectingBackend(DriverBackend):
-    """A backend whose notifications are diverted from the first listen, wait or fetch to the last unlisten."""
+    """A backend whose notifications are diverted from the first listen, wait, fetch or check to the last unlisten."""
+
+    def check(self) -> Health:
+        """See `pgnotify.protocol.ChecksHealth.check`."""
+        self._inbox()  # what comes along would be the driver's, and be lost in some
+        return super().check()
 
     @abc.abstractmethod
     def _divert(self, receive: Callable[[Any], None]) -> Any:

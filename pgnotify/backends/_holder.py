@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from pgnotify.backends._driver import DriverBackend, TransactionStatus
 from pgnotify.errors import ConnectionLost
 from pgnotify.notification import Notification, Plain
-from pgnotify.protocol import Backend, NotifiesMany, plain_fetch
+from pgnotify.protocol import Backend, Health, plain_fetch
 
 T = TypeVar("T")
 
@@ -47,6 +47,11 @@ class HolderBackend:
         self._current().listen(channel)
         self._channels.add(channel)
 
+    def listen_many(self, channels: Sequence[str]) -> None:
+        """See `pgnotify.protocol.ListensMany.listen_many`."""
+        _offered(self._current(), "listen_many")(channels)
+        self._channels.update(channels)
+
     def unlisten(self, channel: str) -> None:
         """See `pgnotify.protocol.Backend.unlisten`."""
         self._current().unlisten(channel)
@@ -70,10 +75,27 @@ class HolderBackend:
 
     def notify_many(self, notifications: Iterable[tuple[str, str]]) -> None:
         """See `pgnotify.protocol.NotifiesMany.notify_many`."""
-        backend = self._backend_inside()
-        if not isinstance(backend, NotifiesMany):
-            raise NotImplementedError(f"{type(backend).__qualname__} offers no notify_many")
-        backend.notify_many(notifications)
+        _offered(self._backend_inside(), "notify_many")(notifications)
+
+    def check(self) -> Health:
+        """See `pgnotify.protocol.ChecksHealth.check`."""
+        health: Health = _offered(self._current(), "check")()
+        return health
+
+    @property
+    def server_pid(self) -> int:
+        """See `pgnotify.protocol.NamesServerPid.server_pid`: that of the connection of the last verb."""
+        pid: int = _offered(self._held(), "server_pid")
+        return pid
+
+    def fileno(self) -> int:
+        """Return the descriptor of the connection of the last verb.
+
+        Raises:
+            ConnectionLost: the holder has let go of it; in a pool it would be another's by now.
+        """
+        descriptor: int = _offered(self._held(), "fileno")()
+        return descriptor
 
     @property
     def DatabaseError(self) -> type[Exception]:
@@ -90,6 +112,12 @@ class HolderBackend:
     def busy(self) -> bool:
         """See `pgnotify.protocol.Busy.busy`."""
         return bool(getattr(self._backend, "busy", False))
+
+    def limit_rest(self, seconds: float) -> None:
+        """See `pgnotify.protocol.LimitsRest.limit_rest`."""
+        limit_rest: Callable[[float], None] | None = getattr(self._backend, "limit_rest", None)
+        if limit_rest is not None:
+            limit_rest(seconds)
 
     def close(self) -> None:
         """Close the holder, which closes its connection or gives it back to its pool."""
@@ -110,6 +138,16 @@ class HolderBackend:
                 self._channels.clear()
                 raise self._lost("the connection was exchanged for a new one, where nothing is listened to yet")
         return self._backend
+
+    def _held(self) -> Backend:
+        """Return the backend of the last verb, without any I/O."""
+        if self._backend is None or not self._holds_on():
+            raise self._lost("the connection is closed, or was exchanged for a new one")
+        return self._backend
+
+    def _holds_on(self) -> bool:
+        """Whether the connection of the last verb is held still; override it where `unwrap` may connect anew."""
+        return self._unwrap(self._holder) is self._connection
 
     def _in_block(self) -> bool:
         """Whether the user has begun a transaction on the holder; override it where one can.
@@ -152,3 +190,15 @@ class HolderBackend:
         error = ConnectionLost(why)
         error.__cause__ = self.DatabaseError(why)
         return error
+
+
+def _offered(backend: Backend, name: str) -> Any:
+    """Return what a backend offers beyond the verbs; that of a third party may not.
+
+    Raises:
+        NotImplementedError: it does not.
+    """
+    try:
+        return getattr(backend, name)
+    except AttributeError:
+        raise NotImplementedError(f"{type(backend).__qualname__} offers no {name}") from None

@@ -50,7 +50,7 @@ _encodings: dict[bytes, str] = {b"UTF8": "utf-8"}
 class PsycopgBackend(CollectingBackend):
     """LISTEN and NOTIFY on a `psycopg.Connection`.
 
-    From the first listen, wait or fetch until the last unlisten, all notifications of the connection
+    From the first listen, wait, fetch or check until the last unlisten, all notifications of the connection
     come here; its own `notifies()` and notify handlers see none.
     """
 
@@ -72,6 +72,13 @@ class PsycopgBackend(CollectingBackend):
         except psycopg.Error as error:
             raise self._lost() from error
         return descriptor
+
+    @property
+    def server_pid(self) -> int:
+        """See `pgnotify.protocol.NamesServerPid.server_pid`; libpq forgets it with the connection."""
+        self._refuse_loss()
+        pid: int = self._connection.pgconn.backend_pid
+        return pid
 
     def transaction_status(self) -> TransactionStatus:
         """Return what libpq knows."""

@@ -46,6 +46,11 @@ class _SQLAlchemyBackend(HolderBackend):
         if _is_open(self._holder):
             self._holder.close()
 
+    def _holds_on(self) -> bool:
+        # To ask one that was invalidated for its connection opens a new one.
+        invalidated = isinstance(self._holder, Connection) and self._holder.invalidated
+        return not invalidated and super()._holds_on()
+
     def _in_block(self) -> bool:
         return isinstance(self._holder, Connection) and self._holder.in_transaction()
 

@@ -7,12 +7,12 @@ the network, what is told of a connection that has ended. The rest it asks its s
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from pgnotify.errors import ConnectionLost, TransactionError
 from pgnotify.notification import Notification
-from pgnotify.protocol import Backend
+from pgnotify.protocol import Backend, Health
 from pgnotify.testing._memory_session import Cluster, DatabaseError, Session
 from pgnotify.waiting import wait_readable
 
@@ -31,6 +31,7 @@ class MemoryConnection(Backend):
         self._lock = lock
         self._cluster = cluster
         self._session = session
+        self._server_pid = session.pid
         self._link = session.link
         self._calls = 0
         self._closed = False
@@ -39,9 +40,15 @@ class MemoryConnection(Backend):
 
     def listen(self, channel: str) -> None:
         """See `pgnotify.protocol.Backend.listen`; on a standby, a DatabaseError with sqlstate 25006."""
+        self.listen_many([channel])
+
+    def listen_many(self, channels: Sequence[str]) -> None:
+        """See `pgnotify.protocol.ListensMany.listen_many`."""
         self._refuse_transaction("LISTEN")
+        if not channels:
+            return
         with self._statement() as session:
-            session.listen(channel)
+            session.listen(channels)
 
     def unlisten(self, channel: str) -> None:
         """See `pgnotify.protocol.Backend.unlisten`."""
@@ -75,6 +82,12 @@ class MemoryConnection(Backend):
         pairs = list(notifications)
         with self._statement() as session:
             session.notify(pairs)
+
+    def check(self) -> Health:
+        """See `pgnotify.protocol.ChecksHealth.check`; `MemoryServer` tells it what to say."""
+        self._refuse_transaction("a health check")
+        with self._statement() as session:
+            return session.health()
 
     def close(self) -> None:
         """Close the connection and its descriptors; an open transaction is rolled back.
@@ -147,6 +160,11 @@ class MemoryConnection(Backend):
     def pid(self) -> int:
         """The number of the session on the server, which no other of its connections has or had."""
         return self._session.pid
+
+    @property
+    def server_pid(self) -> int:
+        """See `pgnotify.protocol.NamesServerPid.server_pid`; not `pid` any more after `MemoryServer.swap_session`."""
+        return self._server_pid
 
     @property
     def database(self) -> str:

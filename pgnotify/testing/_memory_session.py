@@ -17,6 +17,7 @@ from itertools import chain
 
 from pgnotify.limits import MAX_CHANNEL_BYTES, MAX_PAYLOAD_BYTES
 from pgnotify.notification import Notification
+from pgnotify.protocol import Health
 
 
 class DatabaseError(Exception):
@@ -156,6 +157,8 @@ class Cluster:
     sessions: list[Session] = field(default_factory=list)
     in_recovery: bool = False
     """Whether it is a standby."""
+    queue_usage: float = 0.0
+    """How full it says that its queue is; nothing of the model fills one."""
 
 
 class Session:
@@ -191,11 +194,22 @@ class Session:
         else:
             self.listening.discard(channel)
 
-    def listen(self, channel: str) -> None:
-        """LISTEN, outside of a transaction."""
-        name = _identifier(channel)
+    def move(self, pid: int) -> None:
+        """Become another session on the same link, as a pooler has it: none of the LISTENs, no open transaction."""
+        self.pid = pid
+        self.listening.clear()
+        self.transaction = None
+        self._held_back.clear()
+
+    def listen(self, channels: Iterable[str]) -> None:
+        """LISTEN; LISTEN; …, outside of a transaction: all of them, or none."""
+        names = [_identifier(channel) for channel in channels]
         self._refuse_in_recovery("LISTEN")
-        self.listening.add(name)
+        self.listening.update(names)
+
+    def health(self) -> Health:
+        """What pg_is_in_recovery() and the like say."""
+        return Health(self._cluster.in_recovery, self._cluster.queue_usage, self.pid, frozenset(self.listening))
 
     def unlisten(self, channel: str) -> None:
         """UNLISTEN, outside of a transaction; a standby allows it, as there is nothing to do."""

@@ -55,6 +55,20 @@ class MemoryServer:
         """Whether it is a standby."""
         return self._cluster.in_recovery
 
+    @property
+    def queue_usage(self) -> float:
+        """How full its notification queue is, as pg_notification_queue_usage() would say: 0.0 until you set it.
+
+        From 0 to 1. It is a mere number: nothing fills the queue, and a full one refuses nothing.
+        """
+        return self._cluster.queue_usage
+
+    @queue_usage.setter
+    def queue_usage(self, usage: float) -> None:
+        if not 0 <= usage <= 1:
+            raise ValueError(f"a queue's usage is from 0 to 1, not {usage!r}")
+        self._cluster.queue_usage = usage
+
     def close(self) -> None:
         """End all connections as a shutdown does (57P01), and refuse new ones; may be called twice."""
         with self._lock:
@@ -111,8 +125,7 @@ class MemoryServer:
     def lose_subscription(self, connection: MemoryConnection | None = None, channel: str | None = None) -> None:
         """Forget LISTENs and say nothing: the client is connected, believes to listen, and is deaf.
 
-        So does a pooler that has put another session behind the connection, or somebody's
-        DISCARD ALL. Another listen() works.
+        So does somebody's DISCARD ALL. Another listen() works.
 
         Args:
             connection: None takes all that are open.
@@ -122,20 +135,39 @@ class MemoryServer:
             for each in self._chosen(connection):
                 each._session.forget(channel)
 
+    def swap_session(self, connection: MemoryConnection | None = None) -> None:
+        """Put another session behind a connection and say nothing, as a pooler does between two statements.
+
+        It is deaf as after `lose_subscription`, an open transaction is gone, and its `pid` is another
+        one. Its `server_pid` is what it was, by which one can tell.
+
+        Args:
+            connection: None takes all that are open.
+        """
+        with self._lock:
+            for each in self._chosen(connection):
+                each._session.move(next(self._pids))
+
     def restart(self) -> None:
         """Restart the server: all connections end with 57P01, and their LISTENs with them; new ones work."""
         with self._lock:
             self._terminate_all()
 
-    def become_standby(self) -> None:
+    def become_standby(self, behind_pooler: bool = False) -> None:
         """Fail over, and go on as the standby: as restart(), but LISTEN and NOTIFY are refused from then on.
 
         They raise a DatabaseError with sqlstate 25006. So it goes to who connects to a fixed address
         again, and meets the wrong server there.
+
+        Args:
+            behind_pooler: the connections stay, and have a session of the standby behind them: `swap_session`.
         """
         with self._lock:
             self._cluster.in_recovery = True
-            self._terminate_all()
+            if behind_pooler:
+                self.swap_session()
+            else:
+                self._terminate_all()
 
     def promote(self) -> None:
         """Make a standby the primary; its connections stay, and may LISTEN and NOTIFY now."""

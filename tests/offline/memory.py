@@ -14,14 +14,16 @@ from tests.offline.canned import PATIENCE
 
 VERBS = {
     "listen": lambda connection: connection.listen("jobs"),
+    "listen_many": lambda connection: connection.listen_many(["jobs", "other"]),
     "unlisten": lambda connection: connection.unlisten("jobs"),
     "wait": lambda connection: connection.wait(None),
     "fetch": lambda connection: connection.fetch(),
     "notify": lambda connection: connection.notify("jobs", "x"),
     "notify_many": lambda connection: connection.notify_many([("jobs", "x")]),
+    "check": lambda connection: connection.check(),
 }
 STATEMENTS = {
-    **{verb: VERBS[verb] for verb in ("listen", "unlisten", "notify", "notify_many")},
+    **{verb: VERBS[verb] for verb in ("listen", "listen_many", "unlisten", "notify", "notify_many", "check")},
     **{verb: lambda connection, verb=verb: getattr(connection, verb)() for verb in ("begin", "commit", "rollback")},
     **{
         verb: lambda connection, verb=verb: getattr(connection, verb)("a")

@@ -119,6 +119,58 @@ def test_what_the_client_encoding_cannot_express_is_refused_and_does_no_harm(lat
     assert payloads(backend, 1) == ["usable"]
 
 
+# How the server stands, in a statement of our own
+
+
+@pytest.fixture(scope="module")
+def unencoded(address) -> Iterator[Address]:
+    """A database of which nobody knows the encoding."""
+    with Session(address.host, address.port) as session:
+        session.sql("CREATE DATABASE unencoded TEMPLATE template0 ENCODING SQL_ASCII LC_COLLATE 'C' LC_CTYPE 'C'")
+        yield address._replace(database="unencoded")
+        session.sql("DROP DATABASE unencoded (FORCE)")
+
+
+LISTEN_TO_LATIN1 = r"""DO $$BEGIN EXECUTE E'LISTEN "caf\xe9"'; END$$"""
+
+
+@pytest.mark.parametrize("client_encoding", [None, "SQL_ASCII"])
+def test_a_check_survives_names_that_nobody_can_decode(unencoded, connect, kind, client_encoding):
+    if kind.name.startswith(("sqlalchemy", "django")):
+        pytest.skip("not applicable: the wrapper cannot use such a database")
+    user = User(kind, connect(unencoded))
+    if client_encoding:
+        user.run(f"SET client_encoding TO {client_encoding}")
+    user.run(LISTEN_TO_LATIN1)
+    backend = pgnotify.wrap(user.db).backend
+
+    assert [backend.check().channels for _ in range(2)] == [{"caf\udce9"}] * 2
+    assert user.run("SELECT 2") == [(2,)]
+
+
+@pytest.mark.parametrize(
+    ("client_encoding", "name"), [("LATIN1", "café"), ("UTF8", "café"), ("SQL_ASCII", "caf\udce9")]
+)
+def test_a_check_tells_names_as_they_come_in_the_client_encoding(latin1, connect, kind, client_encoding, name):
+    if kind.name.startswith(("sqlalchemy", "django")) and client_encoding == "SQL_ASCII":
+        pytest.skip("not applicable: the wrapper cannot use such an encoding")
+    user = User(kind, connect(latin1))
+    user.run(f"SET client_encoding TO {client_encoding}")
+    user.run(LISTEN_TO_LATIN1)
+
+    assert pgnotify.wrap(user.db).backend.check().channels == {name}
+    assert user.run("SELECT 2") == [(2,)]
+
+
+def test_a_check_may_be_the_first_use_and_swallows_nothing(backend, user, session):
+    user.run("LISTEN plain")  # by hand, so that nothing of ours has prepared the driver
+    session.notify("plain", "before any verb")
+
+    backend.check()
+
+    assert payloads(backend, 1) == ["before any verb"]
+
+
 # Whose connection it is
 
 
@@ -172,3 +224,17 @@ def test_wrapping_changes_nothing_and_sends_nothing(db, user, session):
     pgnotify.wrap(db)
 
     assert session.sql(f"SELECT query, state_change FROM pg_stat_activity WHERE pid = {pid}") == before
+
+
+@pytest.mark.parametrize("verb", ["fileno", "server_pid"])
+def test_to_ask_one_that_was_invalidated_for_its_descriptor_opens_no_new_connection(db, backend, verb):
+    if not hasattr(db, "invalidated"):
+        pytest.skip("not applicable: only SQLAlchemy's connect anew by themselves")
+    backend.listen("plain")
+    db.rollback()
+    db.invalidate()
+
+    with pytest.raises(ConnectionLost):
+        backend.fileno() if verb == "fileno" else backend.server_pid
+
+    assert db.invalidated

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from pgnotify.testing.conformance.checking import Checking
 from pgnotify.testing.conformance.encodings import Encodings
+from pgnotify.testing.conformance.ending import Ending
 from pgnotify.testing.conformance.fetching import Fetching
 from pgnotify.testing.conformance.kit import FEATURES, Kit, Session
 from pgnotify.testing.conformance.losing import Losing
 from pgnotify.testing.conformance.sending import Sending
 from pgnotify.testing.conformance.subscribing import Subscribing
+from pgnotify.testing.conformance.subscribing_many import SubscribingMany
 from pgnotify.testing.conformance.transactions import Transactions
 from pgnotify.testing.conformance.waiting import Waiting
 
 __all__ = ["FEATURES", "BackendConformance", "Kit", "Session"]
 
 
-class BackendConformance(Encodings, Losing, Transactions, Sending, Fetching, Waiting, Subscribing):
+class BackendConformance(
+    Ending, Checking, SubscribingMany, Encodings, Losing, Transactions, Sending, Fetching, Waiting, Subscribing
+):
     """Holds a backend to every promise of `pgnotify.protocol`, on a real server.
 
     Derive a test class from it and define `connect`; pytest then runs some hundred tests on each of

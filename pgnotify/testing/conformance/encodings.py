@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from pgnotify.errors import PayloadError
-from pgnotify.protocol import Backend, NotifiesMany
+from pgnotify.protocol import Backend, ChecksHealth, NotifiesMany
 from pgnotify.testing._proxy import notification as notification_bytes
 from pgnotify.testing.address import Address
 from pgnotify.testing.conformance._resources import low_descriptors_taken
@@ -54,6 +54,15 @@ class Encodings(Kit):
         backend.unlisten("Café")
         session.notify("Café", "unheard")
         self.nothing_arrives(backend)
+
+    @needs("encodings")
+    def test_in_a_latin1_database_a_check_tells_names_as_they_were_listened_to(self) -> None:
+        backend = self.backend_of(self.open(self.database_in("LATIN1")))
+        if not isinstance(backend, ChecksHealth):
+            raise not_applicable("the backend does not offer check()")
+        backend.listen("Café")
+
+        same(backend.check().channels, frozenset({"Café"}))
 
     @needs("sql_ascii", "undecodable")
     def test_a_database_without_an_encoding_does_no_harm(self) -> None:

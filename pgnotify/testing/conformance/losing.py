@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from pgnotify.errors import ConnectionLost
-from pgnotify.protocol import Backend, FetchesPlain
+from pgnotify.protocol import Backend, ChecksHealth, FetchesPlain, ListensMany
 from pgnotify.testing._proxy import notification as notification_bytes
 from pgnotify.testing.conformance._resources import open_descriptors, used_again
 from pgnotify.testing.conformance._tools import holds, needs, not_applicable, same
@@ -17,8 +17,13 @@ _FAREWELL = message(b"E", b"SFATAL\0VFATAL\0C57P01\0Mterminating connection due 
 
 
 def verbs(backend: Backend) -> dict[str, Callable[[], object]]:
-    """Return a call of each verb but close()."""
-    return {
+    """Return a call of each verb but close(), and of what is offered beside them."""
+    offered: dict[str, Callable[[], object]] = {}
+    if isinstance(backend, ListensMany):
+        offered["listen_many()"] = lambda: backend.listen_many(["x", "y"])
+    if isinstance(backend, ChecksHealth):
+        offered["check()"] = backend.check
+    return offered | {
         "fetch()": backend.fetch,
         "wait(None)": lambda: backend.wait(None),
         "wait(0)": lambda: backend.wait(0),
@@ -41,7 +46,7 @@ class Losing(Kit):
         arrived, lost = losing.join(self.patience, "wait() did not end")
 
         same(arrived, [])
-        self._has_a_cause("wait()", lost)
+        self.has_a_cause("wait()", lost)
         self.is_lost_for_good()
 
     def test_a_termination_between_two_calls_is_told_by_wait(self) -> None:
@@ -71,21 +76,21 @@ class Losing(Kit):
     def test_a_termination_between_two_calls_is_told_by_listen(self) -> None:
         self._listen_and_terminate()
 
-        self._tells_a_loss("listen()")
+        self.tells_a_loss("listen()")
 
         self.is_lost_for_good()
 
     def test_a_termination_between_two_calls_is_told_by_unlisten(self) -> None:
         self._listen_and_terminate()
 
-        self._tells_a_loss("unlisten()")
+        self.tells_a_loss("unlisten()")
 
         self.is_lost_for_good()
 
     def test_a_termination_between_two_calls_is_told_by_notify(self) -> None:
         self._listen_and_terminate()
 
-        self._tells_a_loss("notify()")
+        self.tells_a_loss("notify()")
 
         self.is_lost_for_good()
 
@@ -143,7 +148,7 @@ class Losing(Kit):
         self.proxy.say(_FAREWELL)
         self.proxy.fin()
 
-        self._tells_a_loss("fetch()", backend)  # some drivers notice the end with the second look only
+        self.tells_a_loss("fetch()", backend)  # some drivers notice the end with the second look only
 
         self.is_lost_for_good(backend)
 
@@ -171,7 +176,7 @@ class Losing(Kit):
             backend = self.backend_of(self.open_through_proxy())
             end()
 
-            self._tells_a_loss("listen()", backend)
+            self.tells_a_loss("listen()", backend)
 
             self.is_lost_for_good(backend)
 
@@ -262,17 +267,19 @@ class Losing(Kit):
         backend = backend or self.backend
         for _ in range(2):
             for verb in verbs(backend):
-                self._tells_a_loss(verb, backend)
+                self.tells_a_loss(verb, backend)
 
-    def _tells_a_loss(self, verb: str, backend: Backend | None = None) -> None:
+    def tells_a_loss(self, verb: str, backend: Backend | None = None) -> None:
+        """Fail unless a verb raises a ConnectionLost with a cause."""
         call = self.in_background(verbs(backend or self.backend)[verb])
         try:
             result = call.join(self.patience, f"{verb} on a dead connection")
         except ConnectionLost as lost:
-            return self._has_a_cause(verb, lost)
+            return self.has_a_cause(verb, lost)
         raise AssertionError(f"{verb} returned {result!r} on a dead connection")
 
-    def _has_a_cause(self, verb: str, lost: ConnectionLost) -> None:
+    def has_a_cause(self, verb: str, lost: ConnectionLost) -> None:
+        """Fail unless the driver's error is there too."""
         cause = lost.__cause__
         holds(cause is not None, f"the ConnectionLost of {verb} has no __cause__: the driver's error is lost")
         holds(not isinstance(cause, ConnectionLost), f"the __cause__ of {verb} is not the driver's error: {cause!r}")
@@ -303,7 +310,7 @@ class Losing(Kit):
         arrived, lost = self.until_lost(backend)
 
         same([each.payload for each in arrived], words)
-        self._has_a_cause("fetch()", lost)
+        self.has_a_cause("fetch()", lost)
         self.is_lost_for_good(backend)
 
     def _is_lost_though_its_descriptor_lives_on(self, end: Callable[[], object]) -> None:

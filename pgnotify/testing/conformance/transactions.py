@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable
 
 from pgnotify.errors import ConnectionLost, TransactionError
+from pgnotify.protocol import ChecksHealth, ListensMany
 from pgnotify.testing.conformance._tools import holds, needs, same
 from pgnotify.testing.conformance.kit import Kit
 
@@ -129,10 +130,14 @@ class Transactions(Kit):
             self.implicit_transactions = True
 
     def _are_refused(self) -> None:
-        _is_refused("listen()", lambda: self.backend.listen("x"))
-        _is_refused("unlisten()", lambda: self.backend.unlisten(self.channel))
+        is_refused("listen()", lambda: self.backend.listen("x"))
+        is_refused("unlisten()", lambda: self.backend.unlisten(self.channel))
+        if isinstance(self.backend, ListensMany):
+            is_refused("listen_many()", functools.partial(self.backend.listen_many, ["x", "y"]))
+        if isinstance(self.backend, ChecksHealth):
+            is_refused("check()", self.backend.check)
         for seconds in (0, 0.01, None):
-            _is_refused(f"wait({seconds})", functools.partial(self._wait_in_background, seconds))
+            is_refused(f"wait({seconds})", functools.partial(self._wait_in_background, seconds))
 
     def _wait_in_background(self, seconds: float | None) -> None:
         waiting = self.in_background(lambda: self.backend.wait(seconds, self.wakeup.fileno()))
@@ -142,7 +147,8 @@ class Transactions(Kit):
             self.wakeup.wake()
 
 
-def _is_refused(name: str, call: Callable[[], object]) -> None:
+def is_refused(name: str, call: Callable[[], object]) -> None:
+    """Fail unless a call raises a TransactionError."""
     try:
         call()
     except TransactionError:

@@ -13,6 +13,7 @@ import asyncpg
 
 from pgnotify.errors import ConnectionLost, TransactionError
 from pgnotify.notification import Notification
+from pgnotify.protocol import Health
 from pgnotify.waiting import wait_readable
 from pgnotify_asyncpg.blocking import BlockingConnection
 from pgnotify_asyncpg.inbox import inbox_of
@@ -118,6 +119,21 @@ class AsyncpgBackend:
         sql = "SELECT count(pg_notify(channel, payload)) FROM unnest($1::text[], $2::text[]) AS pair (channel, payload)"
         self._call(self.connection.execute(sql, [channel for channel, _ in pairs], [payload for _, payload in pairs]))
 
+    def check(self) -> Health:
+        """Ask the server how it stands, and what it has this connection listen to."""
+        self._refuse_transaction("a health check")
+        return Health(*self._call(self._ask_for_health()))
+
+    @property
+    def server_pid(self) -> int:
+        """The server's process that asyncpg was connected to."""
+        return self.connection.get_server_pid()
+
+    def fileno(self) -> int:
+        """Return the socket's descriptor: a shutdown() of it ends every call, though the loop reads from it."""
+        self._refuse_loss()
+        return self.connection._transport.get_extra_info("socket").fileno()  # there is no public way to ask
+
     def close(self) -> None:
         """Close the connection."""
         self._blocking.close()
@@ -132,6 +148,13 @@ class AsyncpgBackend:
         # remove_listener() would send it too, but lets go of the callback before: what came in between was lost.
         await self.connection.execute(f"UNLISTEN {_quoted(channel)}")
         await self.connection.remove_listener(channel, self._inbox.receive)
+
+    async def _ask_for_health(self) -> tuple[bool, float, int, frozenset[str]]:
+        in_recovery, queue_usage, pid, channels = await self.connection.fetchrow(
+            "SELECT pg_is_in_recovery(), pg_notification_queue_usage(), pg_backend_pid(),"
+            " ARRAY(SELECT pg_listening_channels())"
+        )
+        return in_recovery, queue_usage, pid, frozenset(channels)
 
     def _look(self) -> None:
         """Have the loop read what is there, or an empty inbox would mean nothing: it may be a little behind."""

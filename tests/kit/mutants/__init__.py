@@ -1,0 +1,43 @@
+"""Backends that are wrong in one thing each, as real ones have been; the conformance class must catch each.
+
+`python -m tests.kit.mutants` runs all of its tests on each of them and prints which ones fail.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+
+from pgnotify import Backend
+from pgnotify.testing import BackendConformance
+from tests.kit.mutants import arriving, ending, health, listening, naming, subscribing_many, transactions, waiting
+from tests.kit.mutants.base import Mutant
+
+MODULES = (arriving, naming, listening, subscribing_many, waiting, transactions, health, ending)
+MUTANTS: list[type[Mutant]] = [
+    each
+    for module in MODULES
+    for each in vars(module).values()
+    if isinstance(each, type) and hasattr(each, "caught_by")
+]
+
+
+def conformance_of(make_backend: Callable[[Any], Backend], seconds: float) -> type[BackendConformance]:
+    """Return the conformance class for what a function makes of psycopg's connections, and its patience."""
+
+    class Conformance(BackendConformance):
+        patience = seconds
+        implicit_transactions = False
+
+        def connect(self, address):
+            return psycopg.connect(address.dsn, autocommit=True)
+
+        def make_backend(self, connection):
+            return make_backend(connection)
+
+        def leave_autocommit(self, connection):
+            connection.autocommit = False
+
+    return Conformance

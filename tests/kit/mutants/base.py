@@ -1,0 +1,53 @@
+"""A backend over a sound one, for others to break."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pgnotify
+from pgnotify import Backend
+
+
+class Mutant(Backend):
+    """Does what the sound backend of the same connection does; a mutant changes one thing."""
+
+    caught_by: str
+    """The test of the conformance class that must fail on it."""
+
+    def __init__(self, connection: Any) -> None:
+        self.connection = connection
+        self.sound: Any = pgnotify.wrap(connection).backend
+
+    def listen(self, channel):
+        self.sound.listen(channel)
+
+    def unlisten(self, channel):
+        self.sound.unlisten(channel)
+
+    def wait(self, timeout, wakeup=None):
+        return self.sound.wait(timeout, wakeup)
+
+    def fetch(self):
+        return self.sound.fetch()
+
+    def notify(self, channel, payload=""):
+        self.sound.notify(channel, payload)
+
+    def notify_many(self, notifications):
+        self.sound.notify_many(notifications)
+
+    def listen_many(self, channels):
+        self.sound.listen_many(channels)
+
+    def check(self):
+        return self.sound.check()
+
+    @property
+    def server_pid(self):
+        return self.sound.server_pid
+
+    def fileno(self):
+        return self.sound.fileno()
+
+    def close(self):
+        self.sound.close()
