@@ -200,6 +200,7 @@ def _tls_context(given: dict[str, str], mode: str) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         _verify(context, mode, Path(root) if root else Path("~/.postgresql/root.crt").expanduser())
     if "sslcert" in given:
+        _refuse_missing("sslcert", given["sslcert"])
         context.load_cert_chain(given["sslcert"], given.get("sslkey"), given.get("sslpassword"))
     return context
 
@@ -208,9 +209,16 @@ def _verify(context: ssl.SSLContext, mode: str, root: Path) -> None:
     context.check_hostname = mode == "verify-full"
     # A root certificate that is there makes "require" verify it, as in libpq.
     if mode.startswith("verify") or (mode == "require" and root.exists()):
+        _refuse_missing("sslrootcert", root)
         context.load_verify_locations(root)
     else:
         context.verify_mode = ssl.CERT_NONE
+
+
+def _refuse_missing(keyword: str, path: str | Path) -> None:
+    # ssl's own error names no file; and it is the one that an unreachable Unix socket raises, too.
+    if not Path(path).exists():
+        raise ValueError(f"{keyword}: there is no file {str(path)!r}")
 
 
 def _wanted(connection: Any, attributes: str) -> Any:

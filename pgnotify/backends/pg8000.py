@@ -12,10 +12,10 @@ from __future__ import annotations
 import io
 import socket
 import ssl
+import struct
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from struct import Struct
 from typing import Any
 
 import pg8000.core
@@ -24,13 +24,21 @@ from pg8000.exceptions import DatabaseError, InterfaceError
 
 from pgnotify.backends._collecting import CollectingBackend
 from pgnotify.backends._driver import BATCH, TransactionStatus
+from pgnotify.errors import ConnectionLost, Unanswered
 from pgnotify.notification import Plain
 from pgnotify.waiting import wait_readable
 
 _NOTIFICATION = b"A"  # NotificationResponse: Byte1('A') Int32 length, Int32 pid, String channel, String payload
-_HEAD = Struct("!ci")  # of each message: its code, and its length without the code
-_PID = Struct("!i")
+_HEAD = struct.Struct("!ci")  # of each message: its code, and its length without the code
+_PID = struct.Struct("!i")
 _UNNAMED = b"\0"
+
+# A server sends a message in one go. When its rest does not come for so long the connection is given up: half a message
+# cannot be put back, and a link that swallows everything would keep us for ever.
+REST_SECONDS = 10.0
+
+# What comes of bytes that are no message of PostgreSQL's.
+_NO_SUCH_MESSAGE = (ValueError, KeyError, IndexError, struct.error, MemoryError, OverflowError)
 
 _TRANSACTION_STATUS = {
     None: TransactionStatus.IDLE,  # no statement has run yet
@@ -64,7 +72,7 @@ def connect(parameters: dict[str, str]) -> Any:
 class Pg8000Backend(CollectingBackend):
     """LISTEN and NOTIFY on a pg8000 connection.
 
-    From the first listen, wait or fetch until the last unlisten, all notifications of the connection
+    From the first listen, wait, fetch or check until the last unlisten, all notifications of the connection
     come here; its own `notifications` gets none.
     """
 
@@ -72,6 +80,11 @@ class Pg8000Backend(CollectingBackend):
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
+        self._rest_seconds = REST_SECONDS
+
+    def limit_rest(self, seconds: float) -> None:
+        """See `pgnotify.protocol.LimitsRest.limit_rest`."""
+        self._rest_seconds = seconds
 
     @property
     def _death(self) -> Exception | None:
@@ -98,6 +111,13 @@ class Pg8000Backend(CollectingBackend):
             raise self._lost() from self._reason_of_loss()
         descriptor: int = self._connection._usock.fileno()
         return descriptor
+
+    @property
+    def server_pid(self) -> int:
+        """See `pgnotify.protocol.NamesServerPid.server_pid`; pg8000 remembers it after the end too."""
+        key = self._connection._backend_key_data  # None where a pooler sends none
+        (pid,) = _PID.unpack_from(key or bytes(_PID.size))
+        return int(pid)
 
     def transaction_status(self) -> TransactionStatus:
         """Return what the server said after the last statement."""
@@ -210,7 +230,7 @@ class Pg8000Backend(CollectingBackend):
                 self._connection._sock.read(consumed)  # is in the buffer: no system call
             else:
                 self._read_one_message(batch)
-        except (OSError, InterfaceError, DatabaseError) as error:
+        except (OSError, InterfaceError, DatabaseError, *_NO_SUCH_MESSAGE) as error:
             self._death = error
             return False
         except (KeyboardInterrupt, SystemExit):
@@ -220,9 +240,14 @@ class Pg8000Backend(CollectingBackend):
 
     def _read_one_message(self, batch: list[Plain]) -> None:
         """Take a message that has not arrived in full, or have pg8000 take one that is none of ours."""
-        stream = self._connection._sock
-        code, size = _HEAD.unpack(pg8000.core._read(stream, _HEAD.size))
-        body = pg8000.core._read(stream, size - 4)
+        stream, usock = self._connection._sock, self._connection._usock
+        timeout = usock.gettimeout()
+        usock.settimeout(self._rest_seconds if timeout is None else timeout)
+        try:
+            code, size = _HEAD.unpack(pg8000.core._read(stream, _HEAD.size))
+            body = pg8000.core._read(stream, size - 4)
+        finally:
+            usock.settimeout(timeout)
         if code == _NOTIFICATION:
             batch.append(_parsed(body, self._encoding()))
             return
@@ -257,6 +282,12 @@ class Pg8000Backend(CollectingBackend):
     def _encoding(self) -> str:
         encoding: str = self._connection._client_encoding
         return "utf-8" if encoding == "ascii" else encoding  # SQL_ASCII
+
+    def _lost(self) -> ConnectionLost:
+        death = self._death
+        if death is not None and isinstance(death.__cause__ or death, TimeoutError):  # some releases wrap it
+            return Unanswered("the rest of a message has not come in time")
+        return super()._lost()
 
     def _reason_of_loss(self) -> Exception:
         return self._death or InterfaceError("connection is closed")

@@ -20,6 +20,7 @@ from pgnotify.backends._driver import (
     in_open_transaction,
 )
 from pgnotify.notification import Plain
+from pgnotify.protocol import Health
 
 
 def wrap(connection: Any) -> Psycopg2Backend:
@@ -65,7 +66,16 @@ class Psycopg2Backend(DriverBackend):
             descriptor: int = self._connection.fileno()
         except psycopg2.Error as error:
             raise self._lost() from error
+        if descriptor < 0:  # libpq has given it up, and psycopg2 does not know yet
+            raise self._lost() from self._reason_of_loss()
         return descriptor
+
+    @property
+    def server_pid(self) -> int:
+        """See `pgnotify.protocol.NamesServerPid.server_pid`; libpq forgets it with the connection."""
+        self._refuse_loss()
+        pid: int = self._connection.get_backend_pid()
+        return pid
 
     def transaction_status(self) -> TransactionStatus:
         """Return what libpq knows: connection.status is wrong after a BEGIN of the user's own."""
@@ -98,10 +108,20 @@ class Psycopg2Backend(DriverBackend):
         self._refuse_with_block("LISTEN")
         super().listen(channel)
 
+    def listen_many(self, channels: Sequence[str]) -> None:
+        """See `pgnotify.protocol.ListensMany.listen_many`."""
+        self._refuse_with_block("LISTEN")
+        super().listen_many(channels)
+
     def unlisten(self, channel: str) -> None:
         """See `pgnotify.protocol.Backend.unlisten`."""
         self._refuse_with_block("UNLISTEN")
         super().unlisten(channel)
+
+    def check(self) -> Health:
+        """See `pgnotify.protocol.ChecksHealth.check`."""
+        self._refuse_with_block("a health check")
+        return super().check()
 
     def _refuse_with_block(self, what: str) -> None:
         if self.transaction_status() is TransactionStatus.IDLE and self._in_with_block():

@@ -92,6 +92,13 @@ class PyGreSQLBackend(DriverBackend):
             raise self._lost() from self._reason_of_loss()
         return descriptor
 
+    @property
+    def server_pid(self) -> int:
+        """See `pgnotify.protocol.NamesServerPid.server_pid`; libpq forgets it with the connection."""
+        self._refuse_loss()
+        pid: int = self._connection.backend_pid
+        return pid
+
     def transaction_status(self) -> TransactionStatus:
         """Return what libpq knows."""
         if not self._alive():
@@ -175,4 +182,6 @@ class PyGreSQLBackend(DriverBackend):
             reason = pg.OperationalError(self._connection.error.strip() or "the connection is lost")
         except TypeError:
             reason = pg.InternalError("the connection is closed")
+        except UnicodeDecodeError as error:  # it quotes what was no message
+            reason = pg.OperationalError(f"the connection is lost: {error.object!r}")
         return reason

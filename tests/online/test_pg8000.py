@@ -8,7 +8,7 @@ import threading
 import pytest
 
 import pgnotify
-from pgnotify.errors import ConnectionLost
+from pgnotify.errors import ConnectionLost, Unanswered
 from pgnotify.notification import Notification
 from pgnotify.testing import _proxy as proxies
 from pgnotify.testing._wire import literal
@@ -272,3 +272,39 @@ def test_a_second_backend_knows_of_the_end_that_the_first_has_read(kind, address
     with pytest.raises(ConnectionLost):
         second.wait(0)
     db.close()
+
+
+def test_the_rest_of_a_message_is_waited_for_no_longer_than_wanted(kind, address, proxy, session, channel):
+    db = kind.connect(address._replace(host=proxy.host, port=proxy.port))
+    backend = pgnotify.wrap(db).backend
+    backend.listen(channel)
+    backend.limit_rest(0.1)
+    proxy.pass_only(9)
+
+    session.notify(channel, "x" * 3000)
+    _, lost = until_lost(backend)
+
+    assert isinstance(lost, Unanswered)
+    assert isinstance(lost.__cause__, (TimeoutError, exceptions.InterfaceError))  # some releases wrap it
+    backend.close()
+
+
+@pytest.mark.parametrize("garbage", [b"\xff" * 16, b"A\0\0\0\x05x", b"?\0\0\0\x04", b"A\0\0\0\x01"])
+def test_bytes_that_are_no_message_are_a_loss(kind, address, proxy, channel, garbage):
+    db = kind.connect(address._replace(host=proxy.host, port=proxy.port))
+    backend = pgnotify.wrap(db).backend
+    backend.listen(channel)
+    backend.limit_rest(0.1)
+
+    proxy.say(garbage)
+    until_lost(backend)
+
+    backend.close()
+
+
+@pytest.mark.parametrize(("keyword", "mode"), [("sslrootcert", "verify-ca"), ("sslcert", "prefer")])
+def test_a_certificate_that_is_not_there_is_named(address, keyword, mode, tmp_path):
+    absent = str(tmp_path / "absent.crt")
+
+    with pytest.raises(ValueError, match=f"{keyword}: there is no file .*absent.crt"):
+        pgnotify.connect(address.dsn, driver="pg8000", sslmode=mode, **{keyword: absent})
