@@ -72,6 +72,59 @@ def check_timeout(timeout: float | None) -> float | None:
     return timeout
 
 
+def check_callable(what: str, value: object) -> None:
+    """Refuse what is neither a function nor None.
+
+    Raises:
+        TypeError: it is something else.
+    """
+    if value is not None and not callable(value):
+        raise TypeError(f"{what} must be a function, not {value!r}")
+
+
+def check_count(what: str, value: int, least: int) -> None:
+    """Refuse what is no number of things.
+
+    Raises:
+        ValueError: it is less than ``least``.
+        TypeError: it is no int.
+    """
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{what} must be an int, not {type(value).__name__}")
+    if value < least:
+        raise ValueError(f"{what} must be at least {least}, not {value}")
+
+
+def check_type(what: str, value: object, *types: type) -> None:
+    """Refuse what is of none of these types.
+
+    Raises:
+        TypeError: it is not.
+    """
+    if not isinstance(value, types):
+        raise TypeError(f"{what} must be a {types[0].__name__}, not {value!r}")
+
+
+def check_seconds(what: str, value: float | None, may_be_none: bool = False, may_be_zero: bool = False) -> None:
+    """Refuse what is no time that can pass.
+
+    Raises:
+        ValueError: it is negative, infinite or not a number, or 0 where that cannot be.
+        TypeError: it is no number.
+    """
+    if value is None and may_be_none:
+        return
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{what} must be a number of seconds, not {type(value).__name__}")
+    try:
+        seconds = float(value)
+    except OverflowError:
+        raise ValueError(f"{what} is an integer that no float can hold; it must be finite") from None
+    if not math.isfinite(seconds) or seconds < 0 or (seconds == 0 and not may_be_zero):
+        least = "0 or more seconds" if may_be_zero else "positive"
+        raise ValueError(f"{what} must be {least} and finite, not {value!r}")
+
+
 def _size_in_bytes(value: str, what: str, error: type[ChannelError] | type[PayloadError]) -> int:
     if "\0" in value:
         raise error(f"{what} {_shown(value)} has a NUL, which PostgreSQL cannot store")

@@ -1,0 +1,186 @@
+"""What an error of connecting means: whether another attempt may succeed, or somebody has to change something.
+
+Where the server's answer reaches us with its SQLSTATE, that decides. libpq keeps it to itself while it connects, and
+all that its drivers have is a text: a line for each attempt at each host, in which the server's answer is a severity,
+a colon, two spaces and a message (seen with libpq 15.18, 17.11 and 18.6). The message is in the server's language,
+and so may the severity be.
+
+In doubt an error is taken for a passing one: a listener that tries in vain says so in its log, and one that gives up
+in the midst of a fail-over is deaf for good.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Iterator
+
+from pgnotify.errors import ConnectionLost, SourceError
+
+_PERMANENT_SQLSTATES = re.compile(
+    "28..."  # invalid_authorization_specification: password, role, pg_hba.conf
+    "|3D000"  # invalid_catalog_name: there is no such database
+    "|42501"  # insufficient_privilege: no CONNECT on the database, or a parameter that is the superuser's
+    "|42704"  # undefined_object: a parameter in `options` that the server does not know
+    "|22023"  # invalid_parameter_value: of one of these, or of client_encoding
+    "|55P02"  # cant_change_runtime_param: one of these that belongs to the server's start
+    "|22P05|22021"  # untranslatable_character, character_not_in_repertoire: a name that the encoding has no letters for
+    "|0A000"  # feature_not_supported: the protocol's version; or a server that is not quite PostgreSQL has no LISTEN
+)
+# All others pass: 53300 too_many_connections, 57P03 cannot_connect_now, 57P01 admin_shutdown, 25006, which a standby
+# says to LISTEN, and 55000, which a database says that an administrator has closed for a while. 08P01 may be anything
+# that a pooler has to say.
+
+# What nobody mends by waiting: a wrong argument, or a mistake in the user's own function that connects.
+_MISTAKES = (ValueError, TypeError, KeyError, ImportError, NameError, AttributeError, SourceError)
+
+# The server's messages, in English, of postinit.c, auth.c, miscinit.c and guc.c; the last two are PgBouncer's.
+_PERMANENT_ANSWER = re.compile(
+    r"""
+    .* \b authentication \s failed \b
+    | database \s ".*" \s does \s not \s exist
+    | role \s ".*" \s does \s not \s exist
+    | role \s ".*" \s is \s not \s permitted \s to
+    | no \s pg_hba\.conf \s entry
+    | pg_hba\.conf \s rejects
+    | permission \s denied
+    | connection \s requires \s a \s valid \s client \s certificate
+    | client \s certificates \s can \s only \s be \s checked
+    | unrecognized \s configuration \s parameter
+    | invalid \s value \s for \s parameter
+    | parameter \s ".*" \s cannot \s be
+    | unsupported \s frontend \s protocol
+    | no \s such \s database
+    | no \s such \s user
+    """,
+    re.VERBOSE,
+)
+# Those of the passing ones that name something.
+_PASSING_ANSWER = re.compile(
+    r"""
+    too \s many \s connections \s for
+    | remaining \s connection \s slots \s are \s reserved
+    | database \s ".*" \s is \s not \s currently \s accepting
+    | terminating \s connection
+    """,
+    re.VERBOSE,
+)
+# The quotation marks of the languages that PostgreSQL speaks, and what becomes of them in an ASCII locale.
+_NAMES_SOMETHING = re.compile(r"""["«»„“「『]|>>|<<""")
+
+# libpq's own words, and those of the backend that does its work without it.
+_PERMANENT_REASON = re.compile(
+    r"""
+    no \s password \s (was \s)? (supplied | provided)
+    | wants \s a \s password, \s and \s none \s was \s given
+    | does \s not \s support \s SSL, \s but | refuses \s SSL
+    | certificate \s verify \s failed
+    | server \s certificate \s for \s ".*" \s does \s not \s match
+    | root \s certificate \s file \s ".*" \s does \s not \s exist
+    | could \s not \s (open | read | load) \s (root \s)? (certificate | private)
+    | private \s key \s file \s ".*" \s (does \s not | has \s | must)
+    | channel \s binding \s (is \s)? required
+    | authentication \s method \s (requirement \s ".*" \s failed | \d+ \s not \s supported)
+    | none \s of \s the \s server's \s SASL \s authentication \s mechanisms
+    | invalid \s (port \s number | integer \s value | connection \s option | dsn | \w+ \s value: | URI)
+    | missing \s "=" \s after
+    | definition \s of \s service \s ".*" \s not \s found
+    | could \s not \s match \s \d+
+    """,
+    re.VERBOSE,
+)
+_UNKNOWN_HOST = re.compile(r"could not translate host name|failed to resolve host|Name or service not known")
+# EAI_AGAIN, as glibc and musl say it and as Python numbers it: the resolver itself could not be reached.
+_RESOLVER_AWAY = re.compile(rf"Temporary failure|Try again|\[Errno {socket.EAI_AGAIN}\]")
+
+# Severity and message; a server that does not know the client's encoding yet may write the one as "????".
+_ANSWER = re.compile(r"[^\s:]+:  (\S.*)")
+# More to the line before: DETAIL or HINT in any language, or libpq's own advice.
+_MORE = re.compile(
+    r"""
+    \s | $
+    | (?! FATAL | PANIC | ERROR) [^\s:"]+:[ ][ ]
+    | password \s retrieved \s from \s file
+    | Either \s provide \s the \s file
+    | Multiple \s connection \s attempts
+    """,
+    re.VERBOSE,
+)
+_NO_HOST = "no host could be used: "  # of the backend without libpq; the errors follow, separated by semicolons
+
+
+def sqlstate_of(error: BaseException) -> str | None:
+    """Return the SQLSTATE of an error, or else of the one that it wraps: its `orig` or its `__cause__`."""
+    return next(filter(None, map(_own_sqlstate, _chain(error))), None)
+
+
+def is_permanent(error: BaseException, at_start: bool) -> bool:
+    """Tell whether it is pointless to try again after an error of connecting.
+
+    Args:
+        error: what the attempt raised. An error that was merely being handled when it came up (its `__context__`)
+            counts for nothing: it may be of another host that was tried before.
+        at_start: whether there was no connection yet at all. Then a host name that cannot be resolved is taken for a
+            slip, and so is an answer of the server that is not understood but names something, in quotation marks:
+            a user, a database, a parameter. The server's words of its own state name nothing, in any of the eleven
+            languages of PostgreSQL 15, with two exceptions: a connection limit, and a database that takes nobody.
+    """
+    verdicts = (_verdict(each, at_start) for each in _chain(error))
+    return next((verdict for verdict in verdicts if verdict is not None), False)
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        wrapped = getattr(error, "orig", None)
+        error = wrapped if isinstance(wrapped, BaseException) else error.__cause__
+
+
+def _own_sqlstate(error: BaseException) -> str | None:
+    fields = error.args[0] if error.args else None
+    said = fields.get("C") if isinstance(fields, dict) else None  # a driver that hands over the message as it came
+    for state in (getattr(error, "sqlstate", None), getattr(error, "pgcode", None), said):
+        if isinstance(state, str) and len(state) == 5:
+            return state
+    return None
+
+
+def _verdict(error: BaseException, at_start: bool) -> bool | None:
+    """Judge one error without what it wraps; None if it says nothing."""
+    text = str(error)
+    if text.startswith(_NO_HOST):
+        return _is_hopeless(text.removeprefix(_NO_HOST).replace("; ", "\n"), at_start)
+    if isinstance(error, ConnectionLost):
+        return False  # there was one
+    if state := _own_sqlstate(error):
+        return _PERMANENT_SQLSTATES.fullmatch(state) is not None
+    if isinstance(error, _MISTAKES):  # a certificate that cannot be verified is a ValueError, too
+        return True
+    if isinstance(error, OSError):
+        return at_start and isinstance(error, socket.gaierror) and error.errno != socket.EAI_AGAIN
+    return _is_hopeless(text, at_start) or None
+
+
+def _is_hopeless(text: str, at_start: bool) -> bool:
+    """Tell whether there is an attempt in a text, and none that may fare better the next time."""
+    attempts = [line for line in text.splitlines() if not _MORE.match(line)]
+    return bool(attempts) and all(_failed_for_good(line, at_start) for line in attempts)
+
+
+def _failed_for_good(attempt: str, at_start: bool) -> bool:
+    if answer := _ANSWER.search(attempt):
+        return _refuses(answer[1], at_start)
+    if _UNKNOWN_HOST.search(attempt):
+        return at_start and not _RESOLVER_AWAY.search(attempt)
+    return _PERMANENT_REASON.search(attempt) is not None
+
+
+def _refuses(answer: str, at_start: bool) -> bool:
+    if _PASSING_ANSWER.match(answer):
+        return False
+    if _PERMANENT_ANSWER.match(answer):
+        return True
+    # A path is named when the server's disk is in trouble.
+    return at_start and _NAMES_SOMETHING.search(answer) is not None and "/" not in answer

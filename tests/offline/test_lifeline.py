@@ -1,0 +1,513 @@
+"""Cutting a connection from outside, on sockets without a server."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import struct
+import sys
+import threading
+import time
+import traceback
+from contextlib import suppress
+
+import pytest
+
+from pgnotify.errors import ConnectionLost, Unanswered
+from pgnotify.lifeline import Lifeline
+from tests.support import PATIENCE, Background, eventually
+
+KEEP_ALIVE = {
+    "SO_KEEPALIVE": socket.SOL_SOCKET,
+    "TCP_KEEPIDLE": socket.IPPROTO_TCP,
+    "TCP_KEEPINTVL": socket.IPPROTO_TCP,
+    "TCP_KEEPCNT": socket.IPPROTO_TCP,
+    "TCP_USER_TIMEOUT": socket.IPPROTO_TCP,
+}
+
+
+@pytest.fixture
+def pair():
+    """A connected pair of Unix sockets."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        yield ours, theirs
+
+
+@pytest.fixture
+def server():
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield listening
+
+
+@pytest.fixture
+def tcp(server):
+    """The client's end of a TCP connection."""
+    with socket.create_connection(server.getsockname()) as client:
+        yield client
+
+
+@pytest.fixture
+def peer(tcp, server):
+    """The other end of it."""
+    with server.accept()[0] as accepted:
+        yield accepted
+
+
+@pytest.fixture
+def lifeline(pair):
+    with Lifeline(pair[0].fileno()) as made:
+        yield made
+
+
+def threads():
+    return {thread.name for thread in threading.enumerate()}
+
+
+def reads_nothing(plug, error=None):
+    """Block until the connection ends, and then raise an error if there is one."""
+    assert plug.recv(1) == b""
+    if error is not None:
+        raise error
+
+
+def cut_meanwhile(lifeline, error):
+    """Have the connection cut by another thread, and then raise an error."""
+    Background(lifeline.cut).join()
+    raise error
+
+
+# Cutting.
+
+
+def test_a_call_that_is_blocked_in_another_thread_ends_at_once(pair, lifeline):
+    reading = Background(reads_nothing, pair[0])
+    eventually(lambda: "reads_nothing" in {frame.name for frame in stack_of(reading.thread)})
+
+    lifeline.cut()
+
+    reading.join()
+    assert lifeline.was_cut
+
+
+def stack_of(thread):
+    return traceback.extract_stack(sys._current_frames()[thread.ident]) if thread.ident else []
+
+
+def test_later_calls_fail_and_the_peer_sees_the_end(pair, lifeline):
+    ours, theirs = pair
+
+    lifeline.cut()
+
+    with pytest.raises(BrokenPipeError):
+        ours.send(b"x")
+    assert theirs.recv(1) == b""
+
+
+def test_a_connection_that_was_left_alone_was_not_cut(pair, lifeline):
+    pair[1].send(b"x")
+
+    assert pair[0].recv(1) == b"x"
+    assert not lifeline.was_cut
+
+
+def test_it_may_be_cut_twice(lifeline):
+    lifeline.cut()
+    lifeline.cut()
+
+    assert lifeline.was_cut
+
+
+def test_it_may_be_cut_when_the_peer_has_reset_it(tcp, peer):
+    with Lifeline(tcp.fileno()) as lifeline:
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        peer.close()
+        with pytest.raises(ConnectionResetError):
+            tcp.recv(1)
+
+        lifeline.cut()
+
+        assert lifeline.was_cut
+
+
+def test_it_is_cut_though_the_driver_has_closed_its_own_descriptor(pair, lifeline):
+    pair[0].close()
+
+    lifeline.cut()
+
+    assert pair[1].recv(1) == b""
+
+
+def test_cutting_after_closing_does_nothing_to_whoever_has_the_number_now(pair):
+    lifeline = Lifeline(pair[0].fileno())
+    lifeline.close()
+    others = [socket.socketpair() for _ in range(3)]  # one of them has it now
+
+    lifeline.cut()
+
+    assert not lifeline.was_cut
+    for one, other in others:
+        with one, other:
+            one.send(b"x")
+            assert other.recv(1) == b"x"
+
+
+def test_a_driver_that_closes_its_descriptor_does_not_have_another_ones_connection_cut(pair):
+    lifeline = Lifeline(pair[0].fileno())
+    pair[0].close()
+    other = socket.socketpair()  # has the number now
+
+    lifeline.cut()
+    lifeline.close()
+
+    with other[0], other[1]:
+        other[0].send(b"x")
+        assert other[1].recv(1) == b"x"
+
+
+def test_it_may_be_closed_twice_and_the_connection_stays(pair, lifeline):
+    lifeline.close()
+    lifeline.close()
+
+    pair[1].send(b"x")
+    assert pair[0].recv(1) == b"x"
+
+
+def test_a_signal_handler_in_the_midst_of_cutting_and_closing_waits_for_nothing(pair):
+    lifeline = Lifeline(pair[0].fileno())
+    of_the_handler = []
+
+    def interrupt(*_, **__):
+        of_the_handler.append(lifeline.cut())
+        of_the_handler.append(lifeline.close())
+
+    lifeline._socket = InTheMidst(lifeline._socket, interrupt)
+    lifeline.cut()
+
+    assert of_the_handler == [None, None]
+    assert lifeline.was_cut
+    assert pair[1].recv(1) == b""
+
+
+class InTheMidst:
+    """A socket on whose shutdown() a signal comes, and then the call is made."""
+
+    def __init__(self, plug, interrupt):
+        self._plug, self._interrupt = plug, interrupt
+
+    def shutdown(self, how):
+        self._plug.shutdown(how)
+        self._interrupt()
+        self._plug.shutdown(how)  # fails by now
+
+    def __getattr__(self, name):
+        return getattr(self._plug, name)
+
+
+def test_cutting_does_not_wait_for_another_thread_that_is_closing(pair):
+    lifeline = Lifeline(pair[0].fileno())
+    held, let_go = threading.Event(), threading.Event()
+
+    def hold():
+        with lifeline._lock:
+            held.set()
+            let_go.wait(PATIENCE)
+
+    holding = Background(hold)
+    held.wait(PATIENCE)
+    Background(lifeline.cut).join()  # would fail
+    let_go.set()
+    holding.join()
+    lifeline.close()
+
+
+def test_a_closed_descriptor_is_refused_and_none_is_left_open(pair):
+    number = pair[0].fileno()
+    pair[0].close()
+
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        Lifeline(number)
+
+
+def test_what_is_no_socket_is_refused_and_no_descriptor_is_left_open():
+    with open(os.devnull) as file:
+        before = len(os.listdir("/dev/fd"))
+        with pytest.raises(OSError, match="non-socket"):
+            Lifeline(file.fileno())
+
+        assert len(os.listdir("/dev/fd")) == before
+
+
+@pytest.mark.parametrize("blocking", [True, False])
+def test_the_drivers_socket_stays_blocking_or_not_whatever_the_default_time_out_is(pair, blocking):
+    pair[0].setblocking(blocking)
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(5)
+    try:
+        with Lifeline(pair[0].fileno()):
+            assert os.get_blocking(pair[0].fileno()) is blocking
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+# Within a time.
+
+
+def test_a_body_that_is_in_time_changes_nothing(pair, lifeline):
+    with lifeline.within(PATIENCE):
+        pair[1].send(b"x")
+        assert pair[0].recv(1) == b"x"
+
+    assert not lifeline.was_cut
+    assert "pgnotify-deadline" not in threads()
+
+
+def test_a_body_that_takes_longer_is_ended_and_unanswered(pair, lifeline):
+    began = time.monotonic()
+
+    with pytest.raises(Unanswered, match=r"^no answer within 0\.05 s$") as caught, lifeline.within(0.05):
+        reads_nothing(pair[0], OSError("the driver's own"))
+
+    assert 0.05 <= time.monotonic() - began < PATIENCE
+    assert repr(caught.value.__cause__) == repr(OSError("the driver's own"))
+    assert lifeline.was_cut
+    assert "pgnotify-deadline" not in threads()
+
+
+def test_a_body_that_returns_too_late_is_unanswered_too(pair, lifeline):
+    with pytest.raises(Unanswered) as caught, lifeline.within(0.05):
+        reads_nothing(pair[0])
+
+    assert caught.value.__cause__ is None
+
+
+def test_the_cause_is_the_drivers_error_even_if_a_backend_has_wrapped_it(pair, lifeline):
+    wrapped = ConnectionLost("lost")
+    wrapped.__cause__ = OSError("the driver's own")
+
+    with pytest.raises(Unanswered) as caught, lifeline.within(0.05):
+        reads_nothing(pair[0], wrapped)
+
+    assert caught.value.__cause__ is wrapped.__cause__
+
+
+def test_an_error_of_a_body_that_is_in_time_passes(lifeline):
+    with pytest.raises(LookupError, match="its own"), lifeline.within(PATIENCE):
+        raise LookupError("its own")
+
+    assert not lifeline.was_cut
+    assert "pgnotify-deadline" not in threads()
+
+
+def test_without_a_limit_there_is_no_thread(lifeline):
+    before = threads()
+
+    with lifeline.within(None):
+        assert threads() == before
+
+
+@pytest.mark.parametrize("seconds", [float("inf"), 1e300])
+def test_a_limit_of_any_length_will_do(lifeline, seconds):
+    with lifeline.within(seconds):
+        pass
+
+    assert not lifeline.was_cut
+
+
+def test_who_is_cut_by_somebody_else_gets_the_drivers_error(pair, lifeline):
+    with pytest.raises(OSError, match="the driver's own"), lifeline.within(PATIENCE):
+        cut_meanwhile(lifeline, OSError("the driver's own"))
+
+    assert lifeline.was_cut
+
+
+def test_a_limit_that_passes_after_somebody_else_has_cut_is_not_the_reason(lifeline):
+    def body():
+        lifeline.cut()
+        eventually(lambda: "pgnotify-deadline" not in threads())
+        raise OSError("the driver's own")
+
+    with pytest.raises(OSError, match="the driver's own"), lifeline.within(0.05):
+        body()
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_an_interruption_passes_whether_in_time_or_not(pair, lifeline, error):
+    with pytest.raises(error), lifeline.within(0.05):
+        reads_nothing(pair[0], error())
+
+    assert "pgnotify-deadline" not in threads()
+
+
+def test_a_ctrl_c_in_the_midst_leaves_no_thread(pair, lifeline):
+    def body():
+        Background(signal.pthread_kill, threading.main_thread().ident, signal.SIGINT)
+        pair[0].recv(1)
+
+    with pytest.raises(KeyboardInterrupt), lifeline.within(PATIENCE):
+        body()
+
+    assert not lifeline.was_cut
+    assert "pgnotify-deadline" not in threads()
+
+
+# Keeping alive.
+
+
+def options(plug):
+    return {name: plug.getsockopt(level, getattr(socket, name)) for name, level in KEEP_ALIVE.items()}
+
+
+def kept_alive(plug, idle=10, interval=2, count=3, user_timeout=15):
+    with Lifeline(plug.fileno()) as lifeline:
+        lifeline.keep_alive(idle, interval, count, user_timeout)
+    return options(plug)
+
+
+linux_only = pytest.mark.skipif(
+    not all(hasattr(socket, name) for name in KEEP_ALIVE), reason="not applicable: this system has not all the options"
+)
+
+
+@linux_only
+def test_a_fresh_tcp_connection_gets_them_all(tcp):
+    assert kept_alive(tcp) == {
+        "SO_KEEPALIVE": 1,
+        "TCP_KEEPIDLE": 10,
+        "TCP_KEEPINTVL": 2,
+        "TCP_KEEPCNT": 3,
+        "TCP_USER_TIMEOUT": 15_000,
+    }
+
+
+@linux_only
+@pytest.mark.parametrize("name", ["TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT", "TCP_USER_TIMEOUT"])
+def test_what_is_set_already_stays(tcp, name):
+    tcp.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), 77)
+    others = {"SO_KEEPALIVE": 1, "TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 2, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 15_000}
+
+    assert kept_alive(tcp) == {**others, name: 77}
+
+
+@linux_only
+@pytest.mark.parametrize(("given", "taken"), [(0.01, 1), (1, 1), (1.2, 2), (1e9, 32767)])
+def test_times_are_whole_seconds_in_the_end(tcp, given, taken):
+    found = kept_alive(tcp, idle=given, interval=given, user_timeout=given)
+
+    assert (found["TCP_KEEPIDLE"], found["TCP_KEEPINTVL"], found["TCP_USER_TIMEOUT"]) == (taken, taken, taken * 1000)
+
+
+def test_an_option_that_the_system_has_not_is_left_out(tcp, monkeypatch):
+    monkeypatch.delattr(socket, "TCP_USER_TIMEOUT", raising=False)
+
+    with Lifeline(tcp.fileno()) as lifeline:
+        lifeline.keep_alive(10, 2, 3, 15)
+
+    assert tcp.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+
+
+def test_a_unix_socket_gets_none(pair):
+    with Lifeline(pair[0].fileno()) as lifeline:
+        lifeline.keep_alive(10, 2, 3, 15)
+
+    assert not pair[0].getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+
+
+def test_a_connection_that_has_ended_is_no_error(tcp):
+    lifeline = Lifeline(tcp.fileno())
+    lifeline.cut()
+    lifeline.keep_alive(10, 2, 3, 15)
+    lifeline.close()
+    lifeline.keep_alive(10, 2, 3, 15)
+
+
+# Forks.
+
+
+def in_child(function):
+    """Run a function in a forked child, and tell whether it was successful."""
+    child = os.fork()
+    if child == 0:
+        try:
+            function()
+        except BaseException:
+            os.write(2, traceback.format_exc().encode())
+            os._exit(1)
+        os._exit(0)
+    return os.waitpid(child, 0)[1] == 0
+
+
+def reaches(status):
+    """Whether any descriptor of this process is of the same socket."""
+    for number in map(int, os.listdir("/dev/fd")):
+        with suppress(OSError):  # that of the listing itself
+            if os.path.samestat(os.fstat(number), status):
+                return True
+    return False
+
+
+def test_a_child_that_forgets_cannot_reach_the_parents_connection(pair, lifeline):
+    ours, theirs = pair
+
+    socket_of_the_parent = os.fstat(ours.fileno())
+
+    def forget():
+        lifeline.forget_in_child()
+        assert not reaches(socket_of_the_parent)
+        assert os.fstat(ours.fileno()).st_rdev == os.stat(os.devnull).st_rdev
+        with pytest.raises(OSError, match="non-socket"):
+            ours.send(b"goodbye")
+        with pytest.raises(OSError, match="non-socket"):
+            ours.shutdown(socket.SHUT_RDWR)
+        lifeline.cut()
+        lifeline.forget_in_child()
+        lifeline.close()
+
+    assert reaches(socket_of_the_parent)
+    assert in_child(forget)
+    theirs.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        theirs.recv(1)
+
+
+def test_a_child_that_has_not_forgotten_cuts_nothing(pair, lifeline):
+    assert in_child(lifeline.cut)
+
+    pair[0].send(b"x")
+    assert pair[1].recv(1) == b"x"
+
+
+def test_forgetting_leaves_alone_who_has_the_number_by_now(pair, lifeline):
+    pair[0].close()
+    other = socket.socketpair()
+
+    def forget():
+        lifeline.forget_in_child()
+        other[0].send(b"x")
+
+    with other[0], other[1]:
+        assert in_child(forget)
+        assert other[1].recv(1) == b"x"
+
+
+def test_a_child_can_forget_though_a_thread_of_the_parents_held_the_lock(lifeline):
+    held, let_go = threading.Event(), threading.Event()
+
+    def hold():
+        with lifeline._lock:
+            held.set()
+            let_go.wait(PATIENCE)
+
+    def forget():
+        signal.alarm(10)  # ends the child, if it waits
+        lifeline.forget_in_child()
+        lifeline.close()
+
+    holding = Background(hold)
+    held.wait(PATIENCE)
+    try:
+        assert in_child(forget)
+    finally:
+        let_go.set()
+        holding.join()

@@ -1,0 +1,158 @@
+"""A connection that is cut from outside, on every kind, and one that a forked child forgets."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from pgnotify import ConnectionLost, wrap
+from pgnotify.errors import Unanswered
+from pgnotify.lifeline import Lifeline
+from tests.support import PATIENCE, Background, eventually
+
+ROOT = Path(__file__).parents[2]
+
+CALLS = {
+    "listen": lambda backend, channel: backend.listen(channel),
+    "unlisten": lambda backend, channel: backend.unlisten(channel),
+    "notify": lambda backend, channel: backend.notify(channel, "x"),
+    "wait": lambda backend, channel: backend.wait(None) and backend.fetch(),
+}
+
+
+@pytest.fixture
+def frozen(connect, address, proxy):
+    """The backend of a connection behind a proxy that has fallen silent."""
+    backend = wrap(connect(address._replace(host=proxy.host, port=proxy.port))).backend
+    backend.fetch()  # a holder knows its connection from the first verb on
+    proxy.freeze()
+    return backend
+
+
+@pytest.fixture
+def lifeline(frozen):
+    with Lifeline(frozen.fileno()) as made:
+        yield made
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_call_that_waits_for_the_server_ends_when_the_connection_is_cut(frozen, lifeline, channel, call):
+    calling = Background(CALLS[call], frozen, channel)
+    eventually(lambda: is_in(calling.thread, call))
+
+    lifeline.cut()
+
+    with pytest.raises(ConnectionLost) as caught:
+        calling.join()
+    assert caught.value.__cause__ is not None
+    assert not isinstance(caught.value, Unanswered)
+
+
+def is_in(thread, name):
+    frame = sys._current_frames().get(thread.ident or 0)
+    while frame is not None and frame.f_code.co_name != name:
+        frame = frame.f_back
+    return frame is not None
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_call_that_is_not_answered_in_time_is_unanswered(user, frozen, lifeline, channel, call):
+    began = time.monotonic()
+
+    with pytest.raises(Unanswered, match=r"no answer within 0\.2 s") as caught, lifeline.within(0.2):
+        CALLS[call](frozen, channel)
+
+    assert isinstance(caught.value.__cause__, (user.driver.Error, OSError))
+    assert 0.2 <= time.monotonic() - began < PATIENCE / 2
+
+
+def test_a_call_that_is_answered_in_time_changes_nothing(connect, channel):
+    backend = wrap(connect()).backend
+    backend.fetch()
+
+    with Lifeline(backend.fileno()) as lifeline, lifeline.within(PATIENCE):
+        backend.listen(channel)
+        backend.notify(channel, "x")
+
+    backend.wait(PATIENCE)
+    assert [note.payload for note in backend.fetch()] == ["x"]
+    assert not lifeline.was_cut
+
+
+# Forks. The child is a whole Python, since what its interpreter deletes at its end is what matters.
+
+SCRIPT = textwrap.dedent(
+    """
+    import gc, os, sys
+    from contextlib import suppress
+
+    import pgnotify
+    from pgnotify.lifeline import Lifeline
+    from tests import kinds
+    from tests.user import User
+
+    name, host, port, forgets, closes = sys.argv[1:]
+    address = kinds.Address(host, int(port))
+    (kind,) = (kind for kind in kinds.KINDS if kind.name == name)
+    connection = kind.connect(address)
+    user = User(kind, connection)
+    pid = user.pid
+    backend = pgnotify.wrap(connection).backend
+    backend.fetch()
+    lifeline = Lifeline(backend.fileno())
+
+    child = os.fork()
+    if child == 0:
+        if forgets == "True":
+            lifeline.forget_in_child()
+        if closes == "True":
+            with suppress(Exception):
+                connection.close()
+        del connection, user, backend
+        gc.collect()
+        sys.exit(0)
+
+    # What the child has said is in the same stream, before what we ask.
+    assert os.waitpid(child, 0)[1] == 0
+    try:
+        print("same session" if user.pid == pid else "another session")
+    except Exception as error:
+        print("lost:", type(error).__name__)
+    """
+)
+
+
+def after_a_child(kind, address, *, forgets, closes):
+    """Return what the parent finds of its session when a child that it had forked has ended."""
+    arguments = [kind.name, address.host, str(address.port), str(forgets), str(closes)]
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", SCRIPT, *arguments],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize("closes", [True, False], ids=["closing", "ending"])
+def test_a_child_that_forgets_leaves_the_session_to_its_parent(kind, address, closes):
+    assert after_a_child(kind, address, forgets=True, closes=closes) == "same session"
+
+
+def test_a_child_that_closes_without_having_forgotten_ends_the_session(kind, address):
+    assert after_a_child(kind, address, forgets=False, closes=True).startswith("lost")
+
+
+# SQLAlchemy closes a connection that is deleted, in any process.
+@pytest.mark.drivers("pygresql", "sqlalchemy-psycopg", "sqlalchemy-psycopg2", "sqlalchemy-pg8000", "sqlalchemy-raw")
+def test_a_child_that_merely_ends_ends_the_session_where_the_driver_does_not_ask_whose_it_is(kind, address):
+    assert after_a_child(kind, address, forgets=False, closes=False).startswith("lost")
