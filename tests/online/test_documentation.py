@@ -34,6 +34,15 @@ def test_the_readme_runs_as_pasted(address: Address, capsys: pytest.CaptureFixtu
     namespace["connection"].close()
 
 
+def test_the_listeners_page_runs_and_prints_what_it_says(address: Address, capsys: pytest.CaptureFixture[str]):
+    page = (ROOT / "docs" / "listener.md").read_text()
+    says = page.split("```\n\n```\n", 1)[1].partition("```")[0]
+
+    exec(_code_of("docs/listener.md").replace("postgresql://localhost/postgres", address.dsn), {})
+
+    assert capsys.readouterr().out == says
+
+
 def test_the_handlers_page_runs(address: Address):
     with pgnotify.connect(address.dsn) as connection:
         exec(_code_of("docs/handler.md"), {"connection": connection})

@@ -36,6 +36,30 @@ def a_wrapped_connection(db: object) -> None:
         assert_type(pid, int)
 
 
+def a_listener(connect: Any) -> None:
+    def taken_in(event: pgnotify.Listening) -> None:
+        assert_type(event.channels, tuple[str, ...])
+        assert_type(event.gap, pgnotify.Gap | None)
+
+    def failed(error: Exception, notification: pgnotify.Notification | None) -> None: ...
+
+    with pgnotify.Listener("postgresql://", "orders", on_listening=taken_in, on_error=failed, workers=2) as listener:
+        assert_type(listener, pgnotify.Listener)
+        for notification in listener:
+            assert_type(notification, pgnotify.Notification)
+        assert_type(listener.run(), None)
+        assert_type(listener.start(), None)
+        assert_type(listener.stop(timeout=1.0, drain=True), bool)
+        assert_type(listener.status(), pgnotify.Status)
+        assert_type(listener.status().as_dict(), dict[str, Any])
+        assert_type(listener.probe(), pgnotify.Probe)
+        assert_type(listener.wait_or_poll(), pgnotify.Notification | pgnotify.Gap | None)
+        subscription = listener.subscribe("cache", print)
+        assert_type(subscription, pgnotify.Subscription)
+        assert_type(subscription.wait_listening(1.0), bool)
+    pgnotify.Listener(connect, on_error="raise", heartbeat=None, backoff=pgnotify.Backoff(maximum=5.0))
+
+
 def connecting_and_sending() -> None:
     with pgnotify.connect("postgresql://localhost", driver="psycopg", application_name="x") as connection:
         assert_type(connection, pgnotify.Connection)

@@ -1,0 +1,531 @@
+"""The Listener's loop: connect, listen, deliver, check, come back, without any I/O.
+
+Decided here: what is tried when, what a loss means, when a gap opens and when it is announced. How long an attempt
+waits, and which errors are final, is said by the settings; whoever is told of it all decides what the user hears.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
+
+from pgnotify.errors import ConnectionLost, NotPrimary, SourceError, TransactionError, Unanswered
+from pgnotify.gap import Gap, Reason, utc
+from pgnotify.machine import Input, State
+from pgnotify.notification import Plain
+from pgnotify.program import (
+    CHECK,
+    DISCONNECT,
+    FETCH,
+    WAIT_FOR_EVER,
+    Connect,
+    Deliver,
+    ListenMany,
+    Program,
+    Tell,
+    Unlisten,
+    Wait,
+    Watch,
+    carry_out,
+)
+from pgnotify.protocol import Health
+
+# Whoever accepts a connection, lets us listen and hangs up at once is left alone for a while after so many of them.
+SHORT_SECONDS = 1.0
+FORGIVEN = 20
+
+# Who looks for what is there gets all of it, unless more comes in all the time than is delivered.
+BATCHES_BEHIND_THE_DEADLINE = 100
+
+
+class Connecting(NamedTuple):
+    """An attempt to connect begins."""
+
+
+class Connected(NamedTuple):
+    """There is a new connection, and its server has answered; told before any LISTEN.
+
+    The outcome is whether a pooler is in between.
+    """
+
+    health: Health | None
+
+
+class InForce(NamedTuple):
+    """LISTEN has come into force; the outcome is whether the user has taken it in."""
+
+    channels: tuple[str, ...]
+    gap: Gap | None
+
+
+class Lost(NamedTuple):
+    """The connection that was listened on is gone."""
+
+    error: Exception
+    reason: Reason
+    delay: float | None
+    """Seconds until the next attempt; None if there is none."""
+
+
+class Failed(NamedTuple):
+    """An attempt to come back has failed."""
+
+    error: Exception
+    attempt: int
+    delay: float
+    """Seconds until the next attempt."""
+    permanent: bool
+    """Whether it would help more to change something than to try again."""
+
+
+class Checked(NamedTuple):
+    """The server has answered the heartbeat."""
+
+    health: Health | None
+    seconds: float
+    """How long the answer took."""
+
+
+class Refused(NamedTuple):
+    """The server will not have a channel, whose LISTEN is not tried again."""
+
+    channel: str
+    error: Exception
+
+
+class NotTakenIn(Exception):
+    """on_listening has raised; whoever called it has told the user."""
+
+
+class Settings(Protocol):
+    """What the loop asks for."""
+
+    heartbeat: float | None
+    """Seconds between two checks; None for none."""
+    comes_back: bool
+    """Whether a new connection can be had."""
+    vouches_for_new: bool
+    """Whether a connection that is new cannot have been dead for long."""
+
+    def clock(self) -> float:
+        """Return seconds of a monotonic clock."""
+
+    def now(self) -> float:
+        """Return seconds since the epoch."""
+
+    def delay(self, attempt: int) -> float:
+        """Return the seconds to wait after so many failed attempts."""
+
+    def is_healthy_after(self, seconds: float) -> bool:
+        """Whether a connection that has lasted so long makes earlier failures forgotten."""
+
+    def is_permanent(self, error: Exception, at_start: bool) -> bool:
+        """Whether trying again cannot help."""
+
+
+class LastingWatch(Watch):
+    """What is remembered between the steps of the loop, and between one run of it and the next.
+
+    `channels` is what is wanted: replace it from any thread, and interrupt.
+    """
+
+    __slots__ = (
+        "applied",
+        "asked_at",
+        "attempts",
+        "behind_pooler",
+        "check_at",
+        "connecting",
+        "drained",
+        "dropped_gaps",
+        "ever_listened",
+        "has_fetched",
+        "known_at",
+        "listening_since",
+        "lost_gap",
+        "proved",
+        "refused",
+        "retry_at",
+        "server_pid",
+        "to_announce",
+        "vain",
+    )
+
+    def __init__(self, *channels: str) -> None:
+        super().__init__(*channels)
+        self.state = State.LOST
+        self.applied: tuple[str, ...] = ()
+        """The value of `channels` that the server was told last."""
+        self.attempts = 0
+        """How many have failed in a row; a connection that has lasted sets it back."""
+        self.refused: dict[str, Exception] = {}
+        """Channels that are wanted, and that the server will not have; each with its error."""
+        self.connecting = False
+        """Whether an attempt is under way."""
+        self.retry_at = 0.0
+        """When to try again, by the monotonic clock."""
+        self.check_at = 0.0
+        """When to check, by the monotonic clock."""
+        self.listening_since = 0.0
+        self.ever_listened = False
+        self.has_fetched = False
+        """Whether this connection has brought anything."""
+        self.vain = 0
+        """How many connections in a row were lost at once and brought nothing."""
+        self.drained = False
+        """Whether all was fetched, and no statement has run since: what is fetched now came by itself."""
+        self.proved = False
+        """Whether something has come by itself on this connection. What comes along with a statement proves nothing
+        behind a pooler that lends its server connections for a transaction at a time."""
+        self.behind_pooler = False
+        """Whether another process of the server answers than the one that was connected to."""
+        self.server_pid: int | None = None
+        """The process of the server that has answered last."""
+        self.known_at = 0.0
+        """What was sent before this, in seconds since the epoch, was fetched, or lies in an earlier gap."""
+        self.asked_at: float | None = None
+        """The next `known_at`, as soon as all is fetched that came before the server's answer."""
+        self.lost_gap: tuple[Reason, float, tuple[str, ...]] | None = None
+        """Why, since when and for which channels notifications may be missing, until that is announced."""
+        self.to_announce: InForce | None = None
+        """A LISTEN that the user does not know of yet; what is queued is older."""
+        self.dropped_gaps: deque[Gap] = deque()
+        """Gaps of our own queues that could not be announced when the user came to them."""
+
+    @property
+    def delivering(self) -> bool:
+        """Whether what is sent now should arrive."""
+        return self.state is State.LISTENING and (self.proved or not self.behind_pooler)
+
+    def want(self, channels: tuple[str, ...]) -> None:
+        """Listen to these from now on; the running loop comes to it when it is woken."""
+        for channel in self.refused.keys() - set(channels):
+            self.refused.pop(channel, None)  # who wants it again tries again
+        self.channels = channels
+
+    def lose(self, reason: Reason) -> None:
+        """Take note that from `known_at` on notifications may be missing."""
+        if self.to_announce is not None:
+            # Nothing newer was delivered: the old gap, which the user does not know of, goes on.
+            self.to_announce = None
+        elif self.lost_gap is None and self.in_force:
+            self.lost_gap = (reason, self.known_at, tuple(self.in_force))
+        self.asked_at = None
+
+    def take(self, batch: Sequence[Plain]) -> None:
+        """Take in what was fetched; nothing means that all is fetched that had come in."""
+        if batch:
+            self.queue.extend(batch)
+            self.has_fetched = True
+            self.proved = self.proved or self.drained
+            return
+        self.drained = True
+        if self.asked_at is not None:
+            self.known_at, self.asked_at = self.asked_at, None
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether LISTEN is in force, and the user knows."""
+        return self.state is State.LISTENING and self.to_announce is None
+
+    def told(self) -> None:
+        """Take note that the user knows that LISTEN is in force."""
+        self.to_announce = self.lost_gap = None
+
+    def gap_until(self, restored_at: float) -> Gap | None:
+        """Return the gap that ends now, None if nothing was listened to before."""
+        if self.lost_gap is None:
+            return None
+        reason, lost_at, channels = self.lost_gap
+        return Gap(reason, utc(lost_at), utc(restored_at), channels)
+
+
+def lasting_loop(
+    watch: LastingWatch,
+    settings: Settings,
+    until: Callable[[], bool] = lambda: False,
+    deadline: float | None = None,
+) -> Program[bool]:
+    """Connect, listen and deliver, and come back after every loss.
+
+    Args:
+        watch: over the wanted channels; whoever runs the loop again goes on where it was left.
+        settings: see there.
+        until: asked before each step; True ends the loop, and all stays as it is.
+        deadline: of the monotonic clock, ends the loop likewise, but not before it has looked for what is there.
+
+    Returns:
+        Whether it was asked to stop.
+
+    Raises:
+        SourceError: the connection that came back is the lost one.
+        ConnectionLost: it cannot come back; all that had arrived was delivered.
+
+    And what the first attempt to connect raises, if it is final.
+    """
+    while not until():
+        try:
+            if watch.interrupted and (yield from carry_out(watch)):
+                return True
+            if watch.state is State.CLOSED:
+                return True
+            if watch.state is State.LISTENING:
+                if not (yield from _stay(watch, settings, until, deadline)):
+                    return False
+            elif not (yield from _come_back(watch, settings, deadline)):
+                return False
+        except Exception as error:
+            yield from _part(watch, settings, error)
+    return False
+
+
+def announce_dropped(watch: LastingWatch, gap: Gap) -> Program[None]:
+    """Announce that a queue of ours has dropped some; if we are not connected, then with the next LISTEN."""
+    watch.dropped_gaps.append(gap)
+    if watch.state is State.LISTENING and watch.to_announce is None:
+        yield from _announce_dropped(watch)
+
+
+def _stay(watch: LastingWatch, settings: Settings, until: Callable[[], bool], deadline: float | None) -> Program[bool]:
+    """Deliver while all is in order; return False when the deadline has passed."""
+    batches_left = BATCHES_BEHIND_THE_DEADLINE
+    while watch.state is State.LISTENING and not watch.interrupted and not until():
+        if watch.channels is not watch.applied and watch.to_announce is None:
+            yield from _adjust(watch, settings)
+        elif watch.queue:
+            watch.drained = False  # callbacks may use the connection
+            yield Deliver(len(watch.queue))
+        elif watch.to_announce is not None or watch.dropped_gaps:
+            yield from _announce(watch)
+        else:
+            batch = yield FETCH
+            watch.take(batch)
+            now = settings.clock()
+            check_at = watch.check_at if settings.heartbeat is not None else None
+            if check_at is not None and now >= check_at:  # though there be no silence, see the manual
+                yield from _check(watch, settings)
+            elif deadline is not None and now >= deadline:
+                batches_left -= 1
+                if not batch or not batches_left:
+                    return False
+            elif not batch:
+                moments = [moment for moment in (check_at, deadline) if moment is not None]
+                yield Wait(min(moments) - now) if moments else WAIT_FOR_EVER
+    return True
+
+
+def _come_back(watch: LastingWatch, settings: Settings, deadline: float | None) -> Program[bool]:
+    """Go one step towards the moment when every LISTEN is in force again; return False when the deadline has passed.
+
+    An attempt to connect goes on behind it: who comes back each now and then for a moment gets there, too.
+    """
+    now = settings.clock()
+    left = None if deadline is None else max(0.0, deadline - now)
+    pause = watch.retry_at - now
+    if pause > 0 and watch.queue:  # what came before the loss has waited for nothing
+        yield Deliver(len(watch.queue))
+    elif pause > 0:
+        yield Wait(pause if left is None else min(pause, left))
+    else:
+        if not watch.connecting:
+            watch.connecting = True
+            yield Tell(Connecting())
+        if (yield Connect(left)):
+            yield from _listen_again(watch, settings)
+            return True
+    return deadline is None or settings.clock() < deadline
+
+
+def _listen_again(watch: LastingWatch, settings: Settings) -> Program[None]:
+    """Bring every LISTEN into force on a new connection."""
+    health = yield from _first_check(watch, settings)
+    watch.behind_pooler = bool((yield Tell(Connected(health))))
+    watch.server_pid = health.server_pid if health is not None else None
+    if health is not None and health.in_recovery:
+        raise NotPrimary("the server is a standby, where nobody can listen")
+    wanted = watch.channels
+    watch.in_force.clear()
+    channels = yield from _listen_to(watch, settings, wanted)
+    watch.applied = wanted
+    watch.happened(Input.LISTENED)
+    watch.connecting = False
+    watch.known_at = settings.now()
+    watch.to_announce = InForce(channels, watch.gap_until(watch.known_at))
+    watch.ever_listened = True
+    watch.has_fetched = watch.proved = watch.drained = False
+    watch.listening_since = settings.clock()
+    watch.check_at = watch.listening_since + (settings.heartbeat or 0.0)
+
+
+def _first_check(watch: LastingWatch, settings: Settings) -> Program[Health | None]:
+    try:
+        health: Health | None = yield CHECK
+    except (ConnectionLost, TransactionError) as error:
+        if watch.ever_listened or settings.vouches_for_new or watch.stop_requested or isinstance(error, Unanswered):
+            raise
+        what = "that is dead already" if isinstance(error, ConnectionLost) else "inside an open transaction"
+        raise SourceError(f"the connect function has returned a connection {what}") from error
+    return health
+
+
+def _part(watch: LastingWatch, settings: Settings, error: Exception) -> Program[None]:
+    """Let go of a connection that has failed, or was not even had; say when to try again."""
+    if isinstance(error, TransactionError) and not settings.comes_back:
+        raise error  # nothing is lost: the server keeps all for the end of the transaction
+    if isinstance(error, NotTakenIn) and not settings.comes_back:
+        # There is no second connection on which to tell it once more.
+        if watch.to_announce is None and watch.dropped_gaps:
+            watch.dropped_gaps.popleft()
+        watch.told()
+        return
+    if isinstance(error, TransactionError) and watch.ever_listened:
+        what = "a transaction was left open on the listener's connection, by on_listening or by a callback"
+        error = TransactionError(f"{what}: no notification arrives there")
+    listened = watch.state is State.LISTENING
+    reason = _reason(error)
+    if listened:
+        if watch.to_announce is None:  # else it is newer than what the user knows, and lies in the gap
+            yield from _fetch_the_rest(watch)
+        watch.lose(reason)
+    watch.lost()
+    watch.connecting = False
+    yield DISCONNECT
+    if isinstance(error, SourceError):
+        raise error
+    if not settings.comes_back:
+        yield Tell(Lost(error, reason, None))
+        while watch.queue:
+            yield Deliver(len(watch.queue))
+            if watch.stop_requested:
+                return
+        raise error
+    if listened and isinstance(error, ConnectionLost):
+        delay = _delay_after_loss(watch, settings)
+        yield Tell(Lost(error, reason, delay))
+        return
+    first = not watch.ever_listened and not watch.attempts
+    permanent = settings.is_permanent(error, at_start=first)
+    if permanent and first:
+        raise error
+    watch.attempts += 1
+    delay = settings.delay(watch.attempts)
+    watch.retry_at = settings.clock() + delay
+    yield Tell(Lost(error, reason, delay) if listened else Failed(error, watch.attempts, delay, permanent))
+
+
+def _delay_after_loss(watch: LastingWatch, settings: Settings) -> float:
+    """Return how long to wait before the first attempt: not at all, unless the server does nothing but hang up."""
+    now = settings.clock()
+    lasted = now - watch.listening_since
+    if settings.is_healthy_after(lasted):
+        watch.attempts = 0
+    watch.vain = watch.vain + 1 if lasted < SHORT_SECONDS and not watch.has_fetched else 0
+    delay = settings.delay(1) if watch.vain > FORGIVEN else 0.0
+    watch.retry_at = now + delay
+    return delay
+
+
+def _fetch_the_rest(watch: LastingWatch) -> Program[None]:
+    """Take what had arrived before the end of the connection."""
+    try:
+        while batch := (yield FETCH):
+            watch.queue.extend(batch)
+    except Exception:  # of whatever kind: it is why we are here
+        return
+
+
+def _adjust(watch: LastingWatch, settings: Settings) -> Program[None]:
+    """Bring what the server knows into line with what is wanted."""
+    wanted = watch.channels
+    watch.drained = False
+    in_force = set(watch.in_force)
+    for channel in in_force.difference(wanted):
+        yield Unlisten(channel)
+        watch.in_force.remove(channel)
+    added = yield from _listen_to(watch, settings, tuple(each for each in wanted if each not in in_force))
+    watch.applied = wanted
+    if added:
+        yield from _tell_in_force(watch, InForce(added, None))
+
+
+def _listen_to(watch: LastingWatch, settings: Settings, channels: tuple[str, ...]) -> Program[tuple[str, ...]]:
+    """Listen to channels, but for those that the server will not have; return the others.
+
+    The first ones of all are not tried one by one: whoever asked for them is told at once.
+    """
+    wanted = tuple(channel for channel in channels if channel not in watch.refused)
+    try:
+        if wanted:
+            yield ListenMany(wanted)
+    except Exception as error:
+        if not watch.ever_listened or not settings.is_permanent(error, at_start=False):
+            raise
+        if len(wanted) == 1:
+            watch.refused[wanted[0]] = error
+            yield Tell(Refused(wanted[0], error))
+            return ()
+    else:
+        watch.in_force.extend(wanted)
+        return wanted
+    listened: tuple[str, ...] = ()
+    for channel in wanted:
+        listened += yield from _listen_to(watch, settings, (channel,))
+    return listened
+
+
+def _announce(watch: LastingWatch) -> Program[None]:
+    if watch.to_announce is not None:
+        yield from _tell_in_force(watch, watch.to_announce)
+    watch.told()
+    yield from _announce_dropped(watch)
+
+
+def _announce_dropped(watch: LastingWatch) -> Program[None]:
+    while watch.dropped_gaps:
+        gap = watch.dropped_gaps[0]
+        yield from _tell_in_force(watch, InForce(gap.channels, gap))
+        watch.dropped_gaps.popleft()
+
+
+def _tell_in_force(watch: LastingWatch, news: InForce) -> Program[None]:
+    watch.drained = False
+    if not (yield Tell(news)):
+        raise NotTakenIn("on_listening has failed")
+
+
+def _check(watch: LastingWatch, settings: Settings) -> Program[None]:
+    """Ask the server whether all is as it should be, and see to it."""
+    watch.drained = False
+    asked_at, started = settings.now(), settings.clock()
+    health: Health | None = yield CHECK
+    answered = settings.clock()
+    watch.check_at = answered + (settings.heartbeat or 0.0)
+    yield Tell(Checked(health, answered - started))
+    if health is not None:
+        if health.in_recovery:
+            raise NotPrimary("the server has become a standby, where nobody can listen")
+        if health.server_pid != watch.server_pid:  # it is lent for a transaction at a time
+            watch.behind_pooler, watch.proved, watch.server_pid = True, False, health.server_pid
+        yield from _listen_to_what_is_missing(watch, settings, health)
+    if watch.delivering:
+        watch.asked_at = asked_at
+
+
+def _listen_to_what_is_missing(watch: LastingWatch, settings: Settings, health: Health) -> Program[None]:
+    missing = tuple(channel for channel in watch.in_force if channel not in health.channels)
+    if not missing:
+        return
+    yield ListenMany(missing)
+    restored_at = settings.now()
+    gap = Gap(Reason.SUBSCRIPTION_LOST, utc(watch.known_at), utc(restored_at), missing)
+    # What has come on the other channels meanwhile is older than this, or does not matter to it.
+    yield from _tell_in_force(watch, InForce(missing, gap))
+
+
+def _reason(error: Exception) -> Reason:
+    if isinstance(error, Unanswered):
+        return Reason.HEARTBEAT_MISSED
+    if isinstance(error, NotPrimary):
+        return Reason.FAIL_OVER
+    return Reason.CONNECTION_LOST

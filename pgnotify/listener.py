@@ -1,0 +1,390 @@
+"""The Listener: many channels, always back, nothing lost in silence.
+
+This module keeps the face. What happens in which order is decided in `pgnotify.lasting`, which thread does it in
+`pgnotify.keeper`, and where it goes in `pgnotify.delivery`.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from functools import partial
+from types import TracebackType
+from typing import Any
+
+from pgnotify.backoff import Backoff
+from pgnotify.delivery import Delivery
+from pgnotify.gap import Gap
+from pgnotify.keeper import Keeper, Settings
+from pgnotify.lasting import LastingWatch
+from pgnotify.limits import check_callable, check_channel, check_count, check_seconds, check_timeout, check_type
+from pgnotify.machine import State
+from pgnotify.mailbox import Overflow
+from pgnotify.notification import Notification, new
+from pgnotify.probing import Probe, probe
+from pgnotify.reading import Reading
+from pgnotify.reconnecting import ReconnectingRunner
+from pgnotify.source import DEFAULT_NAME, Source
+from pgnotify.status import Observer, Status, check_observer
+from pgnotify.subscriptions import Routes, Subscription
+from pgnotify.telling import OnError, OnListening, Teller
+
+
+class Listener:
+    """Listens to channels on a connection of its own, and comes back when that is lost.
+
+    Three ways to use it, one at a time: iterate over it; `run` it, with callbacks in this thread; or `start` a thread
+    that reads, and iterate or have callbacks called beside it. Only the last keeps reading while your code is busy.
+
+    Args:
+        source: a connection string; or a function that takes nothing and returns a new connection of any supported
+            driver; or a connection, which then cannot come back, and which is not closed.
+        channels: to listen to, as written, at most 63 bytes each. What comes in on one of them goes to the iteration,
+            unless it has a subscription.
+        on_listening: called with a `Listening` event after every LISTEN that came into force, before any newer
+            notification, in the thread that reads. If it raises, the connection is given up and all begins anew.
+        on_error: called with (exception, notification) if a callback raises, and with (exception, None) if
+            on_listening does, or if connecting fails in a way that trying again does not help; in the thread where it
+            happened. What it raises itself is logged. None logs the error with its traceback and goes on; ``"raise"``
+            ends the listener with it.
+        workers: how many threads run callbacks; 0 runs them in the thread that reads.
+        queue_size: how many notifications wait at most, for each subscription with workers, and for an iteration
+            beside `start`. What comes in addition is dropped, and is a `Gap` in its place.
+        heartbeat: seconds after which the server is asked whether all is in order; None never asks.
+        deadline: seconds for each answer of the server, and for each host to connect to.
+        backoff: how long to wait between attempts to connect.
+        name: for the logs and for the server's pg_stat_activity; "pgnotify" if None.
+        driver: with a connection string only; None takes the first of `pgnotify.registry.DRIVERS` that is installed.
+        observer: told what goes on; see `Observer`.
+
+    Raises:
+        ChannelError, ValueError, TypeError: a value is not possible; nothing was opened.
+        UnknownBackend: no backend fits, or the driver is not installed.
+
+    `stop`, `subscribe`, `status` and `Subscription.cancel` may be called from any thread and from callbacks, `stop`
+    from signal handlers too.
+    """
+
+    def __init__(
+        self,
+        source: Any,
+        *channels: str,
+        on_listening: OnListening | None = None,
+        on_error: OnError | None = None,
+        workers: int = 0,
+        queue_size: int = 1000,
+        heartbeat: float | None = 30.0,
+        deadline: float = 5.0,
+        backoff: Backoff = Backoff(),  # noqa: B008  # immutable
+        name: str | None = None,
+        driver: str | None = None,
+        observer: Observer | None = None,
+    ) -> None:
+        names = tuple(check_channel(channel) for channel in channels)
+        check_callable("on_listening", on_listening)
+        check_callable("on_error", None if on_error == "raise" else on_error)
+        check_count("workers", workers, 0)
+        check_count("queue_size", queue_size, 1)
+        check_seconds("heartbeat", heartbeat, may_be_none=True)
+        check_seconds("deadline", deadline)
+        check_observer(observer)
+        check_type("backoff", backoff, Backoff)
+        check_type("name", name, str, type(None))
+        self._name = name or DEFAULT_NAME
+        self._deadline = deadline
+        self._queue_size = queue_size
+        self._source = Source(source, driver, name, deadline)
+        self._watch = LastingWatch(*names)
+        self._routes = Routes(self._watch.channels, self._watch.want)
+        self._runner = ReconnectingRunner(self._source, heartbeat, deadline)
+        reading = Reading()
+        self._teller = Teller(
+            self._name, self._watch, self._runner, self._routes, on_listening, on_error, observer, reading.notify
+        )
+        self._delivery = Delivery(self._watch, self._routes, self._teller)
+        settings = Settings(self._source, heartbeat, backoff)
+        self._keeper = Keeper(
+            self._name, settings, self._watch, self._runner, self._delivery, self._teller, reading, workers
+        )
+        self._seen_gap: Gap | None = None
+        """The latest that `wait_or_poll` has returned."""
+
+    # Reading.
+
+    def run(self) -> None:
+        """Connect, and call the callbacks until `stop`, in this thread or in workers.
+
+        Raises:
+            RuntimeError: another thread reads already.
+            ListenerClosed: it was stopped before.
+            ConnectionLost: it was lost, and it is the source itself; all that had arrived was delivered.
+
+        And what the first attempt to connect raises, if trying again does not help, and what callbacks raise with
+        ``on_error="raise"``.
+        """
+        self._delivery.mailbox.size = self._queue_size  # there may be nobody who iterates
+        self._keeper.run()
+
+    def start(self) -> None:
+        """Have a thread of its own read; return when it listens, or when the first attempt to connect has failed.
+
+        Such an attempt is repeated if that may help; else its error is raised here, and `start` may be called again.
+
+        Raises:
+            RuntimeError: it was started before, or another thread reads already.
+            ListenerClosed: it was stopped before.
+        """
+        self._delivery.mailbox.size = self._queue_size
+        self._keeper.start()
+
+    def stop(self, timeout: float | None = 5.0, drain: bool = False) -> bool:
+        """End it for good: disconnect, or UNLISTEN if the connection is yours.
+
+        From any thread. In a callback, or in a signal handler of the thread that reads, it only asks, and the loop
+        ends as soon as that has returned. A second call waits again.
+
+        Args:
+            timeout: seconds to wait for the end, None for ever; a call that waits for the server is cut off.
+            drain: deliver first what has come in and is queued; else that is dropped.
+
+        Returns:
+            Whether it has ended. If not, a callback is still running, or an on_listening.
+        """
+        check_timeout(timeout)
+        return self._keeper.stop(timeout, drain)
+
+    # Receiving.
+
+    def __iter__(self) -> Iterator[Notification]:
+        """Yield notifications until `stop`."""
+        return self.notifications()
+
+    def notifications(self, timeout: float | None = None, stop_after: int | None = None) -> Iterator[Notification]:
+        """Yield notifications as they come in; leave it at any time, nothing is lost by that.
+
+        Args:
+            timeout: seconds after which it ends, counted from the first step, however long it takes to connect; None
+                for never; 0 yields what is there, and goes on with connecting if it is not connected.
+            stop_after: how many to yield at most.
+
+        Raises:
+            ListenerClosed: it was stopped before.
+        """
+        check_timeout(timeout)
+        if stop_after is not None:
+            check_count("stop_after", stop_after, 0)
+        self._keeper.check_process()
+        if not self._has_mail() and self._keeper.failure is None:  # else that comes first
+            self._keeper.check_open()
+        return self._notifications(timeout, stop_after)
+
+    def _notifications(self, timeout: float | None, stop_after: int | None) -> Iterator[Notification]:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        take = self._delivery.mailbox.take
+        count = 0
+        while count != stop_after:
+            item = take()
+            if item is None:
+                if not self._keeper.wait_until(self._has_mail, deadline):
+                    return
+            elif isinstance(item, Overflow):
+                if not self._keeper.announce_overflow(item, deadline):
+                    return
+            else:
+                count += 1
+                yield new(Notification, item)
+
+    def wait_or_poll(self, healthy: float = 30.0, deaf: float = 1.0) -> Notification | Gap | None:
+        """Wait for a hint that there is work: for those who look for it themselves, and use NOTIFY to look at once.
+
+        Args:
+            healthy: seconds to wait at most while notifications should arrive.
+            deaf: the same while they do not: disconnected, or behind a pooler and nothing has come in yet.
+
+        Returns:
+            The latest notification, and those before it are taken as seen; or the latest `Gap` since the last call;
+            or None: the interval has passed. In each case it is time to look.
+
+        Raises:
+            ListenerClosed: it was stopped, before or meanwhile.
+        """
+        started = time.monotonic()
+        for what, seconds in (("healthy", healthy), ("deaf", deaf)):
+            check_seconds(what, seconds, may_be_zero=True)
+        self._keeper.check_open()
+        while True:
+            hint = self._latest_hint()
+            if hint is not None:
+                return hint
+            self._keeper.check_open()
+            was = self.delivering
+            deadline = started + (healthy if was else deaf)
+            self._keeper.wait_until(partial(self._has_hint_or_changed, was), deadline)
+            if time.monotonic() >= deadline:
+                return self._latest_hint()
+
+    def subscribe(self, channel: str, callback: Callable[[Notification], object]) -> Subscription:
+        """Have a callback called with each notification of a channel; from any thread, before or while it is read.
+
+        A channel that is not listened to yet is so at once, which `Subscription.wait_listening` tells. Several
+        subscriptions of one channel share one LISTEN, and are called in the order in which they were made.
+
+        Raises:
+            ChannelError: PostgreSQL would refuse or cut the name.
+            TypeError: the callback cannot be called.
+            ListenerClosed: it was stopped.
+        """
+        check_channel(channel)
+        if not callable(callback):
+            raise TypeError(f"callback must take a notification, not be {callback!r}")
+        return self._subscribe(channel, callback)
+
+    def _subscribe(
+        self, channel: str, callback: Callable[[Notification], object], internal: bool = False
+    ) -> Subscription:
+        self._keeper.check_open()
+        subscription = Subscription(
+            channel, callback, self._wait_listening, self._cancel, self._queue_size, internal=internal
+        )
+        self._routes.add(subscription)
+        self._keeper.wake()
+        return subscription
+
+    def _cancel(self, subscription: Subscription) -> None:
+        self._routes.remove(subscription)
+        self._keeper.wake()
+
+    def _wait_listening(self, subscription: Subscription, timeout: float | None) -> bool:
+        check_timeout(timeout)
+        self._keeper.check_open()
+        deadline = None if timeout is None else time.monotonic() + timeout
+        channel, refused = subscription.channel, self._watch.refused
+        self._keeper.wait_until(
+            lambda: subscription.cancelled or channel in refused or self._is_listening_to(channel), deadline
+        )
+        if channel in refused and not subscription.cancelled:
+            raise refused[channel]
+        return not subscription.cancelled and self._is_listening_to(channel)
+
+    def _is_listening_to(self, channel: str) -> bool:
+        watch = self._watch
+        return watch.is_settled and watch.applied is watch.channels and channel in watch.in_force
+
+    # How it stands.
+
+    @property
+    def delivering(self) -> bool:
+        """Whether what is sent now should arrive; see `Status.delivering`."""
+        return self._watch.delivering
+
+    def status(self) -> Status:
+        """Return how it stands; from any thread, waits for nothing."""
+        teller, watch = self._teller, self._watch
+        waiting = sum(len(each.mailbox) for those in self._routes.of.values() for each in those)
+        return Status(
+            name=self._name,
+            state=teller.state,
+            since=teller.since,
+            channels=tuple(channel for channel in watch.in_force if channel != self._routes.internal_channel),
+            notifications=teller.notifications,
+            bytes=teller.bytes,
+            dropped=teller.dropped,
+            queued=len(watch.queue) + len(self._delivery.mailbox) + waiting,
+            gaps=teller.gaps,
+            reconnects=teller.reconnects,
+            attempts=0 if watch.state is State.LISTENING else watch.attempts,
+            delivering=self.delivering,
+            server_pid=watch.server_pid,
+            behind_pooler=watch.behind_pooler,
+            last_error=teller.last_error,
+            round_trip=teller.round_trip,
+            queue_usage=teller.queue_usage,
+        )
+
+    def probe(self, timeout: float | None = None) -> Probe:
+        """Send something from a second session, and see whether it arrives here: the only proof there is.
+
+        Args:
+            timeout: seconds to wait for it; the deadline of the listener if None.
+
+        Raises:
+            ListenerClosed: this is a forked child.
+        """
+        self._keeper.check_process()
+        check_timeout(timeout)
+        if self._keeper.is_over():
+            return Probe("no", f"the listener is {self._teller.state}", None)
+        if self._keeper.reads_here:
+            return Probe("unknown", "asked in the thread that reads, which cannot wait for itself", None)
+        seconds = self._deadline if timeout is None else timeout
+        self._keeper.connect(time.monotonic() + seconds)
+        return probe(_Probed(self), self._source, seconds)
+
+    def __enter__(self) -> Listener:
+        """Connect and listen, however many attempts that takes: what is sent from then on arrives, or lies in a gap.
+
+        Raises what `start` raises.
+        """
+        try:
+            self._keeper.enter()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._name!r} {self._teller.state}>"
+
+    def __del__(self) -> None:
+        """Let go of a connection that nobody can reach any more, with a ResourceWarning."""
+        keeper = getattr(self, "_keeper", None)  # an __init__ that raised leaves none
+        if keeper is None or sys.is_finalizing() or keeper.is_read():
+            return  # a thread of ours goes on, as threads do
+        if keeper.is_abandoned():
+            warnings.warn(f"{self!r} was deleted without stop()", ResourceWarning, source=self, stacklevel=2)
+        self._runner.close()
+
+    def _has_mail(self) -> bool:
+        return bool(self._delivery.mailbox)
+
+    def _has_hint_or_changed(self, was_delivering: bool) -> bool:
+        return self._has_mail() or self._has_news() or self.delivering is not was_delivering
+
+    def _has_news(self) -> bool:
+        return self._teller.latest_gap is not self._seen_gap
+
+    def _latest_hint(self) -> Notification | Gap | None:
+        latest: Notification | None = None
+        while (item := self._delivery.mailbox.take()) is not None:
+            if isinstance(item, Overflow):
+                self._keeper.announce_overflow(item)
+            else:
+                latest = Notification._make(item)
+        if self._has_news():
+            self._seen_gap = self._teller.latest_gap
+            return self._seen_gap
+        return latest
+
+
+class _Probed:
+    """What `pgnotify.probing` may ask of a listener."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self.status = listener.status
+        self.wait_until = listener._keeper.wait_until
+        self.changed = listener._keeper.wake
+
+    @property
+    def delivering(self) -> bool:
+        return self._listener.delivering
+
+    def subscribe_internally(self, callback: Callable[[Notification], object]) -> Subscription:
+        return self._listener._subscribe(self._listener._routes.internal_channel, callback, internal=True)

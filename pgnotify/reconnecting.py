@@ -1,0 +1,188 @@
+"""The runner of a Listener: also connects, pauses, and puts a deadline on each answer of the server."""
+
+from __future__ import annotations
+
+import time
+from contextlib import AbstractContextManager, nullcontext, suppress
+
+from pgnotify import program as p
+from pgnotify.errors import ConnectionLost, Unanswered
+from pgnotify.lifeline import Lifeline
+from pgnotify.notification import Notification
+from pgnotify.protocol import Backend, HasDescriptor, LimitsRest
+from pgnotify.runner import BlockingRunner
+from pgnotify.source import Dial, Source
+from pgnotify.waiting import wait_readable
+
+# A function of the user's that connects may have no time-out; one of a connection string has.
+LONGEST_DIAL_SECONDS = 60.0
+IDLE_SECONDS = 30.0  # before TCP keepalive asks, if there is no heartbeat
+UNANSWERED_PROBES = 3  # of TCP keepalive, before the system gives a connection up
+
+
+# What a forked child has of its parent's connections. Nobody may close them: a thread of the parent's may hold a lock
+# of the driver's, and is not here. Nor may they be deleted, which some warn of.
+_inherited: list[Backend] = []
+
+
+class NoConnection(Backend):
+    """What a program runs on between two connections: it waits, and knows nothing else."""
+
+    def wait(self, timeout: float | None, wakeup: int | None = None) -> bool:
+        """Block until the time has passed, or ``wakeup`` becomes readable."""
+        assert wakeup is not None, "the runner always has one"
+        return wait_readable(wakeup, timeout)
+
+    def listen(self, channel: str) -> None:
+        """Refuse."""
+        raise _not_connected()
+
+    def unlisten(self, channel: str) -> None:
+        """Refuse."""
+        raise _not_connected()
+
+    def fetch(self) -> list[Notification]:
+        """Refuse."""
+        raise _not_connected()
+
+    def notify(self, channel: str, payload: str = "") -> None:
+        """Refuse."""
+        raise _not_connected()
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+def _not_connected() -> ConnectionLost:
+    return ConnectionLost("there is no connection at the moment")
+
+
+class ReconnectingRunner(BlockingRunner):
+    """Runs programs on one connection after another; `run` always in one thread at a time.
+
+    Args:
+        source: where they come from.
+        heartbeat: seconds of silence, after which the system, too, checks the connection; None for the usual ones.
+        deadline: seconds for each answer of the server.
+    """
+
+    def __init__(self, source: Source, heartbeat: float | None, deadline: float) -> None:
+        super().__init__(NoConnection())
+        self._source = source
+        self._heartbeat = heartbeat
+        self._deadline = deadline
+        self._dial: Dial | None = None
+        self._lifeline: Lifeline | None = None
+        self._connected = False
+        self._calling = False
+
+    @property
+    def connection(self) -> object:
+        """The driver's own connection."""
+        return getattr(self.backend, "connection", self.backend)
+
+    def cut(self, even_the_users_call: bool = False) -> None:
+        """End a call that waits for the server, from another thread, if the connection is ours to end.
+
+        Args:
+            even_the_users_call: also one that is not ours, in on_listening.
+        """
+        lifeline = self._lifeline
+        if (self._calling or even_the_users_call) and lifeline is not None and self._source.comes_back:
+            lifeline.cut()
+
+    def forget_in_child(self) -> None:
+        """After a fork, in the child: see to it that nothing here can reach the parent's socket."""
+        lifeline, self._lifeline = self._lifeline, None
+        if lifeline is not None and self._source.comes_back:
+            lifeline.forget_in_child()
+            _inherited.append(self.backend)
+        elif lifeline is not None:
+            lifeline.close()
+        self._dial, self._connected = None, False
+        self.use(NoConnection())
+        super().close()
+
+    def close(self) -> None:
+        """Release all descriptors; may be called twice."""
+        self._disconnect()
+        super().close()
+
+    def _call(self, action: p.Call) -> object:
+        match action:
+            case p.Wait():
+                return super()._call(action)
+            case p.Connect(timeout):
+                return self._connect(timeout)
+            case p.Disconnect():
+                self._disconnect()
+                return None
+        self._calling = True
+        try:
+            if isinstance(action, p.Fetch):
+                return self._fetch()  # waits for nothing, but for the rest of a message that has begun to arrive
+            with self._answered_in_time():
+                return super()._call(action)
+        finally:
+            self._calling = False
+
+    def _answered_in_time(self) -> AbstractContextManager[None]:
+        return nullcontext() if self._lifeline is None else self._lifeline.within(self._deadline)
+
+    def _connect(self, timeout: float | None) -> bool:
+        if not self._connected:
+            backend = self._dialled(timeout) if self._source.comes_back else self._source.open()
+            if backend is None:
+                return False
+            self.use(backend)
+            if isinstance(backend, LimitsRest):
+                backend.limit_rest(self._deadline)
+            self._lifeline = self._lifeline_of(backend)
+            self._connected = True
+        return True
+
+    def _dialled(self, timeout: float | None) -> Backend | None:
+        if self._dial is None:
+            self._dial = Dial(self._source, self.wake)
+        if not self._dial.finished:
+            left = self._seconds_left(self._dial)
+            self._wait(min((each for each in (left, timeout) if each is not None), default=None))
+        if not self._dial.finished:
+            return None
+        dial, self._dial = self._dial, None
+        return dial.result()
+
+    def _seconds_left(self, dial: Dial) -> float | None:
+        if self._source.dials:
+            return None
+        left = dial.started + LONGEST_DIAL_SECONDS - time.monotonic()
+        if left <= 0:
+            self._disconnect()
+            raise Unanswered(f"the connect function has not returned for {LONGEST_DIAL_SECONDS:.0f} s")
+        return left
+
+    def _lifeline_of(self, backend: Backend) -> Lifeline | None:
+        if not isinstance(backend, HasDescriptor):
+            return None
+        try:
+            lifeline = Lifeline(backend.fileno())
+        except (ConnectionLost, OSError, NotImplementedError):  # whoever asks the server something finds out
+            return None
+        if self._source.keeps_alive:
+            # The net below the heartbeat, which cannot be sent while a callback runs in the reading thread.
+            idle = IDLE_SECONDS if self._heartbeat is None else self._heartbeat
+            lifeline.keep_alive(idle, self._deadline, UNANSWERED_PROBES, UNANSWERED_PROBES * self._deadline)
+        return lifeline
+
+    def _disconnect(self) -> None:
+        dial, self._dial = self._dial, None
+        if dial is not None:
+            dial.abandon()
+        if self._connected and self._source.comes_back:
+            with suppress(Exception), self._answered_in_time():  # it is lost, or the server forgets it
+                self.backend.close()
+        self._connected = False
+        self.use(NoConnection())
+        lifeline, self._lifeline = self._lifeline, None
+        if lifeline is not None:
+            lifeline.close()

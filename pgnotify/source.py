@@ -1,0 +1,182 @@
+"""Where a Listener's connections come from: a connection string, a function that connects, or one connection.
+
+Decided here: what each of them may be, what a connection string is completed with, and that a connection is fresh.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from pgnotify import conninfo
+from pgnotify.errors import ConnectionLost, SourceError
+from pgnotify.protocol import Backend
+from pgnotify.registry import backend_for, connect_with
+
+DEFAULT_NAME = "pgnotify"
+
+# libpq rounded a connect_timeout of 1 up to 2 until PostgreSQL 17.
+SHORTEST_CONNECT_TIMEOUT = 2
+
+
+class Source:
+    """A way to have connections.
+
+    Args:
+        source: what the user passed.
+        driver: its name, for a connection string only; None takes the first that is installed.
+        name: what the server shows as application_name, unless the connection string says another one.
+        deadline: seconds for each host to answer, unless the connection string has a connect_timeout.
+
+    Attributes:
+        comes_back: whether there can be a second connection.
+        dials: whether connections are opened here, from a connection string.
+
+    Raises:
+        ValueError: the connection string cannot be read, or a driver was named for something else.
+        UnknownBackend, TypeError: no backend fits, there is no such driver, or it is not installed.
+    """
+
+    def __init__(self, source: Any, driver: str | None, name: str | None, deadline: float) -> None:
+        self.dials = isinstance(source, str)
+        if driver is not None and not self.dials:
+            raise ValueError(f"driver={driver!r} goes with a connection string; a {type(source).__name__} has its own")
+        self.comes_back = self.dials or callable(source)
+        self.keeps_alive = True
+        """Whether TCP keepalive is wanted; libpq's `keepalives=0` says that it is not."""
+        self._open: Callable[[], Any]
+        if self.dials:
+            parameters = conninfo.parse(source)
+            self._open = _dialling(parameters, driver, name, deadline)
+            self.keeps_alive = {**conninfo.environment(), **parameters}.get("keepalives") != "0"
+        elif self.comes_back:
+            self._open = source
+        else:
+            backend = backend_for(source)
+            self._open = lambda: backend
+        self._latest: object = None
+        self._latest_object: object = None
+
+    def open(self) -> Backend:
+        """Return the backend of a new connection, or of the only one.
+
+        Raises:
+            SourceError: it is the same connection as the latest one.
+
+        And whatever the driver, or the user's function, raises.
+        """
+        if not self.comes_back:
+            backend: Backend = self._open()
+            return backend
+        opened, before = self._open(), self._latest_object
+        self._latest_object = opened
+        try:
+            backend = backend_for(opened)
+        except ConnectionLost as error:
+            if opened is before:  # an object that holds a connection, and has none any more
+                raise _the_same(opened) from error
+            raise
+        self._refuse_the_latest(backend)
+        return backend
+
+    def open_another(self) -> Backend:
+        """Return the backend of one more connection, for a session besides.
+
+        Raises:
+            SourceError: it is the same connection as the latest one.
+        """
+        backend = backend_for(self._open())
+        self._refuse_the_latest(backend, keep=False)
+        return backend
+
+    def _refuse_the_latest(self, backend: Backend, keep: bool = True) -> None:
+        connection = getattr(backend, "connection", backend)
+        if connection is self._latest:
+            raise _the_same(connection)
+        if keep:  # or else a new one might be taken for it
+            self._latest = connection
+
+
+def _the_same(connection: object) -> SourceError:
+    return SourceError(
+        f"the connect function has returned the same connection again, {connection!r}: it must open a new one"
+    )
+
+
+def _dialling(given: dict[str, str], driver: str | None, name: str | None, deadline: float) -> Callable[[], Any]:
+    connect = connect_with(driver)
+    parameters = _completed(given, name or DEFAULT_NAME, deadline)
+    return lambda: connect(dict(parameters))
+
+
+def _completed(parameters: dict[str, str], name: str, deadline: float) -> dict[str, str]:
+    """Add what a listener needs, unless the string or the environment says otherwise."""
+    given = {**conninfo.environment(), **parameters}
+    wanted = {
+        "fallback_application_name": name,
+        "connect_timeout": str(max(SHORTEST_CONNECT_TIMEOUT, math.ceil(deadline))),
+    }
+    if len(conninfo.hosts(given)) > 1:
+        wanted["target_session_attrs"] = "read-write"  # nobody can listen on a standby
+    return {**{keyword: value for keyword, value in wanted.items() if keyword not in given}, **parameters}
+
+
+class Dial:
+    """One attempt to connect, in a thread of its own: no driver lets go of one that is under way.
+
+    Args:
+        source: where the connection comes from.
+        done: called, in that thread, when there is a result.
+    """
+
+    def __init__(self, source: Source, done: Callable[[], None]) -> None:
+        self._source = source
+        self._done = done
+        self._lock = threading.Lock()
+        self._backend: Backend | None = None
+        self._error: BaseException | None = None
+        self._abandoned = False
+        self.started = time.monotonic()
+        self.finished = False
+        """Whether there is a result."""
+        threading.Thread(target=self._run, name="pgnotify connecting", daemon=True).start()
+
+    def result(self) -> Backend:
+        """Return the backend of the connection, or raise what came instead."""
+        if self._error is not None:
+            error, self._error = self._error, None  # its traceback leads here, and would keep the driver's socket
+            raise error
+        assert self._backend is not None, "asked for before it was finished"
+        return self._backend
+
+    def abandon(self) -> None:
+        """Let go of the attempt: a connection that comes of it is closed."""
+        with self._lock:
+            self._abandoned = True
+            backend, self._backend = self._backend, None
+        if backend is not None:
+            _close(backend, self._source)
+
+    def _run(self) -> None:
+        try:
+            backend = self._source.open()
+        except BaseException as error:
+            self._error = error
+        else:
+            with self._lock:
+                abandoned = self._abandoned
+                self._backend = None if abandoned else backend
+            if abandoned:
+                _close(backend, self._source)
+        self.finished = True
+        self._done()
+
+
+def _close(backend: Backend, source: Source) -> None:
+    if source.comes_back:
+        with suppress(Exception):  # nobody has used it
+            backend.close()

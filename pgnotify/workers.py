@@ -1,0 +1,110 @@
+"""Threads that run the callbacks, so that the reader never waits for one; in order within each subscription."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Sequence
+
+from pgnotify.mailbox import Overflow
+from pgnotify.notification import Notification, Plain
+from pgnotify.reading import seconds_until
+from pgnotify.subscriptions import Subscription
+
+# How many a worker delivers of one subscription before it looks for others that wait.
+TURN = 100
+
+
+class Workers:
+    """So many threads; a subscription with something in its mailbox is served by one of them at a time.
+
+    Args:
+        count: how many.
+        name: of the listener, for the names of the threads.
+        call: calls the callback; what it raises is its own business.
+        announce: has the user told of an overflow, and returns when that is done.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        name: str,
+        call: Callable[[Subscription, Notification], None],
+        announce: Callable[[Overflow], None],
+    ) -> None:
+        self._call = call
+        self._announce = announce
+        self._ready: queue.SimpleQueue[Subscription | None] = queue.SimpleQueue()
+        self._closing = False
+        self._unserved = 0
+        """How many subscriptions have something to do; guarded by `_served`."""
+        self._served = threading.Condition()
+        self._threads = [
+            threading.Thread(target=self._work, name=f"{name} worker {number}", daemon=True)
+            for number in range(1, count + 1)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def give(self, subscription: Subscription, plains: Sequence[Plain], known_at: float, now: float) -> int:
+        """Put notifications into a subscription's mailbox, and have it served; return how many were dropped."""
+        dropped = subscription.mailbox.put(plains, known_at, now)
+        with subscription.lock:
+            new, subscription.scheduled = not subscription.scheduled, True
+        if new:
+            with self._served:
+                self._unserved += 1
+            self._ready.put(subscription)
+        return dropped
+
+    @property
+    def include_this_thread(self) -> bool:
+        """Whether this thread is one of them: then it is in a callback."""
+        return threading.current_thread() in self._threads
+
+    def wait_idle(self, deadline: float | None) -> bool:
+        """Wait until nothing is left to deliver; return whether that was in time."""
+        with self._served:
+            return self._served.wait_for(lambda: not self._unserved, seconds_until(deadline))
+
+    def close(self, drain: bool, deadline: float | None) -> bool:
+        """End the threads, after what waits if that is to be delivered; return whether they have ended in time.
+
+        Args:
+            drain: whether to deliver what waits.
+            deadline: of the monotonic clock, None for none; behind it all is dropped, and a callback that runs is left
+                alone.
+        """
+        if drain:
+            self.wait_idle(deadline)
+        self._closing = True
+        for _ in self._threads:
+            self._ready.put(None)
+        for thread in self._threads:
+            if thread is not threading.current_thread():
+                thread.join(seconds_until(deadline))
+        return not any(thread.is_alive() for thread in self._threads)
+
+    def _work(self) -> None:
+        while (subscription := self._ready.get()) is not None:
+            if self._serve(subscription):
+                self._ready.put(subscription)
+            else:
+                with self._served:
+                    self._unserved -= 1
+                    self._served.notify_all()
+
+    def _serve(self, subscription: Subscription) -> bool:
+        """Deliver some of what waits; return whether there is more."""
+        for _ in range(TURN):
+            item = None if self._closing else subscription.mailbox.take()
+            if item is None:
+                with subscription.lock:
+                    # Looked at once more, under the lock: the reader may just have found it scheduled.
+                    more = subscription.scheduled = bool(subscription.mailbox) and not self._closing
+                return more  # behind the lock another worker may have it already
+            if isinstance(item, Overflow):
+                self._announce(item)
+            else:
+                self._call(subscription, Notification._make(item))
+        return True

@@ -1,0 +1,187 @@
+"""The bounded queue: what is kept, what is dropped, and where the user learns of it."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pgnotify.gap import Gap, Reason, utc
+from pgnotify.mailbox import Mailbox, Overflow
+
+
+def plains(*payloads, channel="jobs"):
+    return [(channel, str(payload), 7) for payload in payloads]
+
+
+def put(mailbox, *payloads, known_at=100.0, now=110.0, channel="jobs"):
+    return mailbox.put(plains(*payloads, channel=channel), known_at, now)
+
+
+def taken(mailbox):
+    """Take all; payloads, and "gap" for the mark of an overflow."""
+    items = iter(mailbox.take, None)
+    return ["gap" if isinstance(item, Overflow) else item[1] for item in items]
+
+
+def test_an_empty_one_has_nothing():
+    mailbox = Mailbox(3)
+
+    assert mailbox.take() is None
+    assert not mailbox
+    assert len(mailbox) == 0
+
+
+def test_what_is_put_is_taken_in_order():
+    mailbox = Mailbox(3)
+
+    assert put(mailbox, 1, 2) == 0
+    assert put(mailbox, 3) == 0
+
+    assert taken(mailbox) == ["1", "2", "3"]
+
+
+def test_without_a_size_all_is_kept():
+    mailbox = Mailbox()
+
+    assert put(mailbox, *range(5000)) == 0
+    assert len(mailbox) == 5000
+
+
+def test_what_there_is_no_room_for_is_dropped_and_counted():
+    mailbox = Mailbox(3)
+
+    assert put(mailbox, 1, 2, 3, 4, 5) == 2
+    assert taken(mailbox) == ["1", "2", "3", "gap"]
+
+
+def test_the_mark_of_an_overflow_is_no_notification():
+    mailbox = Mailbox(2)
+    put(mailbox, 1, 2, 3)
+
+    assert len(mailbox) == 2
+    mailbox.take()
+    mailbox.take()
+    assert len(mailbox) == 0
+    assert mailbox
+
+
+def test_it_drops_until_half_of_it_is_free():
+    mailbox = Mailbox(4)
+    put(mailbox, 1, 2, 3, 4, 5)
+    mailbox.take()
+
+    assert put(mailbox, 6) == 1
+    mailbox.take()
+    assert put(mailbox, 7) == 0
+
+    assert taken(mailbox) == ["3", "4", "gap", "7"]
+
+
+def test_all_that_is_dropped_in_one_place_is_one_gap():
+    mailbox = Mailbox(1)
+    put(mailbox, 1, 2, 3, known_at=100.0, now=110.0)
+    put(mailbox, 4, known_at=120.0, now=130.0, channel="other")
+    mailbox.take()
+
+    gap = mailbox.take().gap()
+
+    assert gap == Gap(Reason.QUEUE_OVERFLOW, utc(100.0), utc(130.0), ("jobs", "other"), 3)
+
+
+def test_a_mark_that_was_taken_is_not_added_to():
+    mailbox = Mailbox(1)
+    put(mailbox, 1, 2)
+    mailbox.take()
+    first = mailbox.take()
+
+    assert put(mailbox, 3, 4) == 1
+
+    assert first.gap().dropped == 1
+    assert taken(mailbox) == ["3", "gap"]
+
+
+def test_a_mark_that_is_taken_makes_room():
+    mailbox = Mailbox(1)
+    put(mailbox, 1, 2)
+    taken(mailbox)
+
+    assert put(mailbox, 3) == 0
+
+
+def test_cleared_it_is_as_new():
+    mailbox = Mailbox(1)
+    put(mailbox, 1, 2)
+
+    mailbox.clear()
+
+    assert not mailbox
+    assert len(mailbox) == 0
+    assert put(mailbox, 3) == 0
+
+
+@contextmanager
+def in_the_midst_of(mailbox, happens):
+    """Have something happen in another thread whenever the lock is about to be taken."""
+    lock = mailbox._lock
+
+    @contextmanager
+    def looking():
+        happens()
+        with lock:
+            yield
+
+    class Lock:
+        def __enter__(self):
+            self.context = looking()
+            self.context.__enter__()
+
+        def __exit__(self, *error):
+            self.context.__exit__(*error)
+
+    mailbox._lock = Lock()
+    yield
+    mailbox._lock = lock
+
+
+def test_its_length_is_never_negative_while_a_mark_is_taken():
+    mailbox = Mailbox(1)
+    put(mailbox, 1, 2)
+    mailbox.take()
+    lengths = []
+
+    with in_the_midst_of(mailbox, lambda: lengths.append(len(mailbox))):
+        mailbox.take()
+
+    assert lengths == [0]
+
+
+def test_a_size_that_is_set_when_there_is_more_already_drops_all_that_comes():
+    mailbox = Mailbox()
+    put(mailbox, 1, 2, 3, 4)
+    mailbox.size = 2
+
+    assert put(mailbox, 5, 6, 7) == 3
+    assert taken(mailbox) == ["1", "2", "3", "4", "gap"]
+
+
+@given(size=st.integers(1, 5), steps=st.lists(st.one_of(st.integers(1, 7), st.just("take")), max_size=40))
+def test_each_is_taken_in_order_or_counted_by_the_gap_in_its_place(size, steps):
+    mailbox, sent, seen = Mailbox(size), 0, []
+    for step in [*steps, *["take"] * 50]:
+        if step != "take":
+            put(mailbox, *range(sent, sent + step))
+            sent += step
+        elif (item := mailbox.take()) is not None:
+            seen.append(item)
+        assert len(mailbox) <= size
+
+    expected = 0
+    for item in seen:
+        if isinstance(item, Overflow):
+            expected += item.gap().dropped
+        else:
+            assert item[1] == str(expected)
+            expected += 1
+    assert expected == sent

@@ -1,0 +1,134 @@
+"""Who is called for which channel."""
+
+from __future__ import annotations
+
+import pytest
+
+from pgnotify.subscriptions import Routes, Subscription
+
+
+def subscription(channel="jobs", routes=None, internal=False, wait_listening=None):
+    return Subscription(
+        channel,
+        print,
+        wait_listening or (lambda channel, timeout: True),
+        routes.remove if routes is not None else (lambda each: None),
+        size=10,
+        internal=internal,
+    )
+
+
+def test_the_listeners_own_channels_come_first_and_once():
+    routes = Routes(("b", "a", "b"))
+    routes.add(subscription("c"))
+    routes.add(subscription("a"))
+
+    assert routes.wanted == ("b", "a", "c")
+    assert routes.wanted_set == {"a", "b", "c"}
+
+
+def test_subscriptions_of_a_channel_are_in_the_order_in_which_they_were_made():
+    routes = Routes(())
+    first, second = subscription(), subscription()
+
+    routes.add(first)
+    routes.add(second)
+
+    assert routes.of == {"jobs": (first, second)}
+    assert routes.wanted == ("jobs",)
+
+
+def test_a_channel_is_wanted_until_the_last_subscription_is_removed():
+    routes = Routes(())
+    first, second = subscription(), subscription()
+    routes.add(first)
+    routes.add(second)
+
+    routes.remove(first)
+    assert routes.of == {"jobs": (second,)}
+    routes.remove(second)
+    assert routes.of == {}
+    assert routes.wanted == ()
+
+
+def test_a_channel_of_the_listeners_own_stays_wanted():
+    routes = Routes(("jobs",))
+    only = subscription()
+    routes.add(only)
+
+    routes.remove(only)
+
+    assert routes.wanted == ("jobs",)
+
+
+def test_who_delivers_is_not_disturbed_by_a_change():
+    routes = Routes(())
+    routes.add(subscription())
+    seen = routes.of
+
+    routes.add(subscription("other"))
+
+    assert set(seen) == {"jobs"}
+    assert routes.of is not seen
+
+
+def test_removing_twice_does_nothing():
+    routes = Routes(())
+    one, other = subscription(), subscription()
+    routes.add(one)
+    routes.add(other)
+
+    routes.remove(one)
+    routes.remove(one)
+
+    assert routes.of == {"jobs": (other,)}
+
+
+def test_each_change_of_what_is_wanted_is_published():
+    published = []
+    routes = Routes(("own",), published.append)
+    one, other = subscription("jobs"), subscription("jobs")
+
+    for subscribed in (one, other, subscription("own")):
+        routes.add(subscribed)
+    routes.remove(one)
+    routes.remove(other)
+
+    assert published == [("own", "jobs"), ("own",)]
+
+
+def test_a_subscription_that_is_cancelled_says_so():
+    routes = Routes(())
+    one = subscription(routes=routes)
+    routes.add(one)
+
+    one.cancel()
+
+    assert one.cancelled
+    assert routes.of == {}
+    assert repr(one) == "<cancelled Subscription to 'jobs'>"
+
+
+def test_as_a_context_manager_it_is_cancelled_at_the_end():
+    routes = Routes(())
+    with subscription(routes=routes) as one:
+        routes.add(one)
+        assert repr(one) == "<Subscription to 'jobs'>"
+
+    assert one.cancelled
+
+
+@pytest.mark.parametrize("answer", [True, False])
+def test_waiting_is_the_listeners_business(answer):
+    asked = []
+    one = subscription(wait_listening=lambda *asking: asked.append(asking) or answer)
+
+    assert one.wait_listening(3.0) is answer
+    assert asked == [(one, 3.0)]
+
+
+def test_waiting_for_a_cancelled_one_is_in_vain():
+    one = subscription(wait_listening=lambda *asking: pytest.fail("it asked"))
+    one.cancelled = True
+
+    assert one.wait_listening() is False
