@@ -47,6 +47,10 @@ class Proxy:
         """Forward nothing more in either direction, and say nothing: a black hole."""
         self._ask(lambda: self._freeze(True))
 
+    def blackhole(self) -> None:
+        """Fall silent on the connections that there are, until `thaw`; new ones pass."""
+        self._ask_each(lambda link: link.freeze(True))
+
     def thaw(self) -> None:
         """Forward again, first what was held back."""
         self._ask(lambda: self._freeze(False))
@@ -132,7 +136,12 @@ class Proxy:
 
     def _accept(self, _: int) -> None:
         client, _address = self._listener.accept()
-        link = _Link(self._selector, client, socket.create_connection(self._target))
+        try:
+            server = socket.create_connection(self._target)
+        except OSError:  # it is down
+            client.close()
+            return
+        link = _Link(self._selector, client, server)
         self._links.append(link)
         link.freeze(self._frozen)
 

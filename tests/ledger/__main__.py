@@ -1,0 +1,74 @@
+"""Keeps the ledger for as long as one likes, on all drivers, and exits with 1 if anything is unaccounted for."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import logging
+import random
+import sys
+
+from pgnotify.testing import TemporaryPostgreSQL
+from tests.ledger import tables
+from tests.ledger.faults import FAULTS, plan
+from tests.ledger.listeners import MODES
+from tests.ledger.trial import CHANNELS, DRIVERS, FUNCTIONS, Outcome, Trial
+
+LONGEST_PAUSE = 1.5
+
+
+def main() -> int:
+    """Do as the arguments say."""
+    options = _options()
+    if options.verbose:
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    else:
+        logging.disable()
+    runs: list[tuple[str, Outcome]] = []
+    groups = [options.modes] if options.together else [[mode] for mode in options.modes]
+    _say(f"seed {options.seed}")
+    for driver in options.driver:
+        for modes in groups:
+            with TemporaryPostgreSQL() as server:
+                trial = Trial(server, modes, driver, options.seed)
+                faults = plan(options.seed, options.faults, CHANNELS, options.pause)
+                runs.append((driver, trial.run(faults, options.minutes * 60)))
+            outcome = runs[-1][1]
+            _say(tables.aligned([tables.row(driver, mode, outcome) for mode in modes]))
+            _say(tables.complaints(driver, outcome))
+    _say("\n" + tables.table(runs))
+    _say("\n" + tables.recoveries(runs))
+    _say("\n" + ("all is accounted for" if all(outcome.holds for _, outcome in runs) else "NOT all is accounted for"))
+    return 0 if all(outcome.holds for _, outcome in runs) else 1
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser("python -m tests.ledger", description=__doc__)
+    installed = [name for name, module in DRIVERS.items() if importlib.util.find_spec(module) is not None]
+    parser.add_argument("--minutes", type=float, default=2.0, help="for each driver and mode; default: %(default)s")
+    parser.add_argument("--seed", type=int, default=random.randrange(10**6), help="of the sequence of faults")
+    parser.add_argument(
+        "--driver",
+        action="append",
+        choices=[*DRIVERS, *FUNCTIONS],
+        help=f"one of {', '.join([*DRIVERS, *FUNCTIONS])}; may be repeated; default: {', '.join(installed)}",
+        metavar="NAME",
+    )
+    parser.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES), help="how the listener is used")
+    parser.add_argument("--together", action="store_true", help="a listener of each mode at once, not in turn")
+    parser.add_argument("--faults", nargs="+", choices=list(FAULTS), default=list(FAULTS), help="which ones strike")
+    parser.add_argument("--pause", type=float, default=LONGEST_PAUSE, help="seconds between two at most")
+    parser.add_argument("--verbose", action="store_true", help="show the listeners' logs")
+    options = parser.parse_args()
+    options.driver = options.driver or installed
+    return options
+
+
+def _say(text: str) -> None:
+    if text:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

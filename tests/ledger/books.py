@@ -1,0 +1,51 @@
+"""What is written down: by the sender, by each listener, and by whoever strikes."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, TypeAlias
+
+from pgnotify.gap import Gap
+
+
+class Sent(NamedTuple):
+    """One notification, as its sender knows it. Numbers grow over all channels, and channels have one sender."""
+
+    number: int
+    channel: str
+    before: float
+    """Seconds since the epoch just before the statement went out."""
+    after: float
+    """The same when it had returned, or failed."""
+    sure: bool = True
+    """Whether it returned. What failed may have been sent all the same, or not."""
+
+
+class Delivered(NamedTuple):
+    """A listener's user has received a notification."""
+
+    number: int
+    channel: str
+    at: float
+    """Seconds since the epoch."""
+
+
+class Announced(NamedTuple):
+    """A listener's user was told of a gap."""
+
+    gap: Gap
+    at: float
+    """Seconds since the epoch."""
+
+
+Entry: TypeAlias = Delivered | Announced
+"""A listener's book is a list of these; its order is that in which all happened, in whatever thread."""
+
+
+class Strike(NamedTuple):
+    """A fault has struck."""
+
+    kind: str
+    at: float
+    """Seconds since the epoch just before."""
+    over: float
+    """From when on a listener could be back: the same, or when the server was up again."""

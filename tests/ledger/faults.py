@@ -1,0 +1,169 @@
+"""What strikes, and in which order.
+
+Each fault is a generator: it strikes, yields the moment from which on a listener could be back, and undoes, when it is
+resumed, what would be in the way of the next one.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from tests.ledger.listeners import HEARTBEAT, QUEUE_SIZE
+
+if TYPE_CHECKING:
+    from tests.ledger.trial import Trial
+
+STOPPED_SECONDS = 1.0
+"""How long a process of the server stands still: longer than heartbeat and deadline together."""
+HURRIED = 0.3
+"""How often the next fault does not wait until all have recovered, where that is possible."""
+
+
+class Fault(NamedTuple):
+    """One fault of a plan."""
+
+    kind: str
+    pause: float
+    """Seconds of quiet before it."""
+    channels: tuple[str, ...]
+    """Of which it takes the subscription, if it is of that kind."""
+    hurried: bool
+    """Whether the next one strikes at once."""
+
+
+def plan(seed: int, kinds: Sequence[str], channels: Sequence[str], longest_pause: float) -> Iterator[Fault]:
+    """Yield faults for ever: all kinds in a random order, and again; the same for the same arguments."""
+    rng = random.Random(seed)
+    while True:
+        for kind in rng.sample(kinds, len(kinds)):
+            taken = tuple(rng.sample(channels, rng.randint(1, len(channels))))
+            yield Fault(kind, rng.uniform(0, longest_pause), taken, kind in CUTS and rng.random() < HURRIED)
+
+
+def _terminate(trial: Trial, _: Fault) -> Iterator[float]:
+    began = time.time()
+    trial.control("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE " + trial.LISTENERS)
+    yield began
+
+
+def _fin(trial: Trial, _: Fault) -> Iterator[float]:
+    began = time.time()
+    trial.proxy.fin()
+    yield began
+
+
+def _reset(trial: Trial, _: Fault) -> Iterator[float]:
+    began = time.time()
+    trial.proxy.reset()
+    yield began
+
+
+def _black_hole(trial: Trial, _: Fault) -> Iterator[float]:
+    began = time.time()
+    trial.proxy.blackhole()
+    yield began
+    trial.proxy.thaw()
+
+
+def _stop_process(trial: Trial, _: Fault) -> Iterator[float]:
+    pids = [int(pid) for (pid,) in trial.control("SELECT pid FROM pg_stat_activity WHERE " + trial.LISTENERS)]
+    began = time.time()
+    try:
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        # Not until they are back: who was stopped may hold a lock that all others want.
+        trial.pause(STOPPED_SECONDS)
+    finally:
+        for pid in pids:
+            _continue(pid)
+    yield began
+
+
+def _continue(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGCONT)
+    except ProcessLookupError:
+        return
+
+
+def _restart_fast(trial: Trial, _: Fault) -> Iterator[float]:
+    with trial.server_down():
+        trial.server.stop("fast")
+        trial.server.start()
+    yield time.time()
+
+
+def _restart_immediate(trial: Trial, _: Fault) -> Iterator[float]:
+    with trial.server_down():
+        trial.server.stop("immediate")
+        trial.server.start()
+    yield time.time()
+
+
+def _kill(trial: Trial, _: Fault) -> Iterator[float]:
+    with trial.server_down():
+        trial.server.kill()
+        trial.server.start()
+    yield time.time()
+
+
+def _lose_subscription(trial: Trial, fault: Fault) -> Iterator[float]:
+    began = time.time()
+    clear = [participant.lose_subscriptions(fault.channels) for participant in trial.participants]
+    yield began
+    for each in clear:
+        each()
+
+
+def _overflow(trial: Trial, _: Fault) -> Iterator[float]:
+    with trial.users_slow():
+        _fill_queues(trial)
+    over = time.time()
+    trial.pause(2 * HEARTBEAT)  # or the gap of the next fault reaches back to here, and the count proves little
+    yield over
+
+
+def _overflow_and_restart(trial: Trial, _: Fault) -> Iterator[float]:
+    """Have the users come to the end of their queues while there is no connection."""
+    with trial.users_slow():
+        _fill_queues(trial)
+        with trial.server_down():
+            trial.server.stop("immediate")
+    with trial.server_down():
+        trial.until(lambda each: not each.listener.status().queued, "has not emptied its queue", trial.queued)
+        trial.server.start()
+    yield time.time()
+
+
+def _fill_queues(trial: Trial) -> None:
+    dropped = {id(each): each.listener.status().dropped for each in trial.queued}
+    trial.sender.burst(2 * QUEUE_SIZE)
+    trial.until(lambda each: each.listener.status().dropped > dropped[id(each)], "has not overflowed", trial.queued)
+    trial.until(lambda _: not trial.sender.is_bursting, "waits for a sender that does not end")
+
+
+FAULTS: dict[str, Callable[[Trial, Fault], Iterator[float]]] = {
+    "terminate": _terminate,
+    "fin": _fin,
+    "reset": _reset,
+    "black hole": _black_hole,
+    "stopped process": _stop_process,
+    "restart, fast": _restart_fast,
+    "restart, immediate": _restart_immediate,
+    "kill -9": _kill,
+    "subscription lost": _lose_subscription,
+    "overflow": _overflow,
+    "overflow and restart": _overflow_and_restart,
+}
+CUTS = ("terminate", "fin", "reset")
+"""Those that end the connection, and leave a server that is up: what the time to recover is promised for.
+
+Behind these another one may strike at once.
+"""
+OVERFLOWS = ("overflow", "overflow and restart")
+"""Those that leave a gap of a full queue; the first one leaves no other."""

@@ -1,0 +1,236 @@
+"""Reads the books, and says what is not accounted for.
+
+The promise that it holds a listener to is that of `pgnotify.gap.Gap`, and nothing weaker: what is missing was on its
+way between `lost_at` and `restored_at` of a gap of its channel.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from bisect import bisect_left, bisect_right
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+from operator import attrgetter
+from typing import NamedTuple
+
+from pgnotify.gap import Gap, Reason
+from tests.ledger.books import Announced, Delivered, Entry, Sent, Strike
+
+NONE = "-"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What came of the books of one listener."""
+
+    sent: int = 0
+    """How many were sent with certainty."""
+    delivered: int = 0
+    """How many of those were delivered."""
+    in_gaps: int = 0
+    """How many of those are missing and lie in a gap."""
+    unsure: int = 0
+    """How many may have been sent or not; they are delivered at most once, and never missing."""
+    unaccounted: tuple[Sent, ...] = ()
+    """Those that are missing, and lie in no gap."""
+    wrong: tuple[str, ...] = ()
+    """What else breaks the promise, in words."""
+    gaps: Counter[str] = field(default_factory=Counter)
+    """How many gaps were announced, by their reasons."""
+    gap_seconds: float = 0.0
+    """How long they were, in all."""
+    dropped: int = 0
+    """How many the gaps of full queues say that they dropped."""
+    recoveries: dict[str, list[float]] = field(default_factory=dict)
+    """Seconds from a fault to the first delivery of what was sent after the gap, by the kinds of fault.
+
+    Without those during which the next one struck.
+    """
+
+    @property
+    def holds(self) -> bool:
+        """Whether the promise was kept."""
+        return not self.unaccounted and not self.wrong
+
+    def recoveries_from(self, kinds: Sequence[str]) -> list[float]:
+        """Return the recovery times of some kinds of fault."""
+        return [seconds for kind in kinds for seconds in self.recoveries.get(kind, ())]
+
+
+class _Placed(NamedTuple):
+    """A gap and where in the book it stands."""
+
+    gap: Gap
+    index: int
+    lost_at: float
+    restored_at: float
+
+
+def judge(
+    sent: Sequence[Sent], book: Sequence[Entry], strikes: Sequence[Strike] = (), ended_at: float = math.inf
+) -> Verdict:
+    """Hold the book of one listener against what was sent.
+
+    Args:
+        sent: the sender's book.
+        book: the listener's.
+        strikes: in their order; for the times to recover only.
+        ended_at: when the sender ended, which says nothing of these times.
+    """
+    gaps = [
+        _Placed(entry.gap, index, entry.gap.lost_at.timestamp(), entry.gap.restored_at.timestamp())
+        for index, entry in enumerate(book)
+        if isinstance(entry, Announced)
+    ]
+    wrong = list(_wrongly_delivered(sent, book))
+    covering: Counter[int] = Counter()
+    reconnects = [placed.index for placed in gaps if placed.gap.reason is not Reason.QUEUE_OVERFLOW]
+    accounts = {placed.index: _Account(placed) for placed in gaps if placed.gap.reason is Reason.QUEUE_OVERFLOW}
+    channels = [_Channel(name, sent, book) for name in dict.fromkeys(each.channel for each in sent)]
+    for channel in channels:
+        for placed in gaps:
+            if channel.name not in placed.gap.channels:
+                continue
+            missing = channel.missing_between(placed.lost_at, placed.restored_at)
+            if (account := accounts.get(placed.index)) is not None:
+                missing = [each for each in missing if channel.is_in_place(each, placed.index, reconnects)]
+                account.missing += missing
+            elif channel.newer_was_delivered_before(placed):
+                wrong.append(f"a gap of {channel.name!r} was announced behind what was sent after it: {placed.gap}")
+            covering.update(each.number for each in missing)
+    wrong += [text for account in accounts.values() if (text := account.complaint(covering))]
+    missing_surely = [each for channel in channels for each in channel.missing if each.sure]
+    unaccounted = tuple(each for each in missing_surely if not covering[each.number])
+    sure = sum(each.sure for each in sent)
+    return Verdict(
+        sent=sure,
+        delivered=sure - len(missing_surely),
+        in_gaps=len(missing_surely) - len(unaccounted),
+        unsure=len(sent) - sure,
+        unaccounted=unaccounted,
+        wrong=tuple(wrong),
+        gaps=Counter(str(placed.gap.reason) for placed in gaps),
+        gap_seconds=sum(placed.restored_at - placed.lost_at for placed in gaps),
+        dropped=sum(placed.gap.dropped for placed in gaps),
+        recoveries=_recoveries(sent, book, strikes, ended_at),
+    )
+
+
+def _wrongly_delivered(sent: Sequence[Sent], book: Sequence[Entry]) -> Iterator[str]:
+    """Say what was delivered twice, out of order, on another channel, or before it was sent."""
+    by_number = {each.number: each for each in sent}
+    seen: set[int] = set()
+    latest: dict[str, int] = {}
+    for entry in book:
+        if not isinstance(entry, Delivered):
+            continue
+        original = by_number.get(entry.number)
+        if original is None or original.channel != entry.channel:
+            yield f"{entry.number} was never sent on {entry.channel!r}"
+        elif entry.number in seen:
+            yield f"{entry.number} was delivered twice on {entry.channel!r}"
+        elif entry.number < latest.get(entry.channel, entry.number):
+            yield f"{entry.number} was delivered behind {latest[entry.channel]} on {entry.channel!r}"
+        elif entry.at < original.before:
+            yield f"{entry.number} was delivered before it was sent: the clock was set"
+        seen.add(entry.number)
+        latest[entry.channel] = max(entry.number, latest.get(entry.channel, entry.number))
+
+
+class _Channel:
+    """What was sent on one channel, and what came of it."""
+
+    def __init__(self, name: str, sent: Sequence[Sent], book: Sequence[Entry]) -> None:
+        self.name = name
+        self._places = [
+            (index, entry.number)
+            for index, entry in enumerate(book)
+            if isinstance(entry, Delivered) and entry.channel == name
+        ]
+        self._highest = list(accumulate((number for _, number in self._places), max))
+        numbers = {number for _, number in self._places}
+        self._before = {each.number: each.before for each in sent if each.channel == name}
+        self.missing = [each for each in sent if each.channel == name and each.number not in numbers]
+
+    def missing_between(self, lost_at: float, restored_at: float) -> list[Sent]:
+        """Return what is missing of what was on its way then."""
+        first = bisect_left(self.missing, lost_at, key=attrgetter("after"))
+        return self.missing[first : bisect_right(self.missing, restored_at, key=attrgetter("before"))]
+
+    def is_in_place(self, missing: Sent, index: int, reconnects: Sequence[int]) -> bool:
+        """Whether a gap that stands there in the book stands where this one is missing.
+
+        While there is no connection, the gap of a full queue waits for the next LISTEN as all gaps do, and stands
+        behind the gap of that.
+
+        Args:
+            missing: the notification.
+            index: where the gap stands.
+            reconnects: where gaps stand that are none of a full queue.
+        """
+        here = bisect_left(self._places, (index, 0))
+        if here < len(self._places) and self._places[here][1] < missing.number:
+            return False
+        newer = bisect_right(self._highest, missing.number)
+        if newer >= here:
+            return True
+        return any(self._places[newer][0] < announced < index for announced in reconnects)
+
+    def newer_was_delivered_before(self, placed: _Placed) -> bool:
+        """Whether something that was sent after the gap stands before it in the book."""
+        here = bisect_left(self._places, (placed.index, 0))
+        return here > 0 and self._before.get(self._places[here - 1][1], 0.0) > placed.restored_at
+
+
+class _Account:
+    """Whether a full queue has said the right number."""
+
+    def __init__(self, placed: _Placed) -> None:
+        self.placed = placed
+        self.missing: list[Sent] = []
+        """What is missing in its place."""
+
+    def complaint(self, covering: Counter[int]) -> str:
+        """Return what is wrong with its count, or nothing. Exact, unless another gap touches this one.
+
+        Args:
+            covering: how many gaps each missing number lies in.
+        """
+        at_least = sum(each.sure and covering[each.number] == 1 for each in self.missing)
+        dropped, at_most = self.placed.gap.dropped, len(self.missing)
+        if at_least <= dropped <= at_most:
+            return ""
+        return f"a full queue says {dropped} dropped where {at_least} to {at_most} are missing: {self.placed.gap}"
+
+
+def _recoveries(
+    sent: Sequence[Sent], book: Sequence[Entry], strikes: Sequence[Strike], ended_at: float
+) -> dict[str, list[float]]:
+    before = {each.number: each.before for each in sent}
+    found: dict[str, list[float]] = defaultdict(list)
+    for strike, disturbed_at in zip(strikes, [*(each.at for each in strikes[1:]), ended_at], strict=False):
+        at = _delivering_again_at(strike, book, before)
+        if at is not None and at < disturbed_at:
+            found[strike.kind].append(max(0.0, at - strike.over))
+    return dict(found)
+
+
+def _delivering_again_at(strike: Strike, book: Sequence[Entry], before: dict[int, float]) -> float | None:
+    restored_at: float | None = None
+    for entry in book[bisect_left(book, strike.at, key=attrgetter("at")) :]:
+        if isinstance(entry, Announced):
+            if restored_at is None and entry.gap.reason is not Reason.QUEUE_OVERFLOW:
+                restored_at = entry.gap.restored_at.timestamp()
+        elif restored_at is not None and before.get(entry.number, 0.0) >= restored_at:
+            return entry.at
+    return None
+
+
+def median_and_most(seconds: Sequence[float]) -> str:
+    """Return both in milliseconds, for a table."""
+    if not seconds:
+        return NONE
+    return f"{statistics.median(seconds) * 1000:.0f} / {max(seconds) * 1000:.0f}"

@@ -1,0 +1,203 @@
+"""One run: a server, a proxy, a sender, listeners, and faults until the time is over."""
+
+from __future__ import annotations
+
+import math
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+
+from pgnotify.testing import TemporaryPostgreSQL
+from pgnotify.testing._proxy import Proxy
+from pgnotify.testing._wire import Session
+from pgnotify.testing.address import Address
+from tests.kinds import KINDS
+from tests.ledger.books import Delivered, Strike
+from tests.ledger.faults import FAULTS, OVERFLOWS, Fault
+from tests.ledger.judge import Verdict, judge
+from tests.ledger.listeners import Participant
+from tests.ledger.sender import Sender
+
+CHANNELS = ("jobs", "Orders of today", "Ü\"it's %s :x $1 ?\\", "日" * 21)
+
+PATIENCE_SECONDS = 20.0
+_LOOK_SECONDS = 0.005
+_LAST_TRIES = 5
+
+DRIVERS = {"psycopg": "psycopg", "psycopg2": "psycopg2", "pg8000": "pg8000", "pygresql": "pg"}
+"""Those that connect from a connection string, and what must be importable."""
+FUNCTIONS = {kind.name: kind for kind in KINDS if kind.name not in DRIVERS}
+"""Kinds of connection that a function connects."""
+
+
+class NotBack(Exception):
+    """A listener has not recovered from a fault, or the trial itself is out of order."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a trial."""
+
+    verdicts: dict[str, Verdict]
+    """By the modes of the listeners."""
+    reconnects: dict[str, int]
+    """How many times each has come back."""
+    strikes: tuple[Strike, ...]
+    errors: tuple[str, ...]
+    """What was raised where nothing should be, or why the trial was given up."""
+
+    @property
+    def holds(self) -> bool:
+        """Whether all is accounted for."""
+        return not self.errors and all(verdict.holds for verdict in self.verdicts.values())
+
+
+class Trial:
+    """Listeners in some modes on one kind of connection, and all that happens to them.
+
+    Args:
+        server: one of its own, running.
+        modes: of the listeners; all are there at once.
+        driver: one of `DRIVERS` or `FUNCTIONS`.
+        seed: the same seed has the same faults in the same order.
+    """
+
+    LISTENERS = "application_name <> 'wire' AND backend_type = 'client backend'"
+    """Which of the server's sessions are listeners', in SQL."""
+
+    def __init__(self, server: TemporaryPostgreSQL, modes: Sequence[str], driver: str, seed: int) -> None:
+        self.server = server
+        self.proxy = Proxy(server.host, server.port)
+        self.sender = Sender(server.host, server.port, CHANNELS, random.Random(seed))
+        self._never = threading.Event()
+        self._strikes: list[Strike] = []
+        self._ended_at = math.inf
+        to = Address(self.proxy.host, self.proxy.port)
+        source = to.dsn if driver in DRIVERS else lambda: FUNCTIONS[driver].connect(to)
+        named = driver if driver in DRIVERS else None
+        self.participants = [Participant(mode, source, named, CHANNELS) for mode in modes]
+        self.queued = [each for each in self.participants if each.has_a_queue]
+
+    def run(self, faults: Iterator[Fault], seconds: float) -> Outcome:
+        """Have the faults strike until that time has passed, or there are no more, and judge."""
+        deadline = time.monotonic() + seconds
+        errors: list[str] = []
+        with ExitStack() as stack:
+            stack.enter_context(self.proxy)
+            try:
+                for participant in self.participants:
+                    stack.enter_context(participant)
+                self.until(lambda each: each.listens, "does not listen")
+                stack.enter_context(self.sender)
+                for fault in faults:
+                    if time.monotonic() >= deadline:
+                        break
+                    self.pause(fault.pause)
+                    self._strike(fault)
+                self._finish()
+            except NotBack as error:
+                errors.append(str(error))
+            reconnects = {each.mode: each.listener.status().reconnects for each in self.participants}
+        errors += [f"{each.mode}: {error!r}" for each in self.participants for error in each.errors]
+        if self.sender.error is not None:
+            errors.append(f"the sender: {self.sender.error!r}")
+        verdicts = {
+            each.mode: judge(self.sender.sent, each.book, self._strikes, self._ended_at) for each in self.participants
+        }
+        return Outcome(verdicts, reconnects, tuple(self._strikes), tuple(errors))
+
+    # For the faults.
+
+    def control(self, statement: str) -> list[tuple[str | None, ...]]:
+        """Run a statement in a session that goes past the proxy."""
+        with Session(self.server.host, self.server.port) as session:
+            return session.sql(statement)
+
+    def pause(self, seconds: float) -> None:
+        """Let the listeners listen."""
+        self._never.wait(seconds)
+
+    def until(
+        self,
+        predicate: Callable[[Participant], object],
+        otherwise: str,
+        of: Sequence[Participant] | None = None,
+        seconds: float = PATIENCE_SECONDS,
+    ) -> None:
+        """Return as soon as that is true for each listener.
+
+        Raises:
+            NotBack: it is not, for one of them.
+        """
+        deadline = time.monotonic() + seconds
+        for participant in self.participants if of is None else of:
+            while not predicate(participant):
+                if time.monotonic() > deadline or self.sender.error is not None:
+                    status = participant.listener.status()
+                    raise NotBack(f"{participant.mode} {otherwise} within {seconds:.0f} s: {status}")
+                self.pause(_LOOK_SECONDS)
+
+    @contextmanager
+    def server_down(self) -> Iterator[None]:
+        """Have the sender wait, rather than connect to what is not there."""
+        self.sender.server_is_up.clear()
+        yield
+        if self.server.running:
+            self.sender.server_is_up.set()
+
+    @contextmanager
+    def users_slow(self) -> Iterator[None]:
+        """Have whoever receives notifications do nothing meanwhile."""
+        for each in self.participants:
+            each.may_go_on.clear()
+        try:
+            yield
+        finally:
+            for each in self.participants:
+                each.may_go_on.set()
+
+    # The course of things.
+
+    def _strike(self, fault: Fault) -> None:
+        entries = {id(each): len(each.book) for each in self.participants}
+        began = time.time()
+        with closing(FAULTS[fault.kind](self, fault)) as strike:
+            over = next(strike)
+            self._strikes.append(Strike(fault.kind, began, over))
+            if fault.hurried:
+                next(strike, None)
+                return
+            if fault.kind in OVERFLOWS:
+                self.until(lambda each: each.has_gap_since(entries[id(each)], True), "has not overflowed", self.queued)
+            if fault.kind != "overflow":
+                self.until(lambda each: each.has_gap_since(entries[id(each)]), f"has no gap from {fault.kind}")
+            self._await_deliveries(f"has received nothing after {fault.kind}")
+            next(strike, None)
+
+    def _await_deliveries(self, otherwise: str) -> None:
+        number = self.sender.latest
+        self.until(lambda each: each.has_received_beyond(number), otherwise)
+
+    def _finish(self) -> None:
+        """Have each listener receive something on each channel, behind which nothing can be missing."""
+        self._ended_at = time.time()
+        self.sender.stop()
+        self.until(lambda each: not each.listener.status().queued, "does not come to the end of its queue")
+        for _ in range(_LAST_TRIES):
+            last = self.sender.latest
+            self.sender.send_one_each()
+            try:
+                self.until(lambda each: _is_up_to_date(each, last), "is not up to date", seconds=2.0)  # noqa: B023
+            except NotBack:  # it may have lost its connection just then
+                continue
+            return
+        raise NotBack("not all listeners are up to date at the end")
+
+
+def _is_up_to_date(participant: Participant, number: int) -> bool:
+    """Whether all channels have brought something that was sent later."""
+    delivered = (entry for entry in participant.book[-500:] if isinstance(entry, Delivered))
+    return {each.channel for each in delivered if each.number > number} == {*CHANNELS}
