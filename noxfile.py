@@ -1,8 +1,8 @@
 """What `make test` runs, and what CI runs in a matrix. `nox --list` shows the sessions.
 
 Sessions need nothing but Python: the PostgreSQL server comes as a wheel. What they need more (a C
-compiler and PostgreSQL's headers for PyGreSQL, a server with TLS) is skipped with a visible line where
-it is missing, and is a failure where CI=true.
+compiler and PostgreSQL's headers for PyGreSQL, a server with TLS, PgBouncer) is skipped with a visible
+line where it is missing, and is a failure where CI=true.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ nox.options.sessions = [
     "oldest",
     "wrappers",
     "tls",
+    "servers",
     "kit",
     "example",
     "quick_bench",
@@ -58,6 +59,28 @@ OLDEST = {
     "pygresql": "5.2.5",
 }
 DRIVERS = tuple(NEWEST)
+# Tests with servers of their own, which all drivers share in one session. PgBouncer is no wheel, and is not everywhere.
+SERVERS = (
+    "tests/online/test_diagnosis.py",
+    "tests/online/test_pooler.py",
+    "tests/online/test_standby.py",
+    "tests/online/test_listener_pooler.py",
+    "tests/online/test_listener_standby.py",
+)
+# Tests over TLS, likewise: they need what makes the certificates.
+TLS = ("tests/online/test_tls.py", "tests/online/test_listener_tls.py")
+# What is the same whichever release of a driver is below, or whoever holds its connection: with the newest only. With
+# all of them run the conformance class, the contract, coming back, and the ledger.
+ONCE = (
+    "tests/online/test_lifeline.py",
+    "tests/online/test_listener_face.py",
+    "tests/online/test_listener_fork.py",
+    "tests/online/test_listener_input.py",
+    "tests/online/test_listener_reading.py",
+    "tests/online/test_listener_sockets.py",
+    "tests/online/test_listener_stop.py",
+    "tests/online/test_listener_stop_from.py",
+)
 
 
 @nox.session
@@ -93,21 +116,21 @@ def server(session: nox.Session) -> None:
 @nox.parametrize("driver", DRIVERS, ids=DRIVERS)
 def newest(session: nox.Session, driver: str) -> None:
     """Run the tests against a real server with the newest release of one driver, and no other."""
-    _one_driver(session, driver, NEWEST[driver])
+    _one_driver(session, driver, NEWEST[driver], *SERVERS, *TLS)
 
 
 @nox.session
 @nox.parametrize("driver", DRIVERS, ids=DRIVERS)
 def oldest(session: nox.Session, driver: str) -> None:
     """Run the tests against a real server with the oldest supported release of one driver."""
-    _one_driver(session, driver, f"{NEWEST[driver]}=={OLDEST[driver]}")
+    _one_driver(session, driver, f"{NEWEST[driver]}=={OLDEST[driver]}", *SERVERS, *TLS, *ONCE)
 
 
 @nox.session
 def wrappers(session: nox.Session) -> None:
     """Run the tests on connections that SQLAlchemy and Django hold."""
     session.install("-e", ".[psycopg,psycopg2,pg8000]", *_group("tests", "server", "wrappers"))
-    _pytest(session, "tests/online", drivers="wrappers")
+    _pytest(session, "tests/online", *_ignoring(*SERVERS, *TLS, *ONCE), drivers="wrappers")
 
 
 @nox.session
@@ -117,7 +140,17 @@ def tls(session: nox.Session) -> None:
     drivers = ["psycopg", "psycopg2", "pg8000"]
     if _install_pygresql(session, NEWEST["pygresql"]):
         drivers.append("pygresql")
-    _pytest(session, "tests/online/test_tls.py", drivers=",".join(drivers))
+    _pytest(session, *TLS, drivers=",".join(drivers))
+
+
+@nox.session
+def servers(session: nox.Session) -> None:
+    """Run the tests behind PgBouncer and with a standby, with all drivers."""
+    session.install("-e", ".[psycopg,psycopg2,pg8000]", *_group("tests", "server"))
+    drivers = ["psycopg", "psycopg2", "pg8000"]
+    if _install_pygresql(session, NEWEST["pygresql"]):
+        drivers.append("pygresql")
+    _pytest(session, *SERVERS, drivers=",".join(drivers))
 
 
 @nox.session
@@ -141,6 +174,14 @@ def bench(session: nox.Session) -> None:
     session.install("-e", ".[psycopg,psycopg2,pg8000]", "asyncpg", *groups)
     _install_pygresql(session, NEWEST["pygresql"])
     session.run("python", "-m", "benchmarks", *session.posargs)
+
+
+@nox.session
+def soak(session: nox.Session) -> None:
+    """Keep the ledger for minutes on all drivers; what stands behind -- goes to it, such as --minutes 10 --seed 1."""
+    session.install("-e", ".[psycopg,psycopg2,pg8000]", *_group("server"))
+    _install_pygresql(session, NEWEST["pygresql"])
+    session.run("python", "-m", "tests.ledger", *session.posargs)
 
 
 @nox.session
@@ -181,13 +222,17 @@ def tests(session: nox.Session) -> None:
     _pytest(session, "tests", drivers=",".join(drivers))
 
 
-def _one_driver(session: nox.Session, driver: str, requirement: str) -> None:
+def _one_driver(session: nox.Session, driver: str, requirement: str, *ignored: str) -> None:
     session.install("-e", ".", *_group("tests", "server"))
     if driver != "pygresql":
         session.install(requirement, *(["psycopg_pool"] if driver == "psycopg" else []))
     elif not _install_pygresql(session, requirement):
         session.skip("PyGreSQL has no wheels and there is no C compiler")
-    _pytest(session, "tests/online", drivers=driver)
+    _pytest(session, "tests/online", *_ignoring(*ignored), drivers=driver)
+
+
+def _ignoring(*paths: str) -> list[str]:
+    return [f"--ignore={path}" for path in paths]
 
 
 def _install_pygresql(session: nox.Session, requirement: str) -> bool:
