@@ -46,12 +46,19 @@ HANDLERS = tuple(
     Way(f"handler, {kind.name}", "ours", kind.driver, kind.name, kind.modules, ours.handler(kind)) for kind in KINDS
 )
 """The documented handler, on every kind of connection."""
+MANY_CHANNELS = ("psycopg", "psycopg2", "pg", "pg8000.native")
 FETCHING = tuple(
     Way(f"fetch, {kind.name}", "ours", kind.driver, kind.name, kind.modules, ours.fetch(kind))
     for kind in KINDS
-    if kind.name in ("psycopg", "psycopg2", "pg", "pg8000.native")
+    if kind.name in MANY_CHANNELS
 )
 """`wait` and `fetch` of a `pgnotify.Connection`, which listens to any number of channels."""
+LISTENING = tuple(
+    Way(f"listener, {kind.name}", "ours", kind.driver, kind.name, kind.modules, ours.listener(kind))
+    for kind in KINDS
+    if kind.name in MANY_CHANNELS
+)
+"""The Listener, which comes back; iterated over in the thread that reads."""
 ALTERNATIVES = (
     Way("pgconn loop, psycopg", "by hand", "psycopg", "psycopg", ("psycopg",), psycopg.pgconn_loop),
     Way("notifies(), psycopg", "own way", "psycopg", "psycopg", ("psycopg",), psycopg.notifies),
@@ -69,5 +76,7 @@ C = Way("C, libpq", "limit", "libpq", "libpq", (), None)
 """A program in C, as the limit of what is possible."""
 
 DRIVERS = ("psycopg", "psycopg2", "pygresql", "pg8000", "wrappers", "asyncpg", "libpq")
-WAYS = tuple(way for driver in DRIVERS for way in (*HANDLERS, *FETCHING, *ALTERNATIVES, C) if way.driver == driver)
+WAYS = tuple(
+    way for driver in DRIVERS for way in (*HANDLERS, *FETCHING, *LISTENING, *ALTERNATIVES, C) if way.driver == driver
+)
 """All of them, in the order of the tables."""

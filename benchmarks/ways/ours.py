@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import pgnotify
@@ -29,6 +29,22 @@ def handler(kind: Kind) -> Callable[[Address, Sequence[str], str], Loop]:
     return prepare
 
 
+def listener(kind: Kind) -> Callable[[Address, Sequence[str], str], Loop]:
+    """Iterate over a Listener, which comes back and checks besides."""
+
+    def prepare(address: Address, channels: Sequence[str], stop: str) -> Loop:
+        made = pgnotify.Listener(lambda: kind.connect(address), *channels, stop)
+        made.__enter__()
+
+        def loop(callback: Callable[[Any], object]) -> None:
+            call_until(stop, made, callback)
+            made.stop()
+
+        return loop
+
+    return prepare
+
+
 def fetch(kind: Kind) -> Callable[[Address, Sequence[str], str], Loop]:
     """Wait and fetch by hand, on any number of channels."""
 
@@ -38,17 +54,22 @@ def fetch(kind: Kind) -> Callable[[Address, Sequence[str], str], Loop]:
             connection.listen(channel)
 
         def loop(callback: Callable[[Any], object]) -> None:
-            arg_dict: dict[str, Any] = {}
-            while True:
-                for channel, payload, pid in connection.fetch():
-                    arg_dict["pid"] = pid
-                    arg_dict["event"] = channel
-                    arg_dict["extra"] = payload
-                    callback(arg_dict)
-                    if channel == stop:
-                        return
+            while not call_until(stop, connection.fetch(), callback):
                 connection.wait()
 
         return loop
 
     return prepare
+
+
+def call_until(stop: str, notifications: Iterable[pgnotify.Notification], callback: Callable[[Any], object]) -> bool:
+    """Call back for each; return whether one was on the stop channel, which is the last one."""
+    arg_dict: dict[str, Any] = {}
+    for channel, payload, pid in notifications:
+        arg_dict["pid"] = pid
+        arg_dict["event"] = channel
+        arg_dict["extra"] = payload
+        callback(arg_dict)
+        if channel == stop:
+            return True
+    return False
