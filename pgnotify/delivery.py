@@ -7,9 +7,9 @@ from collections import deque
 from itertools import islice, repeat, starmap
 
 from pgnotify import program as p
-from pgnotify.lasting import LastingWatch
 from pgnotify.mailbox import Mailbox
 from pgnotify.notification import Notification, Plain, new
+from pgnotify.remembering import LastingWatch
 from pgnotify.subscriptions import Routes, Subscription
 from pgnotify.telling import Teller
 from pgnotify.workers import Workers

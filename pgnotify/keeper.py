@@ -18,12 +18,13 @@ from pgnotify.backoff import Backoff
 from pgnotify.delivery import Delivery
 from pgnotify.errors import ConnectionLost, ListenerClosed
 from pgnotify.gap import Gap
-from pgnotify.lasting import LastingWatch, announce_dropped, lasting_loop
+from pgnotify.lasting import announce_dropped, lasting_loop
 from pgnotify.machine import State
 from pgnotify.mailbox import Overflow
 from pgnotify.notification import Notification
 from pgnotify.reading import Reading, seconds_until
 from pgnotify.reconnecting import ReconnectingRunner
+from pgnotify.remembering import LastingWatch
 from pgnotify.source import Source
 from pgnotify.subscriptions import Subscription
 from pgnotify.telling import Teller

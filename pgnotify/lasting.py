@@ -6,14 +6,13 @@ waits, and which errors are final, is said by the settings; whoever is told of i
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Callable
+from typing import Protocol
 
 from pgnotify.errors import ConnectionLost, NotPrimary, SourceError, TransactionError, Unanswered
 from pgnotify.gap import Gap, Reason, utc
 from pgnotify.machine import Input, State
-from pgnotify.notification import Plain
+from pgnotify.news import Checked, Connected, Connecting, Failed, InForce, Lost, Refused
 from pgnotify.program import (
     CHECK,
     DISCONNECT,
@@ -26,10 +25,10 @@ from pgnotify.program import (
     Tell,
     Unlisten,
     Wait,
-    Watch,
     carry_out,
 )
 from pgnotify.protocol import Health
+from pgnotify.remembering import LastingWatch
 
 # Whoever accepts a connection, lets us listen and hangs up at once is left alone for a while after so many of them.
 SHORT_SECONDS = 1.0
@@ -37,61 +36,6 @@ FORGIVEN = 20
 
 # Who looks for what is there gets all of it, unless more comes in all the time than is delivered.
 BATCHES_BEHIND_THE_DEADLINE = 100
-
-
-class Connecting(NamedTuple):
-    """An attempt to connect begins."""
-
-
-class Connected(NamedTuple):
-    """There is a new connection, and its server has answered; told before any LISTEN.
-
-    The outcome is whether a pooler is in between.
-    """
-
-    health: Health | None
-
-
-class InForce(NamedTuple):
-    """LISTEN has come into force; the outcome is whether the user has taken it in."""
-
-    channels: tuple[str, ...]
-    gap: Gap | None
-
-
-class Lost(NamedTuple):
-    """The connection that was listened on is gone."""
-
-    error: Exception
-    reason: Reason
-    delay: float | None
-    """Seconds until the next attempt; None if there is none."""
-
-
-class Failed(NamedTuple):
-    """An attempt to come back has failed."""
-
-    error: Exception
-    attempt: int
-    delay: float
-    """Seconds until the next attempt."""
-    permanent: bool
-    """Whether it would help more to change something than to try again."""
-
-
-class Checked(NamedTuple):
-    """The server has answered the heartbeat."""
-
-    health: Health | None
-    seconds: float
-    """How long the answer took."""
-
-
-class Refused(NamedTuple):
-    """The server will not have a channel, whose LISTEN is not tried again."""
-
-    channel: str
-    error: Exception
 
 
 class NotTakenIn(Exception):
@@ -122,123 +66,6 @@ class Settings(Protocol):
 
     def is_permanent(self, error: Exception, at_start: bool) -> bool:
         """Whether trying again cannot help."""
-
-
-class LastingWatch(Watch):
-    """What is remembered between the steps of the loop, and between one run of it and the next.
-
-    `channels` is what is wanted: replace it from any thread, and interrupt.
-    """
-
-    __slots__ = (
-        "applied",
-        "asked_at",
-        "attempts",
-        "behind_pooler",
-        "check_at",
-        "connecting",
-        "drained",
-        "dropped_gaps",
-        "ever_listened",
-        "has_fetched",
-        "known_at",
-        "listening_since",
-        "lost_gap",
-        "proved",
-        "refused",
-        "retry_at",
-        "server_pid",
-        "to_announce",
-        "vain",
-    )
-
-    def __init__(self, *channels: str) -> None:
-        super().__init__(*channels)
-        self.state = State.LOST
-        self.applied: tuple[str, ...] = ()
-        """The value of `channels` that the server was told last."""
-        self.attempts = 0
-        """How many have failed in a row; a connection that has lasted sets it back."""
-        self.refused: dict[str, Exception] = {}
-        """Channels that are wanted, and that the server will not have; each with its error."""
-        self.connecting = False
-        """Whether an attempt is under way."""
-        self.retry_at = 0.0
-        """When to try again, by the monotonic clock."""
-        self.check_at = 0.0
-        """When to check, by the monotonic clock."""
-        self.listening_since = 0.0
-        self.ever_listened = False
-        self.has_fetched = False
-        """Whether this connection has brought anything."""
-        self.vain = 0
-        """How many connections in a row were lost at once and brought nothing."""
-        self.drained = False
-        """Whether all was fetched, and no statement has run since: what is fetched now came by itself."""
-        self.proved = False
-        """Whether something has come by itself on this connection. What comes along with a statement proves nothing
-        behind a pooler that lends its server connections for a transaction at a time."""
-        self.behind_pooler = False
-        """Whether another process of the server answers than the one that was connected to."""
-        self.server_pid: int | None = None
-        """The process of the server that has answered last."""
-        self.known_at = 0.0
-        """What was sent before this, in seconds since the epoch, was fetched, or lies in an earlier gap."""
-        self.asked_at: float | None = None
-        """The next `known_at`, as soon as all is fetched that came before the server's answer."""
-        self.lost_gap: tuple[Reason, float, tuple[str, ...]] | None = None
-        """Why, since when and for which channels notifications may be missing, until that is announced."""
-        self.to_announce: InForce | None = None
-        """A LISTEN that the user does not know of yet; what is queued is older."""
-        self.dropped_gaps: deque[Gap] = deque()
-        """Gaps of our own queues that could not be announced when the user came to them."""
-
-    @property
-    def delivering(self) -> bool:
-        """Whether what is sent now should arrive."""
-        return self.state is State.LISTENING and (self.proved or not self.behind_pooler)
-
-    def want(self, channels: tuple[str, ...]) -> None:
-        """Listen to these from now on; the running loop comes to it when it is woken."""
-        for channel in self.refused.keys() - set(channels):
-            self.refused.pop(channel, None)  # who wants it again tries again
-        self.channels = channels
-
-    def lose(self, reason: Reason) -> None:
-        """Take note that from `known_at` on notifications may be missing."""
-        if self.to_announce is not None:
-            # Nothing newer was delivered: the old gap, which the user does not know of, goes on.
-            self.to_announce = None
-        elif self.lost_gap is None and self.in_force:
-            self.lost_gap = (reason, self.known_at, tuple(self.in_force))
-        self.asked_at = None
-
-    def take(self, batch: Sequence[Plain]) -> None:
-        """Take in what was fetched; nothing means that all is fetched that had come in."""
-        if batch:
-            self.queue.extend(batch)
-            self.has_fetched = True
-            self.proved = self.proved or self.drained
-            return
-        self.drained = True
-        if self.asked_at is not None:
-            self.known_at, self.asked_at = self.asked_at, None
-
-    @property
-    def is_settled(self) -> bool:
-        """Whether LISTEN is in force, and the user knows."""
-        return self.state is State.LISTENING and self.to_announce is None
-
-    def told(self) -> None:
-        """Take note that the user knows that LISTEN is in force."""
-        self.to_announce = self.lost_gap = None
-
-    def gap_until(self, restored_at: float) -> Gap | None:
-        """Return the gap that ends now, None if nothing was listened to before."""
-        if self.lost_gap is None:
-            return None
-        reason, lost_at, channels = self.lost_gap
-        return Gap(reason, utc(lost_at), utc(restored_at), channels)
 
 
 def lasting_loop(

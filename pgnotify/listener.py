@@ -18,7 +18,6 @@ from pgnotify.backoff import Backoff
 from pgnotify.delivery import Delivery
 from pgnotify.gap import Gap
 from pgnotify.keeper import Keeper, Settings
-from pgnotify.lasting import LastingWatch
 from pgnotify.limits import check_callable, check_channel, check_count, check_seconds, check_timeout, check_type
 from pgnotify.machine import State
 from pgnotify.mailbox import Overflow
@@ -26,6 +25,7 @@ from pgnotify.notification import Notification, new
 from pgnotify.probing import Probe, probe
 from pgnotify.reading import Reading
 from pgnotify.reconnecting import ReconnectingRunner
+from pgnotify.remembering import LastingWatch
 from pgnotify.source import DEFAULT_NAME, Source
 from pgnotify.status import Observer, Status, check_observer
 from pgnotify.subscriptions import Routes, Subscription

@@ -9,12 +9,14 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
-from pgnotify import lasting
+from pgnotify import news
 from pgnotify.errors import TransactionError, Unanswered
 from pgnotify.gap import Gap, Listening, Reason, utc
+from pgnotify.lasting import NotTakenIn
 from pgnotify.notification import Notification, Plain
 from pgnotify.protocol import Health, server_pid_of
 from pgnotify.reconnecting import ReconnectingRunner
+from pgnotify.remembering import LastingWatch
 from pgnotify.status import Observer
 from pgnotify.subscriptions import Routes
 
@@ -44,7 +46,7 @@ class Teller:
     def __init__(
         self,
         name: str,
-        watch: lasting.LastingWatch,
+        watch: LastingWatch,
         runner: ReconnectingRunner,
         routes: Routes,
         on_listening: OnListening | None,
@@ -123,22 +125,22 @@ class Teller:
     def tell(self, what: tuple[Any, ...]) -> object:
         """Log and count what the loop says has happened, and call the user's on_listening and on_error."""
         match what:
-            case lasting.Connecting():
+            case news.Connecting():
                 self.enter("connecting")
-            case lasting.Connected(health):
+            case news.Connected(health):
                 return self._connected(health)
-            case lasting.InForce() as news:
-                return self._in_force(news)
-            case lasting.Lost(error, reason, delay):
+            case news.InForce() as in_force:
+                return self._in_force(in_force)
+            case news.Lost(error, reason, delay):
                 self._lost(error, reason, delay)
-            case lasting.Failed(error, attempt, delay, permanent):
+            case news.Failed(error, attempt, delay, permanent):
                 self._failed(error, attempt, delay, permanent)
-            case lasting.Refused(channel, error):
+            case news.Refused(channel, error):
                 log.error("%s: the server refuses to listen to %r: %s", self._name, channel, _text(error))
                 if self._on_error is not None:
                     self.report(error)
                 self.changed()
-            case lasting.Checked(health, seconds):
+            case news.Checked(health, seconds):
                 self._checked(health, seconds)
         return None
 
@@ -171,13 +173,13 @@ class Teller:
             )
         return behind_pooler
 
-    def _in_force(self, news: lasting.InForce) -> bool:
+    def _in_force(self, told: news.InForce) -> bool:
         """Call on_listening; return whether it has not failed."""
         internal = self._routes.internal_channel
-        channels = tuple(channel for channel in news.channels if channel != internal)
-        gap = news.gap and replace(news.gap, channels=tuple(name for name in news.gap.channels if name != internal))
-        if channels or not news.channels:
-            self._log_listening(news)
+        channels = tuple(channel for channel in told.channels if channel != internal)
+        gap = told.gap and replace(told.gap, channels=tuple(name for name in told.gap.channels if name != internal))
+        if channels or not told.channels:
+            self._log_listening(told)
         self._count_connection()
         self.enter("listening")
         return not channels or self._call_on_listening(Listening(channels, self._runner.connection, gap))
@@ -208,9 +210,9 @@ class Teller:
         if self._observer is not None:
             self._observe(self._observer.gap_announced, gap)
 
-    def _log_listening(self, news: lasting.InForce) -> None:
-        what = repr(news.channels[0]) if len(news.channels) == 1 else f"{len(news.channels)} channels"
-        gap = news.gap
+    def _log_listening(self, told: news.InForce) -> None:
+        what = repr(told.channels[0]) if len(told.channels) == 1 else f"{len(told.channels)} channels"
+        gap = told.gap
         if gap is None:
             log.info("%s: listening to %s, server process %s", self._name, what, self._watch.server_pid)
         elif gap.reason is Reason.QUEUE_OVERFLOW:
@@ -233,7 +235,7 @@ class Teller:
             return
         self.last_error = _text(error)
         self._lost_since = time.monotonic()
-        what = "on_listening has failed" if isinstance(error, lasting.NotTakenIn) else f"{reason}: {self.last_error}"
+        what = "on_listening has failed" if isinstance(error, NotTakenIn) else f"{reason}: {self.last_error}"
         log.warning("%s: %s; connecting again %s", self._name, what, _in(delay))
         self.has_failed = self.has_failed or bool(delay)
         if isinstance(error, TransactionError) and self._on_error is not None:

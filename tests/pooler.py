@@ -104,7 +104,7 @@ class PgBouncer:
             code = guard.poll(self.pid)
             if code is not None or time.monotonic() > deadline:
                 raise ServerFailed(f"PgBouncer is not ready (exit code {code}){tail_of(self.log())}")
-            time.sleep(POLL_SECONDS)
+            time.sleep(POLL_SECONDS)  # nothing tells when it accepts its first client
 
     def stop(self) -> None:
         """End it, and all connections through it, at once; start() has it back on the same port."""

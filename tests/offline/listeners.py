@@ -115,4 +115,4 @@ def wait_until(condition):
     patience = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < patience, "has not happened"
-        time.sleep(0.001)
+        time.sleep(0.001)  # between two looks, never instead of one

@@ -16,9 +16,11 @@ from typing import Any
 
 from pgnotify import program as p
 from pgnotify.gap import utc
-from pgnotify.lasting import InForce, LastingWatch, lasting_loop
+from pgnotify.lasting import lasting_loop
+from pgnotify.news import InForce
 from pgnotify.notification import Notification
 from pgnotify.protocol import Health
+from pgnotify.remembering import LastingWatch
 from tests.offline.play import LEFT, Clock
 
 EPOCH = 1_700_000_000.0

@@ -6,8 +6,8 @@ import pytest
 
 from pgnotify import program as p
 from pgnotify.errors import ConnectionLost, NotPrimary, SourceError, TransactionError
-from pgnotify.lasting import Connected, Connecting, Failed, InForce, Lost, Refused
 from pgnotify.machine import State
+from pgnotify.news import Connected, Connecting, Failed, InForce, Lost, Refused
 from tests.offline.play import LEFT
 from tests.offline.play_lasting import CONNECTING, Lasting, Passing, Permanent, health, note, play
 

@@ -6,8 +6,9 @@ import pytest
 
 from pgnotify import program as p
 from pgnotify.errors import ConnectionLost
-from pgnotify.lasting import FORGIVEN, SHORT_SECONDS, Connecting, Failed, Lost
+from pgnotify.lasting import FORGIVEN, SHORT_SECONDS
 from pgnotify.machine import State
+from pgnotify.news import Connecting, Failed, Lost
 from tests.offline.play import LEFT
 from tests.offline.play_lasting import CONNECTING, Passing, note, play
 from tests.offline.test_lasting import GONE, listening

@@ -7,7 +7,8 @@ import pytest
 from pgnotify import program as p
 from pgnotify.errors import ConnectionLost, NotPrimary, Unanswered
 from pgnotify.gap import Gap, Reason
-from pgnotify.lasting import Checked, InForce, Lost, NotTakenIn, announce_dropped
+from pgnotify.lasting import NotTakenIn, announce_dropped
+from pgnotify.news import Checked, InForce, Lost
 from tests.offline.play import LEFT
 from tests.offline.play_lasting import CONNECTING, Lasting, Passing, health, note, play
 from tests.offline.test_lasting import GONE, listening

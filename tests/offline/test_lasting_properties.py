@@ -16,8 +16,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from pgnotify import program as p
 from pgnotify.errors import ConnectionLost, Unanswered
 from pgnotify.gap import utc
-from pgnotify.lasting import InForce, lasting_loop
+from pgnotify.lasting import lasting_loop
 from pgnotify.machine import State
+from pgnotify.news import InForce
 from pgnotify.notification import Notification
 from pgnotify.protocol import Health
 from tests.offline.play_lasting import Lasting, Passing
