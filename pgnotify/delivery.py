@@ -109,14 +109,14 @@ class Delivery:
             for plain in plains:
                 self.call(subscription, new(Notification, plain))
         else:
-            dropped = self.workers.give(subscription, plains, self._watch.known_at, time.time())
+            dropped = self.workers.give(subscription, plains, self._watch.queue_known_at, time.time())
             self._teller.count_dropped(dropped, [subscription.channel], "its callback is too slow")
 
     def _post(self, plains: list[Plain]) -> None:
         """Put them into the iteration's mailbox, but for what came in before its channel was unlistened."""
         if not {plain[0] for plain in plains} <= self._routes.wanted_set:
             plains = [plain for plain in plains if plain[0] in self._routes.wanted_set]
-        dropped = self.mailbox.put(plains, self._watch.known_at, time.time())
+        dropped = self.mailbox.put(plains, self._watch.queue_known_at, time.time())
         if plains:
             self._teller.count_dropped(dropped, (plain[0] for plain in plains), "nobody iterates, or not fast enough")
 

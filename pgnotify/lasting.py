@@ -257,7 +257,7 @@ def _fetch_the_rest(watch: LastingWatch) -> Program[None]:
     """Take what had arrived before the end of the connection."""
     try:
         while batch := (yield FETCH):
-            watch.queue.extend(batch)
+            watch.take(batch)
     except Exception:  # of whatever kind: it is why we are here
         return
 

@@ -33,6 +33,7 @@ class LastingWatch(Watch):
         "listening_since",
         "lost_gap",
         "proved",
+        "queue_known_at",
         "refused",
         "retry_at",
         "server_pid",
@@ -72,6 +73,8 @@ class LastingWatch(Watch):
         """The process of the server that has answered last."""
         self.known_at = 0.0
         """What was sent before this, in seconds since the epoch, was fetched, or lies in an earlier gap."""
+        self.queue_known_at = 0.0
+        """The `known_at` of when the queue was filled: what is in there was sent after that."""
         self.asked_at: float | None = None
         """The next `known_at`, as soon as all is fetched that came before the server's answer."""
         self.lost_gap: tuple[Reason, float, tuple[str, ...]] | None = None
@@ -105,6 +108,7 @@ class LastingWatch(Watch):
         """Take in what was fetched; nothing means that all is fetched that had come in."""
         if batch:
             self.queue.extend(batch)
+            self.queue_known_at = self.known_at
             self.has_fetched = True
             self.proved = self.proved or self.drained
             return

@@ -6,7 +6,7 @@ import pytest
 
 from pgnotify import program as p
 from pgnotify.errors import ConnectionLost, NotPrimary, Unanswered
-from pgnotify.gap import Gap, Reason
+from pgnotify.gap import Gap, Reason, utc
 from pgnotify.lasting import NotTakenIn, announce_dropped
 from pgnotify.news import Checked, InForce, Lost
 from tests.offline.play import LEFT
@@ -371,3 +371,16 @@ def test_an_overflow_whose_announcement_fails_is_announced_again(failures):
 
     assert lasting.gaps().count(gap) == failures + 1
     assert lasting.got[-1] == InForce(("jobs",), gap)
+
+
+def test_what_came_before_a_loss_counts_from_before_it_when_it_is_shared_out_behind_the_next_listen():
+    lasting = listening()
+    lasting.clock.now += 10
+    moments = []
+    lasting.callback = lambda notification: moments.append(lasting.watch.queue_known_at)
+
+    play(lasting, ("fetch", ConnectionLost), ("fetch", [note()]), ("fetch", ConnectionLost), ("disconnect", None),
+         *CONNECTING, ("fetch", LEFT))  # fmt: skip
+
+    assert [utc(moment) for moment in moments] == [lasting.at(0)]
+    assert utc(lasting.watch.known_at) == lasting.at(10)
