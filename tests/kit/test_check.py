@@ -48,7 +48,9 @@ def test_a_function_that_takes_nothing_decides_where_it_connects(address, table)
         "  skipped  the end of a tcp connection is a loss: network: the function decides by itself where it connects"
         in (skipped)
     )
-    assert len(skipped) < 30
+    # What needs to know where, and nothing else.
+    assert all(line.endswith(": the function decides by itself where it connects") for line in skipped)
+    assert len(table) - 2 - len(skipped) > 110
     assert f"0 FAILED, {len(skipped)} skipped" in table[-1]
 
 
