@@ -91,7 +91,7 @@ class GuardProcess:
         """Return the exit code, None if it still runs after that time."""
         deadline = time.monotonic() + seconds
         while (code := self.poll(pid)) is None and time.monotonic() < deadline:
-            time.sleep(POLL_SECONDS)
+            time.sleep(POLL_SECONDS)  # no event tells it to who is not its parent
         return code
 
     def put(self, name: str, content: bytes) -> None:
@@ -160,7 +160,7 @@ def _end_orphan(pid_file: Path) -> None:
                 os.kill(int(pid), signal.SIGQUIT)
         if time.monotonic() > deadline:
             return
-        time.sleep(POLL_SECONDS)
+        time.sleep(POLL_SECONDS)  # no event tells it to who is not its parent
 
 
 def _plain(value: object) -> object:

@@ -295,7 +295,7 @@ class TemporaryPostgreSQL:
             code = guard.poll(self.pid)
             if code is not None or self._says_ready(self.pid):
                 return code
-            time.sleep(POLL_SECONDS)
+            time.sleep(POLL_SECONDS)  # the server says so in a file, and rings no bell
         self.kill()
         return -signal.SIGKILL
 
