@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from pgnotify.machine import TRANSITIONS, State
+from pgnotify.program.state import TRANSITIONS, State
 
 PAGE = Path(__file__).with_name("states.md")
 

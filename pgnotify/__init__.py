@@ -2,7 +2,6 @@
 
 import typing
 
-from pgnotify.checking import check
 from pgnotify.connection import Connection, connect, notify, notify_many, wrap
 from pgnotify.errors import (
     ChannelError,
@@ -18,35 +17,37 @@ from pgnotify.errors import (
     UnexpectedNotification,
     UnknownBackend,
 )
-from pgnotify.handler import NotificationHandler
+from pgnotify.handler.handler import NotificationHandler
 from pgnotify.notification import Notification
 from pgnotify.protocol import Backend
 from pgnotify.registry import register
 
 if typing.TYPE_CHECKING:
-    from pgnotify.backoff import Backoff as Backoff
-    from pgnotify.gap import Gap as Gap
-    from pgnotify.gap import Listening as Listening
-    from pgnotify.gap import Reason as Reason
-    from pgnotify.listener import Listener as Listener
-    from pgnotify.probing import Probe as Probe
-    from pgnotify.status import Observer as Observer
-    from pgnotify.status import Status as Status
-    from pgnotify.subscriptions import Subscription as Subscription
+    from pgnotify.connecting.backoff import Backoff as Backoff
+    from pgnotify.listener.gap import Gap as Gap
+    from pgnotify.listener.gap import Listening as Listening
+    from pgnotify.listener.gap import Reason as Reason
+    from pgnotify.listener.listener import Listener as Listener
+    from pgnotify.listener.probe import Probe as Probe
+    from pgnotify.listener.status import Observer as Observer
+    from pgnotify.listener.status import Status as Status
+    from pgnotify.listener.subscriptions import Subscription as Subscription
+    from pgnotify.testing.check import check as check
 
 __version__ = "0.1.0"
 
 # What only a Listener needs takes longer to import than all the rest: it is imported when it is asked for.
 _LATER = {
-    "Backoff": "backoff",
-    "Gap": "gap",
-    "Listener": "listener",
-    "Listening": "gap",
-    "Observer": "status",
-    "Probe": "probing",
-    "Reason": "gap",
-    "Status": "status",
-    "Subscription": "subscriptions",
+    "Backoff": "connecting.backoff",
+    "Gap": "listener.gap",
+    "Listener": "listener.listener",
+    "Listening": "listener.gap",
+    "Observer": "listener.status",
+    "Probe": "listener.probe",
+    "Reason": "listener.gap",
+    "Status": "listener.status",
+    "Subscription": "listener.subscriptions",
+    "check": "testing.check",
 }
 
 __all__ = [

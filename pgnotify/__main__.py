@@ -8,7 +8,7 @@ import sys
 def main() -> None:
     """Run the command line, or say how to install it."""
     try:
-        from pgnotify.cli import app
+        from pgnotify.cli.app import app
     except ModuleNotFoundError as error:
         if error.name not in ("typer", "rich"):
             raise

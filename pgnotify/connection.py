@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from pgnotify.errors import UnknownBackend
-from pgnotify.handler import NotificationHandler
+from pgnotify.handler.handler import NotificationHandler
 from pgnotify.limits import check_channel, check_payload, check_timeout
 from pgnotify.notification import Notification
 from pgnotify.protocol import Backend, NotifiesMany
@@ -130,7 +130,7 @@ def connect(dsn: str = "", driver: str | None = None, **options: Any) -> Connect
 
     The driver's own error says it when the server cannot be reached or refuses.
     """
-    from pgnotify import conninfo  # takes a third of the time to import pgnotify, and only this needs it
+    from pgnotify.connecting import conninfo  # takes a third of the time to import pgnotify, and only this needs it
 
     parameters = conninfo.merge(dsn, options)
     return wrap(connect_with(driver)(parameters))

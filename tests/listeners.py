@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from pgnotify import Backoff, Listener
-from pgnotify.gap import Gap, Listening
+from pgnotify.listener.gap import Gap, Listening
 from pgnotify.notification import Notification
 from pgnotify.registry import DRIVERS
 from pgnotify.testing._proxy import Proxy

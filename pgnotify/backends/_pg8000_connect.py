@@ -19,8 +19,8 @@ import pg8000.core
 import pg8000.native
 from pg8000.exceptions import DatabaseError, InterfaceError
 
-from pgnotify import conninfo
-from pgnotify.conninfo import Address
+from pgnotify.connecting import conninfo
+from pgnotify.connecting.conninfo import Address
 
 _EXPRESSED = frozenset(
     {

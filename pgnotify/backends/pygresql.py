@@ -40,7 +40,7 @@ def wrap(connection: Any) -> PyGreSQLBackend | HolderBackend:
 
 def connect(parameters: dict[str, str]) -> Any:
     """Open a pg.Connection, which has no implicit transactions."""
-    from pgnotify.conninfo import serialize
+    from pgnotify.connecting.conninfo import serialize
 
     return pg.connect(serialize(parameters))  # libpq takes a connection string for a database name
 

@@ -19,7 +19,7 @@ from typing import Any, cast, get_args
 
 import pytest
 
-from pgnotify import conninfo
+from pgnotify.connecting import conninfo
 from pgnotify.errors import UnknownBackend
 from pgnotify.registry import connect_with
 from pgnotify.testing import server

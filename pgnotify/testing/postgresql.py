@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, TypeVar
 
-from pgnotify import conninfo
+from pgnotify.connecting import conninfo
 from pgnotify.testing._guard_client import HOST, POLL_SECONDS, GuardProcess, free_port
 from pgnotify.testing._programs import ServerFailed, run_psql, tail_of, text_of, version_of
 from pgnotify.testing.finder import NoPostgreSQL, find_postgresql

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
-from pgnotify import conninfo
+from pgnotify.connecting import conninfo
 from pgnotify.testing._programs import run_psql
 from pgnotify.testing.address import Address
 from pgnotify.testing.finder import Kind, NoPostgreSQL, find_postgresql

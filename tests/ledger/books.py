@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, TypeAlias
 
-from pgnotify.gap import Gap
+from pgnotify.listener.gap import Gap
 
 
 class Sent(NamedTuple):

@@ -1,7 +1,7 @@
 """Reads the books, and says what is not accounted for.
 
-The promise that it holds a listener to is that of `pgnotify.gap.Gap`, and nothing weaker: what is missing was on its
-way between `lost_at` and `restored_at` of a gap of its channel.
+The promise that it holds a listener to is that of `pgnotify.Gap`, and nothing weaker: what is missing was on its way
+between `lost_at` and `restored_at` of a gap of its channel.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from itertools import accumulate
 from operator import attrgetter
 from typing import NamedTuple
 
-from pgnotify.gap import Gap, Reason
+from pgnotify.listener.gap import Gap, Reason
 from tests.ledger.books import Announced, Delivered, Entry, Sent, Strike
 
 NONE = "-"

@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pgnotify
-from pgnotify.backoff import Backoff
+from pgnotify.connecting.backoff import Backoff
 from pgnotify.errors import ConnectionLost
-from pgnotify.gap import Listening, Reason
 from pgnotify.listener import Listener
+from pgnotify.listener.gap import Listening, Reason
 from pgnotify.notification import Notification
 from tests.ledger.books import Announced, Delivered, Entry
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from pgnotify.backoff import Backoff
+from pgnotify.connecting.backoff import Backoff
 from pgnotify.listener import Listener
 from pgnotify.testing.memory import MemoryServer
 from tests.offline.canned import PATIENCE

@@ -15,9 +15,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from pgnotify import program as p
-from pgnotify.documented import documented_loop
+from pgnotify.handler.loop import documented_loop
 from pgnotify.notification import Notification
+from pgnotify.program import verbs as p
 
 LEFT = object()
 """As the outcome of the last step: the program is left where it stands."""

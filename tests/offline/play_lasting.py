@@ -14,13 +14,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from pgnotify import program as p
-from pgnotify.gap import utc
-from pgnotify.lasting import lasting_loop
-from pgnotify.news import InForce
+from pgnotify.listener.events import InForce
+from pgnotify.listener.gap import utc
+from pgnotify.listener.loop import lasting_loop
+from pgnotify.listener.watch import LastingWatch
 from pgnotify.notification import Notification
+from pgnotify.program import verbs as p
 from pgnotify.protocol import Health
-from pgnotify.remembering import LastingWatch
 from tests.offline.play import LEFT, Clock
 
 EPOCH = 1_700_000_000.0

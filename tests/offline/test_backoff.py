@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from pgnotify.backoff import Backoff
+from pgnotify.connecting.backoff import Backoff
 
 
 def longest(backoff, attempt):

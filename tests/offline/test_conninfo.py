@@ -12,8 +12,8 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from pgnotify import conninfo
-from pgnotify.conninfo import Address, environment, hosts, merge, parse, redacted, serialize, socket_path
+from pgnotify.connecting import conninfo
+from pgnotify.connecting.conninfo import Address, environment, hosts, merge, parse, redacted, serialize, socket_path
 
 READ = {
     # key=value

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from pgnotify.diagnosis import is_permanent, sqlstate_of
+from pgnotify.connecting.retryable import is_permanent, sqlstate_of
 from pgnotify.errors import ConnectionLost, NotPrimary, SourceError, Unanswered, UnknownBackend
 
 AT = 'connection to server at "127.0.0.1", port 5432 failed: '

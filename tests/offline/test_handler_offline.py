@@ -945,7 +945,7 @@ def test_who_asks_behind_a_close_is_told_that_the_handler_is_closed(busy, handle
 
 
 def _program_of(handler, method):
-    from pgnotify import program as p
+    from pgnotify.program import verbs as p
 
     return p.listen(handler._watch) if method == "listen" else p.notify(handler._watch, "jobs", "")
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from pgnotify import program as p
 from pgnotify.errors import ConnectionLost, NotPrimary, SourceError, TransactionError
-from pgnotify.machine import State
-from pgnotify.news import Connected, Connecting, Failed, InForce, Lost, Refused
+from pgnotify.listener.events import Connected, Connecting, Failed, InForce, Lost, Refused
+from pgnotify.program import verbs as p
+from pgnotify.program.state import State
 from tests.offline.play import LEFT
 from tests.offline.play_lasting import CONNECTING, Lasting, Passing, Permanent, health, note, play
 

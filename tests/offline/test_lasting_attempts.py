@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from pgnotify import program as p
 from pgnotify.errors import ConnectionLost
-from pgnotify.lasting import FORGIVEN, SHORT_SECONDS
-from pgnotify.machine import State
-from pgnotify.news import Connecting, Failed, Lost
+from pgnotify.listener.events import Connecting, Failed, Lost
+from pgnotify.listener.loop import FORGIVEN, SHORT_SECONDS
+from pgnotify.program import verbs as p
+from pgnotify.program.state import State
 from tests.offline.play import LEFT
 from tests.offline.play_lasting import CONNECTING, Passing, note, play
 from tests.offline.test_lasting import GONE, listening

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from pgnotify import program as p
 from pgnotify.errors import ConnectionLost, NotPrimary, Unanswered
-from pgnotify.gap import Gap, Reason, utc
-from pgnotify.lasting import NotTakenIn, announce_dropped
-from pgnotify.news import Checked, InForce, Lost
+from pgnotify.listener.events import Checked, InForce, Lost
+from pgnotify.listener.gap import Gap, Reason, utc
+from pgnotify.listener.loop import NotTakenIn, announce_dropped
+from pgnotify.program import verbs as p
 from tests.offline.play import LEFT
 from tests.offline.play_lasting import CONNECTING, Lasting, Passing, health, note, play
 from tests.offline.test_lasting import GONE, listening

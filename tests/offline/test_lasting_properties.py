@@ -13,13 +13,13 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from pgnotify import program as p
 from pgnotify.errors import ConnectionLost, Unanswered
-from pgnotify.gap import utc
-from pgnotify.lasting import lasting_loop
-from pgnotify.machine import State
-from pgnotify.news import InForce
+from pgnotify.listener.events import InForce
+from pgnotify.listener.gap import utc
+from pgnotify.listener.loop import lasting_loop
 from pgnotify.notification import Notification
+from pgnotify.program import verbs as p
+from pgnotify.program.state import State
 from pgnotify.protocol import Health
 from tests.offline.play_lasting import Lasting, Passing
 

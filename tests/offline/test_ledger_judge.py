@@ -6,7 +6,7 @@ from itertools import islice
 
 import pytest
 
-from pgnotify.gap import Gap, Reason, utc
+from pgnotify.listener.gap import Gap, Reason, utc
 from tests.ledger.books import Announced, Delivered, Sent, Strike
 from tests.ledger.faults import FAULTS, plan
 from tests.ledger.judge import judge

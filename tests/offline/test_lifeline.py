@@ -14,8 +14,8 @@ from contextlib import suppress
 
 import pytest
 
+from pgnotify.connecting.socket_handle import Lifeline
 from pgnotify.errors import ConnectionLost, Unanswered
-from pgnotify.lifeline import Lifeline
 from tests.support import PATIENCE, Background, eventually
 
 KEEP_ALIVE = {

@@ -14,15 +14,15 @@ import weakref
 
 import pytest
 
+from pgnotify.connecting.source import Source
 from pgnotify.errors import ConnectionLost, ListenerClosed
-from pgnotify.gap import Reason
 from pgnotify.listener import Listener
-from pgnotify.probing import Probe
-from pgnotify.reconnecting import ReconnectingRunner
-from pgnotify.source import Source
-from pgnotify.subscriptions import Routes, Subscription
+from pgnotify.listener.gap import Reason
+from pgnotify.listener.probe import Probe
+from pgnotify.listener.runner import ReconnectingRunner
+from pgnotify.listener.subscriptions import Routes, Subscription
+from pgnotify.listener.workers import Workers
 from pgnotify.testing.memory import DatabaseError
-from pgnotify.workers import Workers
 from tests.offline import listeners
 from tests.offline.canned import PATIENCE, Running
 from tests.offline.listeners import Happened, Watching, its_connection, payloads, send

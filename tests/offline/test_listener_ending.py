@@ -11,7 +11,7 @@ import warnings
 
 import pytest
 
-from pgnotify.backoff import Backoff
+from pgnotify.connecting.backoff import Backoff
 from pgnotify.errors import ListenerClosed
 from pgnotify.listener import Listener
 from tests.offline import listeners

@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from pgnotify.backoff import Backoff
+from pgnotify.connecting.backoff import Backoff
 from pgnotify.errors import ConnectionLost, ListenerClosed
-from pgnotify.gap import Gap, Listening, Reason
+from pgnotify.listener.gap import Gap, Listening, Reason
 from tests.offline import listeners
 from tests.offline.canned import PATIENCE, Running
 from tests.offline.listeners import Happened, Watching, its_connection, payloads, refusing, send

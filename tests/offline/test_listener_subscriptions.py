@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from pgnotify.backoff import Backoff
+from pgnotify.connecting.backoff import Backoff
 from pgnotify.errors import ListenerClosed
 from tests.offline import listeners
 from tests.offline.canned import PATIENCE, Running

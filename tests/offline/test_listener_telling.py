@@ -8,10 +8,10 @@ import re
 
 import pytest
 
-from pgnotify.backoff import Backoff
+from pgnotify.connecting.backoff import Backoff
 from pgnotify.errors import ChannelError, UnknownBackend
-from pgnotify.gap import Reason
 from pgnotify.listener import Listener
+from pgnotify.listener.gap import Reason
 from tests.offline import listeners
 from tests.offline.canned import PATIENCE
 from tests.offline.listeners import Happened, Watching, its_connection, payloads, refusing, send, wait_until

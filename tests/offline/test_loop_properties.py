@@ -16,11 +16,11 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from pgnotify import program as p
-from pgnotify.documented import Stray, documented_loop
 from pgnotify.errors import ConnectionLost, TransactionError
-from pgnotify.machine import State
+from pgnotify.handler.loop import Stray, documented_loop
 from pgnotify.notification import Notification
+from pgnotify.program import verbs as p
+from pgnotify.program.state import State
 from tests.offline.play import Clock
 
 CHANNELS = ("jobs", "stop_jobs", "other")

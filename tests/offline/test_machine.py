@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from pgnotify.machine import TRANSITIONS, Input, State, advance
+from pgnotify.program.state import TRANSITIONS, Input, State, advance
 
 IDLE, LISTENING, LOST, CLOSED = State.IDLE, State.LISTENING, State.LOST, State.CLOSED
 

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgnotify.gap import Gap, Reason, utc
-from pgnotify.mailbox import Mailbox, Overflow
+from pgnotify.listener.gap import Gap, Reason, utc
+from pgnotify.listener.mailbox import Mailbox, Overflow
 
 
 def plains(*payloads, channel="jobs"):

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from pgnotify import NotificationHandler
-from pgnotify.machine import State
+from pgnotify.program.state import State
 from tests.offline.canned import Running
 from tests.support import eventually
 

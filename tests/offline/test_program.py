@@ -7,11 +7,11 @@ from concurrent.futures import Future
 
 import pytest
 
-from pgnotify import program as p
-from pgnotify.documented import Stray
 from pgnotify.errors import ConnectionLost, HandlerClosed, TransactionError
-from pgnotify.machine import State
+from pgnotify.handler.loop import Stray
 from pgnotify.notification import Notification
+from pgnotify.program import verbs as p
+from pgnotify.program.state import State
 from tests.offline.play import LEFT, documented, play, run
 
 LISTENING = (("listen", None), ("listen", None))

@@ -7,10 +7,10 @@ import weakref
 
 import pytest
 
-from pgnotify import program as p
 from pgnotify.errors import ConnectionLost
 from pgnotify.notification import Notification
-from pgnotify.runner import BlockingRunner
+from pgnotify.program import verbs as p
+from pgnotify.program.runner import BlockingRunner
 from tests.offline.canned import Running
 
 NOTE = Notification("jobs", "1", 7)

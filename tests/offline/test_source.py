@@ -7,9 +7,9 @@ import threading
 import pytest
 
 from pgnotify import registry
-from pgnotify.conninfo import KEYWORDS
+from pgnotify.connecting.conninfo import KEYWORDS
+from pgnotify.connecting.source import Dial, Source
 from pgnotify.errors import SourceError, UnknownBackend
-from pgnotify.source import Dial, Source
 from pgnotify.testing.memory import MemoryServer
 from tests.offline.canned import PATIENCE
 
@@ -32,7 +32,7 @@ def dialled(monkeypatch, server):
         calls.append(parameters)
         return server.connect()
 
-    monkeypatch.setattr("pgnotify.source.connect_with", lambda driver: connect)
+    monkeypatch.setattr("pgnotify.connecting.source.connect_with", lambda driver: connect)
     return calls
 
 

@@ -8,8 +8,8 @@ from datetime import datetime, timezone
 
 import pytest
 
-from pgnotify.gap import Gap, Listening, Reason, utc
-from pgnotify.status import Status
+from pgnotify.listener.gap import Gap, Listening, Reason, utc
+from pgnotify.listener.status import Status
 
 STATUS = Status(
     name="pgnotify",

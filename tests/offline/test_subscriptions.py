@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pgnotify.subscriptions import Routes, Subscription
+from pgnotify.listener.subscriptions import Routes, Subscription
 
 
 def subscription(channel="jobs", routes=None, internal=False, wait_listening=None):

@@ -10,10 +10,11 @@ from collections import Counter
 
 import pytest
 
-from pgnotify import NotificationHandler, handler
-from pgnotify.handler import _DocumentedFront
+from pgnotify import NotificationHandler
+from pgnotify.handler import handler
+from pgnotify.handler.handler import _DocumentedFront
 from pgnotify.notification import Notification
-from pgnotify.runner import BlockingRunner
+from pgnotify.program.runner import BlockingRunner
 from tests.counting import counting_calls, counting_instructions
 
 NOTE = Notification("jobs", "a payload", 7)

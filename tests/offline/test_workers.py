@@ -8,9 +8,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from pgnotify.mailbox import Overflow
-from pgnotify.subscriptions import Subscription
-from pgnotify.workers import TURN, Workers
+from pgnotify.listener.mailbox import Overflow
+from pgnotify.listener.subscriptions import Subscription
+from pgnotify.listener.workers import TURN, Workers
 from tests.offline.canned import PATIENCE, Running
 
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pgnotify import conninfo
-from pgnotify.conninfo import environment, hosts, parse, serialize
+from pgnotify.connecting import conninfo
+from pgnotify.connecting.conninfo import environment, hosts, parse, serialize
 from tests.offline.test_conninfo import READ, UNREADABLE, parameter_sets
 
 

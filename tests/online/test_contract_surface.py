@@ -215,7 +215,7 @@ def test_a_timeout_of_zero_never_waits(documented, record, monkeypatch):
     handler = documented(timeout=0)
     handler.listen()
     handler.notify(payload="there")
-    monkeypatch.setattr("pgnotify.runner.BlockingRunner._wait", None)  # a wait would fail
+    monkeypatch.setattr("pgnotify.program.runner.BlockingRunner._wait", None)  # a wait would fail
 
     handler()
 

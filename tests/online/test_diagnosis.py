@@ -9,7 +9,7 @@ import struct
 import pytest
 
 import pgnotify
-from pgnotify.diagnosis import is_permanent, sqlstate_of
+from pgnotify.connecting.retryable import is_permanent, sqlstate_of
 from pgnotify.registry import DRIVERS, installed_drivers
 from pgnotify.testing import NoPostgreSQL, ServerFailed, TemporaryPostgreSQL, find_postgresql
 from tests import kinds

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from pgnotify import ConnectionLost, wrap
+from pgnotify.connecting.socket_handle import Lifeline
 from pgnotify.errors import Unanswered
-from pgnotify.lifeline import Lifeline
 from tests.support import PATIENCE, Background, eventually
 
 ROOT = Path(__file__).parents[2]
@@ -93,7 +93,7 @@ SCRIPT = textwrap.dedent(
     from contextlib import suppress
 
     import pgnotify
-    from pgnotify.lifeline import Lifeline
+    from pgnotify.connecting.socket_handle import Lifeline
     from tests import kinds
     from tests.user import User
 

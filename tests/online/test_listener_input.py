@@ -6,7 +6,7 @@ import pytest
 
 import pgnotify
 from pgnotify import ChannelError, Listener, UnknownBackend
-from pgnotify.diagnosis import sqlstate_of
+from pgnotify.connecting.retryable import sqlstate_of
 from pgnotify.errors import SourceError
 from pgnotify.testing import NoPostgreSQL, TemporaryPostgreSQL
 from pgnotify.testing.nasty import BAD_CHANNELS

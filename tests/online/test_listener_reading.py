@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from pgnotify.gap import Reason
-from pgnotify.reconnecting import ReconnectingRunner
+from pgnotify.listener.gap import Reason
+from pgnotify.listener.runner import ReconnectingRunner
 from tests.listeners import Holding, Told, flood, listening, on_each_driver, reader_of
 from tests.support import PATIENCE, eventually, waits
 

@@ -13,7 +13,7 @@ import pytest
 import pgnotify
 from pgnotify import Listener
 from pgnotify.errors import SourceError
-from pgnotify.gap import Reason
+from pgnotify.listener.gap import Reason
 from pgnotify.testing import NoPostgreSQL, TemporaryPostgreSQL
 from pgnotify.testing._wire import Session
 from tests.listeners import (

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pgnotify.testing.conformance.checking import Checking
 from pgnotify.testing.conformance.encodings import Encodings
 from pgnotify.testing.conformance.ending import Ending
 from pgnotify.testing.conformance.fetching import Fetching
+from pgnotify.testing.conformance.health import Checking
 from pgnotify.testing.conformance.kit import FEATURES, Kit, Session
 from pgnotify.testing.conformance.losing import Losing
 from pgnotify.testing.conformance.sending import Sending

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from pgnotify.gap import Gap, Reason
+from pgnotify.listener.gap import Gap, Reason
 from pgnotify.protocol import Health
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
-from pgnotify.gap import Gap, Reason, utc
-from pgnotify.machine import State
-from pgnotify.news import InForce
+from pgnotify.listener.events import InForce
+from pgnotify.listener.gap import Gap, Reason, utc
 from pgnotify.notification import Plain
-from pgnotify.program import Watch
+from pgnotify.program.state import State
+from pgnotify.program.verbs import Watch
 
 
 class LastingWatch(Watch):

@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from contextlib import AbstractContextManager, nullcontext, suppress
 
-from pgnotify import program as p
+from pgnotify.connecting.socket_handle import Lifeline
+from pgnotify.connecting.source import Dial, Source
 from pgnotify.errors import ConnectionLost, Unanswered
-from pgnotify.lifeline import Lifeline
 from pgnotify.notification import Notification
+from pgnotify.program import verbs as p
+from pgnotify.program.runner import BlockingRunner
 from pgnotify.protocol import Backend, HasDescriptor, LimitsRest
-from pgnotify.runner import BlockingRunner
-from pgnotify.source import Dial, Source
 from pgnotify.waiting import wait_readable
 
 # A function of the user's that connects may have no time-out; one of a connection string has.

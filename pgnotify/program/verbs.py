@@ -1,7 +1,7 @@
 """The programs: what happens in which order, without any I/O.
 
 A program is a generator. It yields an action, is sent the action's outcome, and so on; a runner
-(`pgnotify.runner`) performs the actions on a backend. So one program serves blocking and asyncio
+(`pgnotify.program.runner`) performs the actions on a backend. So one program serves blocking and asyncio
 code alike, and is tested without a server, a thread or a clock.
 
 The way between program and runner is taken per batch of notifications, not per notification:
@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 from pgnotify.errors import ConnectionLost, HandlerClosed, PgNotifyError
-from pgnotify.machine import Input, State, advance
 from pgnotify.notification import Plain
+from pgnotify.program.state import Input, State, advance
 
 if TYPE_CHECKING:
     from concurrent.futures import Future

@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 
-from pgnotify.gap import Gap, Reason, utc
+from pgnotify.listener.gap import Gap, Reason, utc
 from pgnotify.notification import Plain
 
 

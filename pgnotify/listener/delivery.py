@@ -6,13 +6,13 @@ import time
 from collections import deque
 from itertools import islice, repeat, starmap
 
-from pgnotify import program as p
-from pgnotify.mailbox import Mailbox
+from pgnotify.listener.mailbox import Mailbox
+from pgnotify.listener.report import Teller
+from pgnotify.listener.subscriptions import Routes, Subscription
+from pgnotify.listener.watch import LastingWatch
+from pgnotify.listener.workers import Workers
 from pgnotify.notification import Notification, Plain, new
-from pgnotify.remembering import LastingWatch
-from pgnotify.subscriptions import Routes, Subscription
-from pgnotify.telling import Teller
-from pgnotify.workers import Workers
+from pgnotify.program import verbs as p
 
 
 class Delivery:

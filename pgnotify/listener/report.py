@@ -9,16 +9,16 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
-from pgnotify import news
 from pgnotify.errors import TransactionError, Unanswered
-from pgnotify.gap import Gap, Listening, Reason, utc
-from pgnotify.lasting import NotTakenIn
+from pgnotify.listener import events as news
+from pgnotify.listener.gap import Gap, Listening, Reason, utc
+from pgnotify.listener.loop import NotTakenIn
+from pgnotify.listener.runner import ReconnectingRunner
+from pgnotify.listener.status import Observer
+from pgnotify.listener.subscriptions import Routes
+from pgnotify.listener.watch import LastingWatch
 from pgnotify.notification import Notification, Plain
 from pgnotify.protocol import Health, server_pid_of
-from pgnotify.reconnecting import ReconnectingRunner
-from pgnotify.remembering import LastingWatch
-from pgnotify.status import Observer
-from pgnotify.subscriptions import Routes
 
 log = logging.getLogger("pgnotify.listener")
 

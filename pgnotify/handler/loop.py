@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import Protocol
 
 from pgnotify.errors import ConnectionLost
-from pgnotify.machine import State
 from pgnotify.notification import Notification, Plain
-from pgnotify.program import (
+from pgnotify.program.state import State
+from pgnotify.program.verbs import (
     DELIVER_ONE,
     FETCH,
     WAIT_FOR_EVER,

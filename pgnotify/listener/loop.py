@@ -10,10 +10,11 @@ from collections.abc import Callable
 from typing import Protocol
 
 from pgnotify.errors import ConnectionLost, NotPrimary, SourceError, TransactionError, Unanswered
-from pgnotify.gap import Gap, Reason, utc
-from pgnotify.machine import Input, State
-from pgnotify.news import Checked, Connected, Connecting, Failed, InForce, Lost, Refused
-from pgnotify.program import (
+from pgnotify.listener.events import Checked, Connected, Connecting, Failed, InForce, Lost, Refused
+from pgnotify.listener.gap import Gap, Reason, utc
+from pgnotify.listener.watch import LastingWatch
+from pgnotify.program.state import Input, State
+from pgnotify.program.verbs import (
     CHECK,
     DISCONNECT,
     FETCH,
@@ -28,7 +29,6 @@ from pgnotify.program import (
     carry_out,
 )
 from pgnotify.protocol import Health
-from pgnotify.remembering import LastingWatch
 
 # Whoever accepts a connection, lets us listen and hangs up at once is left alone for a while after so many of them.
 SHORT_SECONDS = 1.0

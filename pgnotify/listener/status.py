@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-from pgnotify.gap import Gap
+from pgnotify.listener.gap import Gap
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 Here, and only here, the words of its documentation (event, extra, arg_dict, callback) are
 translated: an *event* is a channel, *extra* is the payload. What happens in which order is decided
-in `pgnotify.program`; this module keeps the surface, and sees to it that only one thread at a time
+in `pgnotify.program.verbs`; this module keeps the surface, and sees to it that only one thread at a time
 touches the connection.
 """
 
@@ -18,14 +18,14 @@ from itertools import repeat, starmap
 from types import TracebackType
 from typing import Any, TypeVar
 
-from pgnotify import program as p
-from pgnotify.documented import Stray, documented_loop
 from pgnotify.errors import HandlerClosed, PgNotifyError, unexpected_for
+from pgnotify.handler.loop import Stray, documented_loop
 from pgnotify.limits import check_channel, check_payload, check_timeout
-from pgnotify.machine import State
+from pgnotify.program import verbs as p
+from pgnotify.program.runner import BlockingRunner
+from pgnotify.program.state import State
 from pgnotify.protocol import Backend
 from pgnotify.registry import backend_for
-from pgnotify.runner import BlockingRunner
 
 T = TypeVar("T")
 

@@ -6,10 +6,10 @@ import queue
 import threading
 from collections.abc import Callable, Sequence
 
-from pgnotify.mailbox import Overflow
+from pgnotify.listener.mailbox import Overflow
+from pgnotify.listener.subscriptions import Subscription
 from pgnotify.notification import Notification, Plain
-from pgnotify.reading import seconds_until
-from pgnotify.subscriptions import Subscription
+from pgnotify.program.ownership import seconds_until
 
 # How many a worker delivers of one subscription before it looks for others that wait.
 TURN = 100

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from pgnotify.demo import demonstrate
+from pgnotify.cli.demo import demonstrate
 from pgnotify.testing import NoPostgreSQL, TemporaryPostgreSQL
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="PostgreSQL's LISTEN and NOTIFY on any driver.")

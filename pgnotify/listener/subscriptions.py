@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from types import TracebackType
 
-from pgnotify.mailbox import Mailbox
+from pgnotify.listener.mailbox import Mailbox
 from pgnotify.notification import Notification
 
 

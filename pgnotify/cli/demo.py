@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from pgnotify.connection import Connection, connect, notify_many
-from pgnotify.handler import NotificationHandler
+from pgnotify.handler.handler import NotificationHandler
 
 CHANNEL = 'pgnotify "demo"'
 BURST = 1000

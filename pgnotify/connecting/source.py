@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from pgnotify import conninfo
+from pgnotify.connecting import conninfo
 from pgnotify.errors import ConnectionLost, SourceError
 from pgnotify.protocol import Backend
 from pgnotify.registry import backend_for, connect_with

@@ -9,12 +9,12 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import Literal, NamedTuple, Protocol
 
-from pgnotify.lifeline import Lifeline
+from pgnotify.connecting.socket_handle import Lifeline
+from pgnotify.connecting.source import Source
+from pgnotify.listener.status import Status
+from pgnotify.listener.subscriptions import Subscription
 from pgnotify.notification import Notification
 from pgnotify.protocol import Backend, HasDescriptor
-from pgnotify.source import Source
-from pgnotify.status import Status
-from pgnotify.subscriptions import Subscription
 
 
 class Probe(NamedTuple):

@@ -12,30 +12,30 @@ import time
 import weakref
 from collections.abc import Callable
 
-from pgnotify import diagnosis
-from pgnotify import program as p
-from pgnotify.backoff import Backoff
-from pgnotify.delivery import Delivery
+from pgnotify.connecting import retryable as diagnosis
+from pgnotify.connecting.backoff import Backoff
+from pgnotify.connecting.source import Source
 from pgnotify.errors import ConnectionLost, ListenerClosed
-from pgnotify.gap import Gap
-from pgnotify.lasting import announce_dropped, lasting_loop
-from pgnotify.machine import State
-from pgnotify.mailbox import Overflow
+from pgnotify.listener.delivery import Delivery
+from pgnotify.listener.gap import Gap
+from pgnotify.listener.loop import announce_dropped, lasting_loop
+from pgnotify.listener.mailbox import Overflow
+from pgnotify.listener.report import Teller
+from pgnotify.listener.runner import ReconnectingRunner
+from pgnotify.listener.subscriptions import Subscription
+from pgnotify.listener.watch import LastingWatch
+from pgnotify.listener.workers import Workers
 from pgnotify.notification import Notification
-from pgnotify.reading import Reading, seconds_until
-from pgnotify.reconnecting import ReconnectingRunner
-from pgnotify.remembering import LastingWatch
-from pgnotify.source import Source
-from pgnotify.subscriptions import Subscription
-from pgnotify.telling import Teller
-from pgnotify.workers import Workers
+from pgnotify.program import verbs as p
+from pgnotify.program.ownership import Reading, seconds_until
+from pgnotify.program.state import State
 
 # How long a thread that waits for the reader to come to an end lets pass between two looks at how that stands.
 _LOOK_EACH_SECONDS = 0.05
 
 
 class Settings:
-    """What the loop asks for; see `pgnotify.lasting.Settings`."""
+    """What the loop asks for; see `pgnotify.listener.loop.Settings`."""
 
     def __init__(self, source: Source, heartbeat: float | None, backoff: Backoff) -> None:
         self.heartbeat = heartbeat

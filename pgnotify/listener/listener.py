@@ -1,7 +1,7 @@
 """The Listener: many channels, always back, nothing lost in silence.
 
-This module keeps the face. What happens in which order is decided in `pgnotify.lasting`, which thread does it in
-`pgnotify.keeper`, and where it goes in `pgnotify.delivery`.
+This module keeps the face. What happens in which order is decided in `pgnotify.listener.loop`, which thread does it in
+`pgnotify.listener.lifecycle`, and where it goes in `pgnotify.listener.delivery`.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from functools import partial
 from types import TracebackType
 from typing import Any
 
-from pgnotify.backoff import Backoff
-from pgnotify.delivery import Delivery
-from pgnotify.gap import Gap
-from pgnotify.keeper import Keeper, Settings
+from pgnotify.connecting.backoff import Backoff
+from pgnotify.connecting.source import DEFAULT_NAME, Source
 from pgnotify.limits import check_callable, check_channel, check_count, check_seconds, check_timeout, check_type
-from pgnotify.machine import State
-from pgnotify.mailbox import Overflow
+from pgnotify.listener.delivery import Delivery
+from pgnotify.listener.gap import Gap
+from pgnotify.listener.lifecycle import Keeper, Settings
+from pgnotify.listener.mailbox import Overflow
+from pgnotify.listener.probe import Probe, probe
+from pgnotify.listener.report import OnError, OnListening, Teller
+from pgnotify.listener.runner import ReconnectingRunner
+from pgnotify.listener.status import Observer, Status, check_observer
+from pgnotify.listener.subscriptions import Routes, Subscription
+from pgnotify.listener.watch import LastingWatch
 from pgnotify.notification import Notification, new
-from pgnotify.probing import Probe, probe
-from pgnotify.reading import Reading
-from pgnotify.reconnecting import ReconnectingRunner
-from pgnotify.remembering import LastingWatch
-from pgnotify.source import DEFAULT_NAME, Source
-from pgnotify.status import Observer, Status, check_observer
-from pgnotify.subscriptions import Routes, Subscription
-from pgnotify.telling import OnError, OnListening, Teller
+from pgnotify.program.ownership import Reading
+from pgnotify.program.state import State
 
 
 class Listener:
@@ -374,7 +374,7 @@ class Listener:
 
 
 class _Probed:
-    """What `pgnotify.probing` may ask of a listener."""
+    """What `pgnotify.listener.probe` may ask of a listener."""
 
     def __init__(self, listener: Listener) -> None:
         self._listener = listener

@@ -1,0 +1,1 @@
+"""From a connection string to a connection in hand. Knows no loop."""

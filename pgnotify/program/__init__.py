@@ -1,0 +1,1 @@
+"""What happens in which order, without I/O; and the one file that performs it, `runner`."""
