@@ -21,7 +21,7 @@ _MOST_SECONDS = 32767
 _MOST_PROBES = 127
 
 
-class Lifeline:
+class SocketHandle:
     """A duplicate of a connection's descriptor, through which the connection can be cut from any thread.
 
     Its number is ours until `close`, whatever the driver does with its own. Until then, too, the system keeps the
@@ -37,33 +37,33 @@ class Lifeline:
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self._pid = os.getpid()
-        # Reentrant and only ever tried for in cut(): a signal handler may call that in the midst of anything here.
+        # Reentrant and only ever tried for in shut_down(): a signal handler may call that at any moment.
         self._lock = threading.RLock()
-        self._was_cut = False
+        self._was_shut_down = False
         self._socket = _duplicate(descriptor)
 
     @property
-    def was_cut(self) -> bool:
+    def was_shut_down(self) -> bool:
         """Whether the connection was cut here, by anybody."""
-        return self._was_cut
+        return self._was_shut_down
 
-    def cut(self) -> None:
+    def shut_down(self) -> None:
         """End the connection: whatever waits for the server fails, in every thread, now and later.
 
         For any thread and for signal handlers: waits for nothing and raises no OSError. Does nothing a second time,
         after `close`, and in a forked child, whose parent has the connection.
         """
-        self._cut_first()
+        self._shut_down_first()
 
-    def _cut_first(self) -> bool:
+    def _shut_down_first(self) -> bool:
         """Cut, and return whether nobody else had done so."""
         # Else the number could be closed, and be another's, between the look at it and its use.
         if not self._lock.acquire(blocking=False):
             return False  # somebody is cutting it, or closing it, in which case nothing waits there any more
         try:
-            if self._was_cut or self._socket.fileno() < 0 or os.getpid() != self._pid:
+            if self._was_shut_down or self._socket.fileno() < 0 or os.getpid() != self._pid:
                 return False
-            self._was_cut = True  # first: who is woken looks at it
+            self._was_shut_down = True  # first: who is woken looks at it
             with suppress(OSError):  # it had ended by itself
                 self._socket.shutdown(socket.SHUT_RDWR)
             return True
@@ -71,7 +71,7 @@ class Lifeline:
             self._lock.release()
 
     @contextmanager
-    def within(self, seconds: float | None) -> Iterator[None]:
+    def deadline(self, seconds: float | None) -> Iterator[None]:
         """Cut the connection if the body takes longer than this; None gives it all the time.
 
         Raises:
@@ -83,7 +83,7 @@ class Lifeline:
             yield
             return
         expired: list[bool] = []
-        timer = threading.Timer(min(seconds, threading.TIMEOUT_MAX), lambda: expired.append(self._cut_first()))
+        timer = threading.Timer(min(seconds, threading.TIMEOUT_MAX), lambda: expired.append(self._shut_down_first()))
         timer.name, timer.daemon = "pgnotify-deadline", True
         try:
             timer.start()
@@ -152,7 +152,7 @@ class Lifeline:
         with self._lock:
             self._socket.close()
 
-    def __enter__(self) -> Lifeline:
+    def __enter__(self) -> SocketHandle:
         return self
 
     def __exit__(

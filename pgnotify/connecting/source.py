@@ -30,30 +30,30 @@ class Source:
         source: what the user passed.
         driver: its name, for a connection string only; None takes the first that is installed.
         name: what the server shows as application_name, unless the connection string says another one.
-        deadline: seconds for each host to answer, unless the connection string has a connect_timeout.
+        answer_timeout: seconds for each host to answer, unless the connection string has a connect_timeout.
 
     Attributes:
-        comes_back: whether there can be a second connection.
-        dials: whether connections are opened here, from a connection string.
+        can_reconnect: whether there can be a second connection.
+        from_dsn: whether connections are opened here, from a connection string.
 
     Raises:
         ValueError: the connection string cannot be read, or a driver was named for something else.
         UnknownBackend, TypeError: no backend fits, there is no such driver, or it is not installed.
     """
 
-    def __init__(self, source: Any, driver: str | None, name: str | None, deadline: float) -> None:
-        self.dials = isinstance(source, str)
-        if driver is not None and not self.dials:
+    def __init__(self, source: Any, driver: str | None, name: str | None, answer_timeout: float) -> None:
+        self.from_dsn = isinstance(source, str)
+        if driver is not None and not self.from_dsn:
             raise ValueError(f"driver={driver!r} goes with a connection string; a {type(source).__name__} has its own")
-        self.comes_back = self.dials or callable(source)
+        self.can_reconnect = self.from_dsn or callable(source)
         self.keeps_alive = True
         """Whether TCP keepalive is wanted; libpq's `keepalives=0` says that it is not."""
         self._open: Callable[[], Any]
-        if self.dials:
+        if self.from_dsn:
             parameters = conninfo.parse(source)
-            self._open = _dialling(parameters, driver, name, deadline)
+            self._open = _connecting(parameters, driver, name, answer_timeout)
             self.keeps_alive = {**conninfo.environment(), **parameters}.get("keepalives") != "0"
-        elif self.comes_back:
+        elif self.can_reconnect:
             self._open = source
         else:
             backend = backend_for(source)
@@ -69,7 +69,7 @@ class Source:
 
         And whatever the driver, or the user's function, raises.
         """
-        if not self.comes_back:
+        if not self.can_reconnect:
             backend: Backend = self._open()
             return backend
         opened, before = self._open(), self._latest_object
@@ -107,25 +107,27 @@ def _the_same(connection: object) -> SourceError:
     )
 
 
-def _dialling(given: dict[str, str], driver: str | None, name: str | None, deadline: float) -> Callable[[], Any]:
+def _connecting(
+    given: dict[str, str], driver: str | None, name: str | None, answer_timeout: float
+) -> Callable[[], Any]:
     connect = connect_with(driver)
-    parameters = _completed(given, name or DEFAULT_NAME, deadline)
+    parameters = _completed(given, name or DEFAULT_NAME, answer_timeout)
     return lambda: connect(dict(parameters))
 
 
-def _completed(parameters: dict[str, str], name: str, deadline: float) -> dict[str, str]:
+def _completed(parameters: dict[str, str], name: str, answer_timeout: float) -> dict[str, str]:
     """Add what a listener needs, unless the string or the environment says otherwise."""
     given = {**conninfo.environment(), **parameters}
     wanted = {
         "fallback_application_name": name,
-        "connect_timeout": str(max(SHORTEST_CONNECT_TIMEOUT, math.ceil(deadline))),
+        "connect_timeout": str(max(SHORTEST_CONNECT_TIMEOUT, math.ceil(answer_timeout))),
     }
     if len(conninfo.hosts(given)) > 1:
         wanted["target_session_attrs"] = "read-write"  # nobody can listen on a standby
     return {**{keyword: value for keyword, value in wanted.items() if keyword not in given}, **parameters}
 
 
-class Dial:
+class ConnectAttempt:
     """One attempt to connect, in a thread of its own: no driver lets go of one that is under way.
 
     Args:
@@ -177,6 +179,6 @@ class Dial:
 
 
 def _close(backend: Backend, source: Source) -> None:
-    if source.comes_back:
+    if source.can_reconnect:
         with suppress(Exception):  # nobody has used it
             backend.close()

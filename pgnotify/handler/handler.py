@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from pgnotify.errors import HandlerClosed, PgNotifyError, unexpected_for
-from pgnotify.handler.loop import Stray, documented_loop
+from pgnotify.handler.loop import Stray, handler_loop
 from pgnotify.limits import check_channel, check_payload, check_timeout
 from pgnotify.program import verbs as p
 from pgnotify.program.runner import BlockingRunner
@@ -137,7 +137,7 @@ class NotificationHandler:
         self._check_process()
         first = self._take_ownership_for_the_loop()
         try:
-            self._run(documented_loop(self._watch, self, time.monotonic))
+            self._run(handler_loop(self._watch, self, time.monotonic))
         except Stray as stray:
             raise self._unexpected(stray.notification.channel) from None
         finally:
@@ -259,7 +259,7 @@ class NotificationHandler:
         return self._run(program)
 
     def _run(self, program: p.Program[T]) -> T:
-        return self._runner.run(program, _DocumentedFront(self, self._watch))
+        return self._runner.run(program, _HandlerFront(self, self._watch))
 
     def _ask(self, program: p.Program[T]) -> T | None:
         if self._lock._is_owned():  # type: ignore[attr-defined]  # there is no public way to ask
@@ -369,7 +369,7 @@ class NotificationHandler:
         return error(f'Listening for "{self._event}" and "{self._stop_event}", but notified of "{channel}"')
 
 
-class _DocumentedFront:
+class _HandlerFront:
     """Calls the callback in the words of the documentation: the way of every notification.
 
     Made for each run of a program, and not kept: a handler must go as soon as its user lets go of it.

@@ -25,7 +25,7 @@ from pgnotify.program.verbs import (
 )
 
 
-class LoopSettings(Protocol):
+class HandlerOptions(Protocol):
     """What the documented loop reads afresh at each step, since users may change it meanwhile."""
 
     @property
@@ -49,7 +49,7 @@ class Stray(Exception):
         self.notification = notification
 
 
-def documented_loop(watch: Watch, settings: LoopSettings, clock: Callable[[], float]) -> Program[None]:
+def handler_loop(watch: Watch, settings: HandlerOptions, clock: Callable[[], float]) -> Program[None]:
     """Listen, deliver, wait, until a stop, the time-out, or a poll that finds no more.
 
     Args:
@@ -84,7 +84,7 @@ def _obey(watch: Watch) -> Program[bool]:
     return stop
 
 
-def _loop_while_listening(watch: Watch, settings: LoopSettings, clock: Callable[[], float]) -> Program[None]:
+def _loop_while_listening(watch: Watch, settings: HandlerOptions, clock: Callable[[], float]) -> Program[None]:
     deadline: float | None = None  # counts from the last notification, whatever else comes in
     while watch.state is State.LISTENING:
         if watch.interrupted:
@@ -112,7 +112,7 @@ def _loop_while_listening(watch: Watch, settings: LoopSettings, clock: Callable[
                 yield ReportTimeout()
 
 
-def _deliver_the_rest(watch: Watch, settings: LoopSettings) -> Program[None]:
+def _deliver_the_rest(watch: Watch, settings: HandlerOptions) -> Program[None]:
     """Deliver what had arrived before the connection was lost, up to a stop notification."""
     while watch.state is State.LOST:
         if not watch.queue:
@@ -129,7 +129,7 @@ def _deliver_the_rest(watch: Watch, settings: LoopSettings) -> Program[None]:
             return
 
 
-def _delivery(queue: deque[Plain], settings: LoopSettings) -> Deliver | None:
+def _delivery(queue: deque[Plain], settings: HandlerOptions) -> Deliver | None:
     """Return the delivery of what leads the queue, None if that is no event: a stop, or a stray."""
     event = settings.event
     if queue[0][0] != event or event == settings.stop_event:
@@ -142,7 +142,7 @@ def _delivery(queue: deque[Plain], settings: LoopSettings) -> Deliver | None:
     return Deliver(next(index for index, channel in enumerate(channels) if channel != event))
 
 
-def _deliver_stop(watch: Watch, settings: LoopSettings) -> Program[None]:
+def _deliver_stop(watch: Watch, settings: HandlerOptions) -> Program[None]:
     """Unlisten, and only then deliver the stop notification that leads the queue, or raise the stray."""
     # If the server is gone, it was not worse than that.
     yield from unlisten(watch)

@@ -7,9 +7,9 @@ from collections import deque
 from itertools import islice, repeat, starmap
 
 from pgnotify.listener.mailbox import Mailbox
-from pgnotify.listener.report import Teller
+from pgnotify.listener.report import Reporter
 from pgnotify.listener.subscriptions import Routes, Subscription
-from pgnotify.listener.watch import LastingWatch
+from pgnotify.listener.watch import ListenerWatch
 from pgnotify.listener.workers import Workers
 from pgnotify.notification import Notification, Plain, new
 from pgnotify.program import verbs as p
@@ -21,13 +21,13 @@ class Delivery:
     Args:
         watch: the listener's memory, with the queue.
         routes: who is called for which channel.
-        teller: is told of what comes in, and of what callbacks raise.
+        reporter: is told of what comes in, and of what callbacks raise.
     """
 
-    def __init__(self, watch: LastingWatch, routes: Routes, teller: Teller) -> None:
+    def __init__(self, watch: ListenerWatch, routes: Routes, reporter: Reporter) -> None:
         self._watch = watch
         self._routes = routes
-        self._teller = teller
+        self._reporter = reporter
         self.mailbox = Mailbox()
         """What waits for the iteration."""
         self.workers: Workers | None = None
@@ -41,11 +41,11 @@ class Delivery:
             if self._routes.of and self.workers is None:
                 self._call_each(at_most)
             else:
-                self._share_out(plains)
+                self._enqueue(plains)
                 _drop(queue, at_most)  # at last: a Ctrl-C before loses nothing
         finally:
-            self._teller.count(plains[: before - len(queue)])
-            self._teller.changed()
+            self._reporter.count(plains[: before - len(queue)])
+            self._reporter.changed()
 
     def call(self, subscription: Subscription, notification: Notification) -> None:
         """Call a callback; in the reading thread, or a worker."""
@@ -54,12 +54,12 @@ class Delivery:
         try:
             subscription.callback(notification)
         except Exception as error:
-            self._teller.report(error, notification)
+            self._reporter.report(error, notification)
 
     def tell(self, action: p.ReportTimeout | p.Tell) -> object:
         """Pass on what has happened."""
         assert isinstance(action, p.Tell), "a listener has no time-outs to report"
-        return self._teller.tell(action.what)
+        return self._reporter.tell(action.what)
 
     def _call_each(self, at_most: int) -> None:
         """Call the callbacks here: the way of every notification where there are no workers."""
@@ -68,7 +68,7 @@ class Delivery:
         for plain in starmap(queue.popleft, repeat((), at_most)):
             subscriptions = self._routes.of.get(plain[0])
             if subscriptions is None:
-                self._post([plain])
+                self._enqueue_for_iteration([plain])
                 continue
             notification, failure = new(Notification, plain), None
             for subscription in subscriptions:
@@ -85,40 +85,40 @@ class Delivery:
     def _failure_of(self, error: Exception, notification: Notification) -> Exception | None:
         """Tell the user of a callback's error; return what is to end the listener, when all callbacks were called."""
         try:
-            self._teller.report(error, notification)
+            self._reporter.report(error, notification)
         except Exception as raised:
             return raised
         return None
 
-    def _share_out(self, plains: list[Plain]) -> None:
+    def _enqueue(self, plains: list[Plain]) -> None:
         """Put each into the mailboxes where it belongs; nobody is waited for."""
         of = self._routes.of  # once: it may be another one at any moment
         if not of:
-            self._post(plains)
+            self._enqueue_for_iteration(plains)
             return
         by_channel: dict[str, list[Plain]] = {}
         for plain in plains:
             by_channel.setdefault(plain[0], []).append(plain)
-        self._post([plain for plain in plains if plain[0] not in of])
+        self._enqueue_for_iteration([plain for plain in plains if plain[0] not in of])
         for channel, those in by_channel.items():
             for subscription in of.get(channel, ()):
-                self._give(subscription, those)
+                self._enqueue_for(subscription, those)
 
-    def _give(self, subscription: Subscription, plains: list[Plain]) -> None:
+    def _enqueue_for(self, subscription: Subscription, plains: list[Plain]) -> None:
         if subscription.internal or self.workers is None:
             for plain in plains:
                 self.call(subscription, new(Notification, plain))
         else:
-            dropped = self.workers.give(subscription, plains, self._watch.queue_known_at, time.time())
-            self._teller.count_dropped(dropped, [subscription.channel], "its callback is too slow")
+            dropped = self.workers.give(subscription, plains, self._watch.queue_complete_until, time.time())
+            self._reporter.count_dropped(dropped, [subscription.channel], "its callback is too slow")
 
-    def _post(self, plains: list[Plain]) -> None:
+    def _enqueue_for_iteration(self, plains: list[Plain]) -> None:
         """Put them into the iteration's mailbox, but for what came in before its channel was unlistened."""
         if not {plain[0] for plain in plains} <= self._routes.wanted_set:
             plains = [plain for plain in plains if plain[0] in self._routes.wanted_set]
-        dropped = self.mailbox.put(plains, self._watch.queue_known_at, time.time())
+        dropped = self.mailbox.put(plains, self._watch.queue_complete_until, time.time())
         if plains:
-            self._teller.count_dropped(dropped, (plain[0] for plain in plains), "nobody iterates, or not fast enough")
+            self._reporter.count_dropped(dropped, (plain[0] for plain in plains), "nobody iterates, or not fast enough")
 
 
 def _drop(queue: deque[Plain], count: int) -> None:

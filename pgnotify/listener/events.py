@@ -21,7 +21,7 @@ class Connected(NamedTuple):
     health: Health | None
 
 
-class InForce(NamedTuple):
+class ListenInForce(NamedTuple):
     """LISTEN has come into force; the outcome is whether the user has taken it in."""
 
     channels: tuple[str, ...]

@@ -18,12 +18,12 @@ from pgnotify.connecting.source import Source
 from pgnotify.errors import ConnectionLost, ListenerClosed
 from pgnotify.listener.delivery import Delivery
 from pgnotify.listener.gap import Gap
-from pgnotify.listener.loop import announce_dropped, lasting_loop
+from pgnotify.listener.loop import announce_dropped, listener_loop
 from pgnotify.listener.mailbox import Overflow
-from pgnotify.listener.report import Teller
+from pgnotify.listener.report import Reporter
 from pgnotify.listener.runner import ReconnectingRunner
 from pgnotify.listener.subscriptions import Subscription
-from pgnotify.listener.watch import LastingWatch
+from pgnotify.listener.watch import ListenerWatch
 from pgnotify.listener.workers import Workers
 from pgnotify.notification import Notification
 from pgnotify.program import verbs as p
@@ -39,8 +39,8 @@ class Settings:
 
     def __init__(self, source: Source, heartbeat: float | None, backoff: Backoff) -> None:
         self.heartbeat = heartbeat
-        self.comes_back = source.comes_back
-        self.vouches_for_new = source.dials or not source.comes_back
+        self.can_reconnect = source.can_reconnect
+        self.new_is_fresh = source.from_dsn or not source.can_reconnect
         self.clock = time.monotonic
         self.now = time.time
         self._backoff = backoff
@@ -58,12 +58,12 @@ class Settings:
         return diagnosis.is_permanent(error, at_start)
 
 
-class Keeper:
+class Lifecycle:
     """Runs the loop, in this thread or in one of its own, and ends it.
 
     Args:
         name: the listener's.
-        settings, watch, runner, delivery, teller: what the loop works with.
+        settings, watch, runner, delivery, reporter: what the loop works with.
         reading: which thread reads.
         workers: how many threads run the callbacks; 0 for none but the reading one.
     """
@@ -72,10 +72,10 @@ class Keeper:
         self,
         name: str,
         settings: Settings,
-        watch: LastingWatch,
+        watch: ListenerWatch,
         runner: ReconnectingRunner,
         delivery: Delivery,
-        teller: Teller,
+        reporter: Reporter,
         reading: Reading,
         workers: int,
     ) -> None:
@@ -84,7 +84,7 @@ class Keeper:
         self._watch = watch
         self._runner = runner
         self._delivery = delivery
-        self._teller = teller
+        self._reporter = reporter
         self._reading = reading
         self._worker_count = workers
         self._process = os.getpid()
@@ -120,10 +120,10 @@ class Keeper:
             thread.start()
             self._thread = thread
         self._reading.wait(lambda: self._was_attempted() or self.is_over(), None)
-        if self.failure is not None and not self._watch.ever_listened and not self._teller.has_failed:
+        if self.failure is not None and not self._watch.ever_listened and not self._reporter.has_failed:
             thread.join()
             failure, self.failure, self._thread = self.failure, None, None
-            self._teller.enter("idle")
+            self._reporter.enter("idle")
             raise failure
         atexit.register(self.stop)
 
@@ -132,7 +132,7 @@ class Keeper:
         self.wait_until(self._was_attempted, deadline)
 
     def _was_attempted(self) -> bool:
-        return self._watch.is_settled or self._teller.has_failed
+        return self._watch.is_settled or self._reporter.has_failed
 
     @property
     def reads_here(self) -> bool:
@@ -164,7 +164,7 @@ class Keeper:
         return True
 
     def _read(self, until: Callable[[], bool] = lambda: False, deadline: float | None = None) -> bool:
-        """Run the loop in this thread; see `lasting_loop`. Ends the listener if that was asked for.
+        """Run the loop in this thread; see `listener_loop`. Ends the listener if that was asked for.
 
         Returns:
             False if another thread reads, and nothing was done.
@@ -186,9 +186,9 @@ class Keeper:
                 self._worker_count, self._name, self._call_in_worker, self._announce_from_worker
             )
         try:
-            stopped = self._runner.run(lasting_loop(self._watch, self._settings, until, deadline), self._delivery)
+            stopped = self._runner.run(listener_loop(self._watch, self._settings, until, deadline), self._delivery)
         except Exception as error:
-            if error is self._teller.raised:
+            if error is self._reporter.raised:
                 self.failure = error
                 self._end()
             raise
@@ -200,8 +200,8 @@ class Keeper:
             self._read()
         except BaseException as error:
             self.failure = self.failure or error
-            if self._watch.ever_listened or self._teller.has_failed:  # else start() raises it
-                self._teller.ended_by(error)
+            if self._watch.ever_listened or self._reporter.has_failed:  # else start() raises it
+                self._reporter.ended_by(error)
                 self._end(drain=isinstance(error, ConnectionLost))  # what had arrived is delivered
         self._reading.notify()
 
@@ -224,7 +224,7 @@ class Keeper:
         """
         gap, told = overflow.gap(), threading.Event()
         if self.is_over():
-            self._teller.tell_of_overflow(gap, None)  # nobody reads any more
+            self._reporter.tell_of_overflow(gap, None)  # nobody reads any more
             return True
         if self._reading.by_this_thread():
             self._watch.dropped_gaps.append(gap)
@@ -246,7 +246,7 @@ class Keeper:
             self._delivery.call(subscription, notification)
         except BaseException as error:  # a SystemExit, too: it would end the worker, and nobody would know
             self.failure = self.failure or error
-            self._teller.ended_by(error)
+            self._reporter.ended_by(error)
             self._watch.request_stop()
             self._runner.wake()
             self._reading.notify()
@@ -337,7 +337,7 @@ class Keeper:
         try:
             if self._drain:
                 self._drain_all()
-            if not self._settings.comes_back and watch.in_force:
+            if not self._settings.can_reconnect and watch.in_force:
                 self._runner.run(p.unlisten(watch), self._delivery)
         except Exception as error:
             self.failure = self.failure or error
@@ -348,7 +348,7 @@ class Keeper:
             if not self._drain and self.failure is None:
                 self._delivery.mailbox.clear()
             atexit.unregister(self.stop)
-            self._teller.enter("closed")
+            self._reporter.enter("closed")
             if workers is not None:
                 workers.close(drain or self._drain, None if drain else self._stop_deadline)
 
@@ -384,7 +384,7 @@ class Keeper:
             raise self.failure
 
 
-def _deliver_queue(watch: LastingWatch, clock: Callable[[], float], deadline: float | None) -> p.Program[None]:
+def _deliver_queue(watch: ListenerWatch, clock: Callable[[], float], deadline: float | None) -> p.Program[None]:
     while watch.queue and (deadline is None or clock() < deadline):
         yield p.DELIVER_ONE
 
@@ -395,19 +395,19 @@ def _earlier(deadline: float | None, seconds: float) -> float:
     return moment if deadline is None else min(deadline, moment)
 
 
-def _announcing(watch: LastingWatch, gap: Gap, told: threading.Event) -> p.Program[None]:
+def _announcing(watch: ListenerWatch, gap: Gap, told: threading.Event) -> p.Program[None]:
     try:
         yield from announce_dropped(watch, gap)
     finally:
         told.set()
 
 
-_alive: weakref.WeakSet[Keeper] = weakref.WeakSet()
+_alive: weakref.WeakSet[Lifecycle] = weakref.WeakSet()
 
 
 def _forget_in_child() -> None:
-    for keeper in _alive:
-        keeper.forget_in_child()
+    for lifecycle in _alive:
+        lifecycle.forget_in_child()
 
 
 if hasattr(os, "register_at_fork"):

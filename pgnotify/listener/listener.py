@@ -19,14 +19,14 @@ from pgnotify.connecting.source import DEFAULT_NAME, Source
 from pgnotify.limits import check_callable, check_channel, check_count, check_seconds, check_timeout, check_type
 from pgnotify.listener.delivery import Delivery
 from pgnotify.listener.gap import Gap
-from pgnotify.listener.lifecycle import Keeper, Settings
+from pgnotify.listener.lifecycle import Lifecycle, Settings
 from pgnotify.listener.mailbox import Overflow
 from pgnotify.listener.probe import Probe, probe
-from pgnotify.listener.report import OnError, OnListening, Teller
+from pgnotify.listener.report import OnError, OnListening, Reporter
 from pgnotify.listener.runner import ReconnectingRunner
 from pgnotify.listener.status import Observer, Status, check_observer
 from pgnotify.listener.subscriptions import Routes, Subscription
-from pgnotify.listener.watch import LastingWatch
+from pgnotify.listener.watch import ListenerWatch
 from pgnotify.notification import Notification, new
 from pgnotify.program.ownership import Reading
 from pgnotify.program.state import State
@@ -53,7 +53,7 @@ class Listener:
         queue_size: how many notifications wait at most, for each subscription with workers, and for an iteration
             beside `start`. What comes in addition is dropped, and is a `Gap` in its place.
         heartbeat: seconds after which the server is asked whether all is in order; None never asks.
-        deadline: seconds for each answer of the server, and for each host to connect to.
+        answer_timeout: seconds for each answer of the server, and for each host to connect to.
         backoff: how long to wait between attempts to connect.
         name: for the logs and for the server's pg_stat_activity; "pgnotify" if None.
         driver: with a connection string only; None takes the first of `pgnotify.registry.DRIVERS` that is installed.
@@ -76,7 +76,7 @@ class Listener:
         workers: int = 0,
         queue_size: int = 1000,
         heartbeat: float | None = 30.0,
-        deadline: float = 5.0,
+        answer_timeout: float = 5.0,
         backoff: Backoff = Backoff(),  # noqa: B008  # immutable
         name: str | None = None,
         driver: str | None = None,
@@ -88,25 +88,25 @@ class Listener:
         check_count("workers", workers, 0)
         check_count("queue_size", queue_size, 1)
         check_seconds("heartbeat", heartbeat, may_be_none=True)
-        check_seconds("deadline", deadline)
+        check_seconds("answer_timeout", answer_timeout)
         check_observer(observer)
         check_type("backoff", backoff, Backoff)
         check_type("name", name, str, type(None))
         self._name = name or DEFAULT_NAME
-        self._deadline = deadline
+        self._answer_timeout = answer_timeout
         self._queue_size = queue_size
-        self._source = Source(source, driver, name, deadline)
-        self._watch = LastingWatch(*names)
+        self._source = Source(source, driver, name, answer_timeout)
+        self._watch = ListenerWatch(*names)
         self._routes = Routes(self._watch.channels, self._watch.want)
-        self._runner = ReconnectingRunner(self._source, heartbeat, deadline)
+        self._runner = ReconnectingRunner(self._source, heartbeat, answer_timeout)
         reading = Reading()
-        self._teller = Teller(
+        self._reporter = Reporter(
             self._name, self._watch, self._runner, self._routes, on_listening, on_error, observer, reading.notify
         )
-        self._delivery = Delivery(self._watch, self._routes, self._teller)
+        self._delivery = Delivery(self._watch, self._routes, self._reporter)
         settings = Settings(self._source, heartbeat, backoff)
-        self._keeper = Keeper(
-            self._name, settings, self._watch, self._runner, self._delivery, self._teller, reading, workers
+        self._lifecycle = Lifecycle(
+            self._name, settings, self._watch, self._runner, self._delivery, self._reporter, reading, workers
         )
         self._seen_gap: Gap | None = None
         """The latest that `wait_or_poll` has returned."""
@@ -125,7 +125,7 @@ class Listener:
         ``on_error="raise"``.
         """
         self._delivery.mailbox.size = self._queue_size  # there may be nobody who iterates
-        self._keeper.run()
+        self._lifecycle.run()
 
     def start(self) -> None:
         """Have a thread of its own read; return when it listens, or when the first attempt to connect has failed.
@@ -137,7 +137,7 @@ class Listener:
             ListenerClosed: it was stopped before.
         """
         self._delivery.mailbox.size = self._queue_size
-        self._keeper.start()
+        self._lifecycle.start()
 
     def stop(self, timeout: float | None = 5.0, drain: bool = False) -> bool:
         """End it for good: disconnect, or UNLISTEN if the connection is yours.
@@ -153,7 +153,7 @@ class Listener:
             Whether it has ended. If not, a callback is still running, or an on_listening.
         """
         check_timeout(timeout)
-        return self._keeper.stop(timeout, drain)
+        return self._lifecycle.stop(timeout, drain)
 
     # Receiving.
 
@@ -175,9 +175,9 @@ class Listener:
         check_timeout(timeout)
         if stop_after is not None:
             check_count("stop_after", stop_after, 0)
-        self._keeper.check_process()
-        if not self._has_mail() and self._keeper.failure is None:  # else that comes first
-            self._keeper.check_open()
+        self._lifecycle.check_process()
+        if not self._has_mail() and self._lifecycle.failure is None:  # else that comes first
+            self._lifecycle.check_open()
         return self._notifications(timeout, stop_after)
 
     def _notifications(self, timeout: float | None, stop_after: int | None) -> Iterator[Notification]:
@@ -187,10 +187,10 @@ class Listener:
         while count != stop_after:
             item = take()
             if item is None:
-                if not self._keeper.wait_until(self._has_mail, deadline):
+                if not self._lifecycle.wait_until(self._has_mail, deadline):
                     return
             elif isinstance(item, Overflow):
-                if not self._keeper.announce_overflow(item, deadline):
+                if not self._lifecycle.announce_overflow(item, deadline):
                     return
             else:
                 count += 1
@@ -213,15 +213,15 @@ class Listener:
         started = time.monotonic()
         for what, seconds in (("healthy", healthy), ("deaf", deaf)):
             check_seconds(what, seconds, may_be_zero=True)
-        self._keeper.check_open()
+        self._lifecycle.check_open()
         while True:
             hint = self._latest_hint()
             if hint is not None:
                 return hint
-            self._keeper.check_open()
+            self._lifecycle.check_open()
             was = self.delivering
             deadline = started + (healthy if was else deaf)
-            self._keeper.wait_until(partial(self._has_hint_or_changed, was), deadline)
+            self._lifecycle.wait_until(partial(self._has_hint_or_changed, was), deadline)
             if time.monotonic() >= deadline:
                 return self._latest_hint()
 
@@ -244,24 +244,24 @@ class Listener:
     def _subscribe(
         self, channel: str, callback: Callable[[Notification], object], internal: bool = False
     ) -> Subscription:
-        self._keeper.check_open()
+        self._lifecycle.check_open()
         subscription = Subscription(
             channel, callback, self._wait_listening, self._cancel, self._queue_size, internal=internal
         )
         self._routes.add(subscription)
-        self._keeper.wake()
+        self._lifecycle.wake()
         return subscription
 
     def _cancel(self, subscription: Subscription) -> None:
         self._routes.remove(subscription)
-        self._keeper.wake()
+        self._lifecycle.wake()
 
     def _wait_listening(self, subscription: Subscription, timeout: float | None) -> bool:
         check_timeout(timeout)
-        self._keeper.check_open()
+        self._lifecycle.check_open()
         deadline = None if timeout is None else time.monotonic() + timeout
         channel, refused = subscription.channel, self._watch.refused
-        self._keeper.wait_until(
+        self._lifecycle.wait_until(
             lambda: subscription.cancelled or channel in refused or self._is_listening_to(channel), deadline
         )
         if channel in refused and not subscription.cancelled:
@@ -281,45 +281,45 @@ class Listener:
 
     def status(self) -> Status:
         """Return how it stands; from any thread, waits for nothing."""
-        teller, watch = self._teller, self._watch
+        reporter, watch = self._reporter, self._watch
         waiting = sum(len(each.mailbox) for those in self._routes.of.values() for each in those)
         return Status(
             name=self._name,
-            state=teller.state,
-            since=teller.since,
+            state=reporter.state,
+            since=reporter.since,
             channels=tuple(channel for channel in watch.in_force if channel != self._routes.internal_channel),
-            notifications=teller.notifications,
-            bytes=teller.bytes,
-            dropped=teller.dropped,
+            notifications=reporter.notifications,
+            bytes=reporter.bytes,
+            dropped=reporter.dropped,
             queued=len(watch.queue) + len(self._delivery.mailbox) + waiting,
-            gaps=teller.gaps,
-            reconnects=teller.reconnects,
+            gaps=reporter.gaps,
+            reconnects=reporter.reconnects,
             attempts=0 if watch.state is State.LISTENING else watch.attempts,
             delivering=self.delivering,
             server_pid=watch.server_pid,
             behind_pooler=watch.behind_pooler,
-            last_error=teller.last_error,
-            round_trip=teller.round_trip,
-            queue_usage=teller.queue_usage,
+            last_error=reporter.last_error,
+            round_trip=reporter.round_trip,
+            queue_usage=reporter.queue_usage,
         )
 
     def probe(self, timeout: float | None = None) -> Probe:
         """Send something from a second session, and see whether it arrives here: the only proof there is.
 
         Args:
-            timeout: seconds to wait for it; the deadline of the listener if None.
+            timeout: seconds to wait for it; its `answer_timeout` if None.
 
         Raises:
             ListenerClosed: this is a forked child.
         """
-        self._keeper.check_process()
+        self._lifecycle.check_process()
         check_timeout(timeout)
-        if self._keeper.is_over():
-            return Probe("no", f"the listener is {self._teller.state}", None)
-        if self._keeper.reads_here:
+        if self._lifecycle.is_over():
+            return Probe("no", f"the listener is {self._reporter.state}", None)
+        if self._lifecycle.reads_here:
             return Probe("unknown", "asked in the thread that reads, which cannot wait for itself", None)
-        seconds = self._deadline if timeout is None else timeout
-        self._keeper.connect(time.monotonic() + seconds)
+        seconds = self._answer_timeout if timeout is None else timeout
+        self._lifecycle.connect(time.monotonic() + seconds)
         return probe(_Probed(self), self._source, seconds)
 
     def __enter__(self) -> Listener:
@@ -328,7 +328,7 @@ class Listener:
         Raises what `start` raises.
         """
         try:
-            self._keeper.enter()
+            self._lifecycle.enter()
         except BaseException:
             self.stop()
             raise
@@ -340,14 +340,14 @@ class Listener:
         self.stop()
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self._name!r} {self._teller.state}>"
+        return f"<{type(self).__name__} {self._name!r} {self._reporter.state}>"
 
     def __del__(self) -> None:
         """Let go of a connection that nobody can reach any more, with a ResourceWarning."""
-        keeper = getattr(self, "_keeper", None)  # an __init__ that raised leaves none
-        if keeper is None or sys.is_finalizing() or keeper.is_read():
+        lifecycle = getattr(self, "_lifecycle", None)  # an __init__ that raised leaves none
+        if lifecycle is None or sys.is_finalizing() or lifecycle.is_read():
             return  # a thread of ours goes on, as threads do
-        if keeper.is_abandoned():
+        if lifecycle.is_abandoned():
             warnings.warn(f"{self!r} was deleted without stop()", ResourceWarning, source=self, stacklevel=2)
         self._runner.close()
 
@@ -358,17 +358,17 @@ class Listener:
         return self._has_mail() or self._has_news() or self.delivering is not was_delivering
 
     def _has_news(self) -> bool:
-        return self._teller.latest_gap is not self._seen_gap
+        return self._reporter.latest_gap is not self._seen_gap
 
     def _latest_hint(self) -> Notification | Gap | None:
         latest: Notification | None = None
         while (item := self._delivery.mailbox.take()) is not None:
             if isinstance(item, Overflow):
-                self._keeper.announce_overflow(item)
+                self._lifecycle.announce_overflow(item)
             else:
                 latest = Notification._make(item)
         if self._has_news():
-            self._seen_gap = self._teller.latest_gap
+            self._seen_gap = self._reporter.latest_gap
             return self._seen_gap
         return latest
 
@@ -379,8 +379,8 @@ class _Probed:
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
         self.status = listener.status
-        self.wait_until = listener._keeper.wait_until
-        self.changed = listener._keeper.wake
+        self.wait_until = listener._lifecycle.wait_until
+        self.changed = listener._lifecycle.wake
 
     @property
     def delivering(self) -> bool:

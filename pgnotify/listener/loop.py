@@ -10,12 +10,12 @@ from collections.abc import Callable
 from typing import Protocol
 
 from pgnotify.errors import ConnectionLost, NotPrimary, SourceError, TransactionError, Unanswered
-from pgnotify.listener.events import Checked, Connected, Connecting, Failed, InForce, Lost, Refused
+from pgnotify.listener.events import Checked, Connected, Connecting, Failed, ListenInForce, Lost, Refused
 from pgnotify.listener.gap import Gap, Reason, utc
-from pgnotify.listener.watch import LastingWatch
+from pgnotify.listener.watch import ListenerWatch
 from pgnotify.program.state import Input, State
 from pgnotify.program.verbs import (
-    CHECK,
+    ASK_HEALTH,
     DISCONNECT,
     FETCH,
     WAIT_FOR_EVER,
@@ -32,13 +32,13 @@ from pgnotify.protocol import Health
 
 # Whoever accepts a connection, lets us listen and hangs up at once is left alone for a while after so many of them.
 SHORT_SECONDS = 1.0
-FORGIVEN = 20
+FUTILE_ALLOWED = 20
 
 # Who looks for what is there gets all of it, unless more comes in all the time than is delivered.
 BATCHES_BEHIND_THE_DEADLINE = 100
 
 
-class NotTakenIn(Exception):
+class OnListeningFailed(Exception):
     """on_listening has raised; whoever called it has told the user."""
 
 
@@ -47,9 +47,9 @@ class Settings(Protocol):
 
     heartbeat: float | None
     """Seconds between two checks; None for none."""
-    comes_back: bool
+    can_reconnect: bool
     """Whether a new connection can be had."""
-    vouches_for_new: bool
+    new_is_fresh: bool
     """Whether a connection that is new cannot have been dead for long."""
 
     def clock(self) -> float:
@@ -68,8 +68,8 @@ class Settings(Protocol):
         """Whether trying again cannot help."""
 
 
-def lasting_loop(
-    watch: LastingWatch,
+def listener_loop(
+    watch: ListenerWatch,
     settings: Settings,
     until: Callable[[], bool] = lambda: False,
     deadline: float | None = None,
@@ -98,30 +98,32 @@ def lasting_loop(
             if watch.state is State.CLOSED:
                 return True
             if watch.state is State.LISTENING:
-                if not (yield from _stay(watch, settings, until, deadline)):
+                if not (yield from _while_listening(watch, settings, until, deadline)):
                     return False
-            elif not (yield from _come_back(watch, settings, deadline)):
+            elif not (yield from _reconnect(watch, settings, deadline)):
                 return False
         except Exception as error:
-            yield from _part(watch, settings, error)
+            yield from _after_failure(watch, settings, error)
     return False
 
 
-def announce_dropped(watch: LastingWatch, gap: Gap) -> Program[None]:
+def announce_dropped(watch: ListenerWatch, gap: Gap) -> Program[None]:
     """Announce that a queue of ours has dropped some; if we are not connected, then with the next LISTEN."""
     watch.dropped_gaps.append(gap)
     if watch.state is State.LISTENING and watch.to_announce is None:
         yield from _announce_dropped(watch)
 
 
-def _stay(watch: LastingWatch, settings: Settings, until: Callable[[], bool], deadline: float | None) -> Program[bool]:
+def _while_listening(
+    watch: ListenerWatch, settings: Settings, until: Callable[[], bool], deadline: float | None
+) -> Program[bool]:
     """Deliver while all is in order; return False when the deadline has passed."""
     batches_left = BATCHES_BEHIND_THE_DEADLINE
     while watch.state is State.LISTENING and not watch.interrupted and not until():
         if watch.channels is not watch.applied and watch.to_announce is None:
-            yield from _adjust(watch, settings)
+            yield from _apply_wanted(watch, settings)
         elif watch.queue:
-            watch.drained = False  # callbacks may use the connection
+            watch.nothing_pending = False  # callbacks may use the connection
             yield Deliver(len(watch.queue))
         elif watch.to_announce is not None or watch.dropped_gaps:
             yield from _announce(watch)
@@ -142,7 +144,7 @@ def _stay(watch: LastingWatch, settings: Settings, until: Callable[[], bool], de
     return True
 
 
-def _come_back(watch: LastingWatch, settings: Settings, deadline: float | None) -> Program[bool]:
+def _reconnect(watch: ListenerWatch, settings: Settings, deadline: float | None) -> Program[bool]:
     """Go one step towards the moment when every LISTEN is in force again; return False when the deadline has passed.
 
     An attempt to connect goes on behind it: who comes back each now and then for a moment gets there, too.
@@ -164,7 +166,7 @@ def _come_back(watch: LastingWatch, settings: Settings, deadline: float | None) 
     return deadline is None or settings.clock() < deadline
 
 
-def _listen_again(watch: LastingWatch, settings: Settings) -> Program[None]:
+def _listen_again(watch: ListenerWatch, settings: Settings) -> Program[None]:
     """Bring every LISTEN into force on a new connection."""
     health = yield from _first_check(watch, settings)
     watch.behind_pooler = bool((yield Tell(Connected(health))))
@@ -177,34 +179,34 @@ def _listen_again(watch: LastingWatch, settings: Settings) -> Program[None]:
     watch.applied = wanted
     watch.happened(Input.LISTENED)
     watch.connecting = False
-    watch.known_at = settings.now()
-    watch.to_announce = InForce(channels, watch.gap_until(watch.known_at))
+    watch.complete_until = settings.now()
+    watch.to_announce = ListenInForce(channels, watch.gap_until(watch.complete_until))
     watch.ever_listened = True
-    watch.has_fetched = watch.proved = watch.drained = False
+    watch.has_fetched = watch.delivery_proved = watch.nothing_pending = False
     watch.listening_since = settings.clock()
     watch.check_at = watch.listening_since + (settings.heartbeat or 0.0)
 
 
-def _first_check(watch: LastingWatch, settings: Settings) -> Program[Health | None]:
+def _first_check(watch: ListenerWatch, settings: Settings) -> Program[Health | None]:
     try:
-        health: Health | None = yield CHECK
+        health: Health | None = yield ASK_HEALTH
     except (ConnectionLost, TransactionError) as error:
-        if watch.ever_listened or settings.vouches_for_new or watch.stop_requested or isinstance(error, Unanswered):
+        if watch.ever_listened or settings.new_is_fresh or watch.stop_requested or isinstance(error, Unanswered):
             raise
         what = "that is dead already" if isinstance(error, ConnectionLost) else "inside an open transaction"
         raise SourceError(f"the connect function has returned a connection {what}") from error
     return health
 
 
-def _part(watch: LastingWatch, settings: Settings, error: Exception) -> Program[None]:
+def _after_failure(watch: ListenerWatch, settings: Settings, error: Exception) -> Program[None]:
     """Let go of a connection that has failed, or was not even had; say when to try again."""
-    if isinstance(error, TransactionError) and not settings.comes_back:
+    if isinstance(error, TransactionError) and not settings.can_reconnect:
         raise error  # nothing is lost: the server keeps all for the end of the transaction
-    if isinstance(error, NotTakenIn) and not settings.comes_back:
+    if isinstance(error, OnListeningFailed) and not settings.can_reconnect:
         # There is no second connection on which to tell it once more.
         if watch.to_announce is None and watch.dropped_gaps:
             watch.dropped_gaps.popleft()
-        watch.told()
+        watch.gap_announced()
         return
     if isinstance(error, TransactionError) and watch.ever_listened:
         what = "a transaction was left open on the listener's connection, by on_listening or by a callback"
@@ -214,13 +216,13 @@ def _part(watch: LastingWatch, settings: Settings, error: Exception) -> Program[
     if listened:
         if watch.to_announce is None:  # else it is newer than what the user knows, and lies in the gap
             yield from _fetch_the_rest(watch)
-        watch.lose(reason)
+        watch.open_gap(reason)
     watch.lost()
     watch.connecting = False
     yield DISCONNECT
     if isinstance(error, SourceError):
         raise error
-    if not settings.comes_back:
+    if not settings.can_reconnect:
         yield Tell(Lost(error, reason, None))
         while watch.queue:
             yield Deliver(len(watch.queue))
@@ -241,19 +243,19 @@ def _part(watch: LastingWatch, settings: Settings, error: Exception) -> Program[
     yield Tell(Lost(error, reason, delay) if listened else Failed(error, watch.attempts, delay, permanent))
 
 
-def _delay_after_loss(watch: LastingWatch, settings: Settings) -> float:
+def _delay_after_loss(watch: ListenerWatch, settings: Settings) -> float:
     """Return how long to wait before the first attempt: not at all, unless the server does nothing but hang up."""
     now = settings.clock()
     lasted = now - watch.listening_since
     if settings.is_healthy_after(lasted):
         watch.attempts = 0
-    watch.vain = watch.vain + 1 if lasted < SHORT_SECONDS and not watch.has_fetched else 0
-    delay = settings.delay(1) if watch.vain > FORGIVEN else 0.0
+    watch.futile_connections = watch.futile_connections + 1 if lasted < SHORT_SECONDS and not watch.has_fetched else 0
+    delay = settings.delay(1) if watch.futile_connections > FUTILE_ALLOWED else 0.0
     watch.retry_at = now + delay
     return delay
 
 
-def _fetch_the_rest(watch: LastingWatch) -> Program[None]:
+def _fetch_the_rest(watch: ListenerWatch) -> Program[None]:
     """Take what had arrived before the end of the connection."""
     try:
         while batch := (yield FETCH):
@@ -262,10 +264,10 @@ def _fetch_the_rest(watch: LastingWatch) -> Program[None]:
         return
 
 
-def _adjust(watch: LastingWatch, settings: Settings) -> Program[None]:
+def _apply_wanted(watch: ListenerWatch, settings: Settings) -> Program[None]:
     """Bring what the server knows into line with what is wanted."""
     wanted = watch.channels
-    watch.drained = False
+    watch.nothing_pending = False
     in_force = set(watch.in_force)
     for channel in in_force.difference(wanted):
         yield Unlisten(channel)
@@ -273,10 +275,10 @@ def _adjust(watch: LastingWatch, settings: Settings) -> Program[None]:
     added = yield from _listen_to(watch, settings, tuple(each for each in wanted if each not in in_force))
     watch.applied = wanted
     if added:
-        yield from _tell_in_force(watch, InForce(added, None))
+        yield from _tell_listen_in_force(watch, ListenInForce(added, None))
 
 
-def _listen_to(watch: LastingWatch, settings: Settings, channels: tuple[str, ...]) -> Program[tuple[str, ...]]:
+def _listen_to(watch: ListenerWatch, settings: Settings, channels: tuple[str, ...]) -> Program[tuple[str, ...]]:
     """Listen to channels, but for those that the server will not have; return the others.
 
     The first ones of all are not tried one by one: whoever asked for them is told at once.
@@ -301,31 +303,31 @@ def _listen_to(watch: LastingWatch, settings: Settings, channels: tuple[str, ...
     return listened
 
 
-def _announce(watch: LastingWatch) -> Program[None]:
+def _announce(watch: ListenerWatch) -> Program[None]:
     if watch.to_announce is not None:
-        yield from _tell_in_force(watch, watch.to_announce)
-    watch.told()
+        yield from _tell_listen_in_force(watch, watch.to_announce)
+    watch.gap_announced()
     yield from _announce_dropped(watch)
 
 
-def _announce_dropped(watch: LastingWatch) -> Program[None]:
+def _announce_dropped(watch: ListenerWatch) -> Program[None]:
     while watch.dropped_gaps:
         gap = watch.dropped_gaps[0]
-        yield from _tell_in_force(watch, InForce(gap.channels, gap))
+        yield from _tell_listen_in_force(watch, ListenInForce(gap.channels, gap))
         watch.dropped_gaps.popleft()
 
 
-def _tell_in_force(watch: LastingWatch, news: InForce) -> Program[None]:
-    watch.drained = False
+def _tell_listen_in_force(watch: ListenerWatch, news: ListenInForce) -> Program[None]:
+    watch.nothing_pending = False
     if not (yield Tell(news)):
-        raise NotTakenIn("on_listening has failed")
+        raise OnListeningFailed("on_listening has failed")
 
 
-def _check(watch: LastingWatch, settings: Settings) -> Program[None]:
+def _check(watch: ListenerWatch, settings: Settings) -> Program[None]:
     """Ask the server whether all is as it should be, and see to it."""
-    watch.drained = False
-    asked_at, started = settings.now(), settings.clock()
-    health: Health | None = yield CHECK
+    watch.nothing_pending = False
+    complete_until_next, started = settings.now(), settings.clock()
+    health: Health | None = yield ASK_HEALTH
     answered = settings.clock()
     watch.check_at = answered + (settings.heartbeat or 0.0)
     yield Tell(Checked(health, answered - started))
@@ -333,21 +335,21 @@ def _check(watch: LastingWatch, settings: Settings) -> Program[None]:
         if health.in_recovery:
             raise NotPrimary("the server has become a standby, where nobody can listen")
         if health.server_pid != watch.server_pid:  # it is lent for a transaction at a time
-            watch.behind_pooler, watch.proved, watch.server_pid = True, False, health.server_pid
+            watch.behind_pooler, watch.delivery_proved, watch.server_pid = True, False, health.server_pid
         yield from _listen_to_what_is_missing(watch, settings, health)
     if watch.delivering:
-        watch.asked_at = asked_at
+        watch.complete_until_next = complete_until_next
 
 
-def _listen_to_what_is_missing(watch: LastingWatch, settings: Settings, health: Health) -> Program[None]:
+def _listen_to_what_is_missing(watch: ListenerWatch, settings: Settings, health: Health) -> Program[None]:
     missing = tuple(channel for channel in watch.in_force if channel not in health.channels)
     if not missing:
         return
     yield ListenMany(missing)
     restored_at = settings.now()
-    gap = Gap(Reason.SUBSCRIPTION_LOST, utc(watch.known_at), utc(restored_at), missing)
+    gap = Gap(Reason.SUBSCRIPTION_LOST, utc(watch.complete_until), utc(restored_at), missing)
     # What has come on the other channels meanwhile is older than this, or does not matter to it.
-    yield from _tell_in_force(watch, InForce(missing, gap))
+    yield from _tell_listen_in_force(watch, ListenInForce(missing, gap))
 
 
 def _reason(error: Exception) -> Reason:

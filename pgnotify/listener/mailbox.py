@@ -56,12 +56,12 @@ class Mailbox:
         """Whether there is anything to take."""
         return bool(self._items)
 
-    def put(self, plains: Sequence[Plain], known_at: float, now: float) -> int:
+    def put(self, plains: Sequence[Plain], complete_until: float, now: float) -> int:
         """Append what there is room for.
 
         Args:
             plains: the notifications.
-            known_at: what was sent before this, in seconds since the epoch, was put in before.
+            complete_until: what was sent before this, in seconds since the epoch, was put in before.
             now: seconds since the epoch.
 
         Returns:
@@ -77,7 +77,7 @@ class Mailbox:
             self._items.extend(plains[:room])
             dropped = plains[room:]
             if dropped:
-                self._drop(dropped, known_at, now)
+                self._drop(dropped, complete_until, now)
             return len(dropped)
 
     def take(self) -> Plain | Overflow | None:
@@ -99,9 +99,9 @@ class Mailbox:
             self._items.clear()
             self._marks, self._overflow = 0, None
 
-    def _drop(self, plains: Sequence[Plain], known_at: float, now: float) -> None:
+    def _drop(self, plains: Sequence[Plain], complete_until: float, now: float) -> None:
         if self._overflow is None:
-            self._overflow = Overflow(known_at)
+            self._overflow = Overflow(complete_until)
             self._marks += 1
             self._items.append(self._overflow)
         self._overflow.drop(plains, now)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import Literal, NamedTuple, Protocol
 
-from pgnotify.connecting.socket_handle import Lifeline
+from pgnotify.connecting.socket_handle import SocketHandle
 from pgnotify.connecting.source import Source
 from pgnotify.listener.status import Status
 from pgnotify.listener.subscriptions import Subscription
@@ -54,7 +54,7 @@ def probe(listener: Probed, source: Source, timeout: float) -> Probe:
     Only a second session, and a listener that does nothing else, prove anything: behind a pooler what a session sends
     to itself may arrive though nothing else does.
     """
-    if not source.comes_back:
+    if not source.can_reconnect:
         return Probe("unknown", "the listener was given a connection, so that no second session can be opened", None)
     if not listener.delivering and not listener.status().behind_pooler:
         return Probe("no", "the listener is not connected at the moment", None)
@@ -119,5 +119,5 @@ def _notify(second: Backend, channel: str, payload: str, timeout: float) -> None
     if not isinstance(second, HasDescriptor):
         second.notify(channel, payload)
         return
-    with Lifeline(second.fileno()) as lifeline, lifeline.within(timeout):
+    with SocketHandle(second.fileno()) as socket_handle, socket_handle.deadline(timeout):
         second.notify(channel, payload)

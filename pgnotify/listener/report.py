@@ -12,11 +12,11 @@ from typing import Any, Literal, TypeAlias
 from pgnotify.errors import TransactionError, Unanswered
 from pgnotify.listener import events as news
 from pgnotify.listener.gap import Gap, Listening, Reason, utc
-from pgnotify.listener.loop import NotTakenIn
+from pgnotify.listener.loop import OnListeningFailed
 from pgnotify.listener.runner import ReconnectingRunner
 from pgnotify.listener.status import Observer
 from pgnotify.listener.subscriptions import Routes
-from pgnotify.listener.watch import LastingWatch
+from pgnotify.listener.watch import ListenerWatch
 from pgnotify.notification import Notification, Plain
 from pgnotify.protocol import Health, server_pid_of
 
@@ -29,7 +29,7 @@ OnError: TypeAlias = Callable[[Exception, Notification | None], object] | Litera
 QUEUE_USAGES_TO_WARN_OF = (0.5, 0.1)
 
 
-class Teller:
+class Reporter:
     """Tells the user, in the reading thread, but for what is said to be for others too.
 
     Args:
@@ -46,7 +46,7 @@ class Teller:
     def __init__(
         self,
         name: str,
-        watch: LastingWatch,
+        watch: ListenerWatch,
         runner: ReconnectingRunner,
         routes: Routes,
         on_listening: OnListening | None,
@@ -129,8 +129,8 @@ class Teller:
                 self.enter("connecting")
             case news.Connected(health):
                 return self._connected(health)
-            case news.InForce() as in_force:
-                return self._in_force(in_force)
+            case news.ListenInForce() as in_force:
+                return self._listen_in_force(in_force)
             case news.Lost(error, reason, delay):
                 self._lost(error, reason, delay)
             case news.Failed(error, attempt, delay, permanent):
@@ -173,7 +173,7 @@ class Teller:
             )
         return behind_pooler
 
-    def _in_force(self, told: news.InForce) -> bool:
+    def _listen_in_force(self, told: news.ListenInForce) -> bool:
         """Call on_listening; return whether it has not failed."""
         internal = self._routes.internal_channel
         channels = tuple(channel for channel in told.channels if channel != internal)
@@ -210,7 +210,7 @@ class Teller:
         if self._observer is not None:
             self._observe(self._observer.gap_announced, gap)
 
-    def _log_listening(self, told: news.InForce) -> None:
+    def _log_listening(self, told: news.ListenInForce) -> None:
         what = repr(told.channels[0]) if len(told.channels) == 1 else f"{len(told.channels)} channels"
         gap = told.gap
         if gap is None:
@@ -235,7 +235,7 @@ class Teller:
             return
         self.last_error = _text(error)
         self._lost_since = time.monotonic()
-        what = "on_listening has failed" if isinstance(error, NotTakenIn) else f"{reason}: {self.last_error}"
+        what = "on_listening has failed" if isinstance(error, OnListeningFailed) else f"{reason}: {self.last_error}"
         log.warning("%s: %s; connecting again %s", self._name, what, _in(delay))
         self.has_failed = self.has_failed or bool(delay)
         if isinstance(error, TransactionError) and self._on_error is not None:

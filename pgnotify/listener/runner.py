@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from contextlib import AbstractContextManager, nullcontext, suppress
 
-from pgnotify.connecting.socket_handle import Lifeline
-from pgnotify.connecting.source import Dial, Source
+from pgnotify.connecting.socket_handle import SocketHandle
+from pgnotify.connecting.source import ConnectAttempt, Source
 from pgnotify.errors import ConnectionLost, Unanswered
 from pgnotify.notification import Notification
 from pgnotify.program import verbs as p
@@ -15,7 +15,7 @@ from pgnotify.protocol import Backend, HasDescriptor, LimitsRest
 from pgnotify.waiting import wait_readable
 
 # A function of the user's that connects may have no time-out; one of a connection string has.
-LONGEST_DIAL_SECONDS = 60.0
+LONGEST_CONNECT_SECONDS = 60.0
 IDLE_SECONDS = 30.0  # before TCP keepalive asks, if there is no heartbeat
 UNANSWERED_PROBES = 3  # of TCP keepalive, before the system gives a connection up
 
@@ -63,16 +63,16 @@ class ReconnectingRunner(BlockingRunner):
     Args:
         source: where they come from.
         heartbeat: seconds of silence, after which the system, too, checks the connection; None for the usual ones.
-        deadline: seconds for each answer of the server.
+        answer_timeout: seconds for each answer of the server.
     """
 
-    def __init__(self, source: Source, heartbeat: float | None, deadline: float) -> None:
+    def __init__(self, source: Source, heartbeat: float | None, answer_timeout: float) -> None:
         super().__init__(NoConnection())
         self._source = source
         self._heartbeat = heartbeat
-        self._deadline = deadline
-        self._dial: Dial | None = None
-        self._lifeline: Lifeline | None = None
+        self._answer_timeout = answer_timeout
+        self._attempt: ConnectAttempt | None = None
+        self._socket_handle: SocketHandle | None = None
         self._connected = False
         self._calling = False
 
@@ -87,19 +87,19 @@ class ReconnectingRunner(BlockingRunner):
         Args:
             even_the_users_call: also one that is not ours, in on_listening.
         """
-        lifeline = self._lifeline
-        if (self._calling or even_the_users_call) and lifeline is not None and self._source.comes_back:
-            lifeline.cut()
+        socket_handle = self._socket_handle
+        if (self._calling or even_the_users_call) and socket_handle is not None and self._source.can_reconnect:
+            socket_handle.shut_down()
 
     def forget_in_child(self) -> None:
         """After a fork, in the child: see to it that nothing here can reach the parent's socket."""
-        lifeline, self._lifeline = self._lifeline, None
-        if lifeline is not None and self._source.comes_back:
-            lifeline.forget_in_child()
+        socket_handle, self._socket_handle = self._socket_handle, None
+        if socket_handle is not None and self._source.can_reconnect:
+            socket_handle.forget_in_child()
             _inherited.append(self.backend)
-        elif lifeline is not None:
-            lifeline.close()
-        self._dial, self._connected = None, False
+        elif socket_handle is not None:
+            socket_handle.close()
+        self._attempt, self._connected = None, False
         self.use(NoConnection())
         super().close()
 
@@ -127,62 +127,64 @@ class ReconnectingRunner(BlockingRunner):
             self._calling = False
 
     def _answered_in_time(self) -> AbstractContextManager[None]:
-        return nullcontext() if self._lifeline is None else self._lifeline.within(self._deadline)
+        return nullcontext() if self._socket_handle is None else self._socket_handle.deadline(self._answer_timeout)
 
     def _connect(self, timeout: float | None) -> bool:
         if not self._connected:
-            backend = self._dialled(timeout) if self._source.comes_back else self._source.open()
+            backend = self._connection_attempted(timeout) if self._source.can_reconnect else self._source.open()
             if backend is None:
                 return False
             self.use(backend)
             if isinstance(backend, LimitsRest):
-                backend.limit_rest(self._deadline)
-            self._lifeline = self._lifeline_of(backend)
+                backend.limit_rest(self._answer_timeout)
+            self._socket_handle = self._socket_handle_of(backend)
             self._connected = True
         return True
 
-    def _dialled(self, timeout: float | None) -> Backend | None:
-        if self._dial is None:
-            self._dial = Dial(self._source, self.wake)
-        if not self._dial.finished:
-            left = self._seconds_left(self._dial)
+    def _connection_attempted(self, timeout: float | None) -> Backend | None:
+        if self._attempt is None:
+            self._attempt = ConnectAttempt(self._source, self.wake)
+        if not self._attempt.finished:
+            left = self._seconds_left(self._attempt)
             self._wait(min((each for each in (left, timeout) if each is not None), default=None))
-        if not self._dial.finished:
+        if not self._attempt.finished:
             return None
-        dial, self._dial = self._dial, None
+        dial, self._attempt = self._attempt, None
         return dial.result()
 
-    def _seconds_left(self, dial: Dial) -> float | None:
-        if self._source.dials:
+    def _seconds_left(self, dial: ConnectAttempt) -> float | None:
+        if self._source.from_dsn:
             return None
-        left = dial.started + LONGEST_DIAL_SECONDS - time.monotonic()
+        left = dial.started + LONGEST_CONNECT_SECONDS - time.monotonic()
         if left <= 0:
             self._disconnect()
-            raise Unanswered(f"the connect function has not returned for {LONGEST_DIAL_SECONDS:.0f} s")
+            raise Unanswered(f"the connect function has not returned for {LONGEST_CONNECT_SECONDS:.0f} s")
         return left
 
-    def _lifeline_of(self, backend: Backend) -> Lifeline | None:
+    def _socket_handle_of(self, backend: Backend) -> SocketHandle | None:
         if not isinstance(backend, HasDescriptor):
             return None
         try:
-            lifeline = Lifeline(backend.fileno())
+            socket_handle = SocketHandle(backend.fileno())
         except (ConnectionLost, OSError, NotImplementedError):  # whoever asks the server something finds out
             return None
         if self._source.keeps_alive:
             # The net below the heartbeat, which cannot be sent while a callback runs in the reading thread.
             idle = IDLE_SECONDS if self._heartbeat is None else self._heartbeat
-            lifeline.keep_alive(idle, self._deadline, UNANSWERED_PROBES, UNANSWERED_PROBES * self._deadline)
-        return lifeline
+            socket_handle.keep_alive(
+                idle, self._answer_timeout, UNANSWERED_PROBES, UNANSWERED_PROBES * self._answer_timeout
+            )
+        return socket_handle
 
     def _disconnect(self) -> None:
-        dial, self._dial = self._dial, None
+        dial, self._attempt = self._attempt, None
         if dial is not None:
             dial.abandon()
-        if self._connected and self._source.comes_back:
+        if self._connected and self._source.can_reconnect:
             with suppress(Exception), self._answered_in_time():  # it is lost, or the server forgets it
                 self.backend.close()
         self._connected = False
         self.use(NoConnection())
-        lifeline, self._lifeline = self._lifeline, None
-        if lifeline is not None:
-            lifeline.close()
+        socket_handle, self._socket_handle = self._socket_handle, None
+        if socket_handle is not None:
+            socket_handle.close()

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
-from pgnotify.listener.events import InForce
+from pgnotify.listener.events import ListenInForce
 from pgnotify.listener.gap import Gap, Reason, utc
 from pgnotify.notification import Plain
 from pgnotify.program.state import State
 from pgnotify.program.verbs import Watch
 
 
-class LastingWatch(Watch):
+class ListenerWatch(Watch):
     """What is remembered between the steps of the loop, and between one run of it and the next.
 
     `channels` is what is wanted: replace it from any thread, and interrupt.
@@ -20,25 +20,25 @@ class LastingWatch(Watch):
 
     __slots__ = (
         "applied",
-        "asked_at",
         "attempts",
         "behind_pooler",
         "check_at",
+        "complete_until",
+        "complete_until_next",
         "connecting",
-        "drained",
+        "delivery_proved",
         "dropped_gaps",
         "ever_listened",
+        "futile_connections",
         "has_fetched",
-        "known_at",
         "listening_since",
         "lost_gap",
-        "proved",
-        "queue_known_at",
+        "nothing_pending",
+        "queue_complete_until",
         "refused",
         "retry_at",
         "server_pid",
         "to_announce",
-        "vain",
     )
 
     def __init__(self, *channels: str) -> None:
@@ -60,26 +60,26 @@ class LastingWatch(Watch):
         self.ever_listened = False
         self.has_fetched = False
         """Whether this connection has brought anything."""
-        self.vain = 0
+        self.futile_connections = 0
         """How many connections in a row were lost at once and brought nothing."""
-        self.drained = False
+        self.nothing_pending = False
         """Whether all was fetched, and no statement has run since: what is fetched now came by itself."""
-        self.proved = False
+        self.delivery_proved = False
         """Whether something has come by itself on this connection. What comes along with a statement proves nothing
         behind a pooler that lends its server connections for a transaction at a time."""
         self.behind_pooler = False
         """Whether another process of the server answers than the one that was connected to."""
         self.server_pid: int | None = None
         """The process of the server that has answered last."""
-        self.known_at = 0.0
+        self.complete_until = 0.0
         """What was sent before this, in seconds since the epoch, was fetched, or lies in an earlier gap."""
-        self.queue_known_at = 0.0
-        """The `known_at` of when the queue was filled: what is in there was sent after that."""
-        self.asked_at: float | None = None
-        """The next `known_at`, as soon as all is fetched that came before the server's answer."""
+        self.queue_complete_until = 0.0
+        """The `complete_until` of when the queue was filled: what is in there was sent after that."""
+        self.complete_until_next: float | None = None
+        """The next `complete_until`, as soon as all is fetched that came before the server's answer."""
         self.lost_gap: tuple[Reason, float, tuple[str, ...]] | None = None
         """Why, since when and for which channels notifications may be missing, until that is announced."""
-        self.to_announce: InForce | None = None
+        self.to_announce: ListenInForce | None = None
         """A LISTEN that the user does not know of yet; what is queued is older."""
         self.dropped_gaps: deque[Gap] = deque()
         """Gaps of our own queues that could not be announced when the user came to them."""
@@ -87,7 +87,7 @@ class LastingWatch(Watch):
     @property
     def delivering(self) -> bool:
         """Whether what is sent now should arrive."""
-        return self.state is State.LISTENING and (self.proved or not self.behind_pooler)
+        return self.state is State.LISTENING and (self.delivery_proved or not self.behind_pooler)
 
     def want(self, channels: tuple[str, ...]) -> None:
         """Listen to these from now on; the running loop comes to it when it is woken."""
@@ -95,33 +95,33 @@ class LastingWatch(Watch):
             self.refused.pop(channel, None)  # who wants it again tries again
         self.channels = channels
 
-    def lose(self, reason: Reason) -> None:
-        """Take note that from `known_at` on notifications may be missing."""
+    def open_gap(self, reason: Reason) -> None:
+        """Take note that from `complete_until` on notifications may be missing."""
         if self.to_announce is not None:
             # Nothing newer was delivered: the old gap, which the user does not know of, goes on.
             self.to_announce = None
         elif self.lost_gap is None and self.in_force:
-            self.lost_gap = (reason, self.known_at, tuple(self.in_force))
-        self.asked_at = None
+            self.lost_gap = (reason, self.complete_until, tuple(self.in_force))
+        self.complete_until_next = None
 
     def take(self, batch: Sequence[Plain]) -> None:
         """Take in what was fetched; nothing means that all is fetched that had come in."""
         if batch:
             self.queue.extend(batch)
-            self.queue_known_at = self.known_at
+            self.queue_complete_until = self.complete_until
             self.has_fetched = True
-            self.proved = self.proved or self.drained
+            self.delivery_proved = self.delivery_proved or self.nothing_pending
             return
-        self.drained = True
-        if self.asked_at is not None:
-            self.known_at, self.asked_at = self.asked_at, None
+        self.nothing_pending = True
+        if self.complete_until_next is not None:
+            self.complete_until, self.complete_until_next = self.complete_until_next, None
 
     @property
     def is_settled(self) -> bool:
         """Whether LISTEN is in force, and the user knows."""
         return self.state is State.LISTENING and self.to_announce is None
 
-    def told(self) -> None:
+    def gap_announced(self) -> None:
         """Take note that the user knows that LISTEN is in force."""
         self.to_announce = self.lost_gap = None
 

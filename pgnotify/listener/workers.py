@@ -46,9 +46,9 @@ class Workers:
         for thread in self._threads:
             thread.start()
 
-    def give(self, subscription: Subscription, plains: Sequence[Plain], known_at: float, now: float) -> int:
+    def give(self, subscription: Subscription, plains: Sequence[Plain], complete_until: float, now: float) -> int:
         """Put notifications into a subscription's mailbox, and have it served; return how many were dropped."""
-        dropped = subscription.mailbox.put(plains, known_at, now)
+        dropped = subscription.mailbox.put(plains, complete_until, now)
         with subscription.lock:
             new, subscription.scheduled = not subscription.scheduled, True
         if new:

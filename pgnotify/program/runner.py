@@ -115,7 +115,7 @@ class BlockingRunner:
                 self.backend.unlisten(channel)
             case p.Notify(channel, payload):
                 self.backend.notify(channel, payload)
-            case p.Check():
+            case p.AskHealth():
                 return health_of(self.backend)
             case p.Close():
                 self.backend.close()

@@ -61,7 +61,7 @@ class Notify(NamedTuple):
     payload: str
 
 
-class Check(NamedTuple):
+class AskHealth(NamedTuple):
     """Ask the server how it stands; the outcome is a `Health`, None if it has merely answered."""
 
 
@@ -102,11 +102,11 @@ class Tell(NamedTuple):
 FETCH = Fetch()
 WAIT_FOR_EVER = Wait(None)
 DELIVER_ONE = Deliver(1)
-CHECK = Check()
+ASK_HEALTH = AskHealth()
 DISCONNECT = Disconnect()
 
 
-Call: TypeAlias = Listen | ListenMany | Unlisten | Wait | Fetch | Notify | Check | Close | Connect | Disconnect
+Call: TypeAlias = Listen | ListenMany | Unlisten | Wait | Fetch | Notify | AskHealth | Close | Connect | Disconnect
 """What a backend does, or who has it connected; an error of it is raised inside the program."""
 Action: TypeAlias = Call | Deliver | ReportTimeout | Tell
 """`Deliver`, `ReportTimeout` and `Tell` call the user; an error there ends the program and is the user's."""

@@ -59,7 +59,7 @@ class Participant:
             workers=2 if mode == "workers" else 0,
             queue_size=QUEUE_SIZE,
             heartbeat=HEARTBEAT,
-            deadline=DEADLINE,
+            answer_timeout=DEADLINE,
             backoff=BACKOFF,
         )
         for channel in () if own else channels:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from pgnotify.handler.loop import documented_loop
+from pgnotify.handler.loop import handler_loop
 from pgnotify.notification import Notification
 from pgnotify.program import verbs as p
 
@@ -94,7 +94,7 @@ def run(handler: Documented, program: Callable[[p.Watch], p.Program[Any]] | None
     """Return the handler's loop, or another program over its watch, before its first step."""
     if program is not None:
         return Run(handler, program(handler.watch))
-    return Run(handler, documented_loop(handler.watch, handler, handler.clock))
+    return Run(handler, handler_loop(handler.watch, handler, handler.clock))
 
 
 def play(a_run: Run, *steps: tuple[str, object]) -> list[Notification | None]:

@@ -837,12 +837,12 @@ class Busy:
         self.handler = handler
         self.then = lambda: None
         """What the callback does when it is released."""
-        received.then = self._stay
+        received.then = self._while_listening
         backend.arrive(note("1"), note("2"))
         self.loop = Running(handler)
         assert self.entered.wait(10)
 
-    def _stay(self):
+    def _while_listening(self):
         self.entered.set()
         assert self.leave.wait(10)
         self.then()

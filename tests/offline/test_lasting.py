@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from pgnotify.errors import ConnectionLost, NotPrimary, SourceError, TransactionError
-from pgnotify.listener.events import Connected, Connecting, Failed, InForce, Lost, Refused
+from pgnotify.listener.events import Connected, Connecting, Failed, ListenInForce, Lost, Refused
 from pgnotify.program import verbs as p
 from pgnotify.program.state import State
 from tests.offline.play import LEFT
-from tests.offline.play_lasting import CONNECTING, Lasting, Passing, Permanent, health, note, play
+from tests.offline.play_listener import CONNECTING, Lasting, Passing, Permanent, health, note, play
 
 GONE = (("fetch", ConnectionLost), ("fetch", ConnectionLost), ("disconnect", None))
 """A loss that is found by fetching, and after which nothing is left in the driver."""
@@ -32,7 +32,7 @@ def test_it_connects_checks_and_listens_to_all_in_one_go():
     play(lasting, *CONNECTING, ("fetch", LEFT))
 
     calls = [action for action in lasting.actions if not isinstance(action, p.Tell)]
-    assert calls == [p.Connect(None), p.Check(), p.ListenMany(("jobs", "other")), p.Fetch()]
+    assert calls == [p.Connect(None), p.AskHealth(), p.ListenMany(("jobs", "other")), p.Fetch()]
     assert lasting.watch.state is State.LISTENING
 
 
@@ -41,7 +41,7 @@ def test_news_come_in_order():
 
     play(lasting, *CONNECTING, ("fetch", LEFT))
 
-    assert lasting.news == [Connecting(), Connected(health()), InForce(("jobs",), None)]
+    assert lasting.news == [Connecting(), Connected(health()), ListenInForce(("jobs",), None)]
 
 
 def test_the_listen_is_announced_before_the_first_fetch():
@@ -49,13 +49,13 @@ def test_the_listen_is_announced_before_the_first_fetch():
 
     play(lasting, *CONNECTING, ("fetch", LEFT))
 
-    assert lasting.actions[-2:] == [p.Tell(InForce(("jobs",), None)), p.Fetch()]
+    assert lasting.actions[-2:] == [p.Tell(ListenInForce(("jobs",), None)), p.Fetch()]
 
 
 def test_without_channels_it_connects_and_listens_to_nothing():
     lasting = Lasting()
 
-    play(lasting, ("connect", True), ("check", health()), ("fetch", LEFT))
+    play(lasting, ("connect", True), ("askhealth", health()), ("fetch", LEFT))
 
     assert lasting.watch.state is State.LISTENING
     assert lasting.asked(p.ListenMany) == []
@@ -85,7 +85,7 @@ def test_channels_that_are_wanted_while_it_connects_are_listened_to_at_once():
 def test_a_standby_is_left_and_asked_again_later():
     lasting = Lasting("jobs")
 
-    play(lasting, ("connect", True), ("check", health(in_recovery=True)), ("disconnect", None), ("wait", LEFT))
+    play(lasting, ("connect", True), ("askhealth", health(in_recovery=True)), ("disconnect", None), ("wait", LEFT))
 
     [failed] = lasting.told(Failed)
     assert isinstance(failed.error, NotPrimary)
@@ -127,18 +127,18 @@ def test_a_source_error_always_ends_it(error):
 
 def test_a_connect_function_that_returns_a_dead_connection_at_the_start_is_to_blame():
     lost = ConnectionLost("gone")
-    lasting = Lasting("jobs", vouches_for_new=False)
+    lasting = Lasting("jobs", new_is_fresh=False)
 
     with pytest.raises(SourceError, match="dead already") as raised:
-        play(lasting, ("connect", True), ("check", lost), ("disconnect", None))
+        play(lasting, ("connect", True), ("askhealth", lost), ("disconnect", None))
 
     assert raised.value.__cause__ is lost
 
 
 def test_a_connect_function_that_returns_a_dead_connection_later_is_asked_again():
-    lasting = listening(vouches_for_new=False)
+    lasting = listening(new_is_fresh=False)
 
-    play(lasting, *GONE, ("connect", True), ("check", ConnectionLost), ("disconnect", None), ("wait", LEFT))
+    play(lasting, *GONE, ("connect", True), ("askhealth", ConnectionLost), ("disconnect", None), ("wait", LEFT))
 
     assert len(lasting.told(Failed)) == 1
 
@@ -146,7 +146,7 @@ def test_a_connect_function_that_returns_a_dead_connection_later_is_asked_again(
 def test_a_connection_of_ours_that_dies_at_once_is_tried_again():
     lasting = Lasting("jobs")
 
-    play(lasting, ("connect", True), ("check", ConnectionLost), ("disconnect", None), ("wait", LEFT))
+    play(lasting, ("connect", True), ("askhealth", ConnectionLost), ("disconnect", None), ("wait", LEFT))
 
     assert len(lasting.told(Failed)) == 1
 
@@ -243,7 +243,7 @@ def test_channels_added_while_listening_are_listened_to_and_announced_at_once():
     got = play(lasting, ("listenmany", None), ("fetch", LEFT))
 
     assert lasting.asked(p.ListenMany) == [p.ListenMany(("a", "b"))]
-    assert got == [InForce(("a", "b"), None)]
+    assert got == [ListenInForce(("a", "b"), None)]
     assert lasting.watch.in_force == ["jobs", "a", "b"]
 
 
@@ -268,7 +268,7 @@ def test_channels_changed_while_lost_come_with_the_next_listen():
 
     assert lasting.asked(p.ListenMany) == [p.ListenMany(("jobs", "new"))]
     assert lasting.asked(p.Unlisten) == []
-    assert lasting.told(InForce)[-1].channels == ("jobs", "new")
+    assert lasting.told(ListenInForce)[-1].channels == ("jobs", "new")
 
 
 def test_a_loss_while_adjusting_listens_to_all_that_is_wanted_next():
@@ -349,7 +349,7 @@ def test_a_loop_that_is_closed_ends():
 
 
 def test_of_a_source_that_cannot_come_back_the_rest_is_delivered_and_then_the_loss_raised():
-    lasting = listening(comes_back=False)
+    lasting = listening(can_reconnect=False)
 
     with pytest.raises(ConnectionLost):
         play(
@@ -361,7 +361,7 @@ def test_of_a_source_that_cannot_come_back_the_rest_is_delivered_and_then_the_lo
 
 
 def test_a_stop_while_the_rest_is_delivered_ends_it_without_an_error():
-    lasting = listening(comes_back=False)
+    lasting = listening(can_reconnect=False)
     lasting.callback = lambda notification: lasting.watch.request_stop()
 
     play(
@@ -377,7 +377,7 @@ def test_a_stop_while_the_rest_is_delivered_ends_it_without_an_error():
 
 
 def test_a_transaction_on_such_a_source_is_the_users_business_and_nothing_is_parted():
-    lasting = listening(comes_back=False)
+    lasting = listening(can_reconnect=False)
 
     with pytest.raises(TransactionError):
         play(lasting, ("fetch", []), ("wait", TransactionError))
@@ -409,7 +409,7 @@ def test_a_channel_that_is_refused_is_told_and_the_others_are_listened_to():
 
     assert lasting.asked(p.ListenMany)[-2:] == [p.ListenMany(("good",)), p.ListenMany(("bad",))]
     assert lasting.told(Refused) == [Refused("bad", refusal)]
-    assert lasting.told(InForce)[-1] == InForce(("good",), None)
+    assert lasting.told(ListenInForce)[-1] == ListenInForce(("good",), None)
     assert set(lasting.watch.in_force) == {"jobs", "good"}
 
 

@@ -6,11 +6,11 @@ import pytest
 
 from pgnotify.errors import ConnectionLost
 from pgnotify.listener.events import Connecting, Failed, Lost
-from pgnotify.listener.loop import FORGIVEN, SHORT_SECONDS
+from pgnotify.listener.loop import FUTILE_ALLOWED, SHORT_SECONDS
 from pgnotify.program import verbs as p
 from pgnotify.program.state import State
 from tests.offline.play import LEFT
-from tests.offline.play_lasting import CONNECTING, Passing, note, play
+from tests.offline.play_listener import CONNECTING, Passing, note, play
 from tests.offline.test_lasting import GONE, listening
 
 FAILING = (("connect", Passing), ("disconnect", None))
@@ -90,12 +90,12 @@ def lost_at_once(lasting, times, lasted=0.0, brought=()):
 
 
 def test_so_many_vain_connections_are_forgiven():
-    assert lost_at_once(listening(), FORGIVEN) == [0.0] * FORGIVEN
+    assert lost_at_once(listening(), FUTILE_ALLOWED) == [0.0] * FUTILE_ALLOWED
 
 
 def test_a_server_that_does_nothing_but_hang_up_is_left_alone_for_a_while():
     lasting = listening()
-    lost_at_once(lasting, FORGIVEN)
+    lost_at_once(lasting, FUTILE_ALLOWED)
 
     play(lasting, *GONE, ("wait", LEFT))
 
@@ -105,12 +105,12 @@ def test_a_server_that_does_nothing_but_hang_up_is_left_alone_for_a_while():
 
 @pytest.mark.parametrize("well", [{"lasted": SHORT_SECONDS}, {"brought": [note()]}], ids=["lasted", "brought"])
 def test_connections_that_were_not_in_vain_are_always_forgiven(well):
-    assert lost_at_once(listening(), FORGIVEN + 5, **well) == [0.0] * (FORGIVEN + 5)
+    assert lost_at_once(listening(), FUTILE_ALLOWED + 5, **well) == [0.0] * (FUTILE_ALLOWED + 5)
 
 
 def test_a_connection_that_has_brought_something_sets_the_vain_ones_back():
     lasting = listening()
-    lost_at_once(lasting, FORGIVEN)
+    lost_at_once(lasting, FUTILE_ALLOWED)
     lost_at_once(lasting, 1, brought=[note()])
 
-    assert lost_at_once(lasting, FORGIVEN) == [0.0] * FORGIVEN
+    assert lost_at_once(lasting, FUTILE_ALLOWED) == [0.0] * FUTILE_ALLOWED

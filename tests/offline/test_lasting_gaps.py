@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from pgnotify.errors import ConnectionLost, NotPrimary, Unanswered
-from pgnotify.listener.events import Checked, InForce, Lost
+from pgnotify.listener.events import Checked, ListenInForce, Lost
 from pgnotify.listener.gap import Gap, Reason, utc
-from pgnotify.listener.loop import NotTakenIn, announce_dropped
+from pgnotify.listener.loop import OnListeningFailed, announce_dropped
 from pgnotify.program import verbs as p
 from tests.offline.play import LEFT
-from tests.offline.play_lasting import CONNECTING, Lasting, Passing, health, note, play
+from tests.offline.play_listener import CONNECTING, Lasting, Passing, health, note, play
 from tests.offline.test_lasting import GONE, listening
 
 
@@ -26,7 +26,7 @@ def beat(lasting, answer=None):
         ("fetch", []),
         ("wait", lasting.clock.passes(30)),
         ("fetch", []),
-        ("check", answer or health(*lasting.watch.in_force)),
+        ("askhealth", answer or health(*lasting.watch.in_force)),
     )
 
 
@@ -50,7 +50,7 @@ def test_what_had_arrived_is_fetched_first_and_delivered_before_the_gap_is_annou
     )
 
     gap = Gap(Reason.CONNECTION_LOST, lasting.at(0), lasting.at(0), ("jobs",))
-    assert got == [note("1"), note("2"), note("3"), InForce(("jobs",), gap), note("4")]
+    assert got == [note("1"), note("2"), note("3"), ListenInForce(("jobs",), gap), note("4")]
 
 
 def test_what_had_arrived_waits_for_no_pause():
@@ -178,7 +178,7 @@ def test_an_on_listening_that_fails_has_all_begin_anew_with_the_same_gap():
     assert (first.lost_at, first.restored_at) == (lasting.at(0), lasting.at(7))
     assert (second.lost_at, second.restored_at) == (lasting.at(0), lasting.at(17))
     assert second.reason is first.reason
-    assert isinstance(lasting.told(Lost)[-1].error, NotTakenIn)
+    assert isinstance(lasting.told(Lost)[-1].error, OnListeningFailed)
     assert lasting.told(Lost)[-1].delay == 10.0
 
 
@@ -195,7 +195,7 @@ def test_what_was_not_listened_to_before_is_not_in_the_gap():
         ("fetch", LEFT),
     )
 
-    [news] = lasting.told(InForce)
+    [news] = lasting.told(ListenInForce)
     assert news.channels == ("jobs", "new")
     assert news.gap.channels == ("jobs",)
 
@@ -207,12 +207,12 @@ def test_what_is_wanted_meanwhile_is_listened_to_behind_the_announcement():
 
     play(lasting, ("listenmany", None), ("fetch", LEFT))
 
-    assert [news.channels for news in lasting.told(InForce)] == [("jobs",), ("beside",)]
+    assert [news.channels for news in lasting.told(ListenInForce)] == [("jobs",), ("beside",)]
 
 
 def test_a_loss_while_nothing_was_listened_to_is_no_gap():
     lasting = Lasting()
-    play(lasting, ("connect", True), ("check", health()), ("fetch", LEFT))
+    play(lasting, ("connect", True), ("askhealth", health()), ("fetch", LEFT))
     play(lasting, *GONE, ("connect", LEFT))
     lasting.want("jobs")
 
@@ -236,7 +236,7 @@ def test_traffic_does_not_put_the_heartbeat_off():
     lasting = listening()
     traffic = (("wait", lasting.clock.passes(20)), ("fetch", [note()]))
 
-    play(lasting, ("fetch", []), *traffic, ("fetch", []), *traffic, ("check", health("jobs")), ("fetch", LEFT))
+    play(lasting, ("fetch", []), *traffic, ("fetch", []), *traffic, ("askhealth", health("jobs")), ("fetch", LEFT))
 
     assert lasting.asked(p.Wait) == [p.Wait(30.0), p.Wait(10.0)]
 
@@ -245,7 +245,7 @@ def test_a_heartbeat_comes_though_each_fetch_brings_something():
     lasting = listening()
     lasting.callback = lambda notification: lasting.clock.passes(20)()
 
-    play(lasting, *[("fetch", [note()])] * 3, ("check", health("jobs")), ("fetch", LEFT))
+    play(lasting, *[("fetch", [note()])] * 3, ("askhealth", health("jobs")), ("fetch", LEFT))
 
 
 def test_without_a_heartbeat_nothing_is_asked():
@@ -261,7 +261,7 @@ def test_a_server_that_cannot_tell_how_it_stands_is_well_if_it_answers():
 
     play(lasting, *beat(lasting, lambda: None), ("fetch", []), ("wait", LEFT))
 
-    assert lasting.watch.known_at == lasting.now()
+    assert lasting.watch.complete_until == lasting.now()
 
 
 def test_a_heartbeat_that_is_not_answered_is_the_reason():
@@ -293,7 +293,7 @@ def test_channels_that_the_server_has_forgotten_are_listened_to_again_and_have_a
     play(lasting, *beat(lasting, health("other")), ("listenmany", lasting.clock.passes(1)), ("fetch", LEFT))
 
     gap = Gap(Reason.SUBSCRIPTION_LOST, lasting.at(30), lasting.at(61), ("jobs", "third"))
-    assert lasting.told(InForce) == [InForce(("jobs", "third"), gap)]
+    assert lasting.told(ListenInForce) == [ListenInForce(("jobs", "third"), gap)]
     assert lasting.asked(p.ListenMany) == [p.ListenMany(("jobs", "third"))]
     assert lasting.told(Lost) == []
 
@@ -321,7 +321,7 @@ def test_an_overflow_is_announced_at_once():
 
     got = play(lasting, ("fetch", []), ("wait", something_overflows), ("fetch", LEFT))
 
-    assert got == [InForce(("jobs",), gap)]
+    assert got == [ListenInForce(("jobs",), gap)]
 
 
 def test_an_overflow_is_announced_once():
@@ -370,17 +370,17 @@ def test_an_overflow_whose_announcement_fails_is_announced_again(failures):
     play(lasting, *steps, ("fetch", LEFT))
 
     assert lasting.gaps().count(gap) == failures + 1
-    assert lasting.got[-1] == InForce(("jobs",), gap)
+    assert lasting.got[-1] == ListenInForce(("jobs",), gap)
 
 
 def test_what_came_before_a_loss_counts_from_before_it_when_it_is_shared_out_behind_the_next_listen():
     lasting = listening()
     lasting.clock.now += 10
     moments = []
-    lasting.callback = lambda notification: moments.append(lasting.watch.queue_known_at)
+    lasting.callback = lambda notification: moments.append(lasting.watch.queue_complete_until)
 
     play(lasting, ("fetch", ConnectionLost), ("fetch", [note()]), ("fetch", ConnectionLost), ("disconnect", None),
          *CONNECTING, ("fetch", LEFT))  # fmt: skip
 
     assert [utc(moment) for moment in moments] == [lasting.at(0)]
-    assert utc(lasting.watch.known_at) == lasting.at(10)
+    assert utc(lasting.watch.complete_until) == lasting.at(10)

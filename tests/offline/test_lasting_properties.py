@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from pgnotify.errors import ConnectionLost, Unanswered
-from pgnotify.listener.events import InForce
+from pgnotify.listener.events import ListenInForce
 from pgnotify.listener.gap import utc
-from pgnotify.listener.loop import lasting_loop
+from pgnotify.listener.loop import listener_loop
 from pgnotify.notification import Notification
 from pgnotify.program import verbs as p
 from pgnotify.program.state import State
 from pgnotify.protocol import Health
-from tests.offline.play_lasting import Lasting, Passing
+from tests.offline.play_listener import Lasting, Passing
 
 CHANNELS = ("a", "b", "c")
 
@@ -45,7 +45,7 @@ class World(RuleBasedStateMachine):
         self.due: dict[str, tuple[str, float]] = {}
         """What is to be delivered or lies in a gap: channel and moment of each payload."""
         self.gaps = []
-        self.program = lasting_loop(self.watch, self.lasting)
+        self.program = listener_loop(self.watch, self.lasting)
         self.action = self.program.send(None)
 
     # Senders and faults
@@ -92,7 +92,7 @@ class World(RuleBasedStateMachine):
     @rule(error=st.sampled_from([Passing, ConnectionLost, Unanswered]))
     def fail(self, error):
         if isinstance(self.action, p.Tell):
-            self.step(isinstance(self.action.what, InForce) and self.take_in(self.action.what, ok=False))
+            self.step(isinstance(self.action.what, ListenInForce) and self.take_in(self.action.what, ok=False))
             return
         if isinstance(error, ConnectionLost):
             self.alive = False
@@ -109,7 +109,7 @@ class World(RuleBasedStateMachine):
         match action:
             case p.Deliver(at_most):
                 return self.lasting.deliver(at_most)
-            case p.Tell(InForce() as news):
+            case p.Tell(ListenInForce() as news):
                 return self.take_in(news, ok=True)
             case p.Tell():
                 return None
@@ -131,7 +131,7 @@ class World(RuleBasedStateMachine):
         if not self.alive:
             raise ConnectionLost("gone")
         match action:
-            case p.Check():
+            case p.AskHealth():
                 return Health(False, 0.0, 42, frozenset(self.in_force))
             case p.ListenMany(channels):
                 self.in_force.update(channels)

@@ -14,7 +14,7 @@ from contextlib import suppress
 
 import pytest
 
-from pgnotify.connecting.socket_handle import Lifeline
+from pgnotify.connecting.socket_handle import SocketHandle
 from pgnotify.errors import ConnectionLost, Unanswered
 from tests.support import PATIENCE, Background, eventually
 
@@ -56,8 +56,8 @@ def peer(tcp, server):
 
 
 @pytest.fixture
-def lifeline(pair):
-    with Lifeline(pair[0].fileno()) as made:
+def socket_handle(pair):
+    with SocketHandle(pair[0].fileno()) as made:
         yield made
 
 
@@ -72,81 +72,81 @@ def reads_nothing(plug, error=None):
         raise error
 
 
-def cut_meanwhile(lifeline, error):
+def cut_meanwhile(socket_handle, error):
     """Have the connection cut by another thread, and then raise an error."""
-    Background(lifeline.cut).join()
+    Background(socket_handle.shut_down).join()
     raise error
 
 
 # Cutting.
 
 
-def test_a_call_that_is_blocked_in_another_thread_ends_at_once(pair, lifeline):
+def test_a_call_that_is_blocked_in_another_thread_ends_at_once(pair, socket_handle):
     reading = Background(reads_nothing, pair[0])
     eventually(lambda: "reads_nothing" in {frame.name for frame in stack_of(reading.thread)})
 
-    lifeline.cut()
+    socket_handle.shut_down()
 
     reading.join()
-    assert lifeline.was_cut
+    assert socket_handle.was_shut_down
 
 
 def stack_of(thread):
     return traceback.extract_stack(sys._current_frames()[thread.ident]) if thread.ident else []
 
 
-def test_later_calls_fail_and_the_peer_sees_the_end(pair, lifeline):
+def test_later_calls_fail_and_the_peer_sees_the_end(pair, socket_handle):
     ours, theirs = pair
 
-    lifeline.cut()
+    socket_handle.shut_down()
 
     with pytest.raises(BrokenPipeError):
         ours.send(b"x")
     assert theirs.recv(1) == b""
 
 
-def test_a_connection_that_was_left_alone_was_not_cut(pair, lifeline):
+def test_a_connection_that_was_left_alone_was_not_cut(pair, socket_handle):
     pair[1].send(b"x")
 
     assert pair[0].recv(1) == b"x"
-    assert not lifeline.was_cut
+    assert not socket_handle.was_shut_down
 
 
-def test_it_may_be_cut_twice(lifeline):
-    lifeline.cut()
-    lifeline.cut()
+def test_it_may_be_cut_twice(socket_handle):
+    socket_handle.shut_down()
+    socket_handle.shut_down()
 
-    assert lifeline.was_cut
+    assert socket_handle.was_shut_down
 
 
 def test_it_may_be_cut_when_the_peer_has_reset_it(tcp, peer):
-    with Lifeline(tcp.fileno()) as lifeline:
+    with SocketHandle(tcp.fileno()) as socket_handle:
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         peer.close()
         with pytest.raises(ConnectionResetError):
             tcp.recv(1)
 
-        lifeline.cut()
+        socket_handle.shut_down()
 
-        assert lifeline.was_cut
+        assert socket_handle.was_shut_down
 
 
-def test_it_is_cut_though_the_driver_has_closed_its_own_descriptor(pair, lifeline):
+def test_it_is_cut_though_the_driver_has_closed_its_own_descriptor(pair, socket_handle):
     pair[0].close()
 
-    lifeline.cut()
+    socket_handle.shut_down()
 
     assert pair[1].recv(1) == b""
 
 
 def test_cutting_after_closing_does_nothing_to_whoever_has_the_number_now(pair):
-    lifeline = Lifeline(pair[0].fileno())
-    lifeline.close()
+    socket_handle = SocketHandle(pair[0].fileno())
+    socket_handle.close()
     others = [socket.socketpair() for _ in range(3)]  # one of them has it now
 
-    lifeline.cut()
+    socket_handle.shut_down()
 
-    assert not lifeline.was_cut
+    assert not socket_handle.was_shut_down
     for one, other in others:
         with one, other:
             one.send(b"x")
@@ -154,39 +154,39 @@ def test_cutting_after_closing_does_nothing_to_whoever_has_the_number_now(pair):
 
 
 def test_a_driver_that_closes_its_descriptor_does_not_have_another_ones_connection_cut(pair):
-    lifeline = Lifeline(pair[0].fileno())
+    socket_handle = SocketHandle(pair[0].fileno())
     pair[0].close()
     other = socket.socketpair()  # has the number now
 
-    lifeline.cut()
-    lifeline.close()
+    socket_handle.shut_down()
+    socket_handle.close()
 
     with other[0], other[1]:
         other[0].send(b"x")
         assert other[1].recv(1) == b"x"
 
 
-def test_it_may_be_closed_twice_and_the_connection_stays(pair, lifeline):
-    lifeline.close()
-    lifeline.close()
+def test_it_may_be_closed_twice_and_the_connection_stays(pair, socket_handle):
+    socket_handle.close()
+    socket_handle.close()
 
     pair[1].send(b"x")
     assert pair[0].recv(1) == b"x"
 
 
 def test_a_signal_handler_in_the_midst_of_cutting_and_closing_waits_for_nothing(pair):
-    lifeline = Lifeline(pair[0].fileno())
+    socket_handle = SocketHandle(pair[0].fileno())
     of_the_handler = []
 
     def interrupt(*_, **__):
-        of_the_handler.append(lifeline.cut())
-        of_the_handler.append(lifeline.close())
+        of_the_handler.append(socket_handle.shut_down())
+        of_the_handler.append(socket_handle.close())
 
-    lifeline._socket = InTheMidst(lifeline._socket, interrupt)
-    lifeline.cut()
+    socket_handle._socket = InTheMidst(socket_handle._socket, interrupt)
+    socket_handle.shut_down()
 
     assert of_the_handler == [None, None]
-    assert lifeline.was_cut
+    assert socket_handle.was_shut_down
     assert pair[1].recv(1) == b""
 
 
@@ -206,20 +206,20 @@ class InTheMidst:
 
 
 def test_cutting_does_not_wait_for_another_thread_that_is_closing(pair):
-    lifeline = Lifeline(pair[0].fileno())
+    socket_handle = SocketHandle(pair[0].fileno())
     held, let_go = threading.Event(), threading.Event()
 
     def hold():
-        with lifeline._lock:
+        with socket_handle._lock:
             held.set()
             let_go.wait(PATIENCE)
 
     holding = Background(hold)
     held.wait(PATIENCE)
-    Background(lifeline.cut).join()  # would fail
+    Background(socket_handle.shut_down).join()  # would fail
     let_go.set()
     holding.join()
-    lifeline.close()
+    socket_handle.close()
 
 
 def test_a_closed_descriptor_is_refused_and_none_is_left_open(pair):
@@ -227,14 +227,14 @@ def test_a_closed_descriptor_is_refused_and_none_is_left_open(pair):
     pair[0].close()
 
     with pytest.raises(OSError, match="Bad file descriptor"):
-        Lifeline(number)
+        SocketHandle(number)
 
 
 def test_what_is_no_socket_is_refused_and_no_descriptor_is_left_open():
     with open(os.devnull) as file:
         before = len(os.listdir("/dev/fd"))
         with pytest.raises(OSError, match="non-socket"):
-            Lifeline(file.fileno())
+            SocketHandle(file.fileno())
 
         assert len(os.listdir("/dev/fd")) == before
 
@@ -245,7 +245,7 @@ def test_the_drivers_socket_stays_blocking_or_not_whatever_the_default_time_out_
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(5)
     try:
-        with Lifeline(pair[0].fileno()):
+        with SocketHandle(pair[0].fileno()):
             assert os.get_blocking(pair[0].fileno()) is blocking
     finally:
         socket.setdefaulttimeout(before)
@@ -254,101 +254,101 @@ def test_the_drivers_socket_stays_blocking_or_not_whatever_the_default_time_out_
 # Within a time.
 
 
-def test_a_body_that_is_in_time_changes_nothing(pair, lifeline):
-    with lifeline.within(PATIENCE):
+def test_a_body_that_is_in_time_changes_nothing(pair, socket_handle):
+    with socket_handle.deadline(PATIENCE):
         pair[1].send(b"x")
         assert pair[0].recv(1) == b"x"
 
-    assert not lifeline.was_cut
+    assert not socket_handle.was_shut_down
     assert "pgnotify-deadline" not in threads()
 
 
-def test_a_body_that_takes_longer_is_ended_and_unanswered(pair, lifeline):
+def test_a_body_that_takes_longer_is_ended_and_unanswered(pair, socket_handle):
     began = time.monotonic()
 
-    with pytest.raises(Unanswered, match=r"^no answer within 0\.05 s$") as caught, lifeline.within(0.05):
+    with pytest.raises(Unanswered, match=r"^no answer within 0\.05 s$") as caught, socket_handle.deadline(0.05):
         reads_nothing(pair[0], OSError("the driver's own"))
 
     assert 0.05 <= time.monotonic() - began < PATIENCE
     assert repr(caught.value.__cause__) == repr(OSError("the driver's own"))
-    assert lifeline.was_cut
+    assert socket_handle.was_shut_down
     assert "pgnotify-deadline" not in threads()
 
 
-def test_a_body_that_returns_too_late_is_unanswered_too(pair, lifeline):
-    with pytest.raises(Unanswered) as caught, lifeline.within(0.05):
+def test_a_body_that_returns_too_late_is_unanswered_too(pair, socket_handle):
+    with pytest.raises(Unanswered) as caught, socket_handle.deadline(0.05):
         reads_nothing(pair[0])
 
     assert caught.value.__cause__ is None
 
 
-def test_the_cause_is_the_drivers_error_even_if_a_backend_has_wrapped_it(pair, lifeline):
+def test_the_cause_is_the_drivers_error_even_if_a_backend_has_wrapped_it(pair, socket_handle):
     wrapped = ConnectionLost("lost")
     wrapped.__cause__ = OSError("the driver's own")
 
-    with pytest.raises(Unanswered) as caught, lifeline.within(0.05):
+    with pytest.raises(Unanswered) as caught, socket_handle.deadline(0.05):
         reads_nothing(pair[0], wrapped)
 
     assert caught.value.__cause__ is wrapped.__cause__
 
 
-def test_an_error_of_a_body_that_is_in_time_passes(lifeline):
-    with pytest.raises(LookupError, match="its own"), lifeline.within(PATIENCE):
+def test_an_error_of_a_body_that_is_in_time_passes(socket_handle):
+    with pytest.raises(LookupError, match="its own"), socket_handle.deadline(PATIENCE):
         raise LookupError("its own")
 
-    assert not lifeline.was_cut
+    assert not socket_handle.was_shut_down
     assert "pgnotify-deadline" not in threads()
 
 
-def test_without_a_limit_there_is_no_thread(lifeline):
+def test_without_a_limit_there_is_no_thread(socket_handle):
     before = threads()
 
-    with lifeline.within(None):
+    with socket_handle.deadline(None):
         assert threads() == before
 
 
 @pytest.mark.parametrize("seconds", [float("inf"), 1e300])
-def test_a_limit_of_any_length_will_do(lifeline, seconds):
-    with lifeline.within(seconds):
+def test_a_limit_of_any_length_will_do(socket_handle, seconds):
+    with socket_handle.deadline(seconds):
         pass
 
-    assert not lifeline.was_cut
+    assert not socket_handle.was_shut_down
 
 
-def test_who_is_cut_by_somebody_else_gets_the_drivers_error(pair, lifeline):
-    with pytest.raises(OSError, match="the driver's own"), lifeline.within(PATIENCE):
-        cut_meanwhile(lifeline, OSError("the driver's own"))
+def test_who_is_cut_by_somebody_else_gets_the_drivers_error(pair, socket_handle):
+    with pytest.raises(OSError, match="the driver's own"), socket_handle.deadline(PATIENCE):
+        cut_meanwhile(socket_handle, OSError("the driver's own"))
 
-    assert lifeline.was_cut
+    assert socket_handle.was_shut_down
 
 
-def test_a_limit_that_passes_after_somebody_else_has_cut_is_not_the_reason(lifeline):
+def test_a_limit_that_passes_after_somebody_else_has_cut_is_not_the_reason(socket_handle):
     def body():
-        lifeline.cut()
+        socket_handle.shut_down()
         eventually(lambda: "pgnotify-deadline" not in threads())
         raise OSError("the driver's own")
 
-    with pytest.raises(OSError, match="the driver's own"), lifeline.within(0.05):
+    with pytest.raises(OSError, match="the driver's own"), socket_handle.deadline(0.05):
         body()
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
-def test_an_interruption_passes_whether_in_time_or_not(pair, lifeline, error):
-    with pytest.raises(error), lifeline.within(0.05):
+def test_an_interruption_passes_whether_in_time_or_not(pair, socket_handle, error):
+    with pytest.raises(error), socket_handle.deadline(0.05):
         reads_nothing(pair[0], error())
 
     assert "pgnotify-deadline" not in threads()
 
 
-def test_a_ctrl_c_in_the_midst_leaves_no_thread(pair, lifeline):
+def test_a_ctrl_c_in_the_midst_leaves_no_thread(pair, socket_handle):
     def body():
         Background(signal.pthread_kill, threading.main_thread().ident, signal.SIGINT)
         pair[0].recv(1)
 
-    with pytest.raises(KeyboardInterrupt), lifeline.within(PATIENCE):
+    with pytest.raises(KeyboardInterrupt), socket_handle.deadline(PATIENCE):
         body()
 
-    assert not lifeline.was_cut
+    assert not socket_handle.was_shut_down
     assert "pgnotify-deadline" not in threads()
 
 
@@ -360,8 +360,8 @@ def options(plug):
 
 
 def kept_alive(plug, idle=10, interval=2, count=3, user_timeout=15):
-    with Lifeline(plug.fileno()) as lifeline:
-        lifeline.keep_alive(idle, interval, count, user_timeout)
+    with SocketHandle(plug.fileno()) as socket_handle:
+        socket_handle.keep_alive(idle, interval, count, user_timeout)
     return options(plug)
 
 
@@ -401,25 +401,25 @@ def test_times_are_whole_seconds_in_the_end(tcp, given, taken):
 def test_an_option_that_the_system_has_not_is_left_out(tcp, monkeypatch):
     monkeypatch.delattr(socket, "TCP_USER_TIMEOUT", raising=False)
 
-    with Lifeline(tcp.fileno()) as lifeline:
-        lifeline.keep_alive(10, 2, 3, 15)
+    with SocketHandle(tcp.fileno()) as socket_handle:
+        socket_handle.keep_alive(10, 2, 3, 15)
 
     assert tcp.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
 
 
 def test_a_unix_socket_gets_none(pair):
-    with Lifeline(pair[0].fileno()) as lifeline:
-        lifeline.keep_alive(10, 2, 3, 15)
+    with SocketHandle(pair[0].fileno()) as socket_handle:
+        socket_handle.keep_alive(10, 2, 3, 15)
 
     assert not pair[0].getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
 
 
 def test_a_connection_that_has_ended_is_no_error(tcp):
-    lifeline = Lifeline(tcp.fileno())
-    lifeline.cut()
-    lifeline.keep_alive(10, 2, 3, 15)
-    lifeline.close()
-    lifeline.keep_alive(10, 2, 3, 15)
+    socket_handle = SocketHandle(tcp.fileno())
+    socket_handle.shut_down()
+    socket_handle.keep_alive(10, 2, 3, 15)
+    socket_handle.close()
+    socket_handle.keep_alive(10, 2, 3, 15)
 
 
 # Forks.
@@ -447,22 +447,22 @@ def reaches(status):
     return False
 
 
-def test_a_child_that_forgets_cannot_reach_the_parents_connection(pair, lifeline):
+def test_a_child_that_forgets_cannot_reach_the_parents_connection(pair, socket_handle):
     ours, theirs = pair
 
     socket_of_the_parent = os.fstat(ours.fileno())
 
     def forget():
-        lifeline.forget_in_child()
+        socket_handle.forget_in_child()
         assert not reaches(socket_of_the_parent)
         assert os.fstat(ours.fileno()).st_rdev == os.stat(os.devnull).st_rdev
         with pytest.raises(OSError, match="non-socket"):
             ours.send(b"goodbye")
         with pytest.raises(OSError, match="non-socket"):
             ours.shutdown(socket.SHUT_RDWR)
-        lifeline.cut()
-        lifeline.forget_in_child()
-        lifeline.close()
+        socket_handle.shut_down()
+        socket_handle.forget_in_child()
+        socket_handle.close()
 
     assert reaches(socket_of_the_parent)
     assert in_child(forget)
@@ -471,19 +471,19 @@ def test_a_child_that_forgets_cannot_reach_the_parents_connection(pair, lifeline
         theirs.recv(1)
 
 
-def test_a_child_that_has_not_forgotten_cuts_nothing(pair, lifeline):
-    assert in_child(lifeline.cut)
+def test_a_child_that_has_not_forgotten_cuts_nothing(pair, socket_handle):
+    assert in_child(socket_handle.shut_down)
 
     pair[0].send(b"x")
     assert pair[1].recv(1) == b"x"
 
 
-def test_forgetting_leaves_alone_who_has_the_number_by_now(pair, lifeline):
+def test_forgetting_leaves_alone_who_has_the_number_by_now(pair, socket_handle):
     pair[0].close()
     other = socket.socketpair()
 
     def forget():
-        lifeline.forget_in_child()
+        socket_handle.forget_in_child()
         other[0].send(b"x")
 
     with other[0], other[1]:
@@ -491,18 +491,18 @@ def test_forgetting_leaves_alone_who_has_the_number_by_now(pair, lifeline):
         assert other[1].recv(1) == b"x"
 
 
-def test_a_child_can_forget_though_a_thread_of_the_parents_held_the_lock(lifeline):
+def test_a_child_can_forget_though_a_thread_of_the_parents_held_the_lock(socket_handle):
     held, let_go = threading.Event(), threading.Event()
 
     def hold():
-        with lifeline._lock:
+        with socket_handle._lock:
             held.set()
             let_go.wait(PATIENCE)
 
     def forget():
         signal.alarm(10)  # ends the child, if it waits
-        lifeline.forget_in_child()
-        lifeline.close()
+        socket_handle.forget_in_child()
+        socket_handle.close()
 
     holding = Background(hold)
     held.wait(PATIENCE)

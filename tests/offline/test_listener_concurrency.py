@@ -76,7 +76,7 @@ def test_who_subscribes_while_a_batch_is_shared_out_gets_all_of_it_or_nothing(ma
 def test_of_two_threads_that_begin_to_iterate_at_once_one_reads_for_both(make, sender):
     listening, both, met = Happened(), threading.Barrier(2), []
     listener = make("jobs", on_listening=listening.append)
-    reading = listener._keeper._reading
+    reading = listener._lifecycle._reading
     try_to_take = reading.try_to_take
 
     def meeting():
@@ -327,9 +327,9 @@ def test_a_probe_whose_second_session_hangs_ends_in_time(make, server):
 
 
 def test_without_a_heartbeat_the_system_still_checks_the_connection():
-    runner = ReconnectingRunner(Source(print, None, None, 5.0), heartbeat=None, deadline=5.0)
+    runner = ReconnectingRunner(Source(print, None, None, 5.0), heartbeat=None, answer_timeout=5.0)
     with socket.create_server(("127.0.0.1", 0)) as serving, socket.create_connection(serving.getsockname()) as client:
-        runner._lifeline_of(client).close()
+        runner._socket_handle_of(client).close()
 
         assert client.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
 
@@ -359,7 +359,7 @@ def test_a_stop_that_drains_cuts_nothing_off_that_the_announcement_needs(make, s
     assert fetching.wait(PATIENCE)
 
     stopping = Running(lambda: listener.stop(PATIENCE, drain=True))
-    listeners.wait_until(lambda: listener._keeper._drain)
+    listeners.wait_until(lambda: listener._lifecycle._drain)
     asked.set()
     go.set()
 

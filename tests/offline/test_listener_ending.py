@@ -171,7 +171,7 @@ def test_a_stop_cuts_off_a_call_that_waits_for_the_server(make, server, answered
             silent.append(connection)
         return connection
 
-    listener = make("jobs", source=connect, deadline=1000, on_listening=listening.append)
+    listener = make("jobs", source=connect, answer_timeout=1000, on_listening=listening.append)
     reader = Running(listener.run)
     if answered_before:
         listening.wait_for(1)

@@ -268,7 +268,7 @@ def test_a_loss_between_entering_and_reading_is_a_gap(make, server, sender):
 
 def test_a_server_that_does_not_answer_is_given_up_after_the_deadline(make, server):
     gaps = Happened()
-    listener = make("jobs", heartbeat=0.02, deadline=0.05, on_listening=lambda event: gaps.append(event.gap))
+    listener = make("jobs", heartbeat=0.02, answer_timeout=0.05, on_listening=lambda event: gaps.append(event.gap))
     listener.start()
 
     server.blackhole(its_connection(server))

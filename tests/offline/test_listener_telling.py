@@ -43,9 +43,9 @@ def refuse_to_connect():
         ({"heartbeat": 0}, ValueError, "heartbeat must be positive and finite, not 0"),
         ({"heartbeat": float("inf")}, ValueError, "heartbeat must be positive and finite, not inf"),
         ({"heartbeat": "30"}, TypeError, "heartbeat must be a number of seconds, not str"),
-        ({"deadline": None}, TypeError, "deadline must be a number of seconds, not NoneType"),
-        ({"deadline": float("nan")}, ValueError, "deadline must be positive and finite, not nan"),
-        ({"deadline": -1}, ValueError, "deadline must be positive and finite, not -1"),
+        ({"answer_timeout": None}, TypeError, "answer_timeout must be a number of seconds, not NoneType"),
+        ({"answer_timeout": float("nan")}, ValueError, "answer_timeout must be positive and finite, not nan"),
+        ({"answer_timeout": -1}, ValueError, "answer_timeout must be positive and finite, not -1"),
     ],
     ids=str,
 )

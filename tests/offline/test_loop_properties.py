@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from pgnotify.errors import ConnectionLost, TransactionError
-from pgnotify.handler.loop import Stray, documented_loop
+from pgnotify.handler.loop import Stray, handler_loop
 from pgnotify.notification import Notification
 from pgnotify.program import verbs as p
 from pgnotify.program.state import State
@@ -79,7 +79,7 @@ class Loop(RuleBasedStateMachine):
         if self.stack:
             self.deliver_one()
         self.last_news = self.clock.now
-        self.stack.append(documented_loop(self.watch, self, self.clock))
+        self.stack.append(handler_loop(self.watch, self, self.clock))
         self.actions.append(None)
         self.step(None)
 

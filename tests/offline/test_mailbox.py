@@ -15,8 +15,8 @@ def plains(*payloads, channel="jobs"):
     return [(channel, str(payload), 7) for payload in payloads]
 
 
-def put(mailbox, *payloads, known_at=100.0, now=110.0, channel="jobs"):
-    return mailbox.put(plains(*payloads, channel=channel), known_at, now)
+def put(mailbox, *payloads, complete_until=100.0, now=110.0, channel="jobs"):
+    return mailbox.put(plains(*payloads, channel=channel), complete_until, now)
 
 
 def taken(mailbox):
@@ -81,8 +81,8 @@ def test_it_drops_until_half_of_it_is_free():
 
 def test_all_that_is_dropped_in_one_place_is_one_gap():
     mailbox = Mailbox(1)
-    put(mailbox, 1, 2, 3, known_at=100.0, now=110.0)
-    put(mailbox, 4, known_at=120.0, now=130.0, channel="other")
+    put(mailbox, 1, 2, 3, complete_until=100.0, now=110.0)
+    put(mailbox, 4, complete_until=120.0, now=130.0, channel="other")
     mailbox.take()
 
     gap = mailbox.take().gap()

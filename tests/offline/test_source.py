@@ -8,7 +8,7 @@ import pytest
 
 from pgnotify import registry
 from pgnotify.connecting.conninfo import KEYWORDS
-from pgnotify.connecting.source import Dial, Source
+from pgnotify.connecting.source import ConnectAttempt, Source
 from pgnotify.errors import SourceError, UnknownBackend
 from pgnotify.testing.memory import MemoryServer
 from tests.offline.canned import PATIENCE
@@ -124,8 +124,8 @@ def test_each_connection_is_dialled_anew_with_parameters_of_its_own(dialled):
 def test_a_connection_string_comes_back_and_is_dialled_here(dialled):
     source = Source("host=db", None, None, 5)
 
-    assert source.comes_back
-    assert source.dials
+    assert source.can_reconnect
+    assert source.from_dsn
 
 
 def test_a_connection_string_that_cannot_be_read_is_refused_at_once(dialled):
@@ -152,8 +152,8 @@ def test_a_function_is_asked_for_each_connection(server):
     first, second = source.open(), source.open()
 
     assert first is not second
-    assert source.comes_back
-    assert not source.dials
+    assert source.can_reconnect
+    assert not source.from_dsn
 
 
 def test_nothing_is_connected_before_it_is_wanted(server):
@@ -218,7 +218,7 @@ def test_a_connection_is_always_the_same_and_cannot_come_back(server):
     source = Source(connection, None, None, 5)
 
     assert source.open() is source.open() is connection
-    assert not source.comes_back
+    assert not source.can_reconnect
 
 
 def test_a_driver_beside_a_connection_is_refused(server):
@@ -253,7 +253,7 @@ def test_what_is_nothing_of_these_is_refused_at_once(source):
 
 def dial(function):
     done = threading.Event()
-    return Dial(Source(function, None, None, 5), done.set), done
+    return ConnectAttempt(Source(function, None, None, 5), done.set), done
 
 
 def test_an_attempt_runs_beside_and_says_when_it_is_done(server):

@@ -12,7 +12,7 @@ import pytest
 
 from pgnotify import NotificationHandler
 from pgnotify.handler import handler
-from pgnotify.handler.handler import _DocumentedFront
+from pgnotify.handler.handler import _HandlerFront
 from pgnotify.notification import Notification
 from pgnotify.program.runner import BlockingRunner
 from tests.counting import counting_calls, counting_instructions
@@ -178,13 +178,13 @@ LOOP = "yield from _loop_while_listening(watch, settings, clock)"
 AROUND_IT = {
     "a lock": (BlockingRunner, "_tell", DELIVER, f"with LOCK: {DELIVER}"),
     "a log call": (BlockingRunner, "_tell", DELIVER, f"LOGGER.debug('delivering'), {DELIVER}"),
-    "a generator layer": (handler, "documented_loop", LOOP, f"yield from (lambda: ({LOOP}))()"),
+    "a generator layer": (handler, "handler_loop", LOOP, f"yield from (lambda: ({LOOP}))()"),
 }
 
 
 @pytest.mark.parametrize(("old", "new"), IN_THE_FRONT.values(), ids=IN_THE_FRONT)
 def test_this_in_the_front_would_be_more_calls_for_each_notification(canned, monkeypatch, old, new):
-    monkeypatch.setattr(_DocumentedFront, "deliver", rewritten(_DocumentedFront.deliver, old, new))
+    monkeypatch.setattr(_HandlerFront, "deliver", rewritten(_HandlerFront.deliver, old, new))
 
     of_500, of_1500 = calls_of_five_batches(canned, 100), calls_of_five_batches(canned, 300)
 
@@ -192,7 +192,7 @@ def test_this_in_the_front_would_be_more_calls_for_each_notification(canned, mon
 
 
 def test_a_lock_in_the_front_would_be_too_many_instructions(canned, monkeypatch):
-    monkeypatch.setattr(_DocumentedFront, "deliver", rewritten(_DocumentedFront.deliver, *A_LOCK))
+    monkeypatch.setattr(_HandlerFront, "deliver", rewritten(_HandlerFront.deliver, *A_LOCK))
 
     of_100, of_300 = instructions_of_a_batch(canned, 100), instructions_of_a_batch(canned, 300)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pgnotify import ConnectionLost, wrap
-from pgnotify.connecting.socket_handle import Lifeline
+from pgnotify.connecting.socket_handle import SocketHandle
 from pgnotify.errors import Unanswered
 from tests.support import PATIENCE, Background, eventually
 
@@ -36,17 +36,17 @@ def frozen(connect, address, proxy):
 
 
 @pytest.fixture
-def lifeline(frozen):
-    with Lifeline(frozen.fileno()) as made:
+def socket_handle(frozen):
+    with SocketHandle(frozen.fileno()) as made:
         yield made
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_a_call_that_waits_for_the_server_ends_when_the_connection_is_cut(frozen, lifeline, channel, call):
+def test_a_call_that_waits_for_the_server_ends_when_the_connection_is_cut(frozen, socket_handle, channel, call):
     calling = Background(CALLS[call], frozen, channel)
     eventually(lambda: is_in(calling.thread, call))
 
-    lifeline.cut()
+    socket_handle.shut_down()
 
     with pytest.raises(ConnectionLost) as caught:
         calling.join()
@@ -62,10 +62,10 @@ def is_in(thread, name):
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_a_call_that_is_not_answered_in_time_is_unanswered(user, frozen, lifeline, channel, call):
+def test_a_call_that_is_not_answered_in_time_is_unanswered(user, frozen, socket_handle, channel, call):
     began = time.monotonic()
 
-    with pytest.raises(Unanswered, match=r"no answer within 0\.2 s") as caught, lifeline.within(0.2):
+    with pytest.raises(Unanswered, match=r"no answer within 0\.2 s") as caught, socket_handle.deadline(0.2):
         CALLS[call](frozen, channel)
 
     assert isinstance(caught.value.__cause__, (user.driver.Error, OSError))
@@ -76,13 +76,13 @@ def test_a_call_that_is_answered_in_time_changes_nothing(connect, channel):
     backend = wrap(connect()).backend
     backend.fetch()
 
-    with Lifeline(backend.fileno()) as lifeline, lifeline.within(PATIENCE):
+    with SocketHandle(backend.fileno()) as socket_handle, socket_handle.deadline(PATIENCE):
         backend.listen(channel)
         backend.notify(channel, "x")
 
     backend.wait(PATIENCE)
     assert [note.payload for note in backend.fetch()] == ["x"]
-    assert not lifeline.was_cut
+    assert not socket_handle.was_shut_down
 
 
 # Forks. The child is a whole Python, since what its interpreter deletes at its end is what matters.
@@ -93,7 +93,7 @@ SCRIPT = textwrap.dedent(
     from contextlib import suppress
 
     import pgnotify
-    from pgnotify.connecting.socket_handle import Lifeline
+    from pgnotify.connecting.socket_handle import SocketHandle
     from tests import kinds
     from tests.user import User
 
@@ -105,12 +105,12 @@ SCRIPT = textwrap.dedent(
     pid = user.pid
     backend = pgnotify.wrap(connection).backend
     backend.fetch()
-    lifeline = Lifeline(backend.fileno())
+    socket_handle = SocketHandle(backend.fileno())
 
     child = os.fork()
     if child == 0:
         if forgets == "True":
-            lifeline.forget_in_child()
+            socket_handle.forget_in_child()
         if closes == "True":
             with suppress(Exception):
                 connection.close()

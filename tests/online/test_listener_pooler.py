@@ -148,7 +148,7 @@ def test_it_is_back_when_the_pooler_is(listening, pooler, session, channel):
 
 
 def test_it_is_back_when_the_server_behind_the_pooler_is(listening, pooler, own_server, channel):
-    recorded = listening(pooler(server=own_server), deadline=0.5)
+    recorded = listening(pooler(server=own_server), answer_timeout=0.5)
     _notify(own_server, channel, "before")
     recorded.until_heard("before")
 
@@ -172,7 +172,7 @@ def test_it_is_back_when_the_server_behind_the_pooler_is(listening, pooler, own_
 def test_an_answer_that_does_not_come_since_the_pool_is_taken_is_given_up(listening, pooler, session, channel):
     opened = pooler(default_pool_size=1)
     with Session(opened.host, opened.port):  # has the pool's only connection until it leaves
-        recorded = listening(opened, deadline=0.1)
+        recorded = listening(opened, answer_timeout=0.1)
         recorded.until(lambda: recorded.status.attempts >= 3)
         assert recorded.events == []
     recorded.until(lambda: recorded.events)
@@ -188,7 +188,7 @@ def test_it_may_be_started_while_the_server_behind_the_pooler_is_down(listening,
     opened = pooler(server=own_server)
     own_server.stop()
 
-    recorded = listening(opened, deadline=0.5)
+    recorded = listening(opened, answer_timeout=0.5)
     recorded.until(lambda: recorded.status.attempts >= 3)
     own_server.start()
     recorded.until(lambda: recorded.events)
@@ -200,7 +200,10 @@ def test_it_may_be_started_while_the_server_behind_the_pooler_is_down(listening,
 
 def test_it_is_stopped_while_the_pooler_does_not_answer(driver, pooler, channel):
     opened = pooler(default_pool_size=1)
-    with Session(opened.host, opened.port), Recorded(opened.dsn, channel, driver=driver, deadline=NEVER) as recorded:
+    with (
+        Session(opened.host, opened.port),
+        Recorded(opened.dsn, channel, driver=driver, answer_timeout=NEVER) as recorded,
+    ):
         starting = Background(recorded.start)
         recorded.until_in("check")
 
@@ -287,7 +290,7 @@ def test_in_transaction_mode_who_polls_is_told_of_a_gap_at_once(listening, poole
 
 def test_in_transaction_mode_a_listen_that_is_not_answered_is_given_up(listening, pooler, channel):
     opened = pooler("transaction", default_pool_size=1)
-    recorded = listening(opened, deadline=0.1)
+    recorded = listening(opened, answer_timeout=0.1)
     with Session(opened.host, opened.port) as other:
         other.sql("BEGIN")  # on the only connection to the server
         recorded.listener.subscribe("another", recorded.heard.append)

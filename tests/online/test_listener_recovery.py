@@ -32,7 +32,7 @@ from tests.support import PATIENCE, burst, eventually, waits
 
 pytest_generate_tests = on_each_driver
 
-QUICK = {"heartbeat": 0.2, "deadline": 0.3}
+QUICK = {"heartbeat": 0.2, "answer_timeout": 0.3}
 BLACK_HOLE_SECONDS = 0.5
 
 
@@ -181,7 +181,7 @@ def assert_noticed(listener, proxy, record_property, capsys, driver):
 
 
 def test_a_timeout_holds_while_the_server_cannot_be_reached(driver, address, proxy, channel):
-    options = {"heartbeat": 0.1, "deadline": 0.1}
+    options = {"heartbeat": 0.1, "answer_timeout": 0.1}
     with Listener(through(proxy, address).dsn, channel, driver=driver, **options) as listener:
         proxy.freeze()
         for _ in range(2):  # in the first one the loss may be noticed

@@ -24,13 +24,13 @@ def options_of(listener):
 
 
 def test_the_system_looks_after_the_connection_too(driver, address, channel):
-    with listening(address.dsn, channel, driver=driver, heartbeat=7.5, deadline=2.2) as listener:
+    with listening(address.dsn, channel, driver=driver, heartbeat=7.5, answer_timeout=2.2) as listener:
         assert options_of(listener) == [1, 8, 3, 3, 7000]
 
 
 def test_so_it_does_after_a_reconnect(driver, address, session, channel):
     told = Told()
-    options = {"heartbeat": 9, "deadline": 4, "on_listening": told, "backoff": AT_ONCE}
+    options = {"heartbeat": 9, "answer_timeout": 4, "on_listening": told, "backoff": AT_ONCE}
     with listening(address.dsn, channel, driver=driver, **options) as listener:
         told.next()
         session.terminate(listener.status().server_pid)
@@ -51,12 +51,12 @@ def test_so_it_does_after_a_reconnect(driver, address, session, channel):
 def test_what_the_connection_string_says_stays(driver, address, channel, given, place, value):
     expected = [1, 9, 4, 3, 12000]
     expected[place] = value
-    with listening(f"{address.dsn}?{given}", channel, driver=driver, heartbeat=9, deadline=4) as listener:
+    with listening(f"{address.dsn}?{given}", channel, driver=driver, heartbeat=9, answer_timeout=4) as listener:
         assert options_of(listener) == expected
 
 
 def test_a_connect_function_has_its_sockets_looked_after(kind, address, channel):
-    with listening(lambda: kind.connect(address), channel, heartbeat=9, deadline=4) as listener:
+    with listening(lambda: kind.connect(address), channel, heartbeat=9, answer_timeout=4) as listener:
         assert options_of(listener) == [1, 9, 4, 3, 12000]
 
 

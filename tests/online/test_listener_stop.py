@@ -11,7 +11,8 @@ from collections import defaultdict
 
 import pytest
 
-from pgnotify import Backoff, Listener, ListenerClosed, conninfo
+from pgnotify import Backoff, Listener, ListenerClosed
+from pgnotify.connecting import conninfo
 from pgnotify.registry import connect_with
 from tests.listeners import (
     Holding,
@@ -110,7 +111,7 @@ def test_while_the_first_answer_is_waited_for(driver, address, proxy, channel, a
         proxy.freeze()
         return connection
 
-    listener = Listener(dial, channel, deadline=PATIENCE)
+    listener = Listener(dial, channel, answer_timeout=PATIENCE)
     starting = Background(listener.start)
     eventually(lambda: any(is_in(each, "check") for each in threading.enumerate()))
 
@@ -119,7 +120,7 @@ def test_while_the_first_answer_is_waited_for(driver, address, proxy, channel, a
 
 
 def test_while_a_listen_is_in_flight(driver, address, proxy, channel, assert_stops):
-    with listening(through(proxy, address).dsn, channel, driver=driver, deadline=PATIENCE) as listener:
+    with listening(through(proxy, address).dsn, channel, driver=driver, answer_timeout=PATIENCE) as listener:
         proxy.freeze()
         listener.subscribe(f"{channel}2", print)
         eventually(lambda: is_in(reader_of(listener), "listen_many"))
@@ -128,7 +129,7 @@ def test_while_a_listen_is_in_flight(driver, address, proxy, channel, assert_sto
 
 
 def test_while_a_heartbeat_is_in_flight(driver, address, proxy, channel, assert_stops):
-    options = {"deadline": PATIENCE, "heartbeat": 0.05}
+    options = {"answer_timeout": PATIENCE, "heartbeat": 0.05}
     with listening(through(proxy, address).dsn, channel, driver=driver, **options) as listener:
         proxy.freeze()
         eventually(lambda: is_in(reader_of(listener), "check"))
@@ -137,7 +138,7 @@ def test_while_a_heartbeat_is_in_flight(driver, address, proxy, channel, assert_
 
 
 def test_in_the_midst_of_a_notification(driver, address, proxy, session, channel, assert_stops):
-    with listening(through(proxy, address).dsn, channel, driver=driver, deadline=PATIENCE) as listener:
+    with listening(through(proxy, address).dsn, channel, driver=driver, answer_timeout=PATIENCE) as listener:
         proxy.pass_only(9)
         session.notify(channel, "x" * 3000)
         eventually(lambda: is_in(reader_of(listener), "fetch_plain") or has_passed(proxy))
@@ -228,7 +229,7 @@ def test_when_the_resync_has_failed(driver, address, channel, assert_stops):
 @pytest.mark.parametrize("garbage", [b"\xff" * 16, b"A\0\0\0\x05x", b"Z\0\0\0\x05I", b"?\0\0\0\x04", b"A\0\0\0\x01"])
 def test_after_a_protocol_error(driver, address, proxy, session, channel, assert_stops, garbage):
     errors = []
-    options = {"heartbeat": 0.1, "deadline": 0.5, "on_error": lambda *error: errors.append(error)}
+    options = {"heartbeat": 0.1, "answer_timeout": 0.5, "on_error": lambda *error: errors.append(error)}
     with listening(through(proxy, address).dsn, channel, driver=driver, **options) as listener:
         checked = listener.status().round_trip
         proxy.say(garbage)
@@ -252,7 +253,7 @@ def test_when_it_was_never_begun(driver, address, channel, assert_stops):
 
 
 def test_with_a_connection_of_the_users_on_a_black_holed_link(kind, connect, address, proxy, channel):
-    listener = Listener(connect(through(proxy, address)), channel, deadline=0.3)
+    listener = Listener(connect(through(proxy, address)), channel, answer_timeout=0.3)
     listener.start()
     proxy.freeze()
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from pgnotify import Listener, conninfo
+from pgnotify import Listener
+from pgnotify.connecting import conninfo
 from pgnotify.registry import connect_with
 from tests.listeners import Holding, is_in, listening, on_each_driver, through
 from tests.support import PATIENCE, Background, burst, eventually, on_signal, send_signal, waits
@@ -36,7 +37,7 @@ def test_who_asks_for_the_next_one_while_it_is_being_stopped_is_told_that_there_
     driver, address, proxy, channel
 ):
     connection = connect_with(driver)(conninfo.parse(through(proxy, address).dsn))
-    with closing(connection), Listener(connection, channel, deadline=PATIENCE) as listener:
+    with closing(connection), Listener(connection, channel, answer_timeout=PATIENCE) as listener:
         proxy.freeze()
         stopping = Background(listener.stop, GENEROUS)
         eventually(lambda: is_in(stopping.thread, "unlisten"))
@@ -157,7 +158,7 @@ def test_what_is_queued_is_delivered_if_that_is_wanted(driver, address, session,
     eventually(lambda: not workers or listener.status().notifications == 50)
     stopping = Background(listener.stop, GENEROUS, drain)
     eventually(lambda: drain or listener._watch.stop_requested or listener.status().state == "closed")
-    eventually(lambda: not drain or listener._keeper._drain)
+    eventually(lambda: not drain or listener._lifecycle._drain)
     eventually(lambda: not workers or drain or listener._delivery.workers._closing)
     holding.released.set()
     stopping.join()

@@ -106,7 +106,7 @@ def test_it_comes_back_through_tls_when_its_session_was_terminated(recorded_on, 
 
 
 def test_the_heartbeat_notices_a_black_hole(recorded_on, tls_address, tls_proxy, sender, channel):
-    recorded = recorded_on(through(tls_proxy, tls_address), heartbeat=0.1, deadline=0.3).start()
+    recorded = recorded_on(through(tls_proxy, tls_address), heartbeat=0.1, answer_timeout=0.3).start()
     sender.notify(channel, "before")
     recorded.until_heard("before")
 
@@ -124,14 +124,14 @@ def test_the_heartbeat_notices_a_black_hole(recorded_on, tls_address, tls_proxy,
 
 
 def test_it_is_stopped_at_once_where_nobody_answers(recorded_on, tls_address, tls_proxy):
-    recorded = recorded_on(through(tls_proxy, tls_address), deadline=NEVER).start()
+    recorded = recorded_on(through(tls_proxy, tls_address), answer_timeout=NEVER).start()
     tls_proxy.freeze()
 
     assert recorded.listener.stop(PATIENCE)
 
 
 def test_it_is_stopped_at_once_while_an_answer_does_not_come(recorded_on, tls_address, tls_proxy):
-    recorded = recorded_on(through(tls_proxy, tls_address), deadline=NEVER).start()
+    recorded = recorded_on(through(tls_proxy, tls_address), answer_timeout=NEVER).start()
     tls_proxy.freeze()
     recorded.listener.subscribe("another", recorded.heard.append)
     recorded.until_in("listen_many")
@@ -141,7 +141,7 @@ def test_it_is_stopped_at_once_while_an_answer_does_not_come(recorded_on, tls_ad
 
 
 def test_it_is_stopped_at_once_while_tls_is_being_agreed_on(recorded_on, tls_address, tls_proxy):
-    recorded = recorded_on(through(tls_proxy, tls_address), deadline=NEVER)
+    recorded = recorded_on(through(tls_proxy, tls_address), answer_timeout=NEVER)
     tls_proxy.freeze()
     starting = Background(recorded.start)
     recorded.until(lambda: recorded.status.state == "connecting")

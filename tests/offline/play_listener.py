@@ -5,8 +5,9 @@
     got = play(lasting, *CONNECTING, ("fetch", [note("1")]), ("fetch", LEFT))
 
 A step is the verb that the loop must ask for next, and what becomes of it, as in `tests.offline.play`. `Deliver` and
-`Tell` are played without a step. What is returned is what the user got, in order: notifications, and the `InForce`
-that on_listening would be called with. All that was asked for is in `Lasting.actions`, all news in `Lasting.news`.
+`Tell` are played without a step. What is returned is what the user got, in order: notifications, and the
+`ListenInForce` that on_listening would be called with. All that was asked for is in `Lasting.actions`, all news in
+`Lasting.news`.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from pgnotify.listener.events import InForce
+from pgnotify.listener.events import ListenInForce
 from pgnotify.listener.gap import utc
-from pgnotify.listener.loop import lasting_loop
-from pgnotify.listener.watch import LastingWatch
+from pgnotify.listener.loop import listener_loop
+from pgnotify.listener.watch import ListenerWatch
 from pgnotify.notification import Notification
 from pgnotify.program import verbs as p
 from pgnotify.protocol import Health
@@ -42,17 +43,17 @@ class Lasting:
         self,
         *channels: str,
         heartbeat: float | None = 30.0,
-        comes_back: bool = True,
-        vouches_for_new: bool = True,
+        can_reconnect: bool = True,
+        new_is_fresh: bool = True,
     ) -> None:
         self.heartbeat = heartbeat
-        self.comes_back = comes_back
-        self.vouches_for_new = vouches_for_new
+        self.can_reconnect = can_reconnect
+        self.new_is_fresh = new_is_fresh
         self.clock = Clock()
-        self.watch = LastingWatch(*channels)
-        self.on_listening: Callable[[InForce], bool] = lambda news: True
+        self.watch = ListenerWatch(*channels)
+        self.on_listening: Callable[[ListenInForce], bool] = lambda news: True
         self.callback: Callable[[Notification], object] = lambda notification: None
-        self.got: list[Notification | InForce] = []
+        self.got: list[Notification | ListenInForce] = []
         self.news: list[Any] = []
         self.actions: list[p.Action] = []
         self.result: object = LEFT
@@ -86,7 +87,7 @@ class Lasting:
 
     def tell(self, news: Any) -> object:
         self.news.append(news)
-        if not isinstance(news, InForce):
+        if not isinstance(news, ListenInForce):
             return None
         self.got.append(news)
         return self.on_listening(news)
@@ -103,7 +104,7 @@ class Lasting:
 
     def gaps(self) -> list[Any]:
         """Return the gap of each announcement, in order."""
-        return [news.gap for news in self.told(InForce)]
+        return [news.gap for news in self.told(ListenInForce)]
 
     def want(self, *channels: str) -> None:
         """Do what subscribing and cancelling does."""
@@ -125,7 +126,7 @@ def health(*channels: str, in_recovery: bool = False, queue_usage: float = 0.0, 
     return Health(in_recovery, queue_usage, server_pid, frozenset(channels))
 
 
-CONNECTING = (("connect", True), ("check", health()), ("listenmany", None))
+CONNECTING = (("connect", True), ("askhealth", health()), ("listenmany", None))
 
 
 def play(
@@ -133,10 +134,10 @@ def play(
     *steps: tuple[str, object],
     until: Callable[[], bool] = lambda: False,
     deadline: float | None = None,
-) -> list[Notification | InForce]:
+) -> list[Notification | ListenInForce]:
     """Play a script; return what the user got during it. What the loop raises is raised here."""
     before, left = len(lasting.got), list(steps)
-    program = lasting_loop(lasting.watch, lasting, until, deadline)
+    program = listener_loop(lasting.watch, lasting, until, deadline)
     lasting.result = LEFT
     try:
         _play(lasting, program, left)
