@@ -2,7 +2,7 @@
 
 Here, and only here, the words of its documentation (event, extra, arg_dict, callback) are
 translated: an *event* is a channel, *extra* is the payload. What happens in which order is decided
-in `pgnotify.program.verbs`; this module keeps the surface, and sees to it that only one thread at a time
+in `pgnotify.handler.loop`; this module keeps the surface, and sees to it that only one thread at a time
 touches the connection.
 """
 
@@ -21,9 +21,12 @@ from typing import Any, TypeVar
 from pgnotify.errors import HandlerClosed, PgNotifyError, unexpected_for
 from pgnotify.handler.loop import Stray, handler_loop
 from pgnotify.limits import check_channel, check_payload, check_timeout
-from pgnotify.program import verbs as p
+from pgnotify.program import actions as p
+from pgnotify.program import verbs
+from pgnotify.program.commands import answering
 from pgnotify.program.runner import BlockingRunner
 from pgnotify.program.state import State
+from pgnotify.program.watch import Watch
 from pgnotify.protocol import Backend
 from pgnotify.registry import backend_for
 
@@ -79,7 +82,7 @@ class NotificationHandler:
         """The very dict that was passed."""
         self._backend = backend_for(db)
         self._db: Any = db
-        self._watch = p.Watch(self._event, self._stop_event)
+        self._watch = Watch(self._event, self._stop_event)
         self._runner = BlockingRunner(self._backend)
         self._process = os.getpid()
         self._owner: int | None = None
@@ -155,7 +158,7 @@ class NotificationHandler:
         """
         if not self.listening:
             self._check_open()
-            self._do(p.listen(self._watch))
+            self._do(verbs.listen(self._watch))
 
     def unlisten(self) -> None:
         """Stop listening to both channels; does nothing if they are not listened to.
@@ -167,7 +170,7 @@ class NotificationHandler:
         """
         if self._watch.in_force:
             self._check_process()
-            self._do(p.unlisten(self._watch))
+            self._do(verbs.unlisten(self._watch))
 
     def notify(self, db: Any = None, stop: bool = False, payload: str | None = None) -> None:
         """Send a notification on the event, or on the stop event.
@@ -188,7 +191,7 @@ class NotificationHandler:
         backend = self._backend if db is None else backend_for(db)
         if self._is_own(backend):
             self._check_open()
-            self._do(p.notify(self._watch, channel, text))
+            self._do(verbs.notify(self._watch, channel, text))
         else:
             backend.notify(channel, text)
 
@@ -273,7 +276,7 @@ class NotificationHandler:
         with self._ownership:
             running = self._owner is not None
             if running:
-                self._request(p.answering(program, answer))
+                self._request(answering(program, answer))
         # The loop may have ended meanwhile, then the connection is ours to touch.
         return answer.result() if running else self._do(program)
 
@@ -336,7 +339,7 @@ class NotificationHandler:
 
     def _closing(self) -> p.Program[None]:
         try:
-            yield from p.close(self._watch)
+            yield from verbs.close(self._watch)
         finally:
             self._forget()
 
@@ -349,7 +352,7 @@ class NotificationHandler:
         reason = self._why_not_unlisten()
         if reason is None:
             try:
-                self._run(p.unlisten(self._watch))
+                self._run(verbs.unlisten(self._watch))
             except Exception as error:
                 reason = f"{type(error).__name__}: {error}"
         if reason is not None:
@@ -375,7 +378,7 @@ class _HandlerFront:
     Made for each run of a program, and not kept: a handler must go as soon as its user lets go of it.
     """
 
-    def __init__(self, handler: NotificationHandler, watch: p.Watch) -> None:
+    def __init__(self, handler: NotificationHandler, watch: Watch) -> None:
         self._handler = handler
         self._watch = watch
 

@@ -9,20 +9,11 @@ from typing import Protocol
 
 from pgnotify.errors import ConnectionLost
 from pgnotify.notification import Notification, Plain
+from pgnotify.program.actions import DELIVER_ONE, FETCH, WAIT_FOR_EVER, Deliver, Program, ReportTimeout, Wait
+from pgnotify.program.commands import carry_out
 from pgnotify.program.state import State
-from pgnotify.program.verbs import (
-    DELIVER_ONE,
-    FETCH,
-    WAIT_FOR_EVER,
-    Deliver,
-    Program,
-    ReportTimeout,
-    Wait,
-    Watch,
-    carry_out,
-    listen,
-    unlisten,
-)
+from pgnotify.program.verbs import listen, unlisten
+from pgnotify.program.watch import Watch
 
 
 class HandlerOptions(Protocol):

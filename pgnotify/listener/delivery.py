@@ -12,7 +12,7 @@ from pgnotify.listener.subscriptions import Routes, Subscription
 from pgnotify.listener.watch import ListenerWatch
 from pgnotify.listener.workers import Workers
 from pgnotify.notification import Notification, Plain, new
-from pgnotify.program import verbs as p
+from pgnotify.program import actions as p
 
 
 class Delivery:

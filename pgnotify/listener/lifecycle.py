@@ -26,7 +26,9 @@ from pgnotify.listener.subscriptions import Subscription
 from pgnotify.listener.watch import ListenerWatch
 from pgnotify.listener.workers import Workers
 from pgnotify.notification import Notification
-from pgnotify.program import verbs as p
+from pgnotify.program import actions as p
+from pgnotify.program import verbs
+from pgnotify.program.commands import carry_out
 from pgnotify.program.ownership import Reading, seconds_until
 from pgnotify.program.state import State
 
@@ -338,7 +340,7 @@ class Lifecycle:
             if self._drain:
                 self._drain_all()
             if not self._settings.can_reconnect and watch.in_force:
-                self._runner.run(p.unlisten(watch), self._delivery)
+                self._runner.run(verbs.unlisten(watch), self._delivery)
         except Exception as error:
             self.failure = self.failure or error
         finally:
@@ -359,7 +361,7 @@ class Lifecycle:
         while workers is not None and not workers.wait_idle(_earlier(deadline, _LOOK_EACH_SECONDS)):
             if deadline is not None and time.monotonic() >= deadline:
                 return
-            self._runner.run(p.carry_out(self._watch), self._delivery)
+            self._runner.run(carry_out(self._watch), self._delivery)
 
     def _join(self, deadline: float | None) -> bool:
         """Wait for our threads, as far as they are not this one; return whether all has ended."""

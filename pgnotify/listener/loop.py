@@ -13,8 +13,7 @@ from pgnotify.errors import ConnectionLost, NotPrimary, SourceError, Transaction
 from pgnotify.listener.events import Checked, Connected, Connecting, Failed, ListenInForce, Lost, Refused
 from pgnotify.listener.gap import Gap, Reason, utc
 from pgnotify.listener.watch import ListenerWatch
-from pgnotify.program.state import Input, State
-from pgnotify.program.verbs import (
+from pgnotify.program.actions import (
     ASK_HEALTH,
     DISCONNECT,
     FETCH,
@@ -26,8 +25,9 @@ from pgnotify.program.verbs import (
     Tell,
     Unlisten,
     Wait,
-    carry_out,
 )
+from pgnotify.program.commands import carry_out
+from pgnotify.program.state import Input, State
 from pgnotify.protocol import Health
 
 # Whoever accepts a connection, lets us listen and hangs up at once is left alone for a while after so many of them.

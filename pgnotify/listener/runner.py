@@ -9,7 +9,7 @@ from pgnotify.connecting.socket_handle import SocketHandle
 from pgnotify.connecting.source import ConnectAttempt, Source
 from pgnotify.errors import ConnectionLost, Unanswered
 from pgnotify.notification import Notification
-from pgnotify.program import verbs as p
+from pgnotify.program import actions as p
 from pgnotify.program.runner import BlockingRunner
 from pgnotify.protocol import Backend, HasDescriptor, LimitsRest
 from pgnotify.waiting import wait_readable

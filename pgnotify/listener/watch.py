@@ -9,7 +9,7 @@ from pgnotify.listener.events import ListenInForce
 from pgnotify.listener.gap import Gap, Reason, utc
 from pgnotify.notification import Plain
 from pgnotify.program.state import State
-from pgnotify.program.verbs import Watch
+from pgnotify.program.watch import Watch
 
 
 class ListenerWatch(Watch):

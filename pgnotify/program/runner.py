@@ -8,7 +8,7 @@ from __future__ import annotations
 from contextlib import closing
 from typing import Protocol, TypeVar
 
-from pgnotify.program import verbs as p
+from pgnotify.program import actions as p
 from pgnotify.protocol import Backend, health_of, listen_to_all, plain_fetch
 from pgnotify.waiting import Wakeup
 

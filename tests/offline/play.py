@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 
 from pgnotify.handler.loop import handler_loop
 from pgnotify.notification import Notification
-from pgnotify.program import verbs as p
+from pgnotify.program import actions as p
+from pgnotify.program.watch import Watch
 
 LEFT = object()
 """As the outcome of the last step: the program is left where it stands."""
@@ -52,7 +53,7 @@ class Documented:
         self.stop_event = stop_event or f"stop_{event}"
         self.timeout = timeout
         self.clock = Clock()
-        self.watch = p.Watch(self.event, self.stop_event)
+        self.watch = Watch(self.event, self.stop_event)
         self.callback: Callable[[Notification | None], object] = lambda notification: None
         self.delivered: list[Notification | None] = []
         """None stands for a reported time-out."""
@@ -90,7 +91,7 @@ def documented(event: str, timeout: float | None = None, stop_event: str | None 
     return Documented(event, timeout, stop_event)
 
 
-def run(handler: Documented, program: Callable[[p.Watch], p.Program[Any]] | None = None) -> Run:
+def run(handler: Documented, program: Callable[[Watch], p.Program[Any]] | None = None) -> Run:
     """Return the handler's loop, or another program over its watch, before its first step."""
     if program is not None:
         return Run(handler, program(handler.watch))

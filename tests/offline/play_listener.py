@@ -20,7 +20,7 @@ from pgnotify.listener.gap import utc
 from pgnotify.listener.loop import listener_loop
 from pgnotify.listener.watch import ListenerWatch
 from pgnotify.notification import Notification
-from pgnotify.program import verbs as p
+from pgnotify.program import actions as p
 from pgnotify.protocol import Health
 from tests.offline.play import LEFT, Clock
 

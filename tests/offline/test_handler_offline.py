@@ -945,9 +945,9 @@ def test_who_asks_behind_a_close_is_told_that_the_handler_is_closed(busy, handle
 
 
 def _program_of(handler, method):
-    from pgnotify.program import verbs as p
+    from pgnotify.program import verbs
 
-    return p.listen(handler._watch) if method == "listen" else p.notify(handler._watch, "jobs", "")
+    return verbs.listen(handler._watch) if method == "listen" else verbs.notify(handler._watch, "jobs", "")
 
 
 def test_two_threads_may_close_at_once(busy, handler, backend):

@@ -6,7 +6,7 @@ import pytest
 
 from pgnotify.errors import ConnectionLost, NotPrimary, SourceError, TransactionError
 from pgnotify.listener.events import Connected, Connecting, Failed, ListenInForce, Lost, Refused
-from pgnotify.program import verbs as p
+from pgnotify.program import actions as p
 from pgnotify.program.state import State
 from tests.offline.play import LEFT
 from tests.offline.play_listener import CONNECTING, Lasting, Passing, Permanent, health, note, play

@@ -7,7 +7,7 @@ import pytest
 from pgnotify.errors import ConnectionLost
 from pgnotify.listener.events import Connecting, Failed, Lost
 from pgnotify.listener.loop import FUTILE_ALLOWED, SHORT_SECONDS
-from pgnotify.program import verbs as p
+from pgnotify.program import actions as p
 from pgnotify.program.state import State
 from tests.offline.play import LEFT
 from tests.offline.play_listener import CONNECTING, Passing, note, play

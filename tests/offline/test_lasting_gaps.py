@@ -8,7 +8,7 @@ from pgnotify.errors import ConnectionLost, NotPrimary, Unanswered
 from pgnotify.listener.events import Checked, ListenInForce, Lost
 from pgnotify.listener.gap import Gap, Reason, utc
 from pgnotify.listener.loop import OnListeningFailed, announce_dropped
-from pgnotify.program import verbs as p
+from pgnotify.program import actions as p
 from tests.offline.play import LEFT
 from tests.offline.play_listener import CONNECTING, Lasting, Passing, health, note, play
 from tests.offline.test_lasting import GONE, listening

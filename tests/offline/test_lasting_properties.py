@@ -18,7 +18,7 @@ from pgnotify.listener.events import ListenInForce
 from pgnotify.listener.gap import utc
 from pgnotify.listener.loop import listener_loop
 from pgnotify.notification import Notification
-from pgnotify.program import verbs as p
+from pgnotify.program import actions as p
 from pgnotify.program.state import State
 from pgnotify.protocol import Health
 from tests.offline.play_listener import Lasting, Passing

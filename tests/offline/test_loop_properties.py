@@ -19,8 +19,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from pgnotify.errors import ConnectionLost, TransactionError
 from pgnotify.handler.loop import Stray, handler_loop
 from pgnotify.notification import Notification
-from pgnotify.program import verbs as p
+from pgnotify.program import actions as p
+from pgnotify.program import verbs
+from pgnotify.program.commands import answering
 from pgnotify.program.state import State
+from pgnotify.program.watch import Watch
 from tests.offline.play import Clock
 
 CHANNELS = ("jobs", "stop_jobs", "other")
@@ -42,7 +45,7 @@ class Loop(RuleBasedStateMachine):
         super().__init__()
         self.event, self.stop_event, self.timeout = "jobs", "stop_jobs", None
         self.clock = Clock()
-        self.watch = p.Watch(self.event, self.stop_event)
+        self.watch = Watch(self.event, self.stop_event)
         self.stack: list[p.Program] = []
         """Programs that have been started and not ended, each within a callback of the one before."""
         self.actions: list[p.Action] = []
@@ -134,7 +137,7 @@ class Loop(RuleBasedStateMachine):
             self.watch.request_stop()
         else:
             self.answers.append(Future())
-            self.watch.request(p.answering(self.program(command), self.answers[-1]))
+            self.watch.request(answering(self.program(command), self.answers[-1]))
         self.woken = True
 
     # The server
@@ -234,8 +237,8 @@ class Loop(RuleBasedStateMachine):
 
     def program(self, command):
         if command == "notify":
-            return p.notify(self.watch, "jobs", "")
-        return {"listen": p.listen, "unlisten": p.unlisten, "close": p.close}[command](self.watch)
+            return verbs.notify(self.watch, "jobs", "")
+        return {"listen": verbs.listen, "unlisten": verbs.unlisten, "close": verbs.close}[command](self.watch)
 
     def perform(self, command):
         """Run a command to its end in the thread of the loop, as the front does; its error is the user's."""

@@ -10,7 +10,9 @@ import pytest
 from pgnotify.errors import ConnectionLost, HandlerClosed, TransactionError
 from pgnotify.handler.loop import Stray
 from pgnotify.notification import Notification
-from pgnotify.program import verbs as p
+from pgnotify.program import actions as p
+from pgnotify.program import verbs
+from pgnotify.program.commands import answering
 from pgnotify.program.state import State
 from tests.offline.play import LEFT, documented, play, run
 
@@ -29,14 +31,14 @@ STRAY = note(channel="other")
 
 def listening(event="jobs", **settings):
     handler = documented(event, **settings)
-    play(run(handler, p.listen), *(("listen", None) for _ in handler.watch.channels))
+    play(run(handler, verbs.listen), *(("listen", None) for _ in handler.watch.channels))
     handler.actions.clear()
     return handler
 
 
 def lose(handler):
     with pytest.raises(ConnectionLost):
-        play(run(handler, lambda watch: p.notify(watch, "jobs", "")), ("notify", ConnectionLost))
+        play(run(handler, lambda watch: verbs.notify(watch, "jobs", "")), ("notify", ConnectionLost))
 
 
 # The order of things.
@@ -224,7 +226,7 @@ def test_commands_do_not_put_the_timeout_off():
 
     def someone_notifies():
         handler.clock.now += 2
-        handler.watch.request(p.notify(handler.watch, "jobs", ""))
+        handler.watch.request(verbs.notify(handler.watch, "jobs", ""))
 
     play(run(handler), ("fetch", []), ("wait", someone_notifies), ("notify", None), ("fetch", []), ("wait", LEFT))
 
@@ -349,7 +351,7 @@ def test_a_listen_that_finds_the_connection_lost_takes_nothing_back(before):
 def test_listening_twice_does_nothing_the_second_time():
     handler = listening()
 
-    play(run(handler, p.listen))
+    play(run(handler, verbs.listen))
 
     assert handler.actions == []
 
@@ -357,7 +359,7 @@ def test_listening_twice_does_nothing_the_second_time():
 def test_unlistening_what_is_not_listened_to_does_nothing():
     handler = documented("jobs")
 
-    play(run(handler, p.unlisten))
+    play(run(handler, verbs.unlisten))
 
     assert handler.actions == []
 
@@ -365,7 +367,7 @@ def test_unlistening_what_is_not_listened_to_does_nothing():
 def test_unlistening_names_both_channels():
     handler = listening()
 
-    play(run(handler, p.unlisten), *UNLISTENING)
+    play(run(handler, verbs.unlisten), *UNLISTENING)
 
     assert handler.actions == [p.Unlisten("jobs"), p.Unlisten("stop_jobs")]
     assert handler.watch.state is State.IDLE
@@ -375,7 +377,7 @@ def test_unlistening_a_lost_connection_says_so():
     handler = listening()
 
     with pytest.raises(ConnectionLost):
-        play(run(handler, p.unlisten), ("unlisten", ConnectionLost))
+        play(run(handler, verbs.unlisten), ("unlisten", ConnectionLost))
 
     assert handler.watch.state is State.LOST
 
@@ -384,7 +386,7 @@ def test_what_was_unlistened_by_half_is_not_listening():
     handler = listening()
 
     with pytest.raises(KeyboardInterrupt):
-        play(run(handler, p.unlisten), ("unlisten", None), ("unlisten", KeyboardInterrupt))
+        play(run(handler, verbs.unlisten), ("unlisten", None), ("unlisten", KeyboardInterrupt))
 
     assert handler.watch.state is State.IDLE
 
@@ -392,10 +394,10 @@ def test_what_was_unlistened_by_half_is_not_listening():
 def test_what_was_unlistened_by_half_is_unlistened_wholly_by_a_second_call():
     handler = listening()
     with pytest.raises(KeyboardInterrupt):
-        play(run(handler, p.unlisten), ("unlisten", None), ("unlisten", KeyboardInterrupt))
+        play(run(handler, verbs.unlisten), ("unlisten", None), ("unlisten", KeyboardInterrupt))
     handler.actions.clear()
 
-    play(run(handler, p.unlisten), ("unlisten", None))
+    play(run(handler, verbs.unlisten), ("unlisten", None))
 
     assert handler.actions == [p.Unlisten("stop_jobs")]
 
@@ -403,7 +405,7 @@ def test_what_was_unlistened_by_half_is_unlistened_wholly_by_a_second_call():
 def test_an_equal_stop_event_is_listened_to_once():
     handler = documented("jobs", stop_event="jobs")
 
-    play(run(handler, p.listen), ("listen", None))
+    play(run(handler, verbs.listen), ("listen", None))
 
     assert handler.watch.state is State.LISTENING
 
@@ -457,7 +459,7 @@ def test_after_a_loss_the_rest_is_delivered_before_it_is_raised():
     handler = listening()
 
     def nudge(notification):
-        handler.watch.request(p.notify(handler.watch, "jobs", ""))
+        handler.watch.request(verbs.notify(handler.watch, "jobs", ""))
         handler.callback = lambda notification: None
 
     handler.callback = nudge
@@ -501,7 +503,7 @@ def test_a_callback_that_raises_while_the_rest_is_delivered_leaves_the_others_qu
         raise ZeroDivisionError
 
     handler.watch.queue.extend([note("1"), note("2")])
-    handler.watch.request(p.notify(handler.watch, "jobs", ""))
+    handler.watch.request(verbs.notify(handler.watch, "jobs", ""))
     handler.callback = fail
     play_of_a_loss = run(handler)
     with pytest.raises(ConnectionLost):  # an interruption before the loop has begun: nothing is delivered
@@ -541,7 +543,7 @@ def test_after_a_loss_that_a_command_found_the_driver_is_emptied_first():
     handler = listening()
 
     def someone_notifies():
-        handler.watch.request(p.notify(handler.watch, "jobs", ""))
+        handler.watch.request(verbs.notify(handler.watch, "jobs", ""))
 
     with pytest.raises(ConnectionLost):
         play(
@@ -607,7 +609,7 @@ def test_a_stop_that_ended_a_call_at_once_does_not_strike_later():
     play(run(handler))
 
     def someone_notifies():
-        handler.watch.request(p.notify(handler.watch, "jobs", ""))
+        handler.watch.request(verbs.notify(handler.watch, "jobs", ""))
 
     play(run(handler), *LISTENING, ("fetch", []), ("wait", someone_notifies), ("notify", None), ("fetch", LEFT))
 
@@ -654,7 +656,7 @@ def test_a_command_ends_the_delivery_after_the_current_notification():
 
     def nudge(notification):
         if notification.payload == "2":
-            handler.watch.request(p.notify(handler.watch, "answer", "2"))
+            handler.watch.request(verbs.notify(handler.watch, "answer", "2"))
 
     handler.callback = nudge
     delivered = play(run(handler), ("fetch", [note("1"), note("2"), note("3")]), ("notify", None), ("fetch", LEFT))
@@ -672,7 +674,7 @@ def test_a_command_ends_the_delivery_after_the_current_notification():
 def test_commands_are_obeyed_in_order():
     handler = listening()
     for payload in "123":
-        handler.watch.request(p.notify(handler.watch, "jobs", payload))
+        handler.watch.request(verbs.notify(handler.watch, "jobs", payload))
 
     play(run(handler), ("notify", None), ("notify", None), ("notify", None), ("fetch", LEFT))
 
@@ -681,10 +683,10 @@ def test_commands_are_obeyed_in_order():
 
 def test_a_command_that_comes_while_another_is_obeyed_is_obeyed_too():
     handler = listening()
-    handler.watch.request(p.notify(handler.watch, "jobs", "1"))
+    handler.watch.request(verbs.notify(handler.watch, "jobs", "1"))
 
     def one_more():
-        handler.watch.request(p.notify(handler.watch, "jobs", "2"))
+        handler.watch.request(verbs.notify(handler.watch, "jobs", "2"))
 
     play(run(handler), ("notify", one_more), ("notify", None), ("fetch", LEFT))
 
@@ -695,7 +697,7 @@ def test_a_requested_unlisten_ends_the_loop():
     handler = listening()
 
     def someone_unlistens():
-        handler.watch.request(p.unlisten(handler.watch))
+        handler.watch.request(verbs.unlisten(handler.watch))
 
     play(run(handler), ("fetch", []), ("wait", someone_unlistens), *UNLISTENING)
 
@@ -706,7 +708,7 @@ def test_a_requested_close_ends_the_loop():
     handler = listening()
 
     def someone_closes():
-        handler.watch.request(p.close(handler.watch))
+        handler.watch.request(verbs.close(handler.watch))
 
     play(run(handler), ("fetch", []), ("wait", someone_closes), *UNLISTENING, ("close", None))
 
@@ -715,7 +717,7 @@ def test_a_requested_close_ends_the_loop():
 
 def test_a_loop_that_a_command_has_closed_before_the_start_does_not_listen():
     handler = documented("jobs")
-    handler.watch.request(p.close(handler.watch))
+    handler.watch.request(verbs.close(handler.watch))
 
     play(run(handler), ("close", None))
 
@@ -724,7 +726,7 @@ def test_a_loop_that_a_command_has_closed_before_the_start_does_not_listen():
 
 def test_a_stop_requested_beside_a_failing_command_does_not_strike_later():
     handler = listening()
-    handler.watch.request(p.notify(handler.watch, "jobs", ""))
+    handler.watch.request(verbs.notify(handler.watch, "jobs", ""))
     handler.watch.request_stop()
 
     with pytest.raises(ZeroDivisionError):
@@ -757,7 +759,7 @@ def test_an_answer_is_the_result():
         yield p.Notify("jobs", "")
         return 5
 
-    play(run(handler, lambda watch: p.answering(return_five(), future)), ("notify", None))
+    play(run(handler, lambda watch: answering(return_five(), future)), ("notify", None))
 
     assert future.result(0) == 5
 
@@ -765,7 +767,7 @@ def test_an_answer_is_the_result():
 def test_an_error_is_answered_and_does_not_end_the_loop():
     handler = listening()
     future = Future()
-    handler.watch.request(p.answering(p.unlisten(handler.watch), future))
+    handler.watch.request(answering(verbs.unlisten(handler.watch), future))
 
     play(run(handler), ("unlisten", TransactionError("in the way")), ("fetch", LEFT))
 
@@ -776,7 +778,7 @@ def test_an_error_is_answered_and_does_not_end_the_loop():
 def test_an_error_that_ends_the_loop_is_raised_in_both_places(error):
     handler = listening()
     future = Future()
-    handler.watch.request(p.answering(p.notify(handler.watch, "jobs", ""), future))
+    handler.watch.request(answering(verbs.notify(handler.watch, "jobs", ""), future))
 
     with pytest.raises(type(error)):
         play(run(handler), ("notify", error))
@@ -788,7 +790,7 @@ def test_an_error_that_ends_the_loop_is_raised_in_both_places(error):
 
 
 def close_an(handler, *steps):
-    play(run(handler, p.close), *steps)
+    play(run(handler, verbs.close), *steps)
     return handler.watch.state
 
 
@@ -838,7 +840,7 @@ def test_a_close_that_fails_is_closed_all_the_same():
     assert handler.watch.state is State.CLOSED
 
 
-@pytest.mark.parametrize("program", [p.listen, lambda watch: p.notify(watch, "jobs", "")])
+@pytest.mark.parametrize("program", [verbs.listen, lambda watch: verbs.notify(watch, "jobs", "")])
 def test_what_was_asked_for_behind_a_close_is_refused(program):
     handler = documented("jobs")
     close_an(handler, ("close", None))
@@ -853,7 +855,7 @@ def test_unlistening_what_is_closed_does_nothing():
     handler = listening()
     close_an(handler, *UNLISTENING, ("close", None))
 
-    play(run(handler, p.unlisten))
+    play(run(handler, verbs.unlisten))
 
 
 def test_a_loop_that_is_closed_ends_though_others_ask_behind_it():
@@ -861,8 +863,8 @@ def test_a_loop_that_is_closed_ends_though_others_ask_behind_it():
     future = Future()
 
     def someone_closes_and_another_notifies():
-        handler.watch.request(p.close(handler.watch))
-        handler.watch.request(p.answering(p.notify(handler.watch, "jobs", ""), future))
+        handler.watch.request(verbs.close(handler.watch))
+        handler.watch.request(answering(verbs.notify(handler.watch, "jobs", ""), future))
 
     play(run(handler), ("fetch", []), ("wait", someone_closes_and_another_notifies), *UNLISTENING, ("close", None))
 

@@ -9,7 +9,7 @@ import pytest
 
 from pgnotify.errors import ConnectionLost
 from pgnotify.notification import Notification
-from pgnotify.program import verbs as p
+from pgnotify.program import actions as p
 from pgnotify.program.runner import BlockingRunner
 from tests.offline.canned import Running
 
