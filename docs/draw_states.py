@@ -1,4 +1,4 @@
-"""Draw the picture in docs/states.md from the table of the state machine.
+"""Draw the pictures in docs/states.md from the tables of the state machine.
 
 python docs/draw_states.py
 """
@@ -8,13 +8,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from pgnotify.program.state import TRANSITIONS, State
+from pgnotify.program.state import LISTENER_TRANSITIONS, TRANSITIONS, ListenerState, State
 
 PAGE = Path(__file__).with_name("states.md")
 
 
 def picture() -> str:
-    """Return the state diagram in Mermaid's language."""
+    """Return the states of a watch, and what leads from one to the next, in Mermaid's language."""
     lines = ["stateDiagram-v2", f"    [*] --> {State.IDLE.value}"]
     for state, row in TRANSITIONS.items():
         lines += [f"    {state.value} --> {following.value}: {happened.value}" for happened, following in row.items()]
@@ -23,9 +23,23 @@ def picture() -> str:
     return "\n".join(lines)
 
 
+def listener_picture() -> str:
+    """Return the states of a Listener, and which may follow on which, in Mermaid's language."""
+    named = {state: state.value.replace(" ", "_") for state in ListenerState}
+    lines = ["stateDiagram-v2"]
+    lines += [f"    {name}: {state}" for state, name in named.items() if name != state]
+    lines.append(f"    [*] --> {named[ListenerState.IDLE]}")
+    for state, row in LISTENER_TRANSITIONS.items():
+        lines += [f"    {named[state]} --> {named[following]}" for following in ListenerState if following in row]
+        if not row:
+            lines.append(f"    {named[state]} --> [*]")
+    return "\n".join(lines)
+
+
 def drawn(page: str) -> str:
-    """Return the page with the picture as it should be."""
-    return re.sub(r"```mermaid\n.*?```", lambda _: f"```mermaid\n{picture()}\n```", page, flags=re.DOTALL)
+    """Return the page with the pictures as they should be."""
+    pictures = iter((picture(), listener_picture()))
+    return re.sub(r"```mermaid\n.*?```", lambda _: f"```mermaid\n{next(pictures)}\n```", page, flags=re.DOTALL)
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ if typing.TYPE_CHECKING:
     from pgnotify.listener.status import Observer as Observer
     from pgnotify.listener.status import Status as Status
     from pgnotify.listener.subscriptions import Subscription as Subscription
+    from pgnotify.program.state import ListenerState as ListenerState
     from pgnotify.testing.check import check as check
 
 __version__ = "0.1.0"
@@ -41,6 +42,7 @@ _LATER = {
     "Backoff": "connecting.backoff",
     "Gap": "listener.gap",
     "Listener": "listener.listener",
+    "ListenerState": "program.state",
     "Listening": "listener.gap",
     "Observer": "listener.status",
     "Probe": "listener.probe",
@@ -60,6 +62,7 @@ __all__ = [
     "HandlerClosed",
     "Listener",
     "ListenerClosed",
+    "ListenerState",
     "Listening",
     "NotPrimary",
     "Notification",

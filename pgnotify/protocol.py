@@ -127,6 +127,20 @@ class ListensMany(Protocol):
         """
 
 
+@runtime_checkable
+class UnlistensMany(Protocol):
+    """A backend that stops listening to any number of channels in one round trip."""
+
+    def unlisten_many(self, channels: Sequence[str]) -> None:
+        """Stop listening to channels; in force for all of them on return, or for none.
+
+        Does nothing for unknown ones. What has arrived before stays, for `Backend.fetch` to return.
+
+        Raises:
+            TransactionError, ConnectionLost: as `Backend.unlisten` does.
+        """
+
+
 class Health(NamedTuple):
     """What a server says of itself and of the session that asks; see `ChecksHealth.check`."""
 
@@ -233,6 +247,18 @@ def listen_to_all(backend: Backend, channels: Sequence[str]) -> None:
     return None
 
 
+def unlisten_all(backend: Backend, channels: Sequence[str]) -> None:
+    """Stop listening to channels: in one round trip if the backend can, otherwise one by one."""
+    if isinstance(backend, UnlistensMany):
+        try:
+            return backend.unlisten_many(channels)
+        except NotImplementedError:  # raised by a backend around another one that cannot
+            pass
+    for channel in channels:
+        backend.unlisten(channel)
+    return None
+
+
 def health_of(backend: Backend) -> Health | None:
     """Ask the server how it stands; of a backend that cannot ask, None says that the server has answered at least."""
     if isinstance(backend, ChecksHealth):
@@ -251,6 +277,11 @@ def server_pid_of(backend: Backend) -> int | None:
     except (ConnectionLost, NotImplementedError):
         return None
     return pid
+
+
+def connection_of(backend: Backend) -> object:
+    """Return the driver's connection that a backend speaks on; the backend itself if it does not say."""
+    return getattr(backend, "connection", backend)
 
 
 def plain_fetch(backend: Backend) -> Callable[[], Sequence[Plain]]:

@@ -81,6 +81,15 @@ class DriverBackend(abc.ABC):
         self.query(f"UNLISTEN {quoted(channel)}")
         self._end_listening(channel)
 
+    def unlisten_many(self, channels: Sequence[str]) -> None:
+        """See `pgnotify.protocol.UnlistensMany.unlisten_many`."""
+        self._refuse_transaction("UNLISTEN")
+        if not channels:
+            return
+        self.query("; ".join(f"UNLISTEN {quoted(channel)}" for channel in channels))
+        for channel in channels:
+            self._end_listening(channel)
+
     def wait(self, timeout: float | None, wakeup: int | None = None) -> bool:
         """See `pgnotify.protocol.Backend.wait`."""
         if self.transaction_status() is not TransactionStatus.IDLE:

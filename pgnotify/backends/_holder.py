@@ -57,6 +57,11 @@ class HolderBackend:
         self._current().unlisten(channel)
         self._channels.discard(channel)
 
+    def unlisten_many(self, channels: Sequence[str]) -> None:
+        """See `pgnotify.protocol.UnlistensMany.unlisten_many`."""
+        _offered(self._current(), "unlisten_many")(channels)
+        self._channels.difference_update(channels)
+
     def wait(self, timeout: float | None, wakeup: int | None = None) -> bool:
         """See `pgnotify.protocol.Backend.wait`."""
         return self._current().wait(timeout, wakeup)

@@ -24,6 +24,7 @@ from pgnotify.limits import check_channel, check_payload, check_timeout
 from pgnotify.program import actions as p
 from pgnotify.program import verbs
 from pgnotify.program.commands import answering
+from pgnotify.program.ownership import Ownership
 from pgnotify.program.runner import BlockingRunner
 from pgnotify.program.state import State
 from pgnotify.program.watch import Watch
@@ -85,14 +86,7 @@ class NotificationHandler:
         self._watch = Watch(self._event, self._stop_event)
         self._runner = BlockingRunner(self._backend)
         self._process = os.getpid()
-        self._owner: int | None = None
-        """The thread that touches the connection now; guarded by `_ownership`."""
-        self._looping = False
-        """Whether the owner runs the loop, and not just a call that ends by itself."""
-        self._last_owner: int | None = None
-        # Reentrant, because a signal handler may come in while its own thread holds it.
-        self._lock = threading.RLock()
-        self._ownership = threading.Condition(self._lock)
+        self._ownership = Ownership()
 
     @property
     def db(self) -> Any:
@@ -138,15 +132,15 @@ class NotificationHandler:
         if self._db is None:
             return
         self._check_process()
-        first = self._take_ownership_for_the_loop()
+        first = self._take_for_the_loop()
         try:
             self._run(handler_loop(self._watch, self, time.monotonic))
         except Stray as stray:
             raise self._unexpected(stray.notification.channel) from None
         finally:
             if first:
-                self._give_up_ownership()
-            else:  # called by the callback: the delivery around us looks at what is different now
+                self._release()
+            else:  # called by the callback: the delivery around us looks again at what has changed
                 self._watch.interrupt()
 
     def listen(self) -> None:
@@ -247,74 +241,51 @@ class NotificationHandler:
 
         Returns the program's result, or None if it could only be asked for.
         """
-        if self._take_ownership():
+        if self._ownership.try_to_take():
             try:
                 return self._run(program)
             finally:
-                self._give_up_ownership()
-        if self._owner != threading.get_ident():
+                self._release()
+        if not self._ownership.by_this_thread():
             return self._ask(program)
         if self._runner.engaged or self._driver_is_busy():
-            # A signal handler, in the midst of the loop's or the driver's work: it comes to it next.
+            # A signal handler, while the loop or the driver works: the loop runs the program next.
             self._request(program)
             return None
-        self._watch.interrupt()  # so that the delivery around us looks at what is different now
+        self._watch.interrupt()  # so that the delivery around us looks again at what has changed
         return self._run(program)
 
     def _run(self, program: p.Program[T]) -> T:
         return self._runner.run(program, _HandlerFront(self, self._watch))
 
     def _ask(self, program: p.Program[T]) -> T | None:
-        if self._lock._is_owned():  # type: ignore[attr-defined]  # there is no public way to ask
-            # A signal handler came in while its own thread held the lock: were it to wait for an
-            # answer, the loop, which may need the lock to end, could never give one.
+        if self._ownership.lock_is_held_here():
             self._request(program)
             return None
         from concurrent.futures import Future  # takes a quarter of the time to import pgnotify
 
         answer: Future[T] = Future()
-        with self._ownership:
-            running = self._owner is not None
-            if running:
-                self._request(answering(program, answer))
-        # The loop may have ended meanwhile, then the connection is ours to touch.
-        return answer.result() if running else self._do(program)
+        if self._ownership.ask_owner(lambda: self._request(answering(program, answer))):
+            return answer.result()
+        return self._do(program)  # the loop has ended by now, so the connection is ours to use
 
     def _request(self, command: p.Program[Any]) -> None:
         self._watch.request(command)
         self._runner.wake()
 
-    def _take_ownership(self) -> bool:
-        with self._ownership:
-            if self._owner is not None:
-                return False
-            self._owner = self._last_owner = threading.get_ident()
-            return True
-
-    def _take_ownership_for_the_loop(self) -> bool:
+    def _take_for_the_loop(self) -> bool:
         """Wait for other threads' calls to end; return False if this thread's own callback calls."""
-        me = threading.get_ident()
-        with self._ownership:
-            while self._owner not in (None, me) and not self._looping:
-                self._ownership.wait()
-            first = self._take_ownership()
-            if not first and (self._owner != me or self._runner.engaged):
-                raise RuntimeError(f"this handler is running already, in thread {self._owner}")
-            self._looping = True
-            return first
+        if self._ownership.by_this_thread() and self._runner.engaged:  # in a signal handler
+            raise RuntimeError(f"this handler is running already, in thread {threading.get_ident()}")
+        return self._ownership.take_for_a_loop("this handler")
 
-    def _give_up_ownership(self) -> None:
-        """Carry out what was asked for in the last moment, then let other threads have the connection."""
-        while True:
-            with self._ownership:
-                if not self._watch.commands:
-                    self._owner, self._looping = None, False
-                    self._ownership.notify_all()
-                    return
+    def _release(self) -> None:
+        """Carry out what other threads asked for at the last moment, then let them have the connection."""
+        while not self._ownership.release(unless=self._watch.commands.__len__):
             try:
                 self._run(self._watch.commands.popleft())
             except BaseException:
-                self._give_up_ownership()
+                self._release()
                 raise
 
     def _is_own(self, backend: Backend) -> bool:
@@ -361,7 +332,7 @@ class NotificationHandler:
     def _why_not_unlisten(self) -> str | None:
         if self._process != os.getpid():
             return "its connection belongs to the parent process"
-        if self._last_owner != threading.get_ident():
+        if not self._ownership.was_last_here():
             return "its connection was last used in another thread"
         if self._driver_is_busy():
             return "its connection is in the midst of a call"

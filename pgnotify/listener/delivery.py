@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from itertools import islice, repeat, starmap
+from operator import itemgetter
 
 from pgnotify.listener.mailbox import Mailbox
 from pgnotify.listener.report import Reporter
@@ -14,28 +15,34 @@ from pgnotify.listener.workers import Workers
 from pgnotify.notification import Notification, Plain, new
 from pgnotify.program import actions as p
 
+_channel_of = itemgetter(0)
+
 
 class Delivery:
-    """The front of a Listener's programs: called in the reading thread, but for what is said to be for others.
+    """The front of a Listener's programs: called in the reading thread, except where a method says otherwise.
 
     Args:
-        watch: the listener's memory, with the queue.
-        routes: who is called for which channel.
-        reporter: is told of what comes in, and of what callbacks raise.
+        watch: the loop's memory, with the queue.
+        routes: the subscriptions of each channel.
+        reporter: is told what arrives, and which errors callbacks raise.
     """
 
     def __init__(self, watch: ListenerWatch, routes: Routes, reporter: Reporter) -> None:
-        self._watch = watch
+        self.watch = watch
+        self.reporter = reporter
         self._routes = routes
-        self._reporter = reporter
         self.mailbox = Mailbox()
-        """What waits for the iteration."""
+        """Notifications that wait for the iteration."""
         self.workers: Workers | None = None
-        """Who runs the callbacks; None if the reading thread does."""
+        """The threads that run callbacks; None if the reading thread does."""
 
-    def deliver(self, at_most: int) -> None:
-        """Hand out up to ``at_most`` notifications from the head of the queue."""
-        queue = self._watch.queue
+    def deliver(self, at_most: int) -> bool:
+        """Distribute up to ``at_most`` notifications from the head of the queue.
+
+        Returns:
+            Whether something waits for the iteration.
+        """
+        queue = self.watch.queue
         plains, before = list(islice(queue, at_most)), len(queue)
         try:
             if self._routes.of and self.workers is None:
@@ -44,8 +51,10 @@ class Delivery:
                 self._enqueue(plains)
                 _drop(queue, at_most)  # at last: a Ctrl-C before loses nothing
         finally:
-            self._reporter.count(plains[: before - len(queue)])
-            self._reporter.changed()
+            delivered = before - len(queue)
+            self.reporter.counters.received(plains if delivered == len(plains) else plains[:delivered])
+            self.reporter.changed()
+        return bool(self.mailbox)
 
     def call(self, subscription: Subscription, notification: Notification) -> None:
         """Call a callback; in the reading thread, or a worker."""
@@ -54,73 +63,96 @@ class Delivery:
         try:
             subscription.callback(notification)
         except Exception as error:
-            self._reporter.report(error, notification)
+            self.reporter.report(error, notification)
 
     def tell(self, action: p.ReportTimeout | p.Tell) -> object:
-        """Pass on what has happened."""
+        """Pass an event on to the reporter."""
         assert isinstance(action, p.Tell), "a listener has no time-outs to report"
-        return self._reporter.tell(action.what)
+        return self.reporter.tell(action.event)
 
     def _call_each(self, at_most: int) -> None:
-        """Call the callbacks here: the way of every notification where there are no workers."""
-        queue, watch = self._watch.queue, self._watch
+        """Call the callbacks here: every notification goes through this loop where there are no workers."""
+        watch, of = self.watch, self._routes.of
         # Each is taken out of the queue just before it is delivered, without a bytecode for that.
-        for plain in starmap(queue.popleft, repeat((), at_most)):
-            subscriptions = self._routes.of.get(plain[0])
+        for plain in starmap(watch.queue.popleft, repeat((), at_most)):
+            subscriptions = of.get(plain[0])
             if subscriptions is None:
                 self._enqueue_for_iteration([plain])
-                continue
-            notification, failure = new(Notification, plain), None
-            for subscription in subscriptions:
-                if not subscription.cancelled:
-                    try:
-                        subscription.callback(notification)
-                    except Exception as error:
-                        failure = failure or self._failure_of(error, notification)
-            if failure is not None:
-                raise failure
+            else:
+                notification = new(Notification, plain)
+                for subscription in subscriptions:
+                    if not subscription.cancelled:
+                        try:
+                            subscription.callback(notification)
+                        except Exception as error:
+                            self._after_error(error, notification, subscription, subscriptions)
+                            break
             if watch.interrupted:
                 return
 
+    def _after_error(
+        self,
+        error: Exception,
+        notification: Notification,
+        failed: Subscription,
+        subscriptions: tuple[Subscription, ...],
+    ) -> None:
+        """Tell the user of a callback's error, and call the other callbacks; then raise the first that ends it all."""
+        failure = self._failure_of(error, notification)
+        for subscription in subscriptions[subscriptions.index(failed) + 1 :]:
+            if not subscription.cancelled:
+                try:
+                    subscription.callback(notification)
+                except Exception as another:
+                    failure = failure or self._failure_of(another, notification)
+        if failure is not None:
+            raise failure
+
     def _failure_of(self, error: Exception, notification: Notification) -> Exception | None:
-        """Tell the user of a callback's error; return what is to end the listener, when all callbacks were called."""
+        """Tell the user of a callback's error; return the one that is to end the listener."""
         try:
-            self._reporter.report(error, notification)
+            self.reporter.report(error, notification)
         except Exception as raised:
             return raised
         return None
 
     def _enqueue(self, plains: list[Plain]) -> None:
-        """Put each into the mailboxes where it belongs; nobody is waited for."""
-        of = self._routes.of  # once: it may be another one at any moment
+        """Put notifications into the mailboxes where they belong, without waiting for anybody."""
+        of = self._routes.of
         if not of:
             self._enqueue_for_iteration(plains)
             return
         by_channel: dict[str, list[Plain]] = {}
         for plain in plains:
             by_channel.setdefault(plain[0], []).append(plain)
-        self._enqueue_for_iteration([plain for plain in plains if plain[0] not in of])
-        for channel, those in by_channel.items():
-            for subscription in of.get(channel, ()):
-                self._enqueue_for(subscription, those)
+        # Looked up once: another thread may subscribe or cancel at any moment.
+        routes = {channel: of.get(channel) for channel in by_channel}
+        self._enqueue_for_iteration([plain for plain in plains if routes[plain[0]] is None])
+        for channel, subscriptions in routes.items():
+            for subscription in subscriptions or ():
+                self._enqueue_for(subscription, by_channel[channel])
 
     def _enqueue_for(self, subscription: Subscription, plains: list[Plain]) -> None:
         if subscription.internal or self.workers is None:
             for plain in plains:
                 self.call(subscription, new(Notification, plain))
         else:
-            dropped = self.workers.give(subscription, plains, self._watch.queue_complete_until, time.time())
-            self._reporter.count_dropped(dropped, [subscription.channel], "its callback is too slow")
+            dropped = self.workers.give(subscription, plains, self.watch.queue_complete_until, time.time())
+            self.reporter.dropped(dropped, [subscription.channel], "its callback is too slow")
 
     def _enqueue_for_iteration(self, plains: list[Plain]) -> None:
-        """Put them into the iteration's mailbox, but for what came in before its channel was unlistened."""
-        if not {plain[0] for plain in plains} <= self._routes.wanted_set:
-            plains = [plain for plain in plains if plain[0] in self._routes.wanted_set]
-        dropped = self.mailbox.put(plains, self._watch.queue_complete_until, time.time())
+        """Put them into the iteration's mailbox, except those that arrived before their channel was unlistened."""
+        wanted = self._routes.channels
+        if not wanted.keys() >= set(map(_channel_of, plains)):
+            plains = [plain for plain in plains if plain[0] in wanted]
+        dropped = self.mailbox.put(plains, self.watch.queue_complete_until, time.time())
         if plains:
-            self._reporter.count_dropped(dropped, (plain[0] for plain in plains), "nobody iterates, or not fast enough")
+            self.reporter.dropped(dropped, map(_channel_of, plains), "nobody iterates, or not fast enough")
 
 
 def _drop(queue: deque[Plain], count: int) -> None:
-    """Remove so many from the head, in C from end to end, where no Ctrl-C can come in between."""
-    deque(starmap(queue.popleft, repeat((), count)), maxlen=0)
+    """Remove this many from the head, in C from end to end, so that a Ctrl-C cannot come in between."""
+    if count >= len(queue):
+        queue.clear()
+    else:
+        deque(starmap(queue.popleft, repeat((), count)), maxlen=0)

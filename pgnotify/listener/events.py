@@ -1,11 +1,11 @@
-"""What the Listener's loop has to tell, besides notifications."""
+"""Events of the Listener's loop: everything that it reports, except notifications."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 from pgnotify.listener.gap import Gap, Reason
-from pgnotify.protocol import Health
+from pgnotify.protocol import Backend, Health
 
 
 class Connecting(NamedTuple):
@@ -13,19 +13,22 @@ class Connecting(NamedTuple):
 
 
 class Connected(NamedTuple):
-    """There is a new connection, and its server has answered; told before any LISTEN.
-
-    The outcome is whether a pooler is in between.
-    """
+    """There is a new connection, and its server has answered; reported before any LISTEN."""
 
     health: Health | None
+    server_pid: int | None
+    """The server process that the driver was told it is connected to; None if the backend does not say."""
+    behind_pooler: bool
+    """Whether a pooler is in between: another process has answered."""
 
 
 class ListenInForce(NamedTuple):
-    """LISTEN has come into force; the outcome is whether the user has taken it in."""
+    """LISTEN has come into force; the outcome is whether on_listening returned without an error."""
 
     channels: tuple[str, ...]
     gap: Gap | None
+    backend: Backend | None = None
+    """Of the connection; None if that has ended, which only happens to the gap of a queue overflow."""
 
 
 class Lost(NamedTuple):
@@ -45,7 +48,7 @@ class Failed(NamedTuple):
     delay: float
     """Seconds until the next attempt."""
     permanent: bool
-    """Whether it would help more to change something than to try again."""
+    """Whether something must be changed before another attempt can succeed."""
 
 
 class Checked(NamedTuple):
@@ -54,10 +57,12 @@ class Checked(NamedTuple):
     health: Health | None
     seconds: float
     """How long the answer took."""
+    changed_from: int | None
+    """The server process that answered before, if it was another one; None if it was not."""
 
 
 class Refused(NamedTuple):
-    """The server will not have a channel, whose LISTEN is not tried again."""
+    """The server refuses a channel; its LISTEN is not tried again."""
 
     channel: str
     error: Exception

@@ -15,20 +15,22 @@ from types import TracebackType
 from typing import Any
 
 from pgnotify.connecting.backoff import Backoff
-from pgnotify.connecting.source import DEFAULT_NAME, Source
-from pgnotify.limits import check_callable, check_channel, check_count, check_seconds, check_timeout, check_type
+from pgnotify.connecting.source import Source
+from pgnotify.limits import check_channel, check_count, check_seconds, check_timeout
 from pgnotify.listener.delivery import Delivery
 from pgnotify.listener.gap import Gap
-from pgnotify.listener.lifecycle import Lifecycle, Settings
+from pgnotify.listener.lifecycle import Lifecycle
 from pgnotify.listener.mailbox import Overflow
+from pgnotify.listener.options import OnError, OnListening, Options
+from pgnotify.listener.policy import Policy
 from pgnotify.listener.probe import Probe, probe
-from pgnotify.listener.report import OnError, OnListening, Reporter
+from pgnotify.listener.report import Reporter
 from pgnotify.listener.runner import ReconnectingRunner
-from pgnotify.listener.status import Observer, Status, check_observer
+from pgnotify.listener.status import Observer, Status
 from pgnotify.listener.subscriptions import Routes, Subscription
 from pgnotify.listener.watch import ListenerWatch
 from pgnotify.notification import Notification, new
-from pgnotify.program.ownership import Reading
+from pgnotify.program.ownership import Ownership
 from pgnotify.program.state import State
 
 
@@ -82,34 +84,37 @@ class Listener:
         driver: str | None = None,
         observer: Observer | None = None,
     ) -> None:
-        names = tuple(check_channel(channel) for channel in channels)
-        check_callable("on_listening", on_listening)
-        check_callable("on_error", None if on_error == "raise" else on_error)
-        check_count("workers", workers, 0)
-        check_count("queue_size", queue_size, 1)
-        check_seconds("heartbeat", heartbeat, may_be_none=True)
-        check_seconds("answer_timeout", answer_timeout)
-        check_observer(observer)
-        check_type("backoff", backoff, Backoff)
-        check_type("name", name, str, type(None))
-        self._name = name or DEFAULT_NAME
-        self._answer_timeout = answer_timeout
-        self._queue_size = queue_size
+        options = Options(
+            on_listening=on_listening,
+            on_error=on_error,
+            workers=workers,
+            queue_size=queue_size,
+            heartbeat=heartbeat,
+            answer_timeout=answer_timeout,
+            backoff=backoff,
+            name=name,
+            driver=driver,
+            observer=observer,
+        )
+        self._options = options
+        self._routes = Routes(tuple(check_channel(channel) for channel in channels))
         self._source = Source(source, driver, name, answer_timeout)
-        self._watch = ListenerWatch(*names)
-        self._routes = Routes(self._watch.channels, self._watch.want)
-        self._runner = ReconnectingRunner(self._source, heartbeat, answer_timeout)
-        reading = Reading()
-        self._reporter = Reporter(
-            self._name, self._watch, self._runner, self._routes, on_listening, on_error, observer, reading.notify
-        )
+        self._watch = ListenerWatch(self._routes.wanted)
+        self._runner = ReconnectingRunner(self._source, options)
+        ownership = Ownership()
+        self._reporter = Reporter(options, self._watch, self._routes, ownership.notify)
         self._delivery = Delivery(self._watch, self._routes, self._reporter)
-        settings = Settings(self._source, heartbeat, backoff)
-        self._lifecycle = Lifecycle(
-            self._name, settings, self._watch, self._runner, self._delivery, self._reporter, reading, workers
+        policy = Policy(
+            heartbeat,
+            backoff,
+            can_reconnect=self._source.can_reconnect,
+            new_is_fresh=self._source.from_dsn or not self._source.can_reconnect,
+            clock=time.monotonic,
+            now=time.time,
         )
+        self._lifecycle = Lifecycle(options, policy, self._runner, self._delivery, ownership)
         self._seen_gap: Gap | None = None
-        """The latest that `wait_or_poll` has returned."""
+        """The latest gap that `wait_or_poll` has returned."""
 
     # Reading.
 
@@ -124,7 +129,7 @@ class Listener:
         And what the first attempt to connect raises, if trying again does not help, and what callbacks raise with
         ``on_error="raise"``.
         """
-        self._delivery.mailbox.size = self._queue_size  # there may be nobody who iterates
+        self._delivery.mailbox.size = self._options.queue_size  # there may be nobody who iterates
         self._lifecycle.run()
 
     def start(self) -> None:
@@ -136,7 +141,7 @@ class Listener:
             RuntimeError: it was started before, or another thread reads already.
             ListenerClosed: it was stopped before.
         """
-        self._delivery.mailbox.size = self._queue_size
+        self._delivery.mailbox.size = self._options.queue_size
         self._lifecycle.start()
 
     def stop(self, timeout: float | None = 5.0, drain: bool = False) -> bool:
@@ -176,25 +181,29 @@ class Listener:
         if stop_after is not None:
             check_count("stop_after", stop_after, 0)
         self._lifecycle.check_process()
-        if not self._has_mail() and self._lifecycle.failure is None:  # else that comes first
+        if not self._has_mail() and self._lifecycle.shutdown.failure is None:  # else that comes first
             self._lifecycle.check_open()
         return self._notifications(timeout, stop_after)
 
     def _notifications(self, timeout: float | None, stop_after: int | None) -> Iterator[Notification]:
         deadline = None if timeout is None else time.monotonic() + timeout
-        take = self._delivery.mailbox.take
+        mailbox = self._delivery.mailbox
+        pop = mailbox.pop
         count = 0
         while count != stop_after:
-            item = take()
-            if item is None:
+            try:
+                item = pop()
+            except IndexError:
                 if not self._lifecycle.wait_until(self._has_mail, deadline):
                     return
-            elif isinstance(item, Overflow):
+                continue
+            if isinstance(item, Overflow):
+                mailbox.mark_taken(item)
                 if not self._lifecycle.announce_overflow(item, deadline):
                     return
-            else:
-                count += 1
-                yield new(Notification, item)
+                continue
+            count += 1
+            yield new(Notification, item)
 
     def wait_or_poll(self, healthy: float = 30.0, deaf: float = 1.0) -> Notification | Gap | None:
         """Wait for a hint that there is work: for those who look for it themselves, and use NOTIFY to look at once.
@@ -245,15 +254,15 @@ class Listener:
         self, channel: str, callback: Callable[[Notification], object], internal: bool = False
     ) -> Subscription:
         self._lifecycle.check_open()
-        subscription = Subscription(
-            channel, callback, self._wait_listening, self._cancel, self._queue_size, internal=internal
-        )
+        size = self._options.queue_size
+        subscription = Subscription(channel, callback, self._wait_listening, self._cancel, size, internal)
         self._routes.add(subscription)
         self._lifecycle.wake()
         return subscription
 
     def _cancel(self, subscription: Subscription) -> None:
-        self._routes.remove(subscription)
+        if self._routes.remove(subscription):
+            self._watch.refused.pop(subscription.channel, None)  # a later subscription tries again
         self._lifecycle.wake()
 
     def _wait_listening(self, subscription: Subscription, timeout: float | None) -> bool:
@@ -262,15 +271,15 @@ class Listener:
         deadline = None if timeout is None else time.monotonic() + timeout
         channel, refused = subscription.channel, self._watch.refused
         self._lifecycle.wait_until(
-            lambda: subscription.cancelled or channel in refused or self._is_listening_to(channel), deadline
+            lambda: subscription.cancelled or channel in refused or self._has_applied_all(), deadline
         )
         if channel in refused and not subscription.cancelled:
             raise refused[channel]
-        return not subscription.cancelled and self._is_listening_to(channel)
+        return not subscription.cancelled and self._has_applied_all()
 
-    def _is_listening_to(self, channel: str) -> bool:
-        watch = self._watch
-        return watch.is_settled and watch.applied is watch.channels and channel in watch.in_force
+    def _has_applied_all(self) -> bool:
+        """Whether LISTEN is in force for all channels that are wanted and not refused, and the user knows."""
+        return self._watch.is_settled and self._watch.applied is self._routes.wanted()
 
     # How it stands.
 
@@ -281,26 +290,26 @@ class Listener:
 
     def status(self) -> Status:
         """Return how it stands; from any thread, waits for nothing."""
-        reporter, watch = self._reporter, self._watch
-        waiting = sum(len(each.mailbox) for those in self._routes.of.values() for each in those)
+        counters, watch, link = self._reporter.counters, self._watch, self._watch.link
+        waiting = sum(len(subscription.mailbox) for subscription in self._routes.subscriptions())
         return Status(
-            name=self._name,
-            state=reporter.state,
-            since=reporter.since,
+            name=self._options.title,
+            state=counters.state,
+            since=counters.since,
             channels=tuple(channel for channel in watch.in_force if channel != self._routes.internal_channel),
-            notifications=reporter.notifications,
-            bytes=reporter.bytes,
-            dropped=reporter.dropped,
+            notifications=counters.notifications,
+            bytes=counters.bytes,
+            dropped=counters.dropped,
             queued=len(watch.queue) + len(self._delivery.mailbox) + waiting,
-            gaps=reporter.gaps,
-            reconnects=reporter.reconnects,
+            gaps=counters.gaps,
+            reconnects=counters.reconnects,
             attempts=0 if watch.state is State.LISTENING else watch.attempts,
             delivering=self.delivering,
-            server_pid=watch.server_pid,
-            behind_pooler=watch.behind_pooler,
-            last_error=reporter.last_error,
-            round_trip=reporter.round_trip,
-            queue_usage=reporter.queue_usage,
+            server_pid=link.server_pid,
+            behind_pooler=link.behind_pooler,
+            last_error=counters.last_error,
+            round_trip=counters.round_trip,
+            queue_usage=counters.queue_usage,
         )
 
     def probe(self, timeout: float | None = None) -> Probe:
@@ -314,11 +323,11 @@ class Listener:
         """
         self._lifecycle.check_process()
         check_timeout(timeout)
-        if self._lifecycle.is_over():
-            return Probe("no", f"the listener is {self._reporter.state}", None)
+        if self._lifecycle.shutdown.is_over:
+            return Probe("no", f"the listener is {self._reporter.counters.state}", None)
         if self._lifecycle.reads_here:
             return Probe("unknown", "asked in the thread that reads, which cannot wait for itself", None)
-        seconds = self._answer_timeout if timeout is None else timeout
+        seconds = self._options.answer_timeout if timeout is None else timeout
         self._lifecycle.connect(time.monotonic() + seconds)
         return probe(_Probed(self), self._source, seconds)
 
@@ -340,7 +349,7 @@ class Listener:
         self.stop()
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self._name!r} {self._reporter.state}>"
+        return f"<{type(self).__name__} {self._options.title!r} {self._reporter.counters.state}>"
 
     def __del__(self) -> None:
         """Let go of a connection that nobody can reach any more, with a ResourceWarning."""
@@ -358,7 +367,7 @@ class Listener:
         return self._has_mail() or self._has_news() or self.delivering is not was_delivering
 
     def _has_news(self) -> bool:
-        return self._reporter.latest_gap is not self._seen_gap
+        return self._reporter.counters.latest_gap is not self._seen_gap
 
     def _latest_hint(self) -> Notification | Gap | None:
         latest: Notification | None = None
@@ -368,7 +377,7 @@ class Listener:
             else:
                 latest = Notification._make(item)
         if self._has_news():
-            self._seen_gap = self._reporter.latest_gap
+            self._seen_gap = self._reporter.counters.latest_gap
             return self._seen_gap
         return latest
 

@@ -1,17 +1,17 @@
-"""A bounded queue between a reader that never waits and somebody slower, who learns what was dropped, and where."""
+"""A bounded queue between a reader that never waits and a slower consumer, which learns what was dropped, and where."""
 
 from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pgnotify.listener.gap import Gap, Reason, utc
 from pgnotify.notification import Plain
 
 
 class Overflow:
-    """The place in a mailbox where some are missing."""
+    """The place in a mailbox where notifications are missing."""
 
     def __init__(self, lost_at: float) -> None:
         self._lost_at = self._restored_at = lost_at
@@ -19,45 +19,48 @@ class Overflow:
         self._dropped = 0
 
     def drop(self, plains: Sequence[Plain], now: float) -> None:
-        """Take note of what was dropped."""
+        """Record notifications that were dropped."""
         self._channels.update((plain[0], None) for plain in plains)
         self._dropped += len(plains)
         self._restored_at = now
 
     def gap(self) -> Gap:
-        """Return what the user is told."""
+        """Return the gap that the user is told of."""
         lost_at, restored_at = utc(self._lost_at), utc(self._restored_at)
         return Gap(Reason.QUEUE_OVERFLOW, lost_at, restored_at, tuple(self._channels), self._dropped)
 
 
 class Mailbox:
-    """Notifications in order of arrival, at most ``size`` of them; what comes in addition is dropped.
+    """Notifications in order of arrival, at most ``size`` of them; further notifications are dropped.
 
-    One thread puts, any number of others take. Once it has overflowed it drops all until half of it is free: else
-    each notification taken would make room for one, and be followed by a gap.
+    One thread puts, any number of others take. Once it has overflowed it drops everything until half of it is free:
+    otherwise each notification taken would make room for one, and be followed by a gap.
 
     Attributes:
         size: how many it holds; None for any number.
+        pop: removes and returns the oldest item, raises IndexError if there is none. An `Overflow` that it returns
+            must go to `mark_taken`; `take` does both.
     """
 
     def __init__(self, size: int | None = None) -> None:
         self.size = size
         self._items: deque[Plain | Overflow] = deque()
+        self.pop: Callable[[], Plain | Overflow] = self._items.popleft
         self._overflow: Overflow | None = None
-        """Where the latest were dropped; the last of the items, until it is taken or there is room again."""
+        """The mark of the latest drop; the last of the items, until it is taken or there is room again."""
         self._marks = 0
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
-        """Return how many notifications wait, marks of an overflow not counted."""
-        return max(0, len(self._items) - self._marks)  # a mark is taken first, and counted behind that
+        """Return how many notifications wait; marks of an overflow do not count."""
+        return max(0, len(self._items) - self._marks)  # a mark is taken first, and counted after that
 
     def __bool__(self) -> bool:
         """Whether there is anything to take."""
         return bool(self._items)
 
     def put(self, plains: Sequence[Plain], complete_until: float, now: float) -> int:
-        """Append what there is room for.
+        """Append as many as there is room for.
 
         Args:
             plains: the notifications.
@@ -86,15 +89,19 @@ class Mailbox:
             item = self._items.popleft()
         except IndexError:
             return None
-        if type(item) is Overflow:
-            with self._lock:
-                self._marks -= 1
-                if self._overflow is item:
-                    self._overflow = None
+        if isinstance(item, Overflow):
+            self.mark_taken(item)
         return item
 
+    def mark_taken(self, overflow: Overflow) -> None:
+        """Record that `pop` has returned the mark of an overflow: what is dropped next opens another one."""
+        with self._lock:
+            self._marks -= 1
+            if self._overflow is overflow:
+                self._overflow = None
+
     def clear(self) -> None:
-        """Remove all."""
+        """Remove everything."""
         with self._lock:
             self._items.clear()
             self._marks, self._overflow = 0, None

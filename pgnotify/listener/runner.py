@@ -1,4 +1,4 @@
-"""The runner of a Listener: also connects, pauses, and puts a deadline on each answer of the server."""
+"""The runner of a Listener: it also connects, pauses, and puts a deadline on each answer of the server."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from pgnotify.connecting.socket_handle import SocketHandle
 from pgnotify.connecting.source import ConnectAttempt, Source
 from pgnotify.errors import ConnectionLost, Unanswered
+from pgnotify.listener.options import Options
 from pgnotify.notification import Notification
 from pgnotify.program import actions as p
 from pgnotify.program.runner import BlockingRunner
-from pgnotify.protocol import Backend, HasDescriptor, LimitsRest
+from pgnotify.protocol import Backend, HasDescriptor, LimitsRest, server_pid_of
 from pgnotify.waiting import wait_readable
 
-# A function of the user's that connects may have no time-out; one of a connection string has.
+# A connect function of the user's may have no time-out; an attempt from a connection string has one.
 LONGEST_CONNECT_SECONDS = 60.0
 IDLE_SECONDS = 30.0  # before TCP keepalive asks, if there is no heartbeat
 UNANSWERED_PROBES = 3  # of TCP keepalive, before the system gives a connection up
 
-
-# What a forked child has of its parent's connections. Nobody may close them: a thread of the parent's may hold a lock
-# of the driver's, and is not here. Nor may they be deleted, which some warn of.
+# A forked child's copies of its parent's connections. They are not closed: a thread of the parent may hold a lock of
+# the driver, and does not exist here. They are not deleted either, since some drivers warn of that.
 _inherited: list[Backend] = []
 
 
 class NoConnection(Backend):
-    """What a program runs on between two connections: it waits, and knows nothing else."""
+    """The backend between two connections: it waits, and refuses everything else."""
 
     def wait(self, timeout: float | None, wakeup: int | None = None) -> bool:
         """Block until the time has passed, or ``wakeup`` becomes readable."""
@@ -62,37 +62,31 @@ class ReconnectingRunner(BlockingRunner):
 
     Args:
         source: where they come from.
-        heartbeat: seconds of silence, after which the system, too, checks the connection; None for the usual ones.
-        answer_timeout: seconds for each answer of the server.
+        options: the listener's: seconds between heartbeats, and seconds for each answer of the server.
     """
 
-    def __init__(self, source: Source, heartbeat: float | None, answer_timeout: float) -> None:
+    def __init__(self, source: Source, options: Options) -> None:
         super().__init__(NoConnection())
         self._source = source
-        self._heartbeat = heartbeat
-        self._answer_timeout = answer_timeout
+        self._heartbeat = options.heartbeat
+        self._answer_timeout = options.answer_timeout
         self._attempt: ConnectAttempt | None = None
         self._socket_handle: SocketHandle | None = None
         self._connected = False
         self._calling = False
 
-    @property
-    def connection(self) -> object:
-        """The driver's own connection."""
-        return getattr(self.backend, "connection", self.backend)
-
-    def cut(self, even_the_users_call: bool = False) -> None:
+    def abort_call(self, even_the_users: bool = False) -> None:
         """End a call that waits for the server, from another thread, if the connection is ours to end.
 
         Args:
-            even_the_users_call: also one that is not ours, in on_listening.
+            even_the_users: also a call in on_listening.
         """
         socket_handle = self._socket_handle
-        if (self._calling or even_the_users_call) and socket_handle is not None and self._source.can_reconnect:
+        if (self._calling or even_the_users) and socket_handle is not None and self._source.can_reconnect:
             socket_handle.shut_down()
 
     def forget_in_child(self) -> None:
-        """After a fork, in the child: see to it that nothing here can reach the parent's socket."""
+        """After a fork, in the child: make sure that nothing here can reach the parent's socket."""
         socket_handle, self._socket_handle = self._socket_handle, None
         if socket_handle is not None and self._source.can_reconnect:
             socket_handle.forget_in_child()
@@ -120,7 +114,7 @@ class ReconnectingRunner(BlockingRunner):
         self._calling = True
         try:
             if isinstance(action, p.Fetch):
-                return self._fetch()  # waits for nothing, but for the rest of a message that has begun to arrive
+                return self._fetch()  # waits for nothing, except the rest of a message that has begun to arrive
             with self._answered_in_time():
                 return super()._call(action)
         finally:
@@ -129,19 +123,19 @@ class ReconnectingRunner(BlockingRunner):
     def _answered_in_time(self) -> AbstractContextManager[None]:
         return nullcontext() if self._socket_handle is None else self._socket_handle.deadline(self._answer_timeout)
 
-    def _connect(self, timeout: float | None) -> bool:
+    def _connect(self, timeout: float | None) -> p.Opened | None:
         if not self._connected:
-            backend = self._connection_attempted(timeout) if self._source.can_reconnect else self._source.open()
+            backend = self._attempted(timeout) if self._source.can_reconnect else self._source.open()
             if backend is None:
-                return False
+                return None
             self.use(backend)
             if isinstance(backend, LimitsRest):
                 backend.limit_rest(self._answer_timeout)
             self._socket_handle = self._socket_handle_of(backend)
             self._connected = True
-        return True
+        return p.Opened(self.backend, server_pid_of(self.backend))
 
-    def _connection_attempted(self, timeout: float | None) -> Backend | None:
+    def _attempted(self, timeout: float | None) -> Backend | None:
         if self._attempt is None:
             self._attempt = ConnectAttempt(self._source, self.wake)
         if not self._attempt.finished:
@@ -149,13 +143,13 @@ class ReconnectingRunner(BlockingRunner):
             self._wait(min((each for each in (left, timeout) if each is not None), default=None))
         if not self._attempt.finished:
             return None
-        dial, self._attempt = self._attempt, None
-        return dial.result()
+        attempt, self._attempt = self._attempt, None
+        return attempt.result()
 
-    def _seconds_left(self, dial: ConnectAttempt) -> float | None:
+    def _seconds_left(self, attempt: ConnectAttempt) -> float | None:
         if self._source.from_dsn:
             return None
-        left = dial.started + LONGEST_CONNECT_SECONDS - time.monotonic()
+        left = attempt.started + LONGEST_CONNECT_SECONDS - time.monotonic()
         if left <= 0:
             self._disconnect()
             raise Unanswered(f"the connect function has not returned for {LONGEST_CONNECT_SECONDS:.0f} s")
@@ -166,10 +160,10 @@ class ReconnectingRunner(BlockingRunner):
             return None
         try:
             socket_handle = SocketHandle(backend.fileno())
-        except (ConnectionLost, OSError, NotImplementedError):  # whoever asks the server something finds out
+        except (ConnectionLost, OSError, NotImplementedError):  # the next call to the server finds out why
             return None
         if self._source.keeps_alive:
-            # The net below the heartbeat, which cannot be sent while a callback runs in the reading thread.
+            # A net below the heartbeat, which cannot be sent while a callback runs in the reading thread.
             idle = IDLE_SECONDS if self._heartbeat is None else self._heartbeat
             socket_handle.keep_alive(
                 idle, self._answer_timeout, UNANSWERED_PROBES, UNANSWERED_PROBES * self._answer_timeout
@@ -177,9 +171,9 @@ class ReconnectingRunner(BlockingRunner):
         return socket_handle
 
     def _disconnect(self) -> None:
-        dial, self._attempt = self._attempt, None
-        if dial is not None:
-            dial.abandon()
+        attempt, self._attempt = self._attempt, None
+        if attempt is not None:
+            attempt.abandon()
         if self._connected and self._source.can_reconnect:
             with suppress(Exception), self._answered_in_time():  # it is lost, or the server forgets it
                 self.backend.close()

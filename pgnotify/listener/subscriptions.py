@@ -1,4 +1,4 @@
-"""Who is called for which channel."""
+"""Subscriptions: which callbacks are called for which channel."""
 
 from __future__ import annotations
 
@@ -80,44 +80,60 @@ class Subscription:
 
 
 class Routes:
-    """Which subscriptions each channel has. Copied at each change, so that who delivers takes no lock.
+    """Which subscriptions each channel has, and so which channels to listen to.
+
+    Any thread adds and removes, under a lock; the threads that deliver only look up, one channel at a time, and take
+    no lock. Each change takes the same time, however many channels there are.
 
     Args:
         channels: to be listened to whatever subscriptions there are.
-        publish: called with all channels to listen to, at each change of them, one call at a time.
     """
 
-    def __init__(
-        self, channels: tuple[str, ...], publish: Callable[[tuple[str, ...]], None] = lambda wanted: None
-    ) -> None:
-        self._publish = publish
-        self._own = dict.fromkeys(channels)
+    def __init__(self, channels: tuple[str, ...]) -> None:
+        self._own = frozenset(channels)
         self._lock = threading.RLock()  # for signal handlers
+        self._tuple: tuple[str, ...] | None = None
+        """The value of `wanted()`; None if it must be made again."""
         self.of: dict[str, tuple[Subscription, ...]] = {}
         """The subscriptions of each channel that has any."""
-        self.wanted: tuple[str, ...] = tuple(self._own)
-        """All channels to listen to, each once."""
-        self.wanted_set = frozenset(self.wanted)
-        """The same, for looking up."""
+        self.channels: dict[str, None] = dict.fromkeys(channels)
+        """All channels to listen to, in the order in which they were added."""
         self.internal_channel = f"pgnotify_probe_{secrets.token_hex(8)}"
-        """Of the listener's own, and none of the user's business."""
+        """A channel of the listener's own, which users never see."""
+
+    def wanted(self) -> tuple[str, ...]:
+        """Return all channels to listen to, each once; the same object as long as they are the same."""
+        with self._lock:
+            if self._tuple is None:
+                self._tuple = tuple(self.channels)
+            return self._tuple
 
     def add(self, subscription: Subscription) -> None:
-        """Have a subscription called from now on."""
+        """Have the callback of a subscription called from now on."""
+        channel = subscription.channel
         with self._lock:
-            self._replace({**self.of, subscription.channel: (*self.of.get(subscription.channel, ()), subscription)})
+            self.of[channel] = (*self.of.get(channel, ()), subscription)
+            if channel not in self.channels:
+                self.channels[channel] = None
+                self._tuple = None
 
-    def remove(self, subscription: Subscription) -> None:
-        """Have it called no more."""
+    def remove(self, subscription: Subscription) -> bool:
+        """Have it called no more; return whether nobody wants its channel any longer."""
+        channel = subscription.channel
         with self._lock:
             subscription.cancelled = True
-            left = tuple(each for each in self.of.get(subscription.channel, ()) if each is not subscription)
-            others = {channel: those for channel, those in self.of.items() if channel != subscription.channel}
-            self._replace({**others, subscription.channel: left} if left else others)
+            left = tuple(each for each in self.of.get(channel, ()) if each is not subscription)
+            if left:
+                self.of[channel] = left
+                return False
+            self.of.pop(channel, None)
+            if channel in self._own or channel not in self.channels:
+                return False
+            del self.channels[channel]
+            self._tuple = None
+            return True
 
-    def _replace(self, of: dict[str, tuple[Subscription, ...]]) -> None:
-        self.of = of
-        wanted = tuple(dict.fromkeys((*self._own, *of)))
-        if wanted != self.wanted:
-            self.wanted, self.wanted_set = wanted, frozenset(wanted)
-            self._publish(wanted)
+    def subscriptions(self) -> list[Subscription]:
+        """Return all subscriptions at this moment."""
+        with self._lock:
+            return [subscription for those in self.of.values() for subscription in those]

@@ -3,131 +3,165 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from pgnotify.listener.events import ListenInForce
 from pgnotify.listener.gap import Gap, Reason, utc
 from pgnotify.notification import Plain
+from pgnotify.program.actions import Opened
 from pgnotify.program.state import State
 from pgnotify.program.watch import Watch
+
+_NOTHING_OPENED = Opened(None, None)
+
+
+class Link:
+    """What belongs to one connection; each connection gets a new one.
+
+    A listener that never had a connection has one too, on which nothing was ever listened to.
+    """
+
+    __slots__ = (
+        "backend",
+        "behind_pooler",
+        "check_at",
+        "complete_until",
+        "complete_until_next",
+        "delivery_proved",
+        "has_fetched",
+        "listening_since",
+        "nothing_pending",
+        "server_pid",
+        "told_server_pid",
+    )
+
+    def __init__(self, opened: Opened = _NOTHING_OPENED) -> None:
+        self.backend = opened.backend
+        self.told_server_pid = opened.server_pid
+        """The server process that the driver was told it is connected to; None if the backend does not say."""
+        self.server_pid: int | None = None
+        """The server process that has answered last."""
+        self.behind_pooler = False
+        """Whether another server process answers than the one that was connected to."""
+        self.listening_since = 0.0
+        """When LISTEN came into force, by the monotonic clock."""
+        self.check_at = 0.0
+        """When to check, by the monotonic clock."""
+        self.has_fetched = False
+        """Whether it has brought anything."""
+        self.nothing_pending = False
+        """Whether everything was fetched, and no statement has run since: the next batch comes by itself."""
+        self.delivery_proved = False
+        """Whether a notification has come by itself. One that comes along with a statement proves nothing behind a
+        pooler that lends its server connections for one transaction at a time."""
+        self.complete_until = 0.0
+        """Seconds since the epoch: notifications that were sent before were fetched, or lie in an earlier gap."""
+        self.complete_until_next: float | None = None
+        """The next `complete_until`, as soon as everything is fetched that came before the server's answer."""
+
+
+class OpenGap(NamedTuple):
+    """A gap from a loss until the user is told of it."""
+
+    reason: Reason
+    lost_at: float
+    """Seconds since the epoch."""
+    channels: tuple[str, ...]
+
+    def until(self, restored_at: float) -> Gap:
+        """Return the gap that ends at a moment, in seconds since the epoch."""
+        return Gap(self.reason, utc(self.lost_at), utc(restored_at), self.channels)
 
 
 class ListenerWatch(Watch):
     """What is remembered between the steps of the loop, and between one run of it and the next.
 
-    `channels` is what is wanted: replace it from any thread, and interrupt.
+    Args:
+        wanted: returns the channels to listen to, the same tuple as long as they are the same; called in the reading
+            thread. Interrupt the watch when they have changed.
     """
 
     __slots__ = (
         "applied",
         "attempts",
-        "behind_pooler",
-        "check_at",
-        "complete_until",
-        "complete_until_next",
         "connecting",
-        "delivery_proved",
         "dropped_gaps",
         "ever_listened",
         "futile_connections",
-        "has_fetched",
-        "listening_since",
+        "link",
         "lost_gap",
-        "nothing_pending",
         "queue_complete_until",
         "refused",
         "retry_at",
-        "server_pid",
         "to_announce",
+        "wanted",
     )
 
-    def __init__(self, *channels: str) -> None:
-        super().__init__(*channels)
+    def __init__(self, wanted: Callable[[], tuple[str, ...]]) -> None:
+        super().__init__()
         self.state = State.LOST
-        self.applied: tuple[str, ...] = ()
-        """The value of `channels` that the server was told last."""
-        self.attempts = 0
-        """How many have failed in a row; a connection that has lasted sets it back."""
+        self.wanted = wanted
+        self.applied: tuple[str, ...] | None = None
+        """The value of `wanted` that the server was told last; None before the first LISTEN."""
+        self.link = Link()
+        """The connection, or the latest one."""
         self.refused: dict[str, Exception] = {}
-        """Channels that are wanted, and that the server will not have; each with its error."""
+        """Channels that are wanted, and that the server refuses; each with its error."""
         self.connecting = False
         """Whether an attempt is under way."""
-        self.retry_at = 0.0
-        """When to try again, by the monotonic clock."""
-        self.check_at = 0.0
-        """When to check, by the monotonic clock."""
-        self.listening_since = 0.0
-        self.ever_listened = False
-        self.has_fetched = False
-        """Whether this connection has brought anything."""
+        self.attempts = 0
+        """How many attempts have failed in a row; a connection that has lasted sets it back."""
         self.futile_connections = 0
         """How many connections in a row were lost at once and brought nothing."""
-        self.nothing_pending = False
-        """Whether all was fetched, and no statement has run since: what is fetched now came by itself."""
-        self.delivery_proved = False
-        """Whether something has come by itself on this connection. What comes along with a statement proves nothing
-        behind a pooler that lends its server connections for a transaction at a time."""
-        self.behind_pooler = False
-        """Whether another process of the server answers than the one that was connected to."""
-        self.server_pid: int | None = None
-        """The process of the server that has answered last."""
-        self.complete_until = 0.0
-        """What was sent before this, in seconds since the epoch, was fetched, or lies in an earlier gap."""
+        self.retry_at = 0.0
+        """When to try again, by the monotonic clock."""
+        self.ever_listened = False
         self.queue_complete_until = 0.0
-        """The `complete_until` of when the queue was filled: what is in there was sent after that."""
-        self.complete_until_next: float | None = None
-        """The next `complete_until`, as soon as all is fetched that came before the server's answer."""
-        self.lost_gap: tuple[Reason, float, tuple[str, ...]] | None = None
-        """Why, since when and for which channels notifications may be missing, until that is announced."""
+        """The `complete_until` from when the queue was filled: its notifications were sent after that."""
+        self.lost_gap: OpenGap | None = None
+        """The gap since the loss, until the user is told of it."""
         self.to_announce: ListenInForce | None = None
-        """A LISTEN that the user does not know of yet; what is queued is older."""
+        """A LISTEN that the user does not know of yet; queued notifications are older."""
         self.dropped_gaps: deque[Gap] = deque()
-        """Gaps of our own queues that could not be announced when the user came to them."""
+        """Gaps of our own queues that could not be announced when the user reached them."""
 
     @property
     def delivering(self) -> bool:
-        """Whether what is sent now should arrive."""
-        return self.state is State.LISTENING and (self.delivery_proved or not self.behind_pooler)
-
-    def want(self, channels: tuple[str, ...]) -> None:
-        """Listen to these from now on; the running loop comes to it when it is woken."""
-        for channel in self.refused.keys() - set(channels):
-            self.refused.pop(channel, None)  # who wants it again tries again
-        self.channels = channels
-
-    def open_gap(self, reason: Reason) -> None:
-        """Take note that from `complete_until` on notifications may be missing."""
-        if self.to_announce is not None:
-            # Nothing newer was delivered: the old gap, which the user does not know of, goes on.
-            self.to_announce = None
-        elif self.lost_gap is None and self.in_force:
-            self.lost_gap = (reason, self.complete_until, tuple(self.in_force))
-        self.complete_until_next = None
-
-    def take(self, batch: Sequence[Plain]) -> None:
-        """Take in what was fetched; nothing means that all is fetched that had come in."""
-        if batch:
-            self.queue.extend(batch)
-            self.queue_complete_until = self.complete_until
-            self.has_fetched = True
-            self.delivery_proved = self.delivery_proved or self.nothing_pending
-            return
-        self.nothing_pending = True
-        if self.complete_until_next is not None:
-            self.complete_until, self.complete_until_next = self.complete_until_next, None
+        """Whether a notification that is sent now should arrive."""
+        link = self.link
+        return self.state is State.LISTENING and (link.delivery_proved or not link.behind_pooler)
 
     @property
     def is_settled(self) -> bool:
         """Whether LISTEN is in force, and the user knows."""
         return self.state is State.LISTENING and self.to_announce is None
 
+    def open_gap(self, reason: Reason) -> None:
+        """Record that from `complete_until` on notifications may be missing."""
+        if self.to_announce is not None:
+            # Nothing newer was delivered: the old gap, which the user does not know of, goes on.
+            self.to_announce = None
+        elif self.lost_gap is None and self.in_force:
+            self.lost_gap = OpenGap(reason, self.link.complete_until, tuple(self.in_force))
+        self.link.complete_until_next = None
+
     def gap_announced(self) -> None:
-        """Take note that the user knows that LISTEN is in force."""
+        """Record that the user knows that LISTEN is in force."""
         self.to_announce = self.lost_gap = None
 
-    def gap_until(self, restored_at: float) -> Gap | None:
-        """Return the gap that ends now, None if nothing was listened to before."""
-        if self.lost_gap is None:
-            return None
-        reason, lost_at, channels = self.lost_gap
-        return Gap(reason, utc(lost_at), utc(restored_at), channels)
+    def take(self, batch: Sequence[Plain]) -> None:
+        """Queue a batch that was fetched; an empty one says that everything is fetched that had arrived."""
+        link = self.link
+        if batch:
+            self.queue.extend(batch)
+            self.queue_complete_until = link.complete_until
+            link.has_fetched = True
+            if link.nothing_pending and not link.delivery_proved:
+                link.delivery_proved = True
+                if link.behind_pooler:
+                    self.interrupt()  # a thread may wait for `delivering` to change
+            return
+        link.nothing_pending = True
+        if link.complete_until_next is not None:
+            link.complete_until, link.complete_until_next = link.complete_until_next, None

@@ -13,6 +13,8 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
+from pgnotify.protocol import Backend
+
 T = TypeVar("T")
 
 
@@ -32,6 +34,12 @@ class Unlisten(NamedTuple):
     """UNLISTEN a channel."""
 
     channel: str
+
+
+class UnlistenMany(NamedTuple):
+    """UNLISTEN several channels, in one round trip if the backend can."""
+
+    channels: tuple[str, ...]
 
 
 class Wait(NamedTuple):
@@ -61,18 +69,30 @@ class Close(NamedTuple):
 
 
 class Connect(NamedTuple):
-    """Have a new connection, or go on with the attempt under way; the outcome is False if woken, or too late."""
+    """Open a new connection, or go on with the attempt under way; the outcome is an `Opened`, None if woken or late."""
 
     timeout: float | None
-    """Seconds; None waits for ever. The attempt goes on behind it."""
+    """Seconds; None waits for ever. The attempt goes on after that."""
+
+
+class Opened(NamedTuple):
+    """The outcome of `Connect`: a connection that nothing was sent on yet."""
+
+    backend: Backend | None
+    """For those that are told of the connection; programs call nothing of it."""
+    server_pid: int | None
+    """The server process that the driver was told it is connected to; None if the backend does not say."""
 
 
 class Disconnect(NamedTuple):
-    """Let go of the connection, and of an attempt to have one; whatever comes of it is no error."""
+    """Release the connection, and an attempt to open one; neither fails."""
 
 
 class Deliver(NamedTuple):
-    """Deliver from the head of the watch's queue, and end early if the watch is interrupted."""
+    """Deliver from the head of the watch's queue, and end early if the watch is interrupted.
+
+    The outcome is true if another part of the program may now have what it waits for.
+    """
 
     at_most: int
     """How many notifications."""
@@ -83,13 +103,13 @@ class ReportTimeout(NamedTuple):
 
 
 class Tell(NamedTuple):
-    """Tell the front what has happened, or have the user told; the outcome is the front's."""
+    """Report an event to the front; the outcome is the front's."""
 
-    what: tuple[Any, ...]
-    """A named tuple; its class says what."""
+    event: tuple[Any, ...]
+    """A named tuple; its class says what has happened."""
 
 
-# The loop asks for these all the time, and does not make a new one of them each time.
+# The loops ask for these all the time; making a new one each time would cost more than the rest of the step.
 FETCH = Fetch()
 WAIT_FOR_EVER = Wait(None)
 DELIVER_ONE = Deliver(1)
@@ -97,8 +117,10 @@ ASK_HEALTH = AskHealth()
 DISCONNECT = Disconnect()
 
 
-Call: TypeAlias = Listen | ListenMany | Unlisten | Wait | Fetch | Notify | AskHealth | Close | Connect | Disconnect
-"""What a backend does, or who has it connected; an error of it is raised inside the program."""
+Call: TypeAlias = (
+    Listen | ListenMany | Unlisten | UnlistenMany | Wait | Fetch | Notify | AskHealth | Close | Connect | Disconnect
+)
+"""Performed on a backend, or on the source of connections; an error there is raised inside the program."""
 Action: TypeAlias = Call | Deliver | ReportTimeout | Tell
 """`Deliver`, `ReportTimeout` and `Tell` call the user; an error there ends the program and is the user's."""
 Program: TypeAlias = Generator[Action, Any, T]

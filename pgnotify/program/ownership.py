@@ -1,4 +1,4 @@
-"""One thread at a time reads; the others wait for what it brings."""
+"""One thread at a time uses a connection; the others wait for it, or ask it."""
 
 from __future__ import annotations
 
@@ -7,46 +7,100 @@ import time
 from collections.abc import Callable
 
 
-class Reading:
-    """Which thread reads, and the condition on which all others wait."""
+class Ownership:
+    """Which thread uses a connection, and the condition on which all other threads wait."""
 
     def __init__(self) -> None:
-        # Reentrant, since a signal handler may come in while its own thread holds it.
-        self._changed = threading.Condition(threading.RLock())
-        self._reader: int | None = None
-        """Guarded by `_changed`."""
+        # Reentrant, since a signal handler may run while its own thread holds it.
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
+        self._owner: int | None = None
+        """Guarded by `_lock`."""
+        self._looping = False
+        """Whether the owner runs a loop, and not only a call that ends by itself; guarded by `_lock`."""
+        self._last_owner: int | None = None
 
     def by_this_thread(self) -> bool:
-        """Whether this thread reads: then it is in a callback, or in a signal handler."""
-        return self._reader == threading.get_ident()
+        """Whether this thread is the owner: then it is in a callback, or in a signal handler."""
+        return self._owner == threading.get_ident()
 
-    @property
     def by_nobody(self) -> bool:
-        """Whether no thread reads."""
-        return self._reader is None
+        """Whether no thread is the owner."""
+        return self._owner is None
+
+    def was_last_here(self) -> bool:
+        """Whether this thread is the owner, or the latest one."""
+        return self._last_owner == threading.get_ident()
+
+    def lock_is_held_here(self) -> bool:
+        """Whether this thread holds the lock: then it is in a signal handler, and must not wait for the owner.
+
+        The owner may need the lock to finish.
+        """
+        held: bool = self._lock._is_owned()  # type: ignore[attr-defined]  # there is no public way to ask
+        return held
 
     def try_to_take(self) -> bool:
-        """Be the one that reads, if nobody does; return whether that is so."""
-        with self._changed:
-            if self._reader is not None:
+        """Make this thread the owner if there is none; return whether that was so."""
+        with self._lock:
+            if self._owner is not None:
                 return False
-            self._reader = threading.get_ident()
+            self._owner = self._last_owner = threading.get_ident()
             return True
 
-    def give_up(self) -> None:
-        """Let others read."""
-        with self._changed:
-            self._reader = None
+    def take_for_a_loop(self, what: str) -> bool:
+        """Make this thread the owner, after calls of other threads that end by themselves.
+
+        Args:
+            what: the thing with the loop, for the error.
+
+        Returns:
+            False if this thread is the owner already.
+
+        Raises:
+            RuntimeError: another thread runs a loop.
+        """
+        with self._lock:
+            while self._owner is not None and not self.by_this_thread() and not self._looping:
+                self._changed.wait()
+            taken = self.try_to_take()
+            if not taken and not self.by_this_thread():
+                raise RuntimeError(f"{what} is running already, in thread {self._owner}")
+            self._looping = True
+            return taken
+
+    def release(self, unless: Callable[[], object] = lambda: False) -> bool:
+        """Let other threads become the owner.
+
+        Args:
+            unless: called under the lock; if it returns something true, this thread stays the owner.
+
+        Returns:
+            Whether it was released.
+        """
+        with self._lock:
+            if unless():
+                return False
+            self._owner, self._looping = None, False
             self._changed.notify_all()
+            return True
+
+    def ask_owner(self, ask: Callable[[], object]) -> bool:
+        """Call a function that asks the owner for something, while the owner cannot release; False if there is none."""
+        with self._lock:
+            if self._owner is None:
+                return False
+            ask()
+            return True
 
     def notify(self) -> None:
-        """Have all that wait look again; for whatever thread has changed something."""
-        with self._changed:
+        """Have all threads that wait look again; for any thread that has changed something."""
+        with self._lock:
             self._changed.notify_all()
 
     def wait(self, predicate: Callable[[], bool], deadline: float | None) -> bool:
-        """Wait until a predicate is true, for somebody else changes that; False if the deadline passed first."""
-        with self._changed:
+        """Wait until another thread makes a predicate true; False if the deadline passed first."""
+        with self._lock:
             return self._changed.wait_for(predicate, seconds_until(deadline))
 
 

@@ -9,7 +9,7 @@ from contextlib import closing
 from typing import Protocol, TypeVar
 
 from pgnotify.program import actions as p
-from pgnotify.protocol import Backend, health_of, listen_to_all, plain_fetch
+from pgnotify.protocol import Backend, health_of, listen_to_all, plain_fetch, unlisten_all
 from pgnotify.waiting import Wakeup
 
 T = TypeVar("T")
@@ -18,13 +18,13 @@ _FOR_THE_FRONT = (p.Deliver, p.ReportTimeout, p.Tell)
 
 
 class Front(Protocol):
-    """Where notifications go: whoever knows the user's callback."""
+    """Where notifications and events go: it knows the user's callbacks."""
 
-    def deliver(self, at_most: int) -> None:
-        """Deliver up to ``at_most`` notifications from the head of the queue."""
+    def deliver(self, at_most: int) -> object:
+        """Deliver up to ``at_most`` notifications from the head of the queue; return the outcome of `Deliver`."""
 
     def tell(self, action: p.ReportTimeout | p.Tell) -> object:
-        """Tell the user, or whoever else is to know; what comes of it is for the program."""
+        """Report a time-out or an event; return the outcome of the action."""
 
 
 class BlockingRunner:
@@ -95,8 +95,7 @@ class BlockingRunner:
         self.engaged = False
         try:
             if isinstance(action, p.Deliver):
-                front.deliver(action.at_most)
-                return None
+                return front.deliver(action.at_most)
             return front.tell(action)
         finally:
             self.engaged = True
@@ -113,6 +112,8 @@ class BlockingRunner:
                 listen_to_all(self.backend, channels)
             case p.Unlisten(channel):
                 self.backend.unlisten(channel)
+            case p.UnlistenMany(channels):
+                unlisten_all(self.backend, channels)
             case p.Notify(channel, payload):
                 self.backend.notify(channel, payload)
             case p.AskHealth():

@@ -1,7 +1,7 @@
-"""The states of whoever listens, and which state follows on which input.
+"""The states, and which state follows on which input.
 
 This module decides nothing else: it knows no channel, no notification and no connection. The
-picture of the states in the documentation is drawn from `TRANSITIONS`.
+pictures of the states in the documentation are drawn from the two tables.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 
 class State(enum.Enum):
-    """Where a listener stands."""
+    """The state of one watch over some channels, on one connection."""
 
     IDLE = "idle"
     """Connected; no LISTEN is in force."""
@@ -25,7 +25,7 @@ class State(enum.Enum):
 
 
 class Input(enum.Enum):
-    """What has happened; each is a fact that is true already."""
+    """A fact that is already true when a program says so."""
 
     LISTENED = "LISTEN in force"
     UNLISTENED = "UNLISTEN in force"
@@ -67,3 +67,62 @@ def advance(state: State, happened: Input) -> State:
         return TRANSITIONS[state][happened]
     except KeyError:
         raise RuntimeError(f"{happened.value!r} cannot happen while {state.value}") from None
+
+
+class ListenerState(str, enum.Enum):
+    """The state of a Listener, as its users see it; each is also its own text."""
+
+    IDLE = "idle"
+    """Not started."""
+    CONNECTING = "connecting"
+    """An attempt to connect, or to listen on the new connection, is under way."""
+    BACKING_OFF = "backing off"
+    """An attempt has failed, or a connection; the next attempt follows after a pause."""
+    LISTENING = "listening"
+    """Every LISTEN is in force."""
+    LOST = "lost"
+    """The connection is gone, and the listener cannot make another one."""
+    CLOSED = "closed"
+    """Stopped, for good."""
+
+    __str__ = str.__str__
+
+
+# A state that is not in the row cannot follow (see `follow`).
+LISTENER_TRANSITIONS: Mapping[ListenerState, frozenset[ListenerState]] = MappingProxyType(
+    {
+        ListenerState.IDLE: frozenset({ListenerState.CONNECTING, ListenerState.CLOSED}),
+        ListenerState.CONNECTING: frozenset(
+            {
+                ListenerState.LISTENING,
+                ListenerState.BACKING_OFF,
+                ListenerState.LOST,
+                ListenerState.IDLE,  # start() has raised the error of the first attempt, and may be called again
+                ListenerState.CLOSED,
+            }
+        ),
+        ListenerState.BACKING_OFF: frozenset({ListenerState.CONNECTING, ListenerState.CLOSED}),
+        ListenerState.LISTENING: frozenset(
+            {
+                ListenerState.CONNECTING,  # the first attempt after a loss is made at once
+                ListenerState.BACKING_OFF,
+                ListenerState.LOST,
+                ListenerState.CLOSED,
+            }
+        ),
+        # The user's connection may have come back under the same object, and the listener is read again.
+        ListenerState.LOST: frozenset({ListenerState.CONNECTING, ListenerState.IDLE, ListenerState.CLOSED}),
+        ListenerState.CLOSED: frozenset(),
+    }
+)
+
+
+def follow(state: ListenerState, following: ListenerState) -> ListenerState:
+    """Return the state that follows; a state may follow on itself.
+
+    Raises:
+        RuntimeError: it cannot follow, which is a bug of pgnotify.
+    """
+    if following is not state and following not in LISTENER_TRANSITIONS[state]:
+        raise RuntimeError(f"{following.value!r} cannot follow on {state.value!r}")
+    return following

@@ -21,25 +21,25 @@ class Watch:
         self.channels: tuple[str, ...] = tuple(dict.fromkeys(channels))
         self.state: State = State.IDLE
         self.in_force: list[str] = []
-        """The channels whose LISTEN is in force, or may be: a Ctrl-C leaves that open."""
+        """The channels whose LISTEN is in force, or may be: after a Ctrl-C nobody knows."""
         self.queue: deque[Plain] = deque()
         self.commands: deque[Program[object]] = deque()
         """What other threads have asked for, as programs; see `carry_out`."""
         self.stop_requested: bool = False
         self.interrupted: bool = False
-        """Set last by whoever changes anything else here; a delivery that sees it ends early."""
+        """Set last, after any other change here; a delivery that sees it ends early."""
 
     def happened(self, fact: Input) -> None:
         """Take the state that follows."""
         self.state = advance(self.state, fact)
 
     def closed(self) -> None:
-        """Take note that the connection is closed, or is not ours any more."""
+        """Record that the connection is closed, or no longer ours."""
         self.in_force.clear()
         self.happened(Input.CLOSED)
 
     def lost(self) -> None:
-        """Take note that the connection is lost; whoever finds out may do so."""
+        """Record that the connection is lost."""
         self.in_force.clear()
         if self.state is not State.CLOSED:
             self.happened(Input.CONNECTION_LOST)

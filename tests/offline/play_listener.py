@@ -50,7 +50,8 @@ class Lasting:
         self.can_reconnect = can_reconnect
         self.new_is_fresh = new_is_fresh
         self.clock = Clock()
-        self.watch = ListenerWatch(*channels)
+        self.wanted = channels
+        self.watch = ListenerWatch(lambda: self.wanted)
         self.on_listening: Callable[[ListenInForce], bool] = lambda news: True
         self.callback: Callable[[Notification], object] = lambda notification: None
         self.got: list[Notification | ListenInForce] = []
@@ -75,7 +76,7 @@ class Lasting:
 
     # The front.
 
-    def deliver(self, at_most: int) -> None:
+    def deliver(self, at_most: int) -> bool:
         queue = self.watch.queue
         assert 0 < at_most <= len(queue), f"Deliver({at_most}) with {len(queue)} queued"
         for _ in range(at_most):
@@ -83,7 +84,8 @@ class Lasting:
             self.got.append(notification)
             self.callback(notification)
             if self.watch.interrupted:
-                return
+                break
+        return True
 
     def tell(self, news: Any) -> object:
         self.news.append(news)
@@ -108,7 +110,9 @@ class Lasting:
 
     def want(self, *channels: str) -> None:
         """Do what subscribing and cancelling does."""
-        self.watch.want(channels)
+        self.wanted = channels
+        for channel in self.watch.refused.keys() - set(channels):
+            del self.watch.refused[channel]
         self.watch.interrupt()
 
     def at(self, seconds: float) -> Any:
@@ -126,7 +130,10 @@ def health(*channels: str, in_recovery: bool = False, queue_usage: float = 0.0, 
     return Health(in_recovery, queue_usage, server_pid, frozenset(channels))
 
 
-CONNECTING = (("connect", True), ("askhealth", health()), ("listenmany", None))
+OPENED = p.Opened(None, 42)
+"""The outcome of a Connect."""
+
+CONNECTING = (("connect", OPENED), ("askhealth", health()), ("listenmany", None))
 
 
 def play(
@@ -168,7 +175,7 @@ def _outcome(lasting: Lasting, action: p.Action, steps: list[tuple[str, object]]
     if isinstance(action, p.Deliver):
         return lasting.deliver(action.at_most)
     if isinstance(action, p.Tell):
-        return lasting.tell(action.what)
+        return lasting.tell(action.event)
     assert steps, f"the script has ended, but the loop asks for {action}"
     verb, outcome = steps.pop(0)
     assert type(action).__name__.lower() == verb, f"the loop asks for {action}, not for {verb!r}"

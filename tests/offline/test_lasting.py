@@ -9,7 +9,7 @@ from pgnotify.listener.events import Connected, Connecting, Failed, ListenInForc
 from pgnotify.program import actions as p
 from pgnotify.program.state import State
 from tests.offline.play import LEFT
-from tests.offline.play_listener import CONNECTING, Lasting, Passing, Permanent, health, note, play
+from tests.offline.play_listener import CONNECTING, OPENED, Lasting, Passing, Permanent, health, note, play
 
 GONE = (("fetch", ConnectionLost), ("fetch", ConnectionLost), ("disconnect", None))
 """A loss that is found by fetching, and after which nothing is left in the driver."""
@@ -41,7 +41,7 @@ def test_news_come_in_order():
 
     play(lasting, *CONNECTING, ("fetch", LEFT))
 
-    assert lasting.news == [Connecting(), Connected(health()), ListenInForce(("jobs",), None)]
+    assert lasting.news == [Connecting(), Connected(health(), 42, False), ListenInForce(("jobs",), None)]
 
 
 def test_the_listen_is_announced_before_the_first_fetch():
@@ -55,7 +55,7 @@ def test_the_listen_is_announced_before_the_first_fetch():
 def test_without_channels_it_connects_and_listens_to_nothing():
     lasting = Lasting()
 
-    play(lasting, ("connect", True), ("askhealth", health()), ("fetch", LEFT))
+    play(lasting, ("connect", OPENED), ("askhealth", health()), ("fetch", LEFT))
 
     assert lasting.watch.state is State.LISTENING
     assert lasting.asked(p.ListenMany) == []
@@ -64,7 +64,7 @@ def test_without_channels_it_connects_and_listens_to_nothing():
 def test_an_attempt_that_was_interrupted_goes_on_and_is_told_once():
     lasting = Lasting("jobs")
 
-    play(lasting, ("connect", False), ("connect", False), *CONNECTING, ("fetch", LEFT))
+    play(lasting, ("connect", None), ("connect", None), *CONNECTING, ("fetch", LEFT))
 
     assert lasting.told(Connecting) == [Connecting()]
     assert lasting.told(Failed) == []
@@ -75,7 +75,6 @@ def test_channels_that_are_wanted_while_it_connects_are_listened_to_at_once():
 
     def somebody_subscribes():
         lasting.want("jobs", "other")
-        return False
 
     play(lasting, ("connect", somebody_subscribes), *CONNECTING, ("fetch", LEFT))
 
@@ -85,7 +84,7 @@ def test_channels_that_are_wanted_while_it_connects_are_listened_to_at_once():
 def test_a_standby_is_left_and_asked_again_later():
     lasting = Lasting("jobs")
 
-    play(lasting, ("connect", True), ("askhealth", health(in_recovery=True)), ("disconnect", None), ("wait", LEFT))
+    play(lasting, ("connect", OPENED), ("askhealth", health(in_recovery=True)), ("disconnect", None), ("wait", LEFT))
 
     [failed] = lasting.told(Failed)
     assert isinstance(failed.error, NotPrimary)
@@ -129,8 +128,8 @@ def test_a_connect_function_that_returns_a_dead_connection_at_the_start_is_to_bl
     lost = ConnectionLost("gone")
     lasting = Lasting("jobs", new_is_fresh=False)
 
-    with pytest.raises(SourceError, match="dead already") as raised:
-        play(lasting, ("connect", True), ("askhealth", lost), ("disconnect", None))
+    with pytest.raises(SourceError, match="already dead") as raised:
+        play(lasting, ("connect", OPENED), ("askhealth", lost), ("disconnect", None))
 
     assert raised.value.__cause__ is lost
 
@@ -138,7 +137,7 @@ def test_a_connect_function_that_returns_a_dead_connection_at_the_start_is_to_bl
 def test_a_connect_function_that_returns_a_dead_connection_later_is_asked_again():
     lasting = listening(new_is_fresh=False)
 
-    play(lasting, *GONE, ("connect", True), ("askhealth", ConnectionLost), ("disconnect", None), ("wait", LEFT))
+    play(lasting, *GONE, ("connect", OPENED), ("askhealth", ConnectionLost), ("disconnect", None), ("wait", LEFT))
 
     assert len(lasting.told(Failed)) == 1
 
@@ -146,7 +145,7 @@ def test_a_connect_function_that_returns_a_dead_connection_later_is_asked_again(
 def test_a_connection_of_ours_that_dies_at_once_is_tried_again():
     lasting = Lasting("jobs")
 
-    play(lasting, ("connect", True), ("askhealth", ConnectionLost), ("disconnect", None), ("wait", LEFT))
+    play(lasting, ("connect", OPENED), ("askhealth", ConnectionLost), ("disconnect", None), ("wait", LEFT))
 
     assert len(lasting.told(Failed)) == 1
 
@@ -251,9 +250,9 @@ def test_channels_removed_while_listening_are_unlistened():
     lasting = listening("jobs", "other")
     lasting.want("jobs")
 
-    got = play(lasting, ("unlisten", None), ("fetch", LEFT))
+    got = play(lasting, ("unlistenmany", None), ("fetch", LEFT))
 
-    assert lasting.asked(p.Unlisten) == [p.Unlisten("other")]
+    assert lasting.asked(p.UnlistenMany) == [p.UnlistenMany(("other",))]
     assert got == []
     assert lasting.watch.in_force == ["jobs"]
 
@@ -304,7 +303,7 @@ def test_a_stop_before_the_first_step_connects_to_nothing():
 def test_a_stop_while_it_connects_ends_it():
     lasting = Lasting("jobs")
 
-    play(lasting, ("connect", lambda: lasting.watch.request_stop() or False))
+    play(lasting, ("connect", lambda: lasting.watch.request_stop()))
 
     assert lasting.result is True
 

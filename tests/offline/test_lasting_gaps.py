@@ -10,7 +10,7 @@ from pgnotify.listener.gap import Gap, Reason, utc
 from pgnotify.listener.loop import OnListeningFailed, announce_dropped
 from pgnotify.program import actions as p
 from tests.offline.play import LEFT
-from tests.offline.play_listener import CONNECTING, Lasting, Passing, health, note, play
+from tests.offline.play_listener import CONNECTING, OPENED, Lasting, Passing, health, note, play
 from tests.offline.test_lasting import GONE, listening
 
 
@@ -65,7 +65,7 @@ def test_a_gap_lasts_from_the_last_check_behind_which_all_was_fetched_until_list
     lasting = listening()
     play(lasting, *beat(lasting), ("fetch", []), ("wait", lasting.clock.passes(12)), ("fetch", LEFT))
 
-    play(lasting, *GONE, ("connect", lasting.clock.passes(3)), *CONNECTING[1:], ("fetch", LEFT))
+    play(lasting, *GONE, ("connect", lambda: lasting.clock.passes(3)() and OPENED), *CONNECTING[1:], ("fetch", LEFT))
 
     [gap] = lasting.gaps()
     assert (gap.lost_at, gap.restored_at) == (lasting.at(30), lasting.at(45))
@@ -82,7 +82,7 @@ def test_the_check_counts_from_when_it_was_sent():
     play(lasting, *GONE, *CONNECTING, ("fetch", LEFT))
 
     assert lasting.gaps()[0].lost_at == lasting.at(30)
-    assert lasting.told(Checked) == [Checked(health("jobs"), 4.0)]
+    assert lasting.told(Checked) == [Checked(health("jobs"), 4.0, None)]
 
 
 def test_a_check_behind_which_not_all_was_fetched_proves_nothing():
@@ -95,8 +95,8 @@ def test_a_check_behind_which_not_all_was_fetched_proves_nothing():
 
 def test_a_check_of_the_connection_before_proves_nothing_of_the_new_one():
     lasting = listening()
-    play(lasting, *beat(lasting), *GONE, ("connect", lasting.clock.passes(5)), *CONNECTING[1:], ("fetch", []),
-         ("wait", LEFT))  # fmt: skip
+    connecting = ("connect", lambda: lasting.clock.passes(5)() and OPENED)
+    play(lasting, *beat(lasting), *GONE, connecting, *CONNECTING[1:], ("fetch", []), ("wait", LEFT))
 
     play(lasting, *GONE, *CONNECTING, ("fetch", LEFT))
 
@@ -212,7 +212,7 @@ def test_what_is_wanted_meanwhile_is_listened_to_behind_the_announcement():
 
 def test_a_loss_while_nothing_was_listened_to_is_no_gap():
     lasting = Lasting()
-    play(lasting, ("connect", True), ("askhealth", health()), ("fetch", LEFT))
+    play(lasting, ("connect", OPENED), ("askhealth", health()), ("fetch", LEFT))
     play(lasting, *GONE, ("connect", LEFT))
     lasting.want("jobs")
 
@@ -261,7 +261,7 @@ def test_a_server_that_cannot_tell_how_it_stands_is_well_if_it_answers():
 
     play(lasting, *beat(lasting, lambda: None), ("fetch", []), ("wait", LEFT))
 
-    assert lasting.watch.complete_until == lasting.now()
+    assert lasting.watch.link.complete_until == lasting.now()
 
 
 def test_a_heartbeat_that_is_not_answered_is_the_reason():
@@ -383,4 +383,4 @@ def test_what_came_before_a_loss_counts_from_before_it_when_it_is_shared_out_beh
          *CONNECTING, ("fetch", LEFT))  # fmt: skip
 
     assert [utc(moment) for moment in moments] == [lasting.at(0)]
-    assert utc(lasting.watch.complete_until) == lasting.at(10)
+    assert utc(lasting.watch.link.complete_until) == lasting.at(10)

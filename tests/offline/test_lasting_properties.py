@@ -21,7 +21,7 @@ from pgnotify.notification import Notification
 from pgnotify.program import actions as p
 from pgnotify.program.state import State
 from pgnotify.protocol import Health
-from tests.offline.play_listener import Lasting, Passing
+from tests.offline.play_listener import OPENED, Lasting, Passing
 
 CHANNELS = ("a", "b", "c")
 
@@ -92,7 +92,7 @@ class World(RuleBasedStateMachine):
     @rule(error=st.sampled_from([Passing, ConnectionLost, Unanswered]))
     def fail(self, error):
         if isinstance(self.action, p.Tell):
-            self.step(isinstance(self.action.what, ListenInForce) and self.take_in(self.action.what, ok=False))
+            self.step(isinstance(self.action.event, ListenInForce) and self.take_in(self.action.event, ok=False))
             return
         if isinstance(error, ConnectionLost):
             self.alive = False
@@ -116,7 +116,7 @@ class World(RuleBasedStateMachine):
             case p.Connect():
                 if not self.alive:
                     self.alive, self.in_force, self.driver = True, set(), deque()
-                return True
+                return OPENED
             case p.Disconnect():
                 self.alive = False
                 self.driver.clear()
@@ -135,13 +135,13 @@ class World(RuleBasedStateMachine):
                 return Health(False, 0.0, 42, frozenset(self.in_force))
             case p.ListenMany(channels):
                 self.in_force.update(channels)
-            case p.Unlisten(channel):
-                self.in_force.discard(channel)
+            case p.UnlistenMany(channels):
+                self.in_force.difference_update(channels)
         return [] if isinstance(action, p.Fetch) else None
 
     def take_in(self, news, ok):
         if ok:
-            self.told.update(channel for channel in news.channels if channel in self.watch.channels)
+            self.told.update(channel for channel in news.channels if channel in self.watch.wanted())
             self.gaps.append(news.gap)
         return ok
 
@@ -177,7 +177,7 @@ class World(RuleBasedStateMachine):
 
     def is_settled(self):
         watch = self.watch
-        return watch.state is State.LISTENING and set(watch.channels) == self.in_force and not self.driver
+        return watch.state is State.LISTENING and set(watch.wanted()) == self.in_force and not self.driver
 
     def lies_in_a_gap(self, channel, moment):
         return any(

@@ -18,6 +18,7 @@ from pgnotify.connecting.source import Source
 from pgnotify.errors import ConnectionLost, ListenerClosed
 from pgnotify.listener import Listener
 from pgnotify.listener.gap import Reason
+from pgnotify.listener.options import Options
 from pgnotify.listener.probe import Probe
 from pgnotify.listener.runner import ReconnectingRunner
 from pgnotify.listener.subscriptions import Routes, Subscription
@@ -76,8 +77,8 @@ def test_who_subscribes_while_a_batch_is_shared_out_gets_all_of_it_or_nothing(ma
 def test_of_two_threads_that_begin_to_iterate_at_once_one_reads_for_both(make, sender):
     listening, both, met = Happened(), threading.Barrier(2), []
     listener = make("jobs", on_listening=listening.append)
-    reading = listener._lifecycle._reading
-    try_to_take = reading.try_to_take
+    ownership = listener._lifecycle._ownership
+    try_to_take = ownership.try_to_take
 
     def meeting():
         if len(met) < 2:
@@ -85,7 +86,7 @@ def test_of_two_threads_that_begin_to_iterate_at_once_one_reads_for_both(make, s
             both.wait(PATIENCE)
         return try_to_take()
 
-    reading.try_to_take = meeting  # neither does before the other, too, has seen that nobody reads
+    ownership.try_to_take = meeting  # neither does before the other, too, has seen that nobody reads
     iterating = [Running(lambda: payloads(listener.notifications(stop_after=2))) for _ in range(2)]
     listening.wait_for(1)
     send(sender, 1, 2, 3, 4)
@@ -327,7 +328,7 @@ def test_a_probe_whose_second_session_hangs_ends_in_time(make, server):
 
 
 def test_without_a_heartbeat_the_system_still_checks_the_connection():
-    runner = ReconnectingRunner(Source(print, None, None, 5.0), heartbeat=None, answer_timeout=5.0)
+    runner = ReconnectingRunner(Source(print, None, None, 5.0), Options(heartbeat=None))
     with socket.create_server(("127.0.0.1", 0)) as serving, socket.create_connection(serving.getsockname()) as client:
         runner._socket_handle_of(client).close()
 
@@ -359,7 +360,7 @@ def test_a_stop_that_drains_cuts_nothing_off_that_the_announcement_needs(make, s
     assert fetching.wait(PATIENCE)
 
     stopping = Running(lambda: listener.stop(PATIENCE, drain=True))
-    listeners.wait_until(lambda: listener._lifecycle._drain)
+    listeners.wait_until(lambda: listener._lifecycle.shutdown._drain)
     asked.set()
     go.set()
 

@@ -272,7 +272,9 @@ def test_a_loss_is_a_line_and_so_is_the_way_back(make, server, log):
     assert loss.startswith("pgnotify: connection lost: ConnectionLost: ")
     assert "terminating connection due to administrator command" in loss
     assert loss.endswith("; connecting again at once")
-    assert re.match(r"pgnotify: listening again to 'jobs' after \d+\.\d\d s, server process 1002; what was sent", again)
+    assert re.match(
+        r"pgnotify: listening again to 'jobs' after \d+\.\d\d s, server process 1002; notifications sent", again
+    )
     assert again.endswith(" may be missing: connection lost")
 
 

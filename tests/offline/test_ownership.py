@@ -19,9 +19,9 @@ def test_a_signal_handler_does_not_wait_while_its_own_thread_holds_the_lock(cann
     loop = Running(handler)
     eventually(lambda: handler.listening)
 
-    with handler._ownership:  # here the signal comes in, in the thread that holds this
+    with handler._ownership._lock:  # here the signal comes in, in the thread that holds this
         handler.stop()
-        eventually(lambda: "_give_up_ownership" in _functions_of(loop))  # the loop wants it too
+        eventually(lambda: "release" in _functions_of(loop))  # the loop wants it too
         handler._watch.in_force[:] = ["jobs"]  # there is still something to do
         getattr(handler, method)()
     loop.ended()

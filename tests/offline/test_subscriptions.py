@@ -23,8 +23,7 @@ def test_the_listeners_own_channels_come_first_and_once():
     routes.add(subscription("c"))
     routes.add(subscription("a"))
 
-    assert routes.wanted == ("b", "a", "c")
-    assert routes.wanted_set == {"a", "b", "c"}
+    assert routes.wanted() == ("b", "a", "c")
 
 
 def test_subscriptions_of_a_channel_are_in_the_order_in_which_they_were_made():
@@ -35,7 +34,7 @@ def test_subscriptions_of_a_channel_are_in_the_order_in_which_they_were_made():
     routes.add(second)
 
     assert routes.of == {"jobs": (first, second)}
-    assert routes.wanted == ("jobs",)
+    assert routes.wanted() == ("jobs",)
 
 
 def test_a_channel_is_wanted_until_the_last_subscription_is_removed():
@@ -48,7 +47,7 @@ def test_a_channel_is_wanted_until_the_last_subscription_is_removed():
     assert routes.of == {"jobs": (second,)}
     routes.remove(second)
     assert routes.of == {}
-    assert routes.wanted == ()
+    assert routes.wanted() == ()
 
 
 def test_a_channel_of_the_listeners_own_stays_wanted():
@@ -58,18 +57,19 @@ def test_a_channel_of_the_listeners_own_stays_wanted():
 
     routes.remove(only)
 
-    assert routes.wanted == ("jobs",)
+    assert routes.wanted() == ("jobs",)
 
 
-def test_who_delivers_is_not_disturbed_by_a_change():
+def test_the_subscriptions_that_a_delivery_has_looked_up_stay_as_they_were():
     routes = Routes(())
+    first = subscription()
+    routes.add(first)
+    seen = routes.of["jobs"]
+
     routes.add(subscription())
-    seen = routes.of
+    routes.remove(first)
 
-    routes.add(subscription("other"))
-
-    assert set(seen) == {"jobs"}
-    assert routes.of is not seen
+    assert seen == (first,)
 
 
 def test_removing_twice_does_nothing():
@@ -84,17 +84,32 @@ def test_removing_twice_does_nothing():
     assert routes.of == {"jobs": (other,)}
 
 
-def test_each_change_of_what_is_wanted_is_published():
-    published = []
-    routes = Routes(("own",), published.append)
+def test_the_wanted_channels_are_the_same_tuple_until_they_change():
+    routes = Routes(("own",))
     one, other = subscription("jobs"), subscription("jobs")
 
-    for subscribed in (one, other, subscription("own")):
-        routes.add(subscribed)
-    routes.remove(one)
-    routes.remove(other)
+    seen = [routes.wanted()]
+    for change in (
+        lambda: routes.add(one),
+        lambda: routes.add(other),
+        lambda: routes.add(subscription("own")),
+        lambda: routes.remove(one),
+        lambda: routes.remove(other),
+    ):
+        change()
+        if routes.wanted() is not seen[-1]:
+            seen.append(routes.wanted())
 
-    assert published == [("own", "jobs"), ("own",)]
+    assert seen == [("own",), ("own", "jobs"), ("own",)]
+
+
+def test_removing_says_whether_the_channel_is_wanted_no_longer():
+    routes = Routes(("own",))
+    one, other, own = subscription("jobs"), subscription("jobs"), subscription("own")
+    for each in (one, other, own):
+        routes.add(each)
+
+    assert [routes.remove(each) for each in (one, other, other, own)] == [False, True, False, False]
 
 
 def test_a_subscription_that_is_cancelled_says_so():

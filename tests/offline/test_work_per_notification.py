@@ -173,11 +173,11 @@ IN_THE_FRONT = {
     "a property": ("handler.arg_dict", "handler.event and handler.arg_dict"),
 }
 
-DELIVER = "front.deliver(action.at_most)"
+DELIVER = "return front.deliver(action.at_most)"
 LOOP = "yield from _loop_while_listening(watch, settings, clock)"
 AROUND_IT = {
     "a lock": (BlockingRunner, "_tell", DELIVER, f"with LOCK: {DELIVER}"),
-    "a log call": (BlockingRunner, "_tell", DELIVER, f"LOGGER.debug('delivering'), {DELIVER}"),
+    "a log call": (BlockingRunner, "_tell", DELIVER, f"LOGGER.debug('delivering'); {DELIVER}"),
     "a generator layer": (handler, "handler_loop", LOOP, f"yield from (lambda: ({LOOP}))()"),
 }
 

@@ -1,0 +1,57 @@
+"""The options of a Listener: their defaults, and what they may be.
+
+They are checked once, here, and are passed on whole. So a new option is written into this module, into the module
+that uses it, and into the signatures of the public faces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from pgnotify.connecting.backoff import Backoff
+from pgnotify.connecting.source import DEFAULT_NAME
+from pgnotify.limits import check_callable, check_count, check_seconds, check_type
+from pgnotify.listener.gap import Listening
+from pgnotify.listener.status import Observer, check_observer
+from pgnotify.notification import Notification
+
+OnListening: TypeAlias = Callable[[Listening], object]
+OnError: TypeAlias = Callable[[Exception, Notification | None], object] | Literal["raise"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options of one Listener; `pgnotify.Listener` says what each of them does.
+
+    Raises:
+        ValueError, TypeError: a value is not possible; the message names the option, the value and the limit.
+    """
+
+    on_listening: OnListening | None = None
+    on_error: OnError | None = None
+    workers: int = 0
+    queue_size: int = 1000
+    heartbeat: float | None = 30.0
+    answer_timeout: float = 5.0
+    backoff: Backoff = Backoff()  # noqa: RUF009  # immutable
+    name: str | None = None
+    driver: str | None = None
+    observer: Observer | None = None
+
+    def __post_init__(self) -> None:
+        check_callable("on_listening", self.on_listening)
+        check_callable("on_error", None if self.on_error == "raise" else self.on_error)
+        check_count("workers", self.workers, 0)
+        check_count("queue_size", self.queue_size, 1)
+        check_seconds("heartbeat", self.heartbeat, may_be_none=True)
+        check_seconds("answer_timeout", self.answer_timeout)
+        check_observer(self.observer)
+        check_type("backoff", self.backoff, Backoff)
+        check_type("name", self.name, str, type(None))
+
+    @property
+    def title(self) -> str:
+        """The name in the logs, and in the names of threads."""
+        return self.name or DEFAULT_NAME

@@ -1,0 +1,167 @@
+"""How a Listener ends: stopped from any thread, drained if that is wanted, or ended by an error."""
+
+from __future__ import annotations
+
+import atexit
+import threading
+import time
+from collections.abc import Callable
+
+from pgnotify.listener.delivery import Delivery
+from pgnotify.listener.policy import Policy
+from pgnotify.listener.runner import ReconnectingRunner
+from pgnotify.listener.watch import ListenerWatch
+from pgnotify.program import actions as p
+from pgnotify.program import verbs
+from pgnotify.program.commands import carry_out
+from pgnotify.program.ownership import Ownership, seconds_until
+from pgnotify.program.state import ListenerState, State
+
+# How often a thread that waits for the reader to finish checks whether it has.
+LOOK_EACH_SECONDS = 0.05
+
+
+class Shutdown:
+    """Ends one listener, in the thread that reads or, if none does, in the one that stops it.
+
+    Args:
+        policy: its clock, and whether the connection is ours to close.
+        runner, delivery: what the loop runs on, and where notifications go.
+        ownership: which thread reads.
+    """
+
+    def __init__(self, policy: Policy, runner: ReconnectingRunner, delivery: Delivery, ownership: Ownership) -> None:
+        self._policy = policy
+        self._runner = runner
+        self._delivery = delivery
+        self._ownership = ownership
+        self.failure: BaseException | None = None
+        """The error that has ended the listener, if one has."""
+        self._drain = False
+        self._deadline: float | None = 0.0
+        self._at_exit: Callable[[], object] | None = None
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it has ended, for good."""
+        return self._delivery.watch.state is State.CLOSED
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it was stopped, or has ended with an error."""
+        return self.failure is not None or self.has_ended
+
+    def fail(self, error: BaseException) -> None:
+        """Record an error that ends the listener; the first one counts."""
+        self.failure = self.failure or error
+
+    def raise_failure(self) -> None:
+        """Raise the error that has ended the listener, if one has."""
+        if self.failure is not None:
+            raise self.failure
+
+    def at_exit(self, stop: Callable[[], object]) -> None:
+        """Have the interpreter's end call a function, unless the listener has ended by then."""
+        self._at_exit = stop
+        atexit.register(stop)
+
+    def request(self, drain: bool, deadline: float | None) -> None:
+        """Ask the reading thread to end; safe in a signal handler."""
+        if not self.has_ended:
+            self._drain = self._drain or drain
+            self._deadline = deadline
+            self.request_stop()
+
+    def request_stop(self) -> None:
+        """Have the loop end, wherever it runs; safe in a signal handler."""
+        self._delivery.watch.request_stop()
+        self._runner.wake()
+
+    def is_called_inside(self) -> bool:
+        """Whether this thread reads, or is a worker: then it is in a callback, and cannot wait for the end."""
+        return self._ownership.by_this_thread() or self._is_worker()
+
+    def wait(self, deadline: float | None, is_read: Callable[[], bool]) -> None:
+        """Wait for the reader to end, aborting the calls that it waits for; end it here if no thread reads."""
+        self._abort_unless_draining()
+        while not self._ownership.wait(lambda: self.has_ended or not is_read(), earlier(deadline, LOOK_EACH_SECONDS)):
+            self._abort_unless_draining()
+            if deadline is not None and time.monotonic() >= deadline:
+                self._runner.abort_call(even_the_users=True)
+                return
+        if not self.has_ended and self._ownership.try_to_take():
+            try:
+                self.end()
+            finally:
+                self._ownership.release()
+
+    def join(self, thread: threading.Thread | None, deadline: float | None) -> bool:
+        """Wait for our threads, except this one; return whether all have ended."""
+        workers = self._delivery.workers
+        if not self.has_ended:
+            return False
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(seconds_until(deadline))
+            if thread.is_alive():
+                return False
+        return workers is None or self._is_worker() or workers.close(self._drain, deadline)
+
+    def end(self, drain_workers: bool = False) -> None:
+        """Deliver what is queued if that is wanted, release the connection, and be closed; in the owner's thread.
+
+        Args:
+            drain_workers: whether to have workers deliver what they have, however long that takes.
+        """
+        if self.has_ended:
+            return
+        watch = self._delivery.watch
+        watch.interrupted = watch.stop_requested = False
+        try:
+            if self._drain:
+                self._deliver_all()
+            if not self._policy.can_reconnect and watch.in_force:
+                self._runner.run(verbs.unlisten(watch), self._delivery)
+        except Exception as error:
+            self.fail(error)
+        finally:
+            self._be_closed(drain_workers)
+
+    def _be_closed(self, drain_workers: bool) -> None:
+        watch, workers = self._delivery.watch, self._delivery.workers
+        watch.queue.clear()
+        watch.closed()
+        self._runner.close()
+        if not self._drain and self.failure is None:
+            self._delivery.mailbox.clear()
+        if self._at_exit is not None:
+            atexit.unregister(self._at_exit)
+        self._delivery.reporter.enter(ListenerState.CLOSED)
+        if workers is not None:
+            workers.close(drain_workers or self._drain, None if drain_workers else self._deadline)
+
+    def _deliver_all(self) -> None:
+        """Deliver what is queued, here and in workers, and announce what their queues have dropped."""
+        watch, workers, deadline = self._delivery.watch, self._delivery.workers, self._deadline
+        self._runner.run(_deliver_queue(watch, self._policy.clock, deadline), self._delivery)
+        while workers is not None and not workers.wait_idle(earlier(deadline, LOOK_EACH_SECONDS)):
+            if deadline is not None and time.monotonic() >= deadline:
+                return
+            self._runner.run(carry_out(watch), self._delivery)
+
+    def _abort_unless_draining(self) -> None:
+        if not self._drain:  # which still needs the connection, to announce what was dropped
+            self._runner.abort_call()
+
+    def _is_worker(self) -> bool:
+        return self._delivery.workers is not None and self._delivery.workers.include_this_thread
+
+
+def earlier(deadline: float | None, seconds: float) -> float:
+    """Return the moment in this many seconds, or the deadline if that is before it."""
+    moment = time.monotonic() + seconds
+    return moment if deadline is None else min(deadline, moment)
+
+
+def _deliver_queue(watch: ListenerWatch, clock: Callable[[], float], deadline: float | None) -> p.Program[None]:
+    while watch.queue and (deadline is None or clock() < deadline):
+        yield p.DELIVER_ONE
