@@ -19,8 +19,8 @@ import pg8000.core
 import pg8000.native
 from pg8000.exceptions import DatabaseError, InterfaceError
 
-from pgnotify.connecting import conninfo
-from pgnotify.connecting.conninfo import Address
+from pgnotify.connecting.hosts import Address, hosts
+from pgnotify.connecting.keywords import environment
 
 _EXPRESSED = frozenset(
     {
@@ -60,9 +60,9 @@ def connect(parameters: dict[str, str]) -> Any:
         pg8000.exceptions.InterfaceError: no host could be reached, or none is as target_session_attrs wants.
         pg8000.exceptions.DatabaseError: the server refuses.
     """
-    given = {**conninfo.environment(), **parameters}
+    given = {**environment(), **parameters}
     _refuse_what_cannot_be_expressed(given)
-    addresses = conninfo.hosts(given)
+    addresses = hosts(given)
     if given.get("load_balance_hosts") == "random":
         random.shuffle(addresses)
     wanted = given.get("target_session_attrs", "any")

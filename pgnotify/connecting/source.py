@@ -12,7 +12,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from pgnotify.connecting import conninfo
+from pgnotify.connecting.conninfo import parse
+from pgnotify.connecting.hosts import hosts
+from pgnotify.connecting.keywords import environment
 from pgnotify.errors import ConnectionLost, SourceError
 from pgnotify.protocol import Backend
 from pgnotify.registry import backend_for, connect_with
@@ -50,9 +52,9 @@ class Source:
         """Whether TCP keepalive is wanted; libpq's `keepalives=0` says that it is not."""
         self._open: Callable[[], Any]
         if self.from_dsn:
-            parameters = conninfo.parse(source)
+            parameters = parse(source)
             self._open = _connecting(parameters, driver, name, answer_timeout)
-            self.keeps_alive = {**conninfo.environment(), **parameters}.get("keepalives") != "0"
+            self.keeps_alive = {**environment(), **parameters}.get("keepalives") != "0"
         elif self.can_reconnect:
             self._open = source
         else:
@@ -117,12 +119,12 @@ def _connecting(
 
 def _completed(parameters: dict[str, str], name: str, answer_timeout: float) -> dict[str, str]:
     """Add what a listener needs, unless the string or the environment says otherwise."""
-    given = {**conninfo.environment(), **parameters}
+    given = {**environment(), **parameters}
     wanted = {
         "fallback_application_name": name,
         "connect_timeout": str(max(SHORTEST_CONNECT_TIMEOUT, math.ceil(answer_timeout))),
     }
-    if len(conninfo.hosts(given)) > 1:
+    if len(hosts(given)) > 1:
         wanted["target_session_attrs"] = "read-write"  # nobody can listen on a standby
     return {**{keyword: value for keyword, value in wanted.items() if keyword not in given}, **parameters}
 

@@ -10,7 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
-from pgnotify.connecting import conninfo
+from pgnotify.connecting.conninfo import parse
+from pgnotify.connecting.hosts import hosts
 from pgnotify.testing._programs import run_psql
 from pgnotify.testing.address import Address
 from pgnotify.testing.finder import Kind, NoPostgreSQL, find_postgresql
@@ -47,7 +48,7 @@ class ExternalPostgreSQL:
     def __init__(self, dsn: str) -> None:
         self.dsn = dsn
         """The connection string as it was given."""
-        address = conninfo.hosts(conninfo.parse(dsn))[0]
+        address = hosts(parse(dsn))[0]
         self.host = address.hostaddr or address.host
         """The first host that it names: a name, an address or a socket directory."""
         self.port = address.port
@@ -100,7 +101,7 @@ def shared_address() -> Address:
         ValueError: PGNOTIFY_TEST_DSN leads to a Unix socket, or has a password.
     """
     server = shared_server()
-    parameters = conninfo.parse(server.dsn)
+    parameters = parse(server.dsn)
     if server.host.startswith(("/", "@")) or "password" in parameters:
         raise ValueError(f"{DSN_VARIABLE} must name a server that listens on TCP and trusts whoever comes from here")
     user = parameters.get("user", "postgres")

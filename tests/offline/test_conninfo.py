@@ -12,8 +12,10 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from pgnotify.connecting import conninfo
-from pgnotify.connecting.conninfo import Address, environment, hosts, merge, parse, redacted, serialize, socket_path
+from pgnotify.connecting.conninfo import merge, parse, serialize
+from pgnotify.connecting.hosts import Address, hosts, socket_path
+from pgnotify.connecting.keywords import KEYWORDS, environment
+from pgnotify.connecting.redact import redacted
 
 READ = {
     # key=value
@@ -246,7 +248,7 @@ def test_requiressl_is_known_in_strings_only() -> None:
 # --- serialize -------------------------------------------------------------------------------------------------------
 
 sendable = st.text(st.characters(codec="utf-8", exclude_characters="\0"))
-parameter_sets = st.dictionaries(st.sampled_from(sorted(conninfo.KEYWORDS)), sendable | st.text(" '\\=\t\n\x1c\xa0a"))
+parameter_sets = st.dictionaries(st.sampled_from(sorted(KEYWORDS)), sendable | st.text(" '\\=\t\n\x1c\xa0a"))
 
 
 @settings(deadline=None)
@@ -301,7 +303,7 @@ def test_the_old_variable_for_tls_yields_to_the_new_one() -> None:
 
 def test_the_table_of_keywords_is_frozen() -> None:
     with pytest.raises(TypeError):
-        conninfo.KEYWORDS["bogus"] = None  # type: ignore[index]
+        KEYWORDS["bogus"] = None  # type: ignore[index]
 
 
 # --- hosts -----------------------------------------------------------------------------------------------------------
@@ -349,7 +351,7 @@ def test_the_default_host_is_the_directory_that_has_a_socket_for_the_port(
 ) -> None:
     empty, used = tmp_path_factory.mktemp("empty"), tmp_path_factory.mktemp("used")
     (used / ".s.PGSQL.5433").touch()
-    monkeypatch.setattr(conninfo, "SOCKET_DIRECTORIES", (str(empty), str(used)))
+    monkeypatch.setattr("pgnotify.connecting.hosts.SOCKET_DIRECTORIES", (str(empty), str(used)))
 
     addresses = hosts({"host": ",", "port": "5432,5433"})
 

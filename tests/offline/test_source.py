@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from pgnotify import registry
-from pgnotify.connecting.conninfo import KEYWORDS
+from pgnotify.connecting.keywords import KEYWORDS
 from pgnotify.connecting.source import ConnectAttempt, Source
 from pgnotify.errors import SourceError, UnknownBackend
 from pgnotify.testing.memory import MemoryServer

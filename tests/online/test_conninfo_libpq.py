@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pgnotify.connecting import conninfo
-from pgnotify.connecting.conninfo import environment, hosts, parse, serialize
+from pgnotify.connecting.conninfo import parse, serialize
+from pgnotify.connecting.hosts import hosts
+from pgnotify.connecting.keywords import KEYWORDS, environment
 from tests.offline.test_conninfo import READ, UNREADABLE, parameter_sets
 
 
@@ -127,7 +128,7 @@ def test_libpq_18_knows_the_same_keywords_and_variables(libpq: Any) -> None:
 
     known = {o.keyword.decode(): o.envvar and o.envvar.decode() for o in libpq.pq.Conninfo.get_defaults()}
 
-    assert known == conninfo.KEYWORDS
+    assert known == KEYWORDS
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,101 @@
+"""The places to connect to: what host, hostaddr and port say when their comma lists are taken apart (34.1.1.3).
+
+Nothing is looked up and nothing opened, except that the default host depends on which socket directory has a socket.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+DEFAULT_PORT = 5432
+"""Where a server listens that was not told otherwise; a libpq may have been built with another one."""
+
+# Where servers put their socket: Debian's and Red Hat's directory, then PostgreSQL's own. In this order, because
+# anybody may put a socket into /tmp.
+SOCKET_DIRECTORIES = ("/var/run/postgresql", "/tmp")
+
+_PORT = re.compile(r"\s*[+-]?[0-9]{1,10}\s*", re.ASCII)
+
+
+class Address(NamedTuple):
+    """One place to try: what is left of host, hostaddr and port when the lists are taken apart."""
+
+    host: str
+    """A name, an IP address or a socket directory. Empty if only hostaddr was given: nothing to verify a name with."""
+    hostaddr: str | None
+    """The IP address to connect to, so that host need not be looked up; host is then for TLS and Kerberos only."""
+    port: int
+
+    @property
+    def unix_socket(self) -> str | None:
+        """Return the path of the Unix socket to connect to, None for TCP; hostaddr always means TCP."""
+        return None if self.hostaddr else socket_path(self.host, self.port)
+
+
+def hosts(parameters: Mapping[str, str]) -> list[Address]:
+    """Return the places to try, in this order, from the comma lists in host, hostaddr and port (34.1.1.3).
+
+    A place without host and hostaddr is on this machine: the socket directory in which there is a socket for its
+    port, else "localhost". With load_balance_hosts=random the caller shuffles.
+
+    Raises:
+        ValueError: the lists differ in length, or a port is no number from 1 to 65535. The message does not show the
+            port, which is the password in `postgresql://user:password` without its "@host".
+    """
+    names = _listed(parameters, "host")
+    numbers = _listed(parameters, "hostaddr")
+    if names and numbers and len(names) != len(numbers):
+        raise ValueError(f"could not match {len(names)} host names to {len(numbers)} hostaddr values")
+    count = max(len(names), len(numbers), 1)
+    places = zip(names or [""] * count, numbers or [""] * count, _ports(parameters, count), strict=True)
+    return [_address(name, number, port) for name, number, port in places]
+
+
+def socket_path(host: str, port: int) -> str | None:
+    """Return the path of the Unix socket that libpq takes for a host, None if the host is for TCP.
+
+    A host that begins with "/" is the directory. One that begins with "@" is in Linux's abstract namespace: the path
+    begins with NUL then, which is how the socket module wants it.
+    """
+    if not host.startswith(("/", "@")):
+        return None
+    path = f"{host}/.s.PGSQL.{port}"
+    return "\0" + path[1:] if host.startswith("@") else path
+
+
+def is_port_number(text: str) -> bool:
+    """Tell whether libpq reads a number here, whatever its size."""
+    return _PORT.fullmatch(text) is not None
+
+
+def _address(name: str, number: str, port: int) -> Address:
+    return Address(name if name or number else _default_host(port), number or None, port)
+
+
+def _default_host(port: int) -> str:
+    with_a_socket = (directory for directory in SOCKET_DIRECTORIES if os.path.exists(f"{directory}/.s.PGSQL.{port}"))
+    return next(with_a_socket, "localhost")
+
+
+def _listed(parameters: Mapping[str, str], keyword: str) -> list[str]:
+    text = parameters.get(keyword, "")
+    return text.split(",") if text else []
+
+
+def _ports(parameters: Mapping[str, str], count: int) -> list[int]:
+    texts = _listed(parameters, "port") or [""]
+    if len(texts) not in (1, count):
+        raise ValueError(f"could not match {len(texts)} port numbers to {count} hosts")
+    ports = list(_checked_ports(texts))
+    return ports * count if len(ports) == 1 else ports
+
+
+def _checked_ports(texts: list[str]) -> Iterator[int]:
+    for place, text in enumerate(texts, 1):
+        number = int(text) if is_port_number(text) else 0
+        if text and not 1 <= number <= 65535:
+            raise ValueError(f"port {place} of {len(texts)} must be a number from 1 to 65535")
+        yield number if text else DEFAULT_PORT

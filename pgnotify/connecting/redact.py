@@ -1,0 +1,59 @@
+"""A connection string for a message or a log.
+
+No message says what may be a password. That rules out more than the password itself: in `password=my secret` the
+second word belongs to it, and in `postgresql://u:my/secret@h`, a "/" not written as %2F, libpq sees the port `my`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from pgnotify.connecting.conninfo import decoded, is_uri, parse, serialize, split_uri
+from pgnotify.connecting.keywords import SECRETS
+
+# A connection string inside a value (as libpq allows for dbname), or a user:password@host that slipped.
+_TRACE_OF_A_PASSWORD = re.compile(r"://|passw|secret|:.*@", re.DOTALL | re.IGNORECASE)
+
+
+def redacted(dsn: str) -> str:
+    """Return the connection string for a message or a log: its secrets are written as ***.
+
+    A URI stays a URI. A string that is unreadable, or reads as if a password had slipped into another part (a "/" in
+    it that is not written as %2F), loses everything but its form. Never raises ValueError.
+    """
+    try:
+        return _redacted_uri(dsn) if is_uri(dsn) else serialize(_masked(parse(dsn)))
+    except ValueError:
+        return "postgresql://***" if is_uri(dsn) else "***"
+
+
+def _redacted_uri(dsn: str) -> str:
+    parameters = parse(dsn)
+    uri = split_uri(dsn)
+    if not uri.is_believable or any(map(_may_hold_a_password, _without_secrets(parameters).values())):
+        return f"{uri.scheme}***"
+    password = uri.password and ":***"
+    login = f"{uri.user}{password}@" if uri.user or password else ""
+    query = "&".join(_masked_item(item) for item in uri.query_items)
+    return "".join([uri.scheme, login, uri.hosts, uri.dbname and f"/{uri.dbname}", query and f"?{query}"])
+
+
+def _may_hold_a_password(value: str) -> bool:
+    return _TRACE_OF_A_PASSWORD.search(value) is not None
+
+
+def _without_secrets(parameters: Mapping[str, str]) -> dict[str, str]:
+    return {keyword: value for keyword, value in parameters.items() if keyword not in SECRETS}
+
+
+def _masked(parameters: Mapping[str, str]) -> dict[str, str]:
+    return {
+        keyword: "***" if keyword in SECRETS or _may_hold_a_password(value) else value
+        for keyword, value in parameters.items()
+    }
+
+
+def _masked_item(item: str) -> str:
+    keyword, _, value = item.partition("=")
+    return f"{keyword}=***" if decoded(keyword, "") in SECRETS else f"{keyword}={value}"
