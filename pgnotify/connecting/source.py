@@ -6,10 +6,7 @@ Decided here: what each of them may be, what a connection string is completed wi
 from __future__ import annotations
 
 import math
-import threading
-import time
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 from pgnotify.connecting.conninfo import parse
@@ -127,60 +124,3 @@ def _completed(parameters: dict[str, str], name: str, answer_timeout: float) -> 
     if len(hosts(given)) > 1:
         wanted["target_session_attrs"] = "read-write"  # nobody can listen on a standby
     return {**{keyword: value for keyword, value in wanted.items() if keyword not in given}, **parameters}
-
-
-class ConnectAttempt:
-    """One attempt to connect, in a thread of its own: no driver lets go of one that is under way.
-
-    Args:
-        source: where the connection comes from.
-        done: called, in that thread, when there is a result.
-    """
-
-    def __init__(self, source: Source, done: Callable[[], None]) -> None:
-        self._source = source
-        self._done = done
-        self._lock = threading.Lock()
-        self._backend: Backend | None = None
-        self._error: BaseException | None = None
-        self._abandoned = False
-        self.started = time.monotonic()
-        self.finished = False
-        """Whether there is a result."""
-        threading.Thread(target=self._run, name="pgnotify connecting", daemon=True).start()
-
-    def result(self) -> Backend:
-        """Return the backend of the connection, or raise what came instead."""
-        if self._error is not None:
-            error, self._error = self._error, None  # its traceback leads here, and would keep the driver's socket
-            raise error
-        assert self._backend is not None, "asked for before it was finished"
-        return self._backend
-
-    def abandon(self) -> None:
-        """Let go of the attempt: a connection that comes of it is closed."""
-        with self._lock:
-            self._abandoned = True
-            backend, self._backend = self._backend, None
-        if backend is not None:
-            _close(backend, self._source)
-
-    def _run(self) -> None:
-        try:
-            backend = self._source.open()
-        except BaseException as error:
-            self._error = error
-        else:
-            with self._lock:
-                abandoned = self._abandoned
-                self._backend = None if abandoned else backend
-            if abandoned:
-                _close(backend, self._source)
-        self.finished = True
-        self._done()
-
-
-def _close(backend: Backend, source: Source) -> None:
-    if source.can_reconnect:
-        with suppress(Exception):  # nobody has used it
-            backend.close()

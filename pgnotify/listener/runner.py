@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from contextlib import AbstractContextManager, nullcontext, suppress
 
+from pgnotify.connecting.attempt import ConnectAttempt
 from pgnotify.connecting.socket_handle import SocketHandle
-from pgnotify.connecting.source import ConnectAttempt, Source
+from pgnotify.connecting.source import Source
 from pgnotify.errors import ConnectionLost, Unanswered
 from pgnotify.listener.options import Options
 from pgnotify.notification import Notification

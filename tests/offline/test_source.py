@@ -7,8 +7,9 @@ import threading
 import pytest
 
 from pgnotify import registry
+from pgnotify.connecting.attempt import ConnectAttempt
 from pgnotify.connecting.keywords import KEYWORDS
-from pgnotify.connecting.source import ConnectAttempt, Source
+from pgnotify.connecting.source import Source
 from pgnotify.errors import SourceError, UnknownBackend
 from pgnotify.testing.memory import MemoryServer
 from tests.offline.canned import PATIENCE

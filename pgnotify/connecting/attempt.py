@@ -1,0 +1,68 @@
+"""One attempt to connect, which may be abandoned before its driver has finished."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from pgnotify.connecting.source import Source
+from pgnotify.protocol import Backend
+
+
+class ConnectAttempt:
+    """One attempt to connect, in a thread of its own: no driver lets go of one that is under way.
+
+    Args:
+        source: where the connection comes from.
+        done: called, in that thread, when there is a result.
+    """
+
+    def __init__(self, source: Source, done: Callable[[], None]) -> None:
+        self._source = source
+        self._done = done
+        self._lock = threading.Lock()
+        self._backend: Backend | None = None
+        self._error: BaseException | None = None
+        self._abandoned = False
+        self.started = time.monotonic()
+        self.finished = False
+        """Whether there is a result."""
+        threading.Thread(target=self._run, name="pgnotify connecting", daemon=True).start()
+
+    def result(self) -> Backend:
+        """Return the backend of the connection, or raise what came instead."""
+        if self._error is not None:
+            error, self._error = self._error, None  # its traceback leads here, and would keep the driver's socket
+            raise error
+        assert self._backend is not None, "asked for before it was finished"
+        return self._backend
+
+    def abandon(self) -> None:
+        """Let go of the attempt: a connection that comes of it is closed."""
+        with self._lock:
+            self._abandoned = True
+            backend, self._backend = self._backend, None
+        if backend is not None:
+            _close(backend, self._source)
+
+    def _run(self) -> None:
+        try:
+            backend = self._source.open()
+        except BaseException as error:
+            self._error = error
+        else:
+            with self._lock:
+                abandoned = self._abandoned
+                self._backend = None if abandoned else backend
+            if abandoned:
+                _close(backend, self._source)
+        self.finished = True
+        self._done()
+
+
+def _close(backend: Backend, source: Source) -> None:
+    if source.can_reconnect:
+        with suppress(Exception):  # nobody has used it
+            backend.close()
