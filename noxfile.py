@@ -61,8 +61,8 @@ OLDEST = {
 DRIVERS = tuple(NEWEST)
 # Tests with servers of their own, which all drivers share in one session. PgBouncer is no wheel, and is not everywhere.
 SERVERS = (
-    "tests/online/test_diagnosis.py",
     "tests/online/test_pooler.py",
+    "tests/online/test_retryable.py",
     "tests/online/test_standby.py",
     "tests/online/test_listener_pooler.py",
     "tests/online/test_listener_standby.py",
@@ -72,7 +72,6 @@ TLS = ("tests/online/test_tls.py", "tests/online/test_listener_tls.py")
 # What is the same whichever release of a driver is below, or whoever holds its connection: with the newest only. With
 # all of them run the conformance class, the contract, coming back, and the ledger.
 ONCE = (
-    "tests/online/test_lifeline.py",
     "tests/online/test_listener_face.py",
     "tests/online/test_listener_fork.py",
     "tests/online/test_listener_input.py",
@@ -80,6 +79,7 @@ ONCE = (
     "tests/online/test_listener_sockets.py",
     "tests/online/test_listener_stop.py",
     "tests/online/test_listener_stop_from.py",
+    "tests/online/test_socket_handle.py",
 )
 
 
