@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pgnotify.connecting.conninfo import parse, serialize
 from pgnotify.connecting.hosts import hosts
 from pgnotify.connecting.keywords import KEYWORDS, environment
-from tests.offline.test_conninfo import READ, UNREADABLE, parameter_sets
+from tests.offline.connecting.test_conninfo import READ, UNREADABLE, parameter_sets
 
 
 @pytest.fixture(scope="module", autouse=True)
