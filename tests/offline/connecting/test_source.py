@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-import threading
-
 import pytest
 
 from pgnotify import registry
-from pgnotify.connecting.attempt import ConnectAttempt
 from pgnotify.connecting.keywords import KEYWORDS
 from pgnotify.connecting.source import Source
 from pgnotify.errors import SourceError, UnknownBackend
-from pgnotify.testing.memory import MemoryServer
-from tests.offline.canned import PATIENCE
 
 
 @pytest.fixture
-def server():
-    with MemoryServer() as running:
-        yield running
-
-
-@pytest.fixture
-def dialled(monkeypatch, server):
+def dialled(monkeypatch, memory_server):
     """What a driver was called with to connect, each time; and no environment."""
     for variable in filter(None, KEYWORDS.values()):
         monkeypatch.delenv(variable, raising=False)
@@ -31,7 +20,7 @@ def dialled(monkeypatch, server):
 
     def connect(parameters):
         calls.append(parameters)
-        return server.connect()
+        return memory_server.connect()
 
     monkeypatch.setattr("pgnotify.connecting.source.connect_with", lambda driver: connect)
     return calls
@@ -147,8 +136,8 @@ def test_keepalive_is_wanted_unless_the_string_says_no(dialled, dsn, wanted):
 # A function.
 
 
-def test_a_function_is_asked_for_each_connection(server):
-    source = Source(server.connect, None, None, 5)
+def test_a_function_is_asked_for_each_connection(memory_server):
+    source = Source(memory_server.connect, None, None, 5)
 
     first, second = source.open(), source.open()
 
@@ -157,14 +146,14 @@ def test_a_function_is_asked_for_each_connection(server):
     assert not source.from_dsn
 
 
-def test_nothing_is_connected_before_it_is_wanted(server):
-    Source(server.connect, None, None, 5)
+def test_nothing_is_connected_before_it_is_wanted(memory_server):
+    Source(memory_server.connect, None, None, 5)
 
-    assert server.connections == []
+    assert memory_server.connections == []
 
 
-def test_a_function_that_returns_the_latest_connection_again_is_refused(server):
-    same = server.connect()
+def test_a_function_that_returns_the_latest_connection_again_is_refused(memory_server):
+    same = memory_server.connect()
     source = Source(lambda: same, None, None, 5)
     source.open()
 
@@ -172,12 +161,12 @@ def test_a_function_that_returns_the_latest_connection_again_is_refused(server):
         source.open()
 
 
-def test_the_latest_connection_is_remembered_though_nobody_else_does(server):
+def test_the_latest_connection_is_remembered_though_nobody_else_does(memory_server):
     """Else a new one might have its address, and be taken for it."""
     made = []
 
     def connect():
-        made.append(id(connection := server.connect()))
+        made.append(id(connection := memory_server.connect()))
         return connection
 
     source = Source(connect, None, None, 5)
@@ -187,8 +176,8 @@ def test_the_latest_connection_is_remembered_though_nobody_else_does(server):
     assert len(made) == 50
 
 
-def test_a_session_besides_is_not_the_latest_one(server):
-    same = server.connect()
+def test_a_session_besides_is_not_the_latest_one(memory_server):
+    same = memory_server.connect()
     source = Source(lambda: same, None, None, 5)
     source.open()
 
@@ -214,17 +203,17 @@ def test_a_driver_beside_a_function_is_refused():
 # A connection, and what is none.
 
 
-def test_a_connection_is_always_the_same_and_cannot_come_back(server):
-    connection = server.connect()
+def test_a_connection_is_always_the_same_and_cannot_come_back(memory_server):
+    connection = memory_server.connect()
     source = Source(connection, None, None, 5)
 
     assert source.open() is source.open() is connection
     assert not source.can_reconnect
 
 
-def test_a_driver_beside_a_connection_is_refused(server):
+def test_a_driver_beside_a_connection_is_refused(memory_server):
     with pytest.raises(ValueError, match="a MemoryConnection has its own"):
-        Source(server.connect(), "psycopg", None, 5)
+        Source(memory_server.connect(), "psycopg", None, 5)
 
 
 class Pool:
@@ -247,52 +236,3 @@ def test_what_a_driver_refuses_is_refused_at_once_in_its_words(monkeypatch):
 def test_what_is_nothing_of_these_is_refused_at_once(source):
     with pytest.raises(UnknownBackend):
         Source(source, None, None, 5)
-
-
-# An attempt to connect.
-
-
-def dial(function):
-    done = threading.Event()
-    return ConnectAttempt(Source(function, None, None, 5), done.set), done
-
-
-def test_an_attempt_runs_beside_and_says_when_it_is_done(server):
-    attempt, done = dial(server.connect)
-
-    assert done.wait(PATIENCE)
-    assert attempt.finished
-    assert attempt.result() is server.connections[0]
-
-
-def test_an_attempt_that_fails_is_finished_too():
-    attempt, done = dial(lambda: 1 / 0)
-
-    assert done.wait(PATIENCE)
-    with pytest.raises(ZeroDivisionError):
-        attempt.result()
-
-
-def test_an_attempt_that_is_abandoned_in_time_closes_its_connection(server):
-    go, made = threading.Event(), []
-
-    def connect():
-        assert go.wait(PATIENCE)
-        made.append(server.connect())
-        return made[0]
-
-    attempt, done = dial(connect)
-    attempt.abandon()
-    go.set()
-
-    assert done.wait(PATIENCE)
-    assert made[0].closed
-
-
-def test_an_attempt_that_is_abandoned_late_closes_its_connection(server):
-    attempt, done = dial(server.connect)
-    assert done.wait(PATIENCE)
-
-    attempt.abandon()
-
-    assert server.connections == []

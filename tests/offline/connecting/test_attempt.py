@@ -1,0 +1,57 @@
+"""One attempt to connect, and what becomes of one that is abandoned."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from pgnotify.connecting.attempt import ConnectAttempt
+from pgnotify.connecting.source import Source
+from tests.offline.canned import PATIENCE
+
+
+def dial(function):
+    done = threading.Event()
+    return ConnectAttempt(Source(function, None, None, 5), done.set), done
+
+
+def test_an_attempt_runs_beside_and_says_when_it_is_done(memory_server):
+    attempt, done = dial(memory_server.connect)
+
+    assert done.wait(PATIENCE)
+    assert attempt.finished
+    assert attempt.result() is memory_server.connections[0]
+
+
+def test_an_attempt_that_fails_is_finished_too():
+    attempt, done = dial(lambda: 1 / 0)
+
+    assert done.wait(PATIENCE)
+    with pytest.raises(ZeroDivisionError):
+        attempt.result()
+
+
+def test_an_attempt_that_is_abandoned_in_time_closes_its_connection(memory_server):
+    go, made = threading.Event(), []
+
+    def connect():
+        assert go.wait(PATIENCE)
+        made.append(memory_server.connect())
+        return made[0]
+
+    attempt, done = dial(connect)
+    attempt.abandon()
+    go.set()
+
+    assert done.wait(PATIENCE)
+    assert made[0].closed
+
+
+def test_an_attempt_that_is_abandoned_late_closes_its_connection(memory_server):
+    attempt, done = dial(memory_server.connect)
+    assert done.wait(PATIENCE)
+
+    attempt.abandon()
+
+    assert memory_server.connections == []
