@@ -1,1 +1,20 @@
-"""From a connection string to a connection in hand. Knows no loop."""
+"""From a connection string to an open connection. Nothing here knows a loop.
+
+What a connection string means:
+
+- `conninfo`: how one is read, overridden by options, and written.
+- `keywords`: which keywords exist, their environment variables, and which values they accept.
+- `hosts`: which addresses to try, and in which order.
+- `redact`: what a log may show of a string.
+
+How a connection is opened, and opened again:
+
+- `source`: where a Listener's connections come from: a connection string, a function, or one connection.
+- `attempt`: one attempt, in a thread of its own, which can be abandoned.
+- `retryable`: whether another attempt may succeed after an error.
+- `backoff`: how long to wait before it.
+
+What can be done to an open connection from outside its driver:
+
+- `socket_handle`: shut it down, set keepalive on it, forget it in a forked child.
+"""

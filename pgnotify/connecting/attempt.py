@@ -1,4 +1,4 @@
-"""One attempt to connect, which may be abandoned before its driver has finished."""
+"""One attempt to connect, which can be abandoned before the driver has finished."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pgnotify.protocol import Backend
 
 
 class ConnectAttempt:
-    """One attempt to connect, in a thread of its own: no driver lets go of one that is under way.
+    """One attempt to connect, in a thread of its own, since no driver can abandon an attempt that is under way.
 
     Args:
         source: where the connection comes from.
-        done: called, in that thread, when there is a result.
+        done: called in that thread when there is a result.
     """
 
     def __init__(self, source: Source, done: Callable[[], None]) -> None:
@@ -32,15 +32,16 @@ class ConnectAttempt:
         threading.Thread(target=self._run, name="pgnotify connecting", daemon=True).start()
 
     def result(self) -> Backend:
-        """Return the backend of the connection, or raise what came instead."""
+        """Return the backend of the new connection, or raise the error of the attempt."""
         if self._error is not None:
-            error, self._error = self._error, None  # its traceback leads here, and would keep the driver's socket
+            # Not kept: its traceback refers to this object, and the cycle would keep the driver's socket open.
+            error, self._error = self._error, None
             raise error
-        assert self._backend is not None, "asked for before it was finished"
+        assert self._backend is not None, "there is no result yet"
         return self._backend
 
     def abandon(self) -> None:
-        """Let go of the attempt: a connection that comes of it is closed."""
+        """Give up the attempt. A connection that it opens, or has opened, is closed."""
         with self._lock:
             self._abandoned = True
             backend, self._backend = self._backend, None

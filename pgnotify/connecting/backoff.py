@@ -12,26 +12,29 @@ from pgnotify.limits import check_seconds
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """Pauses that grow twofold up to a maximum, each a random part of that: "full jitter".
+    """Exponential backoff with full jitter: a pause is random, up to a limit that doubles with each attempt.
 
-    Many listeners that lost the same server so come back spread over the whole pause, not all at once. That is the
-    strategy with the least work for clients and server among those compared by Marc Brooker in "Exponential Backoff
-    And Jitter", AWS Architecture Blog, 2015: ``random_between(0, min(cap, base * 2 ** attempt))``.
+    Listeners that lost the same server reconnect spread over the whole pause, not all at once. Marc Brooker compared
+    such strategies in "Exponential Backoff And Jitter" (AWS Architecture Blog, 2015). This one meant the least work
+    for clients and server: ``random_between(0, min(cap, base * 2 ** attempt))``.
 
     Raises:
         ValueError: a value is negative, infinite or not a number, or `maximum` is less than `initial`.
-        TypeError: a value is no number.
+        TypeError: a value is not a number.
     """
 
     initial: float = 0.25
-    """The longest pause before the first attempt, in seconds: a session that was only terminated is back at once."""
-    maximum: float = 30.0
-    """The longest pause at all, in seconds: how long a server may be back before it is noticed."""
-    healthy_after: float = 60.0
-    """The seconds for which a connection must have lasted for the next attempt to count as a first one again.
+    """The longest pause before the first attempt, in seconds.
 
-    Twice the longest pause by default, so that a server which accepts connections and ends them soon is not asked
-    more often than one that refuses them.
+    It is short because a session that was merely terminated can reconnect at once.
+    """
+    maximum: float = 30.0
+    """The longest pause before any attempt, in seconds: how long it may take to notice that a server is back."""
+    healthy_after: float = 60.0
+    """How long a connection must last, in seconds, for the next attempt to count as a first one again.
+
+    The default is twice the longest pause. A server that accepts connections and soon ends them is then not asked
+    more often than a server that refuses them.
     """
 
     def __post_init__(self) -> None:
@@ -44,7 +47,7 @@ class Backoff:
         """Return how long to wait before an attempt, in seconds.
 
         Args:
-            attempt: which one it is since the connection was lost, from 1 on; any size.
+            attempt: the number of the attempt since the connection was lost, counted from 1, without a limit.
             random: returns a number from 0 to 1.
 
         Raises:

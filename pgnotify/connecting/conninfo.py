@@ -1,14 +1,14 @@
-"""libpq's connection strings, read and written without libpq.
+"""Read and write libpq's connection strings without libpq.
 
-Three of the four drivers hand the string to libpq; the one without libpq needs it taken apart, and all of them need
-the same errors and the same keywords. This module decides what a string says. It opens nothing, and it does not fill
-in what libpq takes from elsewhere when it connects: the user's name, the password file, the service file, and the
+Three of the four drivers pass the string to libpq. The driver without libpq needs it parsed, and all of them need the
+same errors and the same keywords. This module decides what a string says. It opens nothing. It does not fill in the
+values that libpq takes from elsewhere when it connects: the user's name, the password file, the service file, and the
 sslmode that follows from sslrootcert=system.
 
-The rules are those of the PostgreSQL 18 documentation, 34.1.1 (the two forms); where it is silent, libpq 18.6 was
-asked, and the tests ask it again.
+The rules are those of the PostgreSQL 18 documentation, 34.1.1 (the two forms). Where the documentation is silent, the
+rule is the behaviour of libpq 18.6, and the tests check that it still is.
 
-No message says what may be a password; redact.py says what that rules out.
+No error message shows any text that may be a password; `redact` says which text that is.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from urllib.parse import unquote_to_bytes
 from pgnotify.connecting.hosts import is_port_number
 from pgnotify.connecting.keywords import SECRETS, refuse_unknown, refuse_unsendable, text_of
 
-# A quote quotes only if the value begins with it. A backslash at the end of an unquoted value is dropped.
-# ASCII: of the white space, libpq knows what C does.
+# A quote quotes only if it begins the value. A backslash at the end of an unquoted value is dropped.
+# ASCII, because libpq knows only the white space that C knows.
 _PAIR = re.compile(
     r"""\s* ([^=\s]*) \s* = \s* (?: ' ((?:[^'\\]|\\.)*) ' | (?!') ((?:[^\s\\]|\\.|\\\Z)*) )""",
     re.ASCII | re.DOTALL | re.VERBOSE,
@@ -42,7 +42,7 @@ _TAIL = re.compile(r"(?:/(?P<dbname>[^?]*))?(?P<query>\?.*)?", re.DOTALL)
 
 
 class Uri(NamedTuple):
-    """A URI cut into pieces, nothing decoded; an absent piece is empty."""
+    """A URI cut into pieces, which are not decoded. A piece that is absent is empty."""
 
     scheme: str
     user: str
@@ -61,7 +61,7 @@ class Uri(NamedTuple):
 
     @property
     def is_believable(self) -> bool:
-        """Whether no part looks like the end of a password with "@" or "/" in it, or like one without its "@host"."""
+        """Whether no part looks like a password: the end of one with "@" or "/" in it, or one without "@host"."""
         return "@" not in self.hosts + self.dbname and all(
             not port or is_port_number(port) for port in self.port.split(",")
         )
@@ -71,12 +71,12 @@ def parse(dsn: str) -> dict[str, str]:
     """Read a connection string, key=value or URI, as libpq's PQconninfoParse does.
 
     Returns:
-        Only what the string says: no defaults, nothing from the environment. Values are not checked, except that
-        they can be sent; `port=x` is found out by hosts(). Bytes that are no UTF-8 (`%ff`) come out as
-        surrogateescape makes them.
+        The parameters that the string contains: no defaults, nothing from the environment. Values are not checked,
+        except that they can be sent; hosts() refuses `port=x`. Bytes that are not UTF-8 (`%ff`) are decoded with
+        surrogateescape.
 
     Raises:
-        ValueError: libpq would not read it either. The message says where, and never a password.
+        ValueError: libpq would not read it either. The message says where the error is, and never shows a password.
     """
     refuse_unsendable(dsn, "the connection string")
     _refuse_other_scheme(dsn)
@@ -88,14 +88,14 @@ def merge(dsn: str, options: Mapping[str, object]) -> dict[str, str]:
 
     Args:
         dsn: as for parse(); may be empty.
-        options: by libpq's keywords. None leaves the option out: the string's value stays. A bool becomes 1 or 0,
-            where libpq asks for that (keepalives, sslsni…). A float is a time (connect_timeout, keepalives_idle and
-            keepalives_interval in seconds, tcp_user_timeout in milliseconds) and is rounded up: libpq takes whole
-            numbers only, and 0 would mean for ever.
+        options: values by libpq's keywords. None leaves the option out, so the string's value stays. A bool becomes
+            1 or 0, for keywords that expect these (keepalives, sslsni…). A float is a time (connect_timeout,
+            keepalives_idle and keepalives_interval in seconds, tcp_user_timeout in milliseconds). It is rounded up,
+            since libpq accepts whole numbers only, and 0 would mean for ever.
 
     Raises:
-        ValueError: the string is unreadable, a keyword unknown, or a value holds what cannot be sent.
-        TypeError: an option is none of str, int, bool, float and None, or of these the wrong one for its keyword.
+        ValueError: the string is unreadable, a keyword is unknown, or a value cannot be sent.
+        TypeError: an option is not a str, int, bool, float or None, or its keyword does not accept that type.
     """
     parameters = parse(dsn)
     for keyword, value in options.items():
@@ -107,10 +107,10 @@ def merge(dsn: str, options: Mapping[str, object]) -> dict[str, str]:
 
 
 def serialize(parameters: Mapping[str, str]) -> str:
-    """Write parameters as a key=value string which parse() and libpq read back to the same.
+    """Write parameters as a key=value string, from which parse() and libpq read the same parameters.
 
     Raises:
-        ValueError: a keyword is unknown, or a value holds what cannot be sent (NUL, a lone surrogate).
+        ValueError: a keyword is unknown, or a value has characters that cannot be sent (NUL, a lone surrogate).
     """
     for keyword, value in parameters.items():
         refuse_unknown(keyword, repr(keyword))
@@ -119,7 +119,7 @@ def serialize(parameters: Mapping[str, str]) -> str:
 
 
 def is_uri(dsn: str) -> bool:
-    """Tell whether a connection string is a URI; if not, it is key=value pairs."""
+    """Return whether a connection string is a URI. Otherwise it is read as key=value pairs."""
     return dsn.startswith(_SCHEMES)
 
 
@@ -127,13 +127,13 @@ def split_uri(dsn: str) -> Uri:
     """Cut a connection URI into pieces.
 
     Raises:
-        ValueError: a host of it cannot be read.
+        ValueError: one of its hosts cannot be read.
     """
     whole = _URI.fullmatch(dsn)
-    assert whole is not None, "the caller looked at the scheme"
+    assert whole is not None, "the caller has checked the scheme"
     places, end = _split_hosts(whole["rest"])
     tail = _TAIL.fullmatch(whole["rest"], end)
-    assert tail is not None, "the hosts end where this begins"
+    assert tail is not None, "the hosts end where the tail begins"
     return Uri(
         scheme=whole["scheme"],
         user=whole["user"] or "",
@@ -149,17 +149,21 @@ def split_uri(dsn: str) -> Uri:
 def decoded(text: str, part: str) -> str:
     """Return a piece of a URI without its percent-encoding.
 
+    Args:
+        text: the piece as written.
+        part: its name in error messages.
+
     Raises:
-        ValueError: libpq would not read it; the message calls it as `part` does.
+        ValueError: libpq would not read it.
     """
-    # Since PostgreSQL 18, spaces around a part do not count and spaces within are an error; before, both were data.
+    # PostgreSQL 18 ignores spaces around a part and refuses spaces within one. Earlier releases took both as data.
     text = text.strip(" ")
     if " " in text:
         raise ValueError(f"{part} has a space in the connection URI; write it as %20")
     if re.search(r"%(?![0-9a-fA-F]{2})", text):
         raise ValueError(f'{part} has a "%" without two hexadecimal digits in the connection URI; write "%" as %25')
     if "%00" in text:
-        raise ValueError(f"{part} has %00 in the connection URI; PostgreSQL takes no NUL")
+        raise ValueError(f"{part} has %00 in the connection URI; PostgreSQL does not accept NUL")
     return unquote_to_bytes(text.encode("utf-8", "surrogateescape")).decode("utf-8", "surrogateescape")
 
 
@@ -211,7 +215,7 @@ def _parse_query(items: list[str], unclear: bool) -> dict[str, str]:
 
 
 def _split_hosts(text: str) -> tuple[list[tuple[str, str]], int]:
-    """Split `h1:1,[::1]:2/mydb` into pairs of host and port, and say where they end."""
+    """Split `h1:1,[::1]:2/mydb` into pairs of host and port; also return the position where they end."""
     places: list[tuple[str, str]] = []
     position = 0
     while place := _HOST.match(text, position):
@@ -223,19 +227,19 @@ def _split_hosts(text: str) -> tuple[list[tuple[str, str]], int]:
             break
         position = place.end() + 1
     raise ValueError(
-        f"host {len(places)} of the connection URI: an IPv6 address is written as [address], "
-        'and after it comes ":port", ",", "/", "?" or nothing'
+        f"cannot read host {len(places)} of the connection URI: write an IPv6 address as [address], "
+        'followed by ":port", ",", "/", "?" or nothing'
     )
 
 
 def _query_pair(item: str, number: int, hidden: bool) -> tuple[str, str]:
     keyword, *values = item.split("=")
     if len(values) != 1:
-        raise ValueError(f'the URI parameter number {number} needs exactly one "="; write one in the value as %3D')
+        raise ValueError(f'URI parameter number {number} needs exactly one "="; write a "=" in its value as %3D')
     name = _shown(keyword, f"number {number}", hidden)
     keyword = decoded(keyword, f"the name of the URI parameter {name}")
     value = decoded(values[0], f"the value of the URI parameter {name}")
-    if (keyword, value) == ("ssl", "true"):  # JDBC's; nothing else of "ssl" is understood
+    if (keyword, value) == ("ssl", "true"):  # JDBC's keyword; libpq reads no other value of it
         return "sslmode", "require"
     keyword, value = _modern(keyword, value)
     refuse_unknown(keyword, name)
@@ -243,14 +247,14 @@ def _query_pair(item: str, number: int, hidden: bool) -> tuple[str, str]:
 
 
 def _modern(keyword: str, value: str) -> tuple[str, str]:
-    # The word of PostgreSQL 7.3; libpq reads it in strings only, and its table does not have it.
+    # The keyword of PostgreSQL 7.3. libpq reads it in strings only; it is not in libpq's table of keywords.
     if keyword == "requiressl":
         return "sslmode", "require" if value.startswith("1") else "prefer"
     return keyword, value
 
 
 def _shown(word: str, place: str, hidden: bool) -> str:
-    """Return the word if it is one and may be shown, else where it stands."""
+    """Return the word if it is one and may be shown, otherwise its place."""
     return repr(word) if re.fullmatch(r"\w+", word, re.ASCII) and not hidden else place
 
 
@@ -261,7 +265,7 @@ def _has_secret(parameters: Mapping[str, str]) -> bool:
 def _refuse_other_scheme(dsn: str) -> None:
     scheme = _ANY_SCHEME.match(dsn)
     if scheme and scheme[0] not in _SCHEMES:
-        raise ValueError(f"a connection URI begins with postgresql:// or postgres://, not with {scheme[0]!r}")
+        raise ValueError(f"a connection URI must begin with postgresql:// or postgres://, not with {scheme[0]!r}")
 
 
 def _quoted(value: str) -> str:

@@ -1,6 +1,7 @@
-"""The places to connect to: what host, hostaddr and port say when their comma lists are taken apart (34.1.1.3).
+"""Which addresses to try: the comma-separated lists in host, hostaddr and port (34.1.1.3), split.
 
-Nothing is looked up and nothing opened, except that the default host depends on which socket directory has a socket.
+No name is looked up and no connection opened. Only the default host depends on the machine: on which socket directory
+has a socket.
 """
 
 from __future__ import annotations
@@ -11,39 +12,39 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 DEFAULT_PORT = 5432
-"""Where a server listens that was not told otherwise; a libpq may have been built with another one."""
+"""The port of a server unless it is configured otherwise. A libpq may have been built with another default."""
 
-# Where servers put their socket: Debian's and Red Hat's directory, then PostgreSQL's own. In this order, because
-# anybody may put a socket into /tmp.
+# Where servers put their socket: the directory of Debian and Red Hat, then PostgreSQL's own. In this order, because
+# any user may put a socket into /tmp.
 SOCKET_DIRECTORIES = ("/var/run/postgresql", "/tmp")
 
 _PORT = re.compile(r"\s*[+-]?[0-9]{1,10}\s*", re.ASCII)
 
 
 class Address(NamedTuple):
-    """One place to try: what is left of host, hostaddr and port when the lists are taken apart."""
+    """One address to try: one element of each of the lists in host, hostaddr and port."""
 
     host: str
-    """A name, an IP address or a socket directory. Empty if only hostaddr was given: nothing to verify a name with."""
+    """A name, an IP address or a socket directory. Empty if only hostaddr was given: TLS then has no name to verify."""
     hostaddr: str | None
-    """The IP address to connect to, so that host need not be looked up; host is then for TLS and Kerberos only."""
+    """The IP address to connect to without a look-up of host. host then serves TLS and Kerberos only."""
     port: int
 
     @property
     def unix_socket(self) -> str | None:
-        """Return the path of the Unix socket to connect to, None for TCP; hostaddr always means TCP."""
+        """Return the path of the Unix socket to connect to, or None for TCP. With hostaddr it is always TCP."""
         return None if self.hostaddr else socket_path(self.host, self.port)
 
 
 def hosts(parameters: Mapping[str, str]) -> list[Address]:
-    """Return the places to try, in this order, from the comma lists in host, hostaddr and port (34.1.1.3).
+    """Return the addresses to try, in this order, from the lists in host, hostaddr and port (34.1.1.3).
 
-    A place without host and hostaddr is on this machine: the socket directory in which there is a socket for its
-    port, else "localhost". With load_balance_hosts=random the caller shuffles.
+    An address without host and hostaddr is on this machine: it is the socket directory that has a socket for its
+    port, or "localhost" if there is none. For load_balance_hosts=random the caller shuffles.
 
     Raises:
-        ValueError: the lists differ in length, or a port is no number from 1 to 65535. The message does not show the
-            port, which is the password in `postgresql://user:password` without its "@host".
+        ValueError: the lists differ in length, or a port is not a number from 1 to 65535. The message does not show
+            the port: in `postgresql://user:password`, where "@host" is missing, it is the password.
     """
     names = _listed(parameters, "host")
     numbers = _listed(parameters, "hostaddr")
@@ -55,10 +56,10 @@ def hosts(parameters: Mapping[str, str]) -> list[Address]:
 
 
 def socket_path(host: str, port: int) -> str | None:
-    """Return the path of the Unix socket that libpq takes for a host, None if the host is for TCP.
+    """Return the path of the Unix socket that libpq uses for a host, or None if it uses TCP.
 
-    A host that begins with "/" is the directory. One that begins with "@" is in Linux's abstract namespace: the path
-    begins with NUL then, which is how the socket module wants it.
+    A host that begins with "/" is the socket's directory. A host that begins with "@" is in Linux's abstract
+    namespace; its path begins with NUL, as the socket module expects.
     """
     if not host.startswith(("/", "@")):
         return None
@@ -67,7 +68,7 @@ def socket_path(host: str, port: int) -> str | None:
 
 
 def is_port_number(text: str) -> bool:
-    """Tell whether libpq reads a number here, whatever its size."""
+    """Return whether libpq reads a port as a number, in range or not."""
     return _PORT.fullmatch(text) is not None
 
 

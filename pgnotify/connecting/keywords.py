@@ -1,7 +1,7 @@
-"""libpq's keywords: which there are, what the environment says by them, and what their values may be.
+"""libpq's keywords: which exist, which environment variables set them, and which values they accept.
 
-The rules are those of the PostgreSQL 18 documentation, 34.1.2 (the keywords) and 34.15 (the environment); where it is
-silent, libpq 18.6 was asked, and the tests ask it again.
+The rules are those of the PostgreSQL 18 documentation, 34.1.2 (the keywords) and 34.15 (the environment). Where the
+documentation is silent, the rule is the behaviour of libpq 18.6, and the tests check that it still is.
 """
 
 from __future__ import annotations
@@ -67,12 +67,12 @@ KEYWORDS: Mapping[str, str | None] = MappingProxyType(
         "oauth_scope": None,
     }
 )
-"""What libpq of PostgreSQL 18 knows, each with the environment variable that stands in for it (34.1.2 and 34.15)."""
+"""The keywords of PostgreSQL 18's libpq, each with the environment variable that sets its default (34.1.2, 34.15)."""
 
 SECRETS = frozenset({"password", "sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key"})
 """The keywords whose values no message and no log may show."""
 
-# Words of other drivers. libpq has one word for each thing, and so have we.
+# Other drivers' names, for suggestions only: libpq has one name for each keyword, and so do we.
 _OTHER_NAMES = {
     "database": "dbname",
     "db": "dbname",
@@ -86,49 +86,50 @@ _OTHER_NAMES = {
 _YES_OR_NO = frozenset({"gssdelegation", "keepalives", "replication", "sslcompression", "sslsni"})
 _DURATIONS = frozenset({"connect_timeout", "keepalives_idle", "keepalives_interval", "tcp_user_timeout"})
 
-# C strings end at NUL; of the surrogates only U+DC80..U+DCFF stand for something, an undecodable byte (PEP 383).
+# C strings end at NUL. The only surrogates with a meaning are U+DC80..U+DCFF: undecodable bytes (PEP 383).
 _UNSENDABLE = re.compile(r"[\x00\ud800-\udc7f\udd00-\udfff]")
 
 
 def environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Collect what the PG* variables say, by keyword: the defaults of libpq, for the driver that is without it.
+    """Return the values of the PG* variables by keyword: libpq's defaults, for the driver that does not use libpq.
 
-    A variable that is set but empty counts, as it does for libpq. PGDATESTYLE, PGTZ and PGGEQO are not here: they
-    set parameters of the session, not of the connection.
+    A variable that is set to the empty string counts, as it does for libpq. PGDATESTYLE, PGTZ and PGGEQO are left out:
+    they set parameters of the session, not of the connection.
     """
     found = {keyword: environ[variable] for keyword, variable in KEYWORDS.items() if variable and variable in environ}
-    # Deprecated since 7.4, read by libpq 18 still: without it a connection that was encrypted might no longer be.
+    # Deprecated since 7.4, and libpq 18 still reads it. Without it an encrypted connection might become a plain one.
     if environ.get("PGREQUIRESSL", "").startswith("1"):
         found.setdefault("sslmode", "require")
     return found
 
 
 def refuse_unknown(keyword: str, name: str) -> None:
-    """Raise a ValueError if there is no such keyword, and suggest one.
+    """Raise a ValueError if there is no such keyword. The message suggests one that is similar.
 
     Args:
         keyword: the word as libpq would read it.
-        name: how the message calls it, which may be by its place only: it may be a part of a password.
+        name: the word as the message shows it: only its place, if it may be part of a password.
     """
     if keyword not in KEYWORDS:
         raise ValueError(f"the connection keyword {name} is unknown{_suggestion(keyword)}")
 
 
 def refuse_unsendable(text: str, part: str) -> None:
-    """Raise a ValueError if no server could be sent this text; the message calls it as `part` does."""
+    """Raise a ValueError if a text cannot be sent to a server; `part` is its name in the message."""
     if found := _UNSENDABLE.search(text):
         what = "NUL" if found[0] == "\0" else "a lone surrogate"
-        raise ValueError(f"{part} has {what} at character {found.start() + 1}; PostgreSQL takes UTF-8 without NUL")
+        raise ValueError(f"{part} has {what} at character {found.start() + 1}; PostgreSQL accepts UTF-8 without NUL")
 
 
 def text_of(keyword: str, value: object) -> str:
-    """Return an option's value as libpq takes it; conninfo.merge() says which values become what.
+    """Return an option's value in the form that libpq reads; conninfo.merge() documents the conversions.
 
     Raises:
-        TypeError: the value has a type that no keyword takes, or not this one.
-        ValueError: it is a time that is not finite.
+        TypeError: no keyword accepts a value of this type, or this keyword does not.
+        ValueError: the value is a time that is not finite.
     """
-    # str and int by their own methods: an enumeration that is one of them too may print its name (until Python 3.11).
+    # By the methods of str and int themselves, since str() of an enumeration's member that derives from them may
+    # return its name: of an IntEnum's before Python 3.11, of others in every release.
     if isinstance(value, str):
         return str.__str__(value)
     if isinstance(value, bool):
@@ -148,13 +149,13 @@ def _suggestion(keyword: str) -> str:
 
 def _yes_or_no(keyword: str, value: bool) -> str:
     if keyword not in _YES_OR_NO:
-        raise TypeError(f"{keyword} takes no bool; only {', '.join(sorted(_YES_OR_NO))} do")
+        raise TypeError(f"{keyword} cannot be a bool; only {', '.join(sorted(_YES_OR_NO))} can")
     return "1" if value else "0"
 
 
 def _duration(keyword: str, value: float) -> str:
     if keyword not in _DURATIONS:
-        raise TypeError(f"{keyword} takes no float; only {', '.join(sorted(_DURATIONS))} do")
+        raise TypeError(f"{keyword} cannot be a float; only {', '.join(sorted(_DURATIONS))} can")
     if not math.isfinite(value):
-        raise ValueError(f"{keyword} must be finite, not {value}; None leaves it out")
+        raise ValueError(f"{keyword} must be finite, not {value}; use None to leave it out")
     return str(math.ceil(value))

@@ -1,7 +1,7 @@
-"""A connection string for a message or a log.
+"""Make a connection string safe to show in a message or a log.
 
-No message says what may be a password. That rules out more than the password itself: in `password=my secret` the
-second word belongs to it, and in `postgresql://u:my/secret@h`, a "/" not written as %2F, libpq sees the port `my`.
+No message shows any text that may be a password. That is more than the password itself. In `password=my secret` the
+second word belongs to it. In `postgresql://u:my/secret@h`, where "/" should be %2F, libpq reads `my` as the port.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from collections.abc import Mapping
 from pgnotify.connecting.conninfo import decoded, is_uri, parse, serialize, split_uri
 from pgnotify.connecting.keywords import SECRETS
 
-# A connection string inside a value (as libpq allows for dbname), or a user:password@host that slipped.
+# A connection string inside a value (as libpq allows for dbname), or user:password@host in the wrong part.
 _TRACE_OF_A_PASSWORD = re.compile(r"://|passw|secret|:.*@", re.DOTALL | re.IGNORECASE)
 
 
 def redacted(dsn: str) -> str:
-    """Return the connection string for a message or a log: its secrets are written as ***.
+    """Return a connection string with *** in place of its secrets, for a message or a log.
 
-    A URI stays a URI. A string that is unreadable, or reads as if a password had slipped into another part (a "/" in
-    it that is not written as %2F), loses everything but its form. Never raises ValueError.
+    A URI stays a URI. Only the form is kept of a string that is unreadable, or in which part of a password seems to be
+    read as something else (because a "/" in it is not written as %2F). Never raises ValueError.
     """
     try:
         return _redacted_uri(dsn) if is_uri(dsn) else serialize(_masked(parse(dsn)))

@@ -1,12 +1,12 @@
-"""What an error of connecting means: whether another attempt may succeed, or somebody has to change something.
+"""Whether another attempt may succeed after an error of connecting, or somebody has to change something first.
 
-Where the server's answer reaches us with its SQLSTATE, that decides. libpq keeps it to itself while it connects, and
-all that its drivers have is a text: a line for each attempt at each host, in which the server's answer is a severity,
-a colon, two spaces and a message (seen with libpq 15.18, 17.11 and 18.6). The message is in the server's language,
-and so may the severity be.
+If the server's answer reaches us with its SQLSTATE, the SQLSTATE decides. libpq does not report it for an attempt to
+connect, so its drivers have a text only. The text has a line for each attempt at each host. In such a line the
+server's answer is a severity, a colon, two spaces and a message (seen with libpq 15.18, 17.11 and 18.6). The message
+is in the server's language, and the severity may be.
 
-In doubt an error is taken for a passing one: a listener that tries in vain says so in its log, and one that gives up
-in the midst of a fail-over is deaf for good.
+When in doubt, treat an error as transient: a listener that retries in vain says so in its log, but one that gives up
+during a fail-over never hears anything again.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ _PERMANENT_SQLSTATES = re.compile(
     "|22P05|22021"  # untranslatable_character, character_not_in_repertoire: a name that the encoding has no letters for
     "|0A000"  # feature_not_supported: the protocol's version; or a server that is not quite PostgreSQL has no LISTEN
 )
-# All others pass: 53300 too_many_connections, 57P03 cannot_connect_now, 57P01 admin_shutdown, 25006, which a standby
-# says to LISTEN, and 55000, which a database says that an administrator has closed for a while. 08P01 may be anything
-# that a pooler has to say.
+# All others are transient: 53300 too_many_connections, 57P03 cannot_connect_now, 57P01 admin_shutdown, 25006 (a
+# standby's answer to LISTEN), and 55000 (the answer of a database that an administrator has closed for a while).
+# 08P01 may be any message of a pooler.
 
-# What nobody mends by waiting: a wrong argument, or a mistake in the user's own function that connects.
+# Waiting does not help against a wrong argument, or a mistake in the user's own connect function.
 _MISTAKES = (ValueError, TypeError, KeyError, ImportError, NameError, AttributeError, SourceError)
 
-# The server's messages, in English, of postinit.c, auth.c, miscinit.c and guc.c; the last two are PgBouncer's.
+# The server's English messages, from postinit.c, auth.c, miscinit.c and guc.c. The last two are PgBouncer's.
 _PERMANENT_ANSWER = re.compile(
     r"""
     .* \b authentication \s failed \b
@@ -55,7 +55,7 @@ _PERMANENT_ANSWER = re.compile(
     """,
     re.VERBOSE,
 )
-# Those of the passing ones that name something.
+# The transient answers that name something.
 _PASSING_ANSWER = re.compile(
     r"""
     too \s many \s connections \s for
@@ -65,10 +65,10 @@ _PASSING_ANSWER = re.compile(
     """,
     re.VERBOSE,
 )
-# The quotation marks of the languages that PostgreSQL speaks, and what becomes of them in an ASCII locale.
+# The quotation marks of PostgreSQL's languages, and their replacements in an ASCII locale.
 _NAMES_SOMETHING = re.compile(r"""["«»„“「『]|>>|<<""")
 
-# libpq's own words, and those of the backend that does its work without it.
+# The messages of libpq itself, and of the backend that connects without libpq.
 _PERMANENT_REASON = re.compile(
     r"""
     no \s password \s (was \s)? (supplied | provided)
@@ -90,12 +90,12 @@ _PERMANENT_REASON = re.compile(
     re.VERBOSE,
 )
 _UNKNOWN_HOST = re.compile(r"could not translate host name|failed to resolve host|Name or service not known")
-# EAI_AGAIN, as glibc and musl say it and as Python numbers it: the resolver itself could not be reached.
+# EAI_AGAIN in the words of glibc and of musl, and as Python shows its number: the resolver could not be reached.
 _RESOLVER_AWAY = re.compile(rf"Temporary failure|Try again|\[Errno {socket.EAI_AGAIN}\]")
 
-# Severity and message; a server that does not know the client's encoding yet may write the one as "????".
+# Severity and message. A server that does not know the client's encoding yet may write the severity as "????".
 _ANSWER = re.compile(r"[^\s:]+:  (\S.*)")
-# More to the line before: DETAIL or HINT in any language, or libpq's own advice.
+# A continuation of the line before: DETAIL or HINT in any language, or libpq's own advice.
 _MORE = re.compile(
     r"""
     \s | $
@@ -106,24 +106,25 @@ _MORE = re.compile(
     """,
     re.VERBOSE,
 )
-_NO_HOST = "no host could be used: "  # of the backend without libpq; the errors follow, separated by semicolons
+_NO_HOST = "no host could be used: "  # from the backend without libpq; the errors follow, separated by semicolons
 
 
 def sqlstate_of(error: BaseException) -> str | None:
-    """Return the SQLSTATE of an error, or else of the one that it wraps: its `orig` or its `__cause__`."""
+    """Return the SQLSTATE of an error, or of the first error below it that has one (`orig` or `__cause__`)."""
     return next(filter(None, map(_own_sqlstate, _chain(error))), None)
 
 
 def is_permanent(error: BaseException, at_start: bool) -> bool:
-    """Tell whether it is pointless to try again after an error of connecting.
+    """Return whether it is pointless to try again after an error of connecting.
 
     Args:
-        error: what the attempt raised. An error that was merely being handled when it came up (its `__context__`)
-            counts for nothing: it may be of another host that was tried before.
-        at_start: whether there was no connection yet at all. Then a host name that cannot be resolved is taken for a
-            slip, and so is an answer of the server that is not understood but names something, in quotation marks:
-            a user, a database, a parameter. The server's words of its own state name nothing, in any of the eleven
-            languages of PostgreSQL 15, with two exceptions: a connection limit, and a database that takes nobody.
+        error: the exception that the attempt raised. Its `__context__`, an error that was merely being handled at the
+            time, does not count: it may concern another host that was tried before.
+        at_start: whether there has been no connection yet. A host name that cannot be resolved is then taken for a
+            mistake. So is an answer of the server that is not understood but names something in quotation marks: a
+            user, a database, a parameter. Messages about the server's own state name nothing, in any of the eleven
+            languages of PostgreSQL 15, with two exceptions: a connection limit, and a database that accepts no
+            connections.
     """
     verdicts = (_verdict(each, at_start) for each in _chain(error))
     return next((verdict for verdict in verdicts if verdict is not None), False)
@@ -140,7 +141,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 def _own_sqlstate(error: BaseException) -> str | None:
     fields = error.args[0] if error.args else None
-    said = fields.get("C") if isinstance(fields, dict) else None  # a driver that hands over the message as it came
+    said = fields.get("C") if isinstance(fields, dict) else None  # a driver that passes on the fields of the message
     for state in (getattr(error, "sqlstate", None), getattr(error, "pgcode", None), said):
         if isinstance(state, str) and len(state) == 5:
             return state
@@ -148,15 +149,15 @@ def _own_sqlstate(error: BaseException) -> str | None:
 
 
 def _verdict(error: BaseException, at_start: bool) -> bool | None:
-    """Judge one error without what it wraps; None if it says nothing."""
+    """Judge one error, apart from the errors that it wraps; return None if it does not decide."""
     text = str(error)
     if text.startswith(_NO_HOST):
         return _is_hopeless(text.removeprefix(_NO_HOST).replace("; ", "\n"), at_start)
     if isinstance(error, ConnectionLost):
-        return False  # there was one
+        return False  # there was a connection
     if state := _own_sqlstate(error):
         return _PERMANENT_SQLSTATES.fullmatch(state) is not None
-    if isinstance(error, _MISTAKES):  # a certificate that cannot be verified is a ValueError, too
+    if isinstance(error, _MISTAKES):  # ssl.SSLCertVerificationError is a ValueError, too
         return True
     if isinstance(error, OSError):
         return at_start and isinstance(error, socket.gaierror) and error.errno != socket.EAI_AGAIN
@@ -164,7 +165,7 @@ def _verdict(error: BaseException, at_start: bool) -> bool | None:
 
 
 def _is_hopeless(text: str, at_start: bool) -> bool:
-    """Tell whether there is an attempt in a text, and none that may fare better the next time."""
+    """Return whether a text reports at least one attempt, and none that may succeed the next time."""
     attempts = [line for line in text.splitlines() if not _MORE.match(line)]
     return bool(attempts) and all(_failed_for_good(line, at_start) for line in attempts)
 
@@ -182,5 +183,5 @@ def _refuses(answer: str, at_start: bool) -> bool:
         return False
     if _PERMANENT_ANSWER.match(answer):
         return True
-    # A path is named when the server's disk is in trouble.
+    # An answer that names a path is about trouble with the server's disk, which may pass.
     return at_start and _NAMES_SOMETHING.search(answer) is not None and "/" not in answer

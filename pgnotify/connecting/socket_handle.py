@@ -1,7 +1,7 @@
-"""A hold on a connection's socket from outside the driver, to end what the driver cannot be asked to end.
+"""Access to a connection's socket from outside the driver, to end calls that the driver itself cannot end.
 
-A driver that waits for the server holds its lock, and some see no signal before the server has answered. But any
-thread may shut down the socket below: the call then ends at once, as if the server had gone.
+A driver that waits for the server holds its lock, and some drivers notice no signal until the server has answered. But
+any thread may shut down the socket below. The call then ends at once, as if the server were gone.
 """
 
 from __future__ import annotations
@@ -16,55 +16,55 @@ from types import TracebackType
 
 from pgnotify.errors import ConnectionLost, Unanswered
 
-# Linux takes no more for the first two (MAX_TCP_KEEPIDLE and MAX_TCP_KEEPINTVL of its tcp.h), and for the third.
+# Linux's own limits: for idle and interval (MAX_TCP_KEEPIDLE and MAX_TCP_KEEPINTVL of its tcp.h), and for count.
 _MOST_SECONDS = 32767
 _MOST_PROBES = 127
 
 
 class SocketHandle:
-    """A duplicate of a connection's descriptor, through which the connection can be cut from any thread.
+    """A duplicate of a connection's descriptor, through which any thread can shut the connection down.
 
-    Its number is ours until `close`, whatever the driver does with its own. Until then, too, the system keeps the
-    socket open behind a driver that closes it without a goodbye.
+    Its number stays ours until `close`, whatever the driver does with its own. If the driver closes its descriptor
+    without a goodbye to the server, the system keeps the socket open until `close`.
 
     Args:
-        descriptor: of the connection's socket; stays the driver's.
+        descriptor: the descriptor of the connection's socket. It remains the driver's.
 
     Raises:
-        OSError: it is closed, or none of a socket.
+        OSError: the descriptor is closed, or is not a socket's.
     """
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self._pid = os.getpid()
-        # Reentrant and only ever tried for in shut_down(): a signal handler may call that at any moment.
+        # Reentrant, and shut_down() never waits for it: a signal handler may call that at any moment.
         self._lock = threading.RLock()
         self._was_shut_down = False
         self._socket = _duplicate(descriptor)
 
     @property
     def was_shut_down(self) -> bool:
-        """Whether the connection was cut here, by anybody."""
+        """Whether the connection was shut down through this handle, by any thread."""
         return self._was_shut_down
 
     def shut_down(self) -> None:
-        """End the connection: whatever waits for the server fails, in every thread, now and later.
+        """End the connection: every call that waits for the server fails, in every thread, now and later.
 
-        For any thread and for signal handlers: waits for nothing and raises no OSError. Does nothing a second time,
-        after `close`, and in a forked child, whose parent has the connection.
+        May be called from any thread and from signal handlers: it never blocks and raises no OSError. It does nothing
+        the second time, after `close`, or in a forked child, since the connection is the parent's.
         """
         self._shut_down_first()
 
     def _shut_down_first(self) -> bool:
-        """Cut, and return whether nobody else had done so."""
-        # Else the number could be closed, and be another's, between the look at it and its use.
+        """Shut down the connection, and return whether this call was the first to do so."""
+        # Without the lock, the number could be closed and reused between the check and the shutdown.
         if not self._lock.acquire(blocking=False):
-            return False  # somebody is cutting it, or closing it, in which case nothing waits there any more
+            return False  # another thread is shutting it down, or closing it, and then no call waits on it any more
         try:
             if self._was_shut_down or self._socket.fileno() < 0 or os.getpid() != self._pid:
                 return False
-            self._was_shut_down = True  # first: who is woken looks at it
-            with suppress(OSError):  # it had ended by itself
+            self._was_shut_down = True  # set first: the thread that the shutdown wakes reads it
+            with suppress(OSError):  # the connection has already ended
                 self._socket.shutdown(socket.SHUT_RDWR)
             return True
         finally:
@@ -72,12 +72,14 @@ class SocketHandle:
 
     @contextmanager
     def deadline(self, seconds: float | None) -> Iterator[None]:
-        """Cut the connection if the body takes longer than this; None gives it all the time.
+        """Shut down the connection if the body takes longer than this; None sets no limit.
+
+        KeyboardInterrupt and its like pass unchanged. So does every error of a body that was in time, or whose
+        connection was shut down by somebody else.
 
         Raises:
-            Unanswered: it took longer, whether it failed therefore (the driver's own error is the __cause__) or
-                returned at the last moment. KeyboardInterrupt and the like pass unchanged, and so does every error
-                of a body that was in time, or whose connection somebody else has cut.
+            Unanswered: the body took longer. Either it failed because of that, and the driver's own error is the
+                __cause__, or it returned at the last moment.
         """
         if seconds is None:
             yield
@@ -98,17 +100,17 @@ class SocketHandle:
             raise _unanswered(seconds)
 
     def keep_alive(self, idle: float, interval: float, count: int, user_timeout: float) -> None:
-        """Have the system notice a peer that is gone without a word; does nothing on a Unix socket.
+        """Have the system detect a peer that has vanished silently; on a Unix socket, do nothing.
 
-        What the user or the driver has set stays: an option is set only if it has the value of a new socket. So
-        `keepalives=0` of a connection string, which is the value of a new socket, is overridden. Options that the
-        system has not are left out. Times are rounded up to whole seconds, at least one.
+        Options that the user or the driver has set are kept: an option is set only if it has the value of a new
+        socket. `keepalives=0` in a connection string is the value of a new socket, so it is overridden. Options that
+        the system does not have are left out. Times are rounded up to whole seconds, at least one.
 
         Args:
-            idle: seconds of silence after which the peer is asked whether it is there.
-            interval: seconds between two questions.
-            count: how many questions may stay unanswered.
-            user_timeout: seconds for which what was sent may stay unacknowledged.
+            idle: seconds of silence after which the first probe is sent.
+            interval: seconds between two probes.
+            count: how many probes may stay unanswered.
+            user_timeout: seconds for which sent data may stay unacknowledged.
         """
         if self._socket.family not in (socket.AF_INET, socket.AF_INET6):
             return
@@ -117,7 +119,7 @@ class SocketHandle:
             (socket.IPPROTO_TCP, "TCP_KEEPIDLE", _whole(idle)),
             (socket.IPPROTO_TCP, "TCP_KEEPINTVL", _whole(interval)),
             (socket.IPPROTO_TCP, "TCP_KEEPCNT", max(1, min(count, _MOST_PROBES))),
-            (socket.IPPROTO_TCP, "TCP_USER_TIMEOUT", _whole(user_timeout) * 1000),  # milliseconds, says tcp(7)
+            (socket.IPPROTO_TCP, "TCP_USER_TIMEOUT", _whole(user_timeout) * 1000),  # in milliseconds, see tcp(7)
         )
         with socket.socket(self._socket.family, self._socket.type) as fresh:
             for level, name, value in wanted:
@@ -125,30 +127,30 @@ class SocketHandle:
                     self._set_if_untouched(fresh, level, getattr(socket, name), value)
 
     def _set_if_untouched(self, fresh: socket.socket, level: int, option: int, value: int) -> None:
-        with suppress(OSError):  # a connection that has ended takes no options; the next call on it says so
+        with suppress(OSError):  # a connection that has ended accepts no options; the next call on it reports that
             if self._socket.getsockopt(level, option) == fresh.getsockopt(level, option):
                 self._socket.setsockopt(level, option, value)
 
     def forget_in_child(self) -> None:
-        """After a fork, in the child: let go of the parent's connection, so that nothing here can reach it.
+        """Detach a forked child from the parent's connection, so that nothing in the child can reach it.
 
-        libpq says goodbye to the server when its connection is closed or deleted, and some drivers do not ask whose
-        connection it is: a child that merely ends would end the parent's session. So the driver finds /dev/null
-        where its socket was, on which every call of a socket's fails.
+        libpq says goodbye to the server when its connection is closed or deleted. Some drivers do not check whether
+        the connection belongs to the process, so a child that merely exits would end the parent's session. This puts
+        /dev/null in place of the driver's socket, and every socket call on that fails.
         """
         if self._socket.fileno() < 0:
             return
-        self._lock = threading.RLock()  # a thread of the parent's may have held the old one, and is not here
+        self._lock = threading.RLock()  # the old one may be held by a thread that exists only in the parent
         if _is_same(self._descriptor, self._socket.fileno()):
             null = os.open(os.devnull, os.O_RDWR)
             try:
                 os.dup2(null, self._descriptor, inheritable=False)
             finally:
                 os.close(null)
-        self._socket.close()  # a number that only we know of needs nobody in its place
+        self._socket.close()  # nobody else knows this number, so nothing has to take its place
 
     def close(self) -> None:
-        """Let go of the socket; the connection itself is left as it is. May be called twice."""
+        """Release the socket. The connection itself stays as it is. May be called twice."""
         with self._lock:
             self._socket.close()
 
@@ -166,7 +168,7 @@ def _duplicate(descriptor: int) -> socket.socket:
     try:
         blocking = os.get_blocking(number)
         duplicate = socket.socket(fileno=number)
-        # socket.setdefaulttimeout() has each socket object switch this, for the driver too.
+        # With socket.setdefaulttimeout(), creating a socket object changes the mode, for the driver's descriptor too.
         os.set_blocking(number, blocking)
     except BaseException:
         os.close(number)
@@ -182,9 +184,9 @@ def _is_same(one: int, other: int) -> bool:
 
 
 def _ended_by(timer: threading.Timer, expired: list[bool]) -> bool:
-    """End the timer and its thread; return whether it was the one that cut."""
+    """End the timer and its thread; return whether the timer shut the connection down."""
     timer.cancel()
-    with suppress(RuntimeError):  # it was not started: interrupted just then, or no more threads
+    with suppress(RuntimeError):  # it was not started: an interrupt came first, or there are no more threads
         timer.join()
     return any(expired)
 
@@ -194,7 +196,7 @@ def _unanswered(seconds: float) -> Unanswered:
 
 
 def _of_the_driver(error: Exception) -> BaseException:
-    """Return the driver's own error, which a backend may have wrapped already."""
+    """Return the driver's own error, which a backend may already have wrapped."""
     return error.__cause__ if isinstance(error, ConnectionLost) and error.__cause__ else error
 
 

@@ -1,6 +1,7 @@
 """Where a Listener's connections come from: a connection string, a function that connects, or one connection.
 
-Decided here: what each of them may be, what a connection string is completed with, and that a connection is fresh.
+This module decides what each of them may be, which parameters a Listener adds to a connection string, and that a
+connection is a new one.
 """
 
 from __future__ import annotations
@@ -18,25 +19,25 @@ from pgnotify.registry import backend_for, connect_with
 
 DEFAULT_NAME = "pgnotify"
 
-# libpq rounded a connect_timeout of 1 up to 2 until PostgreSQL 17.
+# Before PostgreSQL 17, libpq rounded a connect_timeout of 1 up to 2.
 SHORTEST_CONNECT_TIMEOUT = 2
 
 
 class Source:
-    """A way to have connections.
+    """A way to get connections.
 
     Args:
-        source: what the user passed.
-        driver: its name, for a connection string only; None takes the first that is installed.
-        name: what the server shows as application_name, unless the connection string says another one.
+        source: the connection string, function or connection that the user passed.
+        driver: the driver's name, for a connection string only; None selects the first that is installed.
+        name: the application_name that the server shows, unless the connection string sets another.
         answer_timeout: seconds for each host to answer, unless the connection string has a connect_timeout.
 
     Attributes:
-        can_reconnect: whether there can be a second connection.
+        can_reconnect: whether a second connection is possible.
         from_dsn: whether connections are opened here, from a connection string.
 
     Raises:
-        ValueError: the connection string cannot be read, or a driver was named for something else.
+        ValueError: the connection string cannot be read, or a driver was named without a connection string.
         UnknownBackend, TypeError: no backend fits, there is no such driver, or it is not installed.
     """
 
@@ -46,7 +47,7 @@ class Source:
             raise ValueError(f"driver={driver!r} goes with a connection string; a {type(source).__name__} has its own")
         self.can_reconnect = self.from_dsn or callable(source)
         self.keeps_alive = True
-        """Whether TCP keepalive is wanted; libpq's `keepalives=0` says that it is not."""
+        """Whether TCP keepalive is wanted; libpq's `keepalives=0` turns it off."""
         self._open: Callable[[], Any]
         if self.from_dsn:
             parameters = parse(source)
@@ -63,10 +64,10 @@ class Source:
     def open(self) -> Backend:
         """Return the backend of a new connection, or of the only one.
 
+        Errors of the driver, or of the user's function, pass through.
+
         Raises:
             SourceError: it is the same connection as the latest one.
-
-        And whatever the driver, or the user's function, raises.
         """
         if not self.can_reconnect:
             backend: Backend = self._open()
@@ -76,14 +77,14 @@ class Source:
         try:
             backend = backend_for(opened)
         except ConnectionLost as error:
-            if opened is before:  # an object that holds a connection, and has none any more
+            if opened is before:  # an object that holds a connection, and no longer has one
                 raise _the_same(opened) from error
             raise
         self._refuse_the_latest(backend)
         return backend
 
     def open_another(self) -> Backend:
-        """Return the backend of one more connection, for a session besides.
+        """Return the backend of an additional connection, for a second session.
 
         Raises:
             SourceError: it is the same connection as the latest one.
@@ -96,13 +97,13 @@ class Source:
         connection = getattr(backend, "connection", backend)
         if connection is self._latest:
             raise _the_same(connection)
-        if keep:  # or else a new one might be taken for it
+        if keep:  # the object, not its id(), which a later connection could have
             self._latest = connection
 
 
 def _the_same(connection: object) -> SourceError:
     return SourceError(
-        f"the connect function has returned the same connection again, {connection!r}: it must open a new one"
+        f"the connect function returned the same connection again, {connection!r}: it must open a new one"
     )
 
 
@@ -115,12 +116,12 @@ def _connecting(
 
 
 def _completed(parameters: dict[str, str], name: str, answer_timeout: float) -> dict[str, str]:
-    """Add what a listener needs, unless the string or the environment says otherwise."""
+    """Add the parameters that a Listener needs, except those that the string or the environment has set."""
     given = {**environment(), **parameters}
     wanted = {
         "fallback_application_name": name,
         "connect_timeout": str(max(SHORTEST_CONNECT_TIMEOUT, math.ceil(answer_timeout))),
     }
     if len(hosts(given)) > 1:
-        wanted["target_session_attrs"] = "read-write"  # nobody can listen on a standby
+        wanted["target_session_attrs"] = "read-write"  # LISTEN is not possible on a standby
     return {**{keyword: value for keyword, value in wanted.items() if keyword not in given}, **parameters}
