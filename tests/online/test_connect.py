@@ -27,7 +27,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(scope="module")
 def password_server() -> Iterator[TemporaryPostgreSQL]:
-    """A server that wants a password over TCP."""
+    """A server that requires a password over TCP."""
     try:
         server = TemporaryPostgreSQL(hba=["host all all 127.0.0.1/32 scram-sha-256"])
     except NoPostgreSQL as error:
@@ -98,7 +98,7 @@ def test_a_wrong_password_is_the_drivers_error_and_is_not_shown(driver: str, pas
     assert "s3cret" not in str(caught.value)
 
 
-def test_no_password_where_one_is_wanted_is_said(driver: str, password_server: TemporaryPostgreSQL):
+def test_a_missing_password_is_reported(driver: str, password_server: TemporaryPostgreSQL):
     with pytest.raises(Exception, match=r"(?i)password"):
         pgnotify.connect(f"postgresql://x@127.0.0.1:{password_server.port}/postgres", driver=driver)
 
@@ -131,7 +131,7 @@ def test_pg8000_says_where_it_could_not_connect():
     assert isinstance(caught.value.__cause__, FileNotFoundError)
 
 
-def test_tls_that_was_required_is_never_left_out(driver: str, password_server: TemporaryPostgreSQL):
+def test_required_tls_is_never_left_out(driver: str, password_server: TemporaryPostgreSQL):
     dsn = f"postgresql://postgres@127.0.0.1:{password_server.port}/postgres?sslmode=require"
 
     with pytest.raises(Exception, match=r"(?i)SSL"):
@@ -143,7 +143,7 @@ def test_a_session_that_is_not_as_wanted_is_refused(driver: str, address: Addres
         pgnotify.connect(address.dsn + "?target_session_attrs=standby", driver=driver)
 
 
-def test_a_session_that_is_as_wanted_is_taken(driver: str, address: Address):
+def test_a_session_that_is_as_wanted_is_used(driver: str, address: Address):
     with pgnotify.connect(address.dsn, driver=driver, target_session_attrs="read-write") as connection:
         assert _query(connection, "SELECT 1") == [(1,)]
 
@@ -158,7 +158,7 @@ def test_a_wrong_choice_is_refused(driver: str, address: Address):
         pgnotify.connect(address.dsn + "?sslmode=maybe", driver=driver)
 
 
-def test_what_the_string_leaves_out_comes_from_the_environment(
+def test_parameters_that_the_string_leaves_out_come_from_the_environment(
     driver: str, address: Address, monkeypatch: pytest.MonkeyPatch
 ):
     for name, value in zip(("PGHOST", "PGPORT", "PGDATABASE", "PGUSER"), map(str, address), strict=True):
@@ -174,11 +174,11 @@ def test_the_first_installed_driver_is_the_default(driver: str, address: Address
         assert type(connection.connection) is type(named.connection)
 
 
-def test_connect_timeout_ends_with_the_connecting(driver: str, address: Address, channel: str):
+def test_connect_timeout_no_longer_applies_once_connected(driver: str, address: Address, channel: str):
     with pgnotify.connect(address.dsn, driver=driver, connect_timeout=2) as connection:
         connection.listen(channel)
 
-        assert not connection.wait(2.5)  # were it a read's time-out too, the connection would be dead now
+        assert not connection.wait(2.5)  # if it were also a time-out of reads, the connection would be dead now
         connection.notify(channel)
         assert connection.wait(20)
 

@@ -1,4 +1,4 @@
-"""libpq itself is asked what it reads in a connection string, by way of psycopg. Needs no server."""
+"""Connection strings are read as libpq itself reads them, which psycopg gives access to. Needs no server."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def no_environment() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def libpq() -> Any:
-    """psycopg, which lends its libpq."""
+    """psycopg, which gives access to its libpq."""
     psycopg = pytest.importorskip("psycopg")
     if psycopg.pq.version() < 180000:
         pytest.skip(f"not applicable: libpq {psycopg.pq.version()} has other keywords")
@@ -35,7 +35,7 @@ def libpq() -> Any:
 
 
 def read_by(libpq: Any, dsn: str) -> dict[str, str] | None:
-    """Return what conninfo_to_dict does, also where bytes are no UTF-8; None if libpq cannot read it."""
+    """Do as conninfo_to_dict does, also for bytes that are not UTF-8; return None if libpq cannot read it."""
     try:
         options = libpq.pq.Conninfo.parse(dsn.encode("utf-8", "surrogateescape"))
     except libpq.Error:
@@ -118,7 +118,7 @@ def test_libpq_reads_any_string_the_same(libpq: Any, dsn: str) -> None:
 
 @settings(deadline=None)
 @given(parameter_sets)
-def test_libpq_reads_back_what_is_written(libpq: Any, parameters: dict[str, str]) -> None:
+def test_libpq_reads_back_the_parameters_that_are_written(libpq: Any, parameters: dict[str, str]) -> None:
     assert read_by(libpq, serialize(parameters)) == parameters
 
 
@@ -147,7 +147,7 @@ def test_libpq_takes_the_same_from_the_environment(
 
 
 def complaint_of(libpq: Any, dsn: str) -> str:
-    """Return why libpq could not connect: nothing that it is asked for here can be connected to."""
+    """Return why libpq could not connect. None of the strings here leads to a server."""
     message: bytes = libpq.pq.PGconn.connect(dsn.encode()).error_message
     return message.decode()
 

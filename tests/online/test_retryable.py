@@ -1,4 +1,4 @@
-"""What real servers and drivers say when there is no connecting."""
+"""Which errors of real servers and drivers are worth another attempt to connect."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ pytestmark = pytest.mark.parametrize("driver", TESTED)
 
 @pytest.fixture(scope="module")
 def server():
-    """A server that refuses most people."""
+    """A server that refuses most users."""
     try:
         with TemporaryPostgreSQL(settings=SETTINGS, hba=HBA) as started:
             started.sql(ROLES)
@@ -66,7 +66,7 @@ def assert_permanent(error):
     assert is_permanent(error, at_start=False), repr(error)
 
 
-def assert_passing(error):
+def assert_transient(error):
     assert not is_permanent(error, at_start=True), repr(error)
     assert not is_permanent(error, at_start=False), repr(error)
 
@@ -111,7 +111,7 @@ def test_a_server_that_refuses_goes_on_refusing(server, error_of, options, sqlst
     ],
     ids=str,
 )
-def test_what_the_client_lacks_it_goes_on_lacking(server, error_of, options):
+def test_a_client_that_lacks_something_goes_on_lacking_it(server, error_of, options):
     assert_permanent(error_of(**{"port": server.port, **options}))
 
 
@@ -126,8 +126,8 @@ def test_what_the_client_lacks_it_goes_on_lacking(server, error_of, options):
     ],
     ids=str,
 )
-def test_a_server_that_takes_nobody_now_may_do_so_later(server, error_of, options):
-    assert_passing(error_of(server.port, **options))
+def test_a_server_that_accepts_no_connections_now_may_accept_them_later(server, error_of, options):
+    assert_transient(error_of(server.port, **options))
 
 
 def test_a_server_that_is_full_may_have_room_later(server, error_of):
@@ -136,11 +136,11 @@ def test_a_server_that_is_full_may_have_room_later(server, error_of):
         full = fill(held, server.port, "postgres")
 
         for error in (reserved, full, error_of(server.port, user="plain"), error_of(server.port)):
-            assert_passing(error)
+            assert_transient(error)
 
 
 def fill(held, port, user):
-    """Open connections until there is an error, and return it."""
+    """Open connections until one fails, and return the error."""
     try:
         while True:
             held.enter_context(pgnotify.connect(host="127.0.0.1", port=port, user=user, dbname="postgres"))
@@ -148,7 +148,7 @@ def fill(held, port, user):
         return error
 
 
-def test_a_host_that_cannot_be_found_is_a_slip_at_the_start_only(server, error_of):
+def test_a_host_that_cannot_be_found_is_a_mistake_at_the_start_only(server, error_of):
     error = error_of(server.port, host="nosuch.invalid")
 
     if "Temporary failure" in str(error):
@@ -158,8 +158,8 @@ def test_a_host_that_cannot_be_found_is_a_slip_at_the_start_only(server, error_o
 
 
 def test_a_port_where_nobody_listens_may_have_somebody_later(error_of, unused_port):
-    assert_passing(error_of(unused_port))
-    assert_passing(error_of(unused_port, host="/nonexistent"))
+    assert_transient(error_of(unused_port))
+    assert_transient(error_of(unused_port, host="/nonexistent"))
 
 
 @pytest.fixture
@@ -171,22 +171,22 @@ def unused_port():
 
 def test_a_peer_that_never_answers_may_answer_later(error_of):
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        assert_passing(error_of(silent.getsockname()[1], connect_timeout=2))
+        assert_transient(error_of(silent.getsockname()[1], connect_timeout=2))
 
 
 @pytest.mark.parametrize("answer", [b"", b"N", b"NR\0\0\0", b"NR\0\0\0\x08\0\0\0\0", b"HTTP/1.0 400\r\n\r\n"], ids=repr)
 @pytest.mark.parametrize("end", ["fin", "reset"])
-def test_a_peer_that_ends_in_the_midst_may_go_on_later(error_of, answer, end):
+def test_a_peer_that_ends_during_the_handshake_may_answer_later(error_of, answer, end):
     with socket.create_server(("127.0.0.1", 0)) as listening:
         Background(answer_all, listening, answer, end)
 
         error = error_of(listening.getsockname()[1], gssencmode="disable")
 
-    assert_passing(error)
+    assert_transient(error)
 
 
 def answer_all(listening, answer, end):
-    """Answer the request for TLS, and what comes after, and end."""
+    """Answer the request for TLS and the message after it, then end the connection."""
     with contextlib.suppress(OSError):  # the listener is closed
         while True:
             client, _ = listening.accept()
@@ -202,19 +202,19 @@ def answer_all(listening, answer, end):
 
 
 @pytest.mark.parametrize("first", [True, False], ids=["first", "last"])
-def test_of_several_hosts_one_that_may_come_back_is_enough(server, error_of, unused_port, driver, first):
+def test_one_of_several_hosts_that_may_come_back_is_enough(server, error_of, unused_port, driver, first):
     ports = f"{unused_port},{server.port}" if first else f"{server.port},{unused_port}"
 
     error = error_of(ports, host="127.0.0.1,127.0.0.1", user="scram", password="wrong")
 
-    # pg8000 and libpq's own connect go no further than a server that has refused, and we hear of no other.
+    # After a server that refuses, pg8000 and libpq's own connect try no further host, and we hear of no other.
     if str(unused_port) in str(error):
-        assert_passing(error)
+        assert_transient(error)
     else:
         assert_permanent(error)
 
 
-# A server that speaks another language, where Debian's translations are there: the locale C.UTF-8 needs no other.
+# A server that speaks another language, if Debian's translations are installed. No locale except C.UTF-8 is needed.
 
 
 @pytest.fixture(scope="module", params=["de", "ru", "ja", "zh_CN"])
@@ -258,4 +258,4 @@ def test_a_full_server_is_understood_in_any_language(foreigner, error_of):
         full = fill(held, foreigner.port, "postgres")
 
         for error in (reserved, full, error_of(foreigner.port, user="plain"), error_of(foreigner.port)):
-            assert_passing(error)
+            assert_transient(error)

@@ -1,4 +1,4 @@
-"""A connection that is cut from outside, on every kind, and one that a forked child forgets."""
+"""A connection that is shut down from outside, and one that a forked child forgets, on every kind."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CALLS = {
 def frozen(connect, address, proxy):
     """The backend of a connection behind a proxy that has fallen silent."""
     backend = wrap(connect(address._replace(host=proxy.host, port=proxy.port))).backend
-    backend.fetch()  # a holder knows its connection from the first verb on
+    backend.fetch()  # a holder has its connection only after the first call
     proxy.freeze()
     return backend
 
@@ -42,7 +42,7 @@ def socket_handle(frozen):
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_a_call_that_waits_for_the_server_ends_when_the_connection_is_cut(frozen, socket_handle, channel, call):
+def test_a_call_that_waits_for_the_server_ends_when_the_connection_is_shut_down(frozen, socket_handle, channel, call):
     calling = Background(CALLS[call], frozen, channel)
     eventually(lambda: is_in(calling.thread, call))
 
@@ -85,7 +85,7 @@ def test_a_call_that_is_answered_in_time_changes_nothing(connect, channel):
     assert not socket_handle.was_shut_down
 
 
-# Forks. The child is a whole Python, since what its interpreter deletes at its end is what matters.
+# Forks. The child is a complete Python process, because the objects that its interpreter deletes at exit matter.
 
 SCRIPT = textwrap.dedent(
     """
@@ -118,7 +118,7 @@ SCRIPT = textwrap.dedent(
         gc.collect()
         sys.exit(0)
 
-    # What the child has said is in the same stream, before what we ask.
+    # Messages of the child are in the same stream, before the answer to our next question.
     assert os.waitpid(child, 0)[1] == 0
     try:
         print("same session" if user.pid == pid else "another session")
@@ -129,7 +129,7 @@ SCRIPT = textwrap.dedent(
 
 
 def after_a_child(kind, address, *, forgets, closes):
-    """Return what the parent finds of its session when a child that it had forked has ended."""
+    """Return the parent's report on its session after a child that it had forked has ended."""
     arguments = [kind.name, address.host, str(address.port), str(forgets), str(closes)]
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", SCRIPT, *arguments],
@@ -154,5 +154,5 @@ def test_a_child_that_closes_without_having_forgotten_ends_the_session(kind, add
 
 # SQLAlchemy closes a connection that is deleted, in any process.
 @pytest.mark.drivers("pygresql", "sqlalchemy-psycopg", "sqlalchemy-psycopg2", "sqlalchemy-pg8000", "sqlalchemy-raw")
-def test_a_child_that_merely_ends_ends_the_session_where_the_driver_does_not_ask_whose_it_is(kind, address):
+def test_a_child_that_merely_exits_ends_the_session_if_the_driver_does_not_check_whose_it_is(kind, address):
     assert after_a_child(kind, address, forgets=False, closes=False).startswith("lost")

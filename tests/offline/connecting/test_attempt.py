@@ -1,4 +1,4 @@
-"""One attempt to connect, and what becomes of one that is abandoned."""
+"""An attempt to connect, finished or abandoned."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from pgnotify.connecting.source import Source
 from tests.offline.canned import PATIENCE
 
 
-def dial(function):
+def attempt_with(function):
     done = threading.Event()
     return ConnectAttempt(Source(function, None, None, 5), done.set), done
 
 
-def test_an_attempt_runs_beside_and_says_when_it_is_done(memory_server):
-    attempt, done = dial(memory_server.connect)
+def test_an_attempt_runs_in_the_background_and_says_when_it_is_done(memory_server):
+    attempt, done = attempt_with(memory_server.connect)
 
     assert done.wait(PATIENCE)
     assert attempt.finished
@@ -25,7 +25,7 @@ def test_an_attempt_runs_beside_and_says_when_it_is_done(memory_server):
 
 
 def test_an_attempt_that_fails_is_finished_too():
-    attempt, done = dial(lambda: 1 / 0)
+    attempt, done = attempt_with(lambda: 1 / 0)
 
     assert done.wait(PATIENCE)
     with pytest.raises(ZeroDivisionError):
@@ -40,7 +40,7 @@ def test_an_attempt_that_is_abandoned_in_time_closes_its_connection(memory_serve
         made.append(memory_server.connect())
         return made[0]
 
-    attempt, done = dial(connect)
+    attempt, done = attempt_with(connect)
     attempt.abandon()
     go.set()
 
@@ -49,7 +49,7 @@ def test_an_attempt_that_is_abandoned_in_time_closes_its_connection(memory_serve
 
 
 def test_an_attempt_that_is_abandoned_late_closes_its_connection(memory_server):
-    attempt, done = dial(memory_server.connect)
+    attempt, done = attempt_with(memory_server.connect)
     assert done.wait(PATIENCE)
 
     attempt.abandon()

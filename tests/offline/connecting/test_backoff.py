@@ -28,7 +28,7 @@ def test_a_pause_is_any_part_of_the_longest_one(part):
     assert Backoff(initial=2, maximum=8).delay(3, random=lambda: part) == part * 8
 
 
-def test_without_being_told_it_is_random():
+def test_by_default_a_pause_is_random():
     pauses = {Backoff(initial=1, maximum=1).delay(1) for _ in range(20)}
 
     assert len(pauses) > 1
@@ -40,7 +40,7 @@ def test_an_attempt_of_any_size_waits_for_the_maximum(attempt):
     assert longest(Backoff(), attempt) == 30
 
 
-def test_no_pause_stays_none():
+def test_an_initial_pause_of_zero_stays_zero():
     assert longest(Backoff(initial=0), 10**30) == 0
 
 
@@ -75,7 +75,7 @@ def test_a_maximum_below_the_initial_pause_is_refused():
         Backoff(initial=2, maximum=1.5)
 
 
-def test_a_maximum_that_is_the_initial_pause_will_do():
+def test_the_maximum_may_be_the_initial_pause():
     assert longest(Backoff(initial=2, maximum=2), 9) == 2
 
 

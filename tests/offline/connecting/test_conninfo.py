@@ -67,7 +67,7 @@ READ = {
     "postgresql://[2001:db8::1234]/database": {"host": "2001:db8::1234", "dbname": "database"},
     "postgresql:///dbname?host=/var/lib/postgresql": {"dbname": "dbname", "host": "/var/lib/postgresql"},
     "postgresql://%2Fvar%2Flib%2Fpostgresql/dbname": {"host": "/var/lib/postgresql", "dbname": "dbname"},
-    # URI: the corners
+    # URI: corner cases
     "postgres://h": {"host": "h"},
     "postgresql://?host=/tmp": {"host": "/tmp"},
     "postgresql://h:/": {"host": "h"},
@@ -156,7 +156,7 @@ def test_an_unreadable_string_is_a_value_error_that_names_the_part(dsn: str) -> 
 @pytest.mark.parametrize(
     ("dsn", "what"), [("host=a\0b", "NUL at character 7"), ("host=\ud800", "a lone surrogate at character 6")]
 )
-def test_what_cannot_be_sent_is_refused(dsn: str, what: str) -> None:
+def test_a_character_that_cannot_be_sent_is_refused(dsn: str, what: str) -> None:
     with pytest.raises(ValueError, match=what):
         parse(dsn)
 
@@ -182,17 +182,17 @@ parameter_sets = st.dictionaries(st.sampled_from(sorted(KEYWORDS)), sendable | s
 
 @settings(deadline=None)
 @given(parameter_sets)
-def test_what_is_written_is_read_back(parameters: dict[str, str]) -> None:
+def test_parameters_that_are_written_are_read_back(parameters: dict[str, str]) -> None:
     assert parse(serialize(parameters)) == parameters
 
 
-def test_only_what_needs_quotes_is_quoted() -> None:
+def test_only_values_that_need_quotes_are_quoted() -> None:
     written = serialize({"host": "/tmp", "user": "it's", "dbname": "", "options": "-c a=b"})
 
     assert written == r"host=/tmp user='it\'s' dbname='' options='-c a=b'"
 
 
 @pytest.mark.parametrize("parameters", [{"host=x user": "a"}, {"host": "a\0b"}, {"requiressl": "1"}])
-def test_what_could_not_be_read_back_is_not_written(parameters: dict[str, str]) -> None:
+def test_parameters_that_could_not_be_read_back_are_not_written(parameters: dict[str, str]) -> None:
     with pytest.raises(ValueError, match=r"unknown|NUL"):
         serialize(parameters)

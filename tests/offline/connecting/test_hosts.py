@@ -1,4 +1,4 @@
-"""Which places host, hostaddr and port name."""
+"""Which addresses host, hostaddr and port name."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from pgnotify.connecting.hosts import Address, hosts, socket_path
         ({"host": "", "hostaddr": "::1"}, [("", "::1", 5432)]),
     ],
 )
-def test_the_lists_are_taken_apart_in_step(parameters: dict[str, str], addresses: list[Address]) -> None:
+def test_the_lists_are_split_in_step(parameters: dict[str, str], addresses: list[Address]) -> None:
     assert hosts(parameters) == addresses
 
 

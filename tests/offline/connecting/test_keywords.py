@@ -1,4 +1,4 @@
-"""Which keywords there are, what the environment says by them, and what their values may be."""
+"""Which keywords exist, which environment variables set them, and which values they accept."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_the_old_variable_for_tls_yields_to_the_new_one() -> None:
         ("tcp_user_timeout", 1500.1, "1501"),
     ],
 )
-def test_values_become_what_libpq_takes(keyword: str, value: object, text: str) -> None:
+def test_values_take_the_form_that_libpq_reads(keyword: str, value: object, text: str) -> None:
     assert merge("", {keyword: value}) == {keyword: text}
 
 
@@ -95,12 +95,12 @@ def test_a_time_without_end_is_refused(value: float) -> None:
     ("keyword", "instead"),
     [("database", "dbname"), ("username", "user"), ("pass", "password"), ("passwd", "password"), ("prot", "port")],
 )
-def test_an_unknown_option_is_named_with_the_right_one(keyword: str, instead: str) -> None:
+def test_an_unknown_option_is_named_and_the_right_one_suggested(keyword: str, instead: str) -> None:
     with pytest.raises(ValueError, match=f"'{keyword}' is unknown; did you mean '{instead}'"):
         merge("", {keyword: "x"})
 
 
-def test_an_option_that_resembles_nothing_gets_no_suggestion() -> None:
+def test_an_option_that_resembles_no_other_gets_no_suggestion() -> None:
     with pytest.raises(ValueError, match=r"'xyzzy' is unknown$"):
         merge("", {"xyzzy": 1})
 

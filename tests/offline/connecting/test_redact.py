@@ -1,4 +1,4 @@
-"""No log and no message tells a password."""
+"""No log and no message shows a password."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from pgnotify.connecting.redact import redacted
         ("password=hunter\ud800", "***"),
     ],
 )
-def test_a_redacted_string_shows_everything_but_the_secrets(dsn: str, shown: str) -> None:
+def test_a_redacted_string_shows_everything_except_the_secrets(dsn: str, shown: str) -> None:
     assert redacted(dsn) == shown
 
 
@@ -77,8 +77,8 @@ def everything_said_about(dsn: str) -> str:
 @example("host=h password={} user=x", " ")
 @example("postgresql://h/d?password={}&user=x", "&")
 @example("postgresql://u:{}@h:1/d?user=x", "/?=")
-def test_no_message_tells_any_part_of_a_password(place: str, separator: str) -> None:
-    assume(not (place.endswith("{}") and "@" in separator))  # postgresql://u:pass@word is a string without fault
+def test_no_message_shows_any_part_of_a_password(place: str, separator: str) -> None:
+    assume(not (place.endswith("{}") and "@" in separator))  # postgresql://u:pass@word is a valid string
 
     said = everything_said_about(place.format(f"hun{separator}hun"))
 
@@ -104,7 +104,7 @@ def test_a_word_that_may_be_the_end_of_a_password_is_not_named(dsn: str) -> None
 
 
 @pytest.mark.parametrize("value", [b"hunter", ["hunter"], "hunter\0"])
-def test_no_message_tells_a_password_given_as_an_option(value: object) -> None:
+def test_no_message_shows_a_password_given_as_an_option(value: object) -> None:
     with pytest.raises((TypeError, ValueError), match="password") as caught:
         merge("", {"password": value})
 

@@ -1,4 +1,4 @@
-"""What an error of connecting means, by the texts that were seen (PostgreSQL 15.18 and 18.6, libpq of the same)."""
+"""Whether another attempt may succeed, judged by texts that were seen (PostgreSQL 15.18 and 18.6, and their libpq)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ REFUSED = "Connection refused\n\tIs the server running on that host and acceptin
 
 
 class OfTheDriver(Exception):
-    """An error of a driver's."""
+    """An error of a driver."""
 
 
 class WithSqlstate(OfTheDriver):
@@ -56,7 +56,7 @@ def test_the_sqlstate_is_found_wherever_a_driver_puts_it(made_of):
 
 
 @pytest.mark.parametrize("wrap", [WithOrig, wrapping, lambda error: wrapping(WithOrig(error))])
-def test_the_sqlstate_is_found_in_what_an_error_wraps(wrap):
+def test_the_sqlstate_is_found_in_a_wrapped_error(wrap):
     assert sqlstate_of(wrap(WithSqlstate("3D000"))) == "3D000"
 
 
@@ -72,11 +72,11 @@ def test_the_sqlstate_is_found_in_what_an_error_wraps(wrap):
         WithOrig("a text"),
     ],
 )
-def test_where_there_is_no_sqlstate_there_is_none(error):
+def test_an_error_without_a_sqlstate_has_none(error):
     assert sqlstate_of(error) is None
 
 
-def test_errors_that_wrap_each_other_in_a_circle_are_looked_at_once():
+def test_errors_that_wrap_each_other_in_a_circle_are_visited_once():
     one, other = OfTheDriver("one"), OfTheDriver("other")
     one.__cause__, other.__cause__ = other, one
 
@@ -111,7 +111,7 @@ def test_the_sqlstate_decides(made_of, at_start, sqlstate, permanent):
     assert is_permanent(made_of(sqlstate), at_start) is permanent
 
 
-# libpq's texts.
+# The texts of libpq.
 
 PERMANENT = [
     NO_PASSWORD_FITS,
@@ -140,7 +140,7 @@ PERMANENT = [
     'authentication method requirement "md5" failed: server did not complete authentication',
     "channel binding required, but SSL not in use",
 ]
-PASSING = [
+TRANSIENT = [
     REFUSED,
     "timeout expired",
     "Network is unreachable",
@@ -172,14 +172,14 @@ PASSING = [
 @pytest.mark.parametrize("at_start", [True, False])
 @pytest.mark.parametrize("prefix", [AT, f"connection failed: {AT}", ""], ids=["libpq", "psycopg", "libpq13"])
 @pytest.mark.parametrize("reason", PERMANENT)
-def test_a_reason_that_somebody_has_to_mend_is_permanent(reason, prefix, at_start):
+def test_a_reason_that_somebody_has_to_fix_is_permanent(reason, prefix, at_start):
     assert is_permanent(OfTheDriver(f"{prefix}{reason}\n"), at_start)
 
 
 @pytest.mark.parametrize("at_start", [True, False])
 @pytest.mark.parametrize("prefix", [AT, f"connection failed: {AT}", ""], ids=["libpq", "psycopg", "libpq13"])
-@pytest.mark.parametrize("reason", PASSING)
-def test_a_reason_that_passes_is_not(reason, prefix, at_start):
+@pytest.mark.parametrize("reason", TRANSIENT)
+def test_a_transient_reason_is_not_permanent(reason, prefix, at_start):
     assert not is_permanent(OfTheDriver(f"{prefix}{reason}\n"), at_start)
 
 
@@ -198,7 +198,7 @@ def test_a_reason_that_passes_is_not(reason, prefix, at_start):
         "server requesting MD5 password authentication, but no password was provided",
     ],
 )
-def test_what_cannot_even_be_tried_is_permanent(text, at_start):
+def test_an_attempt_that_cannot_even_be_made_is_permanent(text, at_start):
     assert is_permanent(OfTheDriver(text), at_start)
 
 
@@ -227,7 +227,7 @@ def test_an_unknown_host_is_permanent_at_the_start_only(error, at_start):
 
 
 @pytest.mark.parametrize("error", RESOLVER_AWAY, ids=repr)
-def test_a_resolver_that_cannot_be_reached_passes(error):
+def test_a_resolver_that_cannot_be_reached_is_transient(error):
     assert not is_permanent(error, at_start=True)
 
 
@@ -315,11 +315,11 @@ def test_an_answer_in_another_language_that_names_something_is_permanent_at_the_
 
 
 @pytest.mark.parametrize("text", FOREIGN_STATES)
-def test_an_answer_in_another_language_that_names_nothing_passes(text):
+def test_an_answer_in_another_language_that_names_nothing_is_transient(text):
     assert not is_permanent(OfTheDriver(f"{text}\n"), at_start=True)
 
 
-# What Python raises.
+# Errors of Python.
 
 
 @pytest.mark.parametrize("at_start", [True, False])
@@ -335,7 +335,7 @@ def test_an_answer_in_another_language_that_names_nothing_passes(text):
     ],
     ids=repr,
 )
-def test_a_mistake_of_the_users_is_permanent(error, at_start):
+def test_a_mistake_of_the_user_is_permanent(error, at_start):
     assert is_permanent(error, at_start)
 
 
@@ -352,12 +352,12 @@ def test_a_mistake_of_the_users_is_permanent(error, at_start):
     ],
     ids=repr,
 )
-def test_a_network_that_fails_is_not(error):
+def test_a_network_that_fails_is_transient(error):
     assert not is_permanent(error, at_start=True)
 
 
 @pytest.mark.parametrize("wrap", [WithOrig, wrapping])
-def test_what_is_wrapped_counts(wrap):
+def test_a_wrapped_error_counts(wrap):
     assert is_permanent(wrap(OfTheDriver(f"{AT}{NO_PASSWORD_FITS}\n")), at_start=False)
     assert not is_permanent(wrap(OfTheDriver(f"{AT}{REFUSED}\n")), at_start=True)
 

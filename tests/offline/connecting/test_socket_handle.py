@@ -1,4 +1,4 @@
-"""Cutting a connection from outside, on sockets without a server."""
+"""Shutting down a connection from outside, on sockets without a server."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def tcp(server):
 
 @pytest.fixture
 def peer(tcp, server):
-    """The other end of it."""
+    """The server's end of it."""
     with server.accept()[0] as accepted:
         yield accepted
 
@@ -66,19 +66,19 @@ def threads():
 
 
 def reads_nothing(plug, error=None):
-    """Block until the connection ends, and then raise an error if there is one."""
+    """Block until the connection ends, and then raise the error if one is given."""
     assert plug.recv(1) == b""
     if error is not None:
         raise error
 
 
-def cut_meanwhile(socket_handle, error):
-    """Have the connection cut by another thread, and then raise an error."""
+def shut_down_elsewhere(socket_handle, error):
+    """Have another thread shut down the connection, and then raise an error."""
     Background(socket_handle.shut_down).join()
     raise error
 
 
-# Cutting.
+# Shutting down.
 
 
 def test_a_call_that_is_blocked_in_another_thread_ends_at_once(pair, socket_handle):
@@ -105,21 +105,21 @@ def test_later_calls_fail_and_the_peer_sees_the_end(pair, socket_handle):
     assert theirs.recv(1) == b""
 
 
-def test_a_connection_that_was_left_alone_was_not_cut(pair, socket_handle):
+def test_a_connection_that_was_left_alone_was_not_shut_down(pair, socket_handle):
     pair[1].send(b"x")
 
     assert pair[0].recv(1) == b"x"
     assert not socket_handle.was_shut_down
 
 
-def test_it_may_be_cut_twice(socket_handle):
+def test_it_may_be_shut_down_twice(socket_handle):
     socket_handle.shut_down()
     socket_handle.shut_down()
 
     assert socket_handle.was_shut_down
 
 
-def test_it_may_be_cut_when_the_peer_has_reset_it(tcp, peer):
+def test_it_may_be_shut_down_when_the_peer_has_reset_it(tcp, peer):
     with SocketHandle(tcp.fileno()) as socket_handle:
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         peer.close()
@@ -131,7 +131,7 @@ def test_it_may_be_cut_when_the_peer_has_reset_it(tcp, peer):
         assert socket_handle.was_shut_down
 
 
-def test_it_is_cut_though_the_driver_has_closed_its_own_descriptor(pair, socket_handle):
+def test_it_is_shut_down_though_the_driver_has_closed_its_own_descriptor(pair, socket_handle):
     pair[0].close()
 
     socket_handle.shut_down()
@@ -139,10 +139,10 @@ def test_it_is_cut_though_the_driver_has_closed_its_own_descriptor(pair, socket_
     assert pair[1].recv(1) == b""
 
 
-def test_cutting_after_closing_does_nothing_to_whoever_has_the_number_now(pair):
+def test_shutting_down_after_closing_leaves_the_new_owner_of_the_number_alone(pair):
     socket_handle = SocketHandle(pair[0].fileno())
     socket_handle.close()
-    others = [socket.socketpair() for _ in range(3)]  # one of them has it now
+    others = [socket.socketpair() for _ in range(3)]  # one of them has the number now
 
     socket_handle.shut_down()
 
@@ -153,7 +153,7 @@ def test_cutting_after_closing_does_nothing_to_whoever_has_the_number_now(pair):
             assert other.recv(1) == b"x"
 
 
-def test_a_driver_that_closes_its_descriptor_does_not_have_another_ones_connection_cut(pair):
+def test_another_connection_that_has_the_drivers_old_number_is_not_shut_down(pair):
     socket_handle = SocketHandle(pair[0].fileno())
     pair[0].close()
     other = socket.socketpair()  # has the number now
@@ -174,24 +174,24 @@ def test_it_may_be_closed_twice_and_the_connection_stays(pair, socket_handle):
     assert pair[0].recv(1) == b"x"
 
 
-def test_a_signal_handler_in_the_midst_of_cutting_and_closing_waits_for_nothing(pair):
+def test_a_signal_handler_during_the_shutdown_waits_for_nothing(pair):
     socket_handle = SocketHandle(pair[0].fileno())
-    of_the_handler = []
+    returned_in_handler = []
 
     def interrupt(*_, **__):
-        of_the_handler.append(socket_handle.shut_down())
-        of_the_handler.append(socket_handle.close())
+        returned_in_handler.append(socket_handle.shut_down())
+        returned_in_handler.append(socket_handle.close())
 
-    socket_handle._socket = InTheMidst(socket_handle._socket, interrupt)
+    socket_handle._socket = InterruptedShutdown(socket_handle._socket, interrupt)
     socket_handle.shut_down()
 
-    assert of_the_handler == [None, None]
+    assert returned_in_handler == [None, None]
     assert socket_handle.was_shut_down
     assert pair[1].recv(1) == b""
 
 
-class InTheMidst:
-    """A socket on whose shutdown() a signal comes, and then the call is made."""
+class InterruptedShutdown:
+    """A socket whose shutdown() is interrupted by a signal and then made again."""
 
     def __init__(self, plug, interrupt):
         self._plug, self._interrupt = plug, interrupt
@@ -199,25 +199,25 @@ class InTheMidst:
     def shutdown(self, how):
         self._plug.shutdown(how)
         self._interrupt()
-        self._plug.shutdown(how)  # fails by now
+        self._plug.shutdown(how)  # fails, as the socket is shut down already
 
     def __getattr__(self, name):
         return getattr(self._plug, name)
 
 
-def test_cutting_does_not_wait_for_another_thread_that_is_closing(pair):
+def test_shutting_down_does_not_wait_for_another_thread_that_is_closing(pair):
     socket_handle = SocketHandle(pair[0].fileno())
-    held, let_go = threading.Event(), threading.Event()
+    held, release = threading.Event(), threading.Event()
 
     def hold():
         with socket_handle._lock:
             held.set()
-            let_go.wait(PATIENCE)
+            release.wait(PATIENCE)
 
     holding = Background(hold)
     held.wait(PATIENCE)
-    Background(socket_handle.shut_down).join()  # would fail
-    let_go.set()
+    Background(socket_handle.shut_down).join()  # would time out if it waited
+    release.set()
     holding.join()
     socket_handle.close()
 
@@ -230,7 +230,7 @@ def test_a_closed_descriptor_is_refused_and_none_is_left_open(pair):
         SocketHandle(number)
 
 
-def test_what_is_no_socket_is_refused_and_no_descriptor_is_left_open():
+def test_a_file_that_is_not_a_socket_is_refused_and_no_descriptor_is_left_open():
     with open(os.devnull) as file:
         before = len(os.listdir("/dev/fd"))
         with pytest.raises(OSError, match="non-socket"):
@@ -251,7 +251,7 @@ def test_the_drivers_socket_stays_blocking_or_not_whatever_the_default_time_out_
         socket.setdefaulttimeout(before)
 
 
-# Within a time.
+# A deadline.
 
 
 def test_a_body_that_is_in_time_changes_nothing(pair, socket_handle):
@@ -308,21 +308,21 @@ def test_without_a_limit_there_is_no_thread(socket_handle):
 
 
 @pytest.mark.parametrize("seconds", [float("inf"), 1e300])
-def test_a_limit_of_any_length_will_do(socket_handle, seconds):
+def test_a_limit_may_have_any_length(socket_handle, seconds):
     with socket_handle.deadline(seconds):
         pass
 
     assert not socket_handle.was_shut_down
 
 
-def test_who_is_cut_by_somebody_else_gets_the_drivers_error(pair, socket_handle):
+def test_a_call_that_somebody_else_shuts_down_gets_the_drivers_error(pair, socket_handle):
     with pytest.raises(OSError, match="the driver's own"), socket_handle.deadline(PATIENCE):
-        cut_meanwhile(socket_handle, OSError("the driver's own"))
+        shut_down_elsewhere(socket_handle, OSError("the driver's own"))
 
     assert socket_handle.was_shut_down
 
 
-def test_a_limit_that_passes_after_somebody_else_has_cut_is_not_the_reason(socket_handle):
+def test_a_limit_that_passes_after_somebody_else_has_shut_down_is_not_the_reason(socket_handle):
     def body():
         socket_handle.shut_down()
         eventually(lambda: "pgnotify-deadline" not in threads())
@@ -340,7 +340,7 @@ def test_an_interruption_passes_whether_in_time_or_not(pair, socket_handle, erro
     assert "pgnotify-deadline" not in threads()
 
 
-def test_a_ctrl_c_in_the_midst_leaves_no_thread(pair, socket_handle):
+def test_a_ctrl_c_in_the_body_leaves_no_thread(pair, socket_handle):
     def body():
         Background(signal.pthread_kill, threading.main_thread().ident, signal.SIGINT)
         pair[0].recv(1)
@@ -352,7 +352,7 @@ def test_a_ctrl_c_in_the_midst_leaves_no_thread(pair, socket_handle):
     assert "pgnotify-deadline" not in threads()
 
 
-# Keeping alive.
+# Keepalive.
 
 
 def options(plug):
@@ -366,12 +366,13 @@ def kept_alive(plug, idle=10, interval=2, count=3, user_timeout=15):
 
 
 linux_only = pytest.mark.skipif(
-    not all(hasattr(socket, name) for name in KEEP_ALIVE), reason="not applicable: this system has not all the options"
+    not all(hasattr(socket, name) for name in KEEP_ALIVE),
+    reason="not applicable: the system does not have all options",
 )
 
 
 @linux_only
-def test_a_fresh_tcp_connection_gets_them_all(tcp):
+def test_a_fresh_tcp_connection_gets_all_options(tcp):
     assert kept_alive(tcp) == {
         "SO_KEEPALIVE": 1,
         "TCP_KEEPIDLE": 10,
@@ -383,7 +384,7 @@ def test_a_fresh_tcp_connection_gets_them_all(tcp):
 
 @linux_only
 @pytest.mark.parametrize("name", ["TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT", "TCP_USER_TIMEOUT"])
-def test_what_is_set_already_stays(tcp, name):
+def test_an_option_that_is_already_set_stays(tcp, name):
     tcp.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), 77)
     others = {"SO_KEEPALIVE": 1, "TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 2, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 15_000}
 
@@ -392,13 +393,13 @@ def test_what_is_set_already_stays(tcp, name):
 
 @linux_only
 @pytest.mark.parametrize(("given", "taken"), [(0.01, 1), (1, 1), (1.2, 2), (1e9, 32767)])
-def test_times_are_whole_seconds_in_the_end(tcp, given, taken):
+def test_times_are_rounded_up_to_whole_seconds(tcp, given, taken):
     found = kept_alive(tcp, idle=given, interval=given, user_timeout=given)
 
     assert (found["TCP_KEEPIDLE"], found["TCP_KEEPINTVL"], found["TCP_USER_TIMEOUT"]) == (taken, taken, taken * 1000)
 
 
-def test_an_option_that_the_system_has_not_is_left_out(tcp, monkeypatch):
+def test_an_option_that_the_system_does_not_have_is_left_out(tcp, monkeypatch):
     monkeypatch.delattr(socket, "TCP_USER_TIMEOUT", raising=False)
 
     with SocketHandle(tcp.fileno()) as socket_handle:
@@ -407,14 +408,14 @@ def test_an_option_that_the_system_has_not_is_left_out(tcp, monkeypatch):
     assert tcp.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
 
 
-def test_a_unix_socket_gets_none(pair):
+def test_a_unix_socket_gets_no_options(pair):
     with SocketHandle(pair[0].fileno()) as socket_handle:
         socket_handle.keep_alive(10, 2, 3, 15)
 
     assert not pair[0].getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
 
 
-def test_a_connection_that_has_ended_is_no_error(tcp):
+def test_a_connection_that_has_ended_is_not_an_error(tcp):
     socket_handle = SocketHandle(tcp.fileno())
     socket_handle.shut_down()
     socket_handle.keep_alive(10, 2, 3, 15)
@@ -426,7 +427,7 @@ def test_a_connection_that_has_ended_is_no_error(tcp):
 
 
 def in_child(function):
-    """Run a function in a forked child, and tell whether it was successful."""
+    """Run a function in a forked child, and return whether it succeeded."""
     child = os.fork()
     if child == 0:
         try:
@@ -439,9 +440,9 @@ def in_child(function):
 
 
 def reaches(status):
-    """Whether any descriptor of this process is of the same socket."""
+    """Return whether any descriptor of this process is of the same socket."""
     for number in map(int, os.listdir("/dev/fd")):
-        with suppress(OSError):  # that of the listing itself
+        with suppress(OSError):  # the descriptor of the listing itself
             if os.path.samestat(os.fstat(number), status):
                 return True
     return False
@@ -471,14 +472,14 @@ def test_a_child_that_forgets_cannot_reach_the_parents_connection(pair, socket_h
         theirs.recv(1)
 
 
-def test_a_child_that_has_not_forgotten_cuts_nothing(pair, socket_handle):
+def test_a_child_that_has_not_forgotten_shuts_nothing_down(pair, socket_handle):
     assert in_child(socket_handle.shut_down)
 
     pair[0].send(b"x")
     assert pair[1].recv(1) == b"x"
 
 
-def test_forgetting_leaves_alone_who_has_the_number_by_now(pair, socket_handle):
+def test_forgetting_leaves_the_new_owner_of_the_number_alone(pair, socket_handle):
     pair[0].close()
     other = socket.socketpair()
 
@@ -491,16 +492,16 @@ def test_forgetting_leaves_alone_who_has_the_number_by_now(pair, socket_handle):
         assert other[1].recv(1) == b"x"
 
 
-def test_a_child_can_forget_though_a_thread_of_the_parents_held_the_lock(socket_handle):
-    held, let_go = threading.Event(), threading.Event()
+def test_a_child_can_forget_though_a_thread_of_the_parent_held_the_lock(socket_handle):
+    held, release = threading.Event(), threading.Event()
 
     def hold():
         with socket_handle._lock:
             held.set()
-            let_go.wait(PATIENCE)
+            release.wait(PATIENCE)
 
     def forget():
-        signal.alarm(10)  # ends the child, if it waits
+        signal.alarm(10)  # ends the child if it waits
         socket_handle.forget_in_child()
         socket_handle.close()
 
@@ -509,5 +510,5 @@ def test_a_child_can_forget_though_a_thread_of_the_parents_held_the_lock(socket_
     try:
         assert in_child(forget)
     finally:
-        let_go.set()
+        release.set()
         holding.join()

@@ -1,4 +1,4 @@
-"""Where connections come from: what a connection string is completed with, and that a connection is fresh."""
+"""Where connections come from: which parameters are added to a connection string, and that a connection is new."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pgnotify.errors import SourceError, UnknownBackend
 
 
 @pytest.fixture
-def dialled(monkeypatch, memory_server):
-    """What a driver was called with to connect, each time; and no environment."""
+def connect_calls(monkeypatch, memory_server):
+    """The parameters of each call of a driver's connect, with no PG* variable set."""
     for variable in filter(None, KEYWORDS.values()):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.delenv("PGREQUIRESSL", raising=False)
@@ -26,99 +26,99 @@ def dialled(monkeypatch, memory_server):
     return calls
 
 
-def open_from(dsn, name=None, deadline=5.0):
-    Source(dsn, None, name, deadline).open()
+def open_from(dsn, name=None, answer_timeout=5.0):
+    Source(dsn, None, name, answer_timeout).open()
 
 
 # A connection string.
 
 
-def test_a_connection_string_is_completed(dialled):
+def test_a_connection_string_is_completed(connect_calls):
     open_from("host=db dbname=work")
 
-    assert dialled == [
+    assert connect_calls == [
         {"host": "db", "dbname": "work", "fallback_application_name": "pgnotify", "connect_timeout": "5"}
     ]
 
 
-def test_a_uri_is_one_too(dialled):
+def test_a_uri_is_completed_too(connect_calls):
     open_from("postgresql://me@db/work", name="cache")
 
-    [parameters] = dialled
+    [parameters] = connect_calls
     assert (parameters["user"], parameters["host"], parameters["dbname"]) == ("me", "db", "work")
     assert parameters["fallback_application_name"] == "cache"
 
 
-@pytest.mark.parametrize(("deadline", "timeout"), [(0.1, "2"), (1, "2"), (2.0, "2"), (2.1, "3"), (30, "30")])
-def test_the_deadline_is_rounded_up_to_what_libpq_takes(dialled, deadline, timeout):
-    open_from("host=db", deadline=deadline)
+@pytest.mark.parametrize(("answer_timeout", "timeout"), [(0.1, "2"), (1, "2"), (2.0, "2"), (2.1, "3"), (30, "30")])
+def test_the_answer_timeout_is_rounded_up_to_a_number_that_libpq_accepts(connect_calls, answer_timeout, timeout):
+    open_from("host=db", answer_timeout=answer_timeout)
 
-    assert dialled[0]["connect_timeout"] == timeout
+    assert connect_calls[0]["connect_timeout"] == timeout
 
 
 @pytest.mark.parametrize(
     ("keyword", "value"),
     [("connect_timeout", "90"), ("connect_timeout", "0"), ("fallback_application_name", "mine")],
 )
-def test_what_the_string_says_counts(dialled, keyword, value):
-    open_from(f"host=db {keyword}={value}", name="other", deadline=7)
+def test_a_parameter_of_the_string_takes_precedence(connect_calls, keyword, value):
+    open_from(f"host=db {keyword}={value}", name="other", answer_timeout=7)
 
-    assert dialled[0][keyword] == value
+    assert connect_calls[0][keyword] == value
 
 
-def test_what_the_environment_says_counts_and_is_left_to_the_driver(dialled, monkeypatch):
+def test_a_parameter_of_the_environment_takes_precedence_and_is_left_to_the_driver(connect_calls, monkeypatch):
     monkeypatch.setenv("PGCONNECT_TIMEOUT", "60")
 
     open_from("host=db")
 
-    assert "connect_timeout" not in dialled[0]
+    assert "connect_timeout" not in connect_calls[0]
 
 
 @pytest.mark.parametrize("dsn", ["host=a,b", "postgresql://a,b/work"])
-def test_of_several_hosts_the_primary_is_wanted(dialled, dsn):
+def test_with_several_hosts_the_primary_is_wanted(connect_calls, dsn):
     open_from(dsn)
 
-    assert dialled[0]["target_session_attrs"] == "read-write"
+    assert connect_calls[0]["target_session_attrs"] == "read-write"
 
 
-def test_of_several_hosts_in_the_environment_too(dialled, monkeypatch):
+def test_with_several_hosts_in_the_environment_the_primary_is_wanted(connect_calls, monkeypatch):
     monkeypatch.setenv("PGHOST", "a,b")
 
     open_from("dbname=work")
 
-    assert dialled[0]["target_session_attrs"] == "read-write"
+    assert connect_calls[0]["target_session_attrs"] == "read-write"
 
 
-def test_of_several_hosts_another_one_if_that_is_asked_for(dialled):
+def test_with_several_hosts_the_string_may_ask_for_another_one(connect_calls):
     open_from("host=a,b target_session_attrs=any")
 
-    assert dialled[0]["target_session_attrs"] == "any"
+    assert connect_calls[0]["target_session_attrs"] == "any"
 
 
-def test_of_one_host_the_primary_is_not_asked_for(dialled):
+def test_with_one_host_the_primary_is_not_asked_for(connect_calls):
     open_from("host=a")
 
-    assert "target_session_attrs" not in dialled[0]
+    assert "target_session_attrs" not in connect_calls[0]
 
 
-def test_each_connection_is_dialled_anew_with_parameters_of_its_own(dialled):
+def test_each_connection_is_opened_with_parameters_of_its_own(connect_calls):
     source = Source("host=db", None, None, 5)
     source.open()
-    dialled[0].clear()  # a driver may do that
+    connect_calls[0].clear()  # a driver may do that
 
     source.open()
 
-    assert dialled[1]["host"] == "db"
+    assert connect_calls[1]["host"] == "db"
 
 
-def test_a_connection_string_comes_back_and_is_dialled_here(dialled):
+def test_a_connection_string_can_reconnect_and_is_opened_here(connect_calls):
     source = Source("host=db", None, None, 5)
 
     assert source.can_reconnect
     assert source.from_dsn
 
 
-def test_a_connection_string_that_cannot_be_read_is_refused_at_once(dialled):
+def test_a_connection_string_that_cannot_be_read_is_refused_at_once(connect_calls):
     with pytest.raises(ValueError, match="no_such_keyword"):
         Source("no_such_keyword=1", None, None, 5)
 
@@ -129,7 +129,7 @@ def test_a_driver_that_does_not_exist_is_refused_at_once():
 
 
 @pytest.mark.parametrize(("dsn", "wanted"), [("host=db", True), ("host=db keepalives=0", False)])
-def test_keepalive_is_wanted_unless_the_string_says_no(dialled, dsn, wanted):
+def test_keepalive_is_wanted_unless_the_string_says_no(connect_calls, dsn, wanted):
     assert Source(dsn, None, None, 5).keeps_alive is wanted
 
 
@@ -161,8 +161,8 @@ def test_a_function_that_returns_the_latest_connection_again_is_refused(memory_s
         source.open()
 
 
-def test_the_latest_connection_is_remembered_though_nobody_else_does(memory_server):
-    """Else a new one might have its address, and be taken for it."""
+def test_the_latest_connection_is_held_even_if_nothing_else_refers_to_it(memory_server):
+    """Otherwise a new connection could have its address, and be taken for it."""
     made = []
 
     def connect():
@@ -176,7 +176,7 @@ def test_the_latest_connection_is_remembered_though_nobody_else_does(memory_serv
     assert len(made) == 50
 
 
-def test_a_session_besides_is_not_the_latest_one(memory_server):
+def test_an_additional_session_is_not_the_latest_connection(memory_server):
     same = memory_server.connect()
     source = Source(lambda: same, None, None, 5)
     source.open()
@@ -185,7 +185,7 @@ def test_a_session_besides_is_not_the_latest_one(memory_server):
         source.open_another()
 
 
-def test_what_a_function_raises_passes_through():
+def test_an_error_of_the_function_passes_through():
     with pytest.raises(ZeroDivisionError):
         Source(lambda: 1 / 0, None, None, 5).open()
 
@@ -195,15 +195,15 @@ def test_a_function_that_returns_no_connection_is_refused():
         Source(lambda: None, None, None, 5).open()
 
 
-def test_a_driver_beside_a_function_is_refused():
+def test_a_driver_with_a_function_is_refused():
     with pytest.raises(ValueError, match=r"driver='psycopg' goes with a connection string; a function has its own"):
         Source(lambda: None, "psycopg", None, 5)
 
 
-# A connection, and what is none.
+# A connection, and other objects.
 
 
-def test_a_connection_is_always_the_same_and_cannot_come_back(memory_server):
+def test_a_connection_is_always_the_same_and_cannot_reconnect(memory_server):
     connection = memory_server.connect()
     source = Source(connection, None, None, 5)
 
@@ -211,18 +211,18 @@ def test_a_connection_is_always_the_same_and_cannot_come_back(memory_server):
     assert not source.can_reconnect
 
 
-def test_a_driver_beside_a_connection_is_refused(memory_server):
+def test_a_driver_with_a_connection_is_refused(memory_server):
     with pytest.raises(ValueError, match="a MemoryConnection has its own"):
         Source(memory_server.connect(), "psycopg", None, 5)
 
 
 class Pool:
-    """As a pool, or an engine: its driver knows it, and what to pass instead."""
+    """Like a pool or an engine: its driver recognizes it, and says what to pass instead."""
 
     __module__ = "adriver.pool"
 
 
-def test_what_a_driver_refuses_is_refused_at_once_in_its_words(monkeypatch):
+def test_an_object_that_a_driver_refuses_is_refused_at_once_in_its_words(monkeypatch):
     def wrap(connection):
         raise TypeError(f"pass one connection, not a {type(connection).__name__}: pool.getconn()")
 
@@ -233,6 +233,6 @@ def test_what_a_driver_refuses_is_refused_at_once_in_its_words(monkeypatch):
 
 
 @pytest.mark.parametrize("source", [None, 5, b"host=db", ["host=db"]])
-def test_what_is_nothing_of_these_is_refused_at_once(source):
+def test_any_other_object_is_refused_at_once(source):
     with pytest.raises(UnknownBackend):
         Source(source, None, None, 5)
