@@ -1,4 +1,17 @@
-"""What pgnotify is tested with, for the tests of others too. Nothing here imports pytest."""
+"""Tools for tests of code that listens or notifies: pgnotify's own tests use them, and yours may.
+
+Importing this package does not import pytest; only `plugin` does. What is decided where:
+
+- A PostgreSQL in memory: `memory` has the server and its faults. `_memory_session` decides what PostgreSQL does with
+  LISTEN, NOTIFY and transactions, `_memory_connection` what a driver and its backend do.
+- A real PostgreSQL: `finder` decides which installation is used, `postgresql` what is run and when. `_programs` runs
+  programs and reads their output. `_guard` is a process of its own that starts the server and cleans up after it;
+  `_guard_client` talks to it. `server` decides which server the tests of a process share; `address` describes it.
+- Tests of a backend: `conformance` has the promises as tests, `check` runs them without pytest.
+- Tests of an application: `notifications` expects notifications, `plugin` has the fixtures.
+- Tools: `_wire` is a PostgreSQL client without a driver, `_proxy` breaks network connections on request, `nasty`
+  lists difficult names and payloads.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,18 @@
-"""What every backend promises, as tests: for pytest, and for `pgnotify.check`. Nothing here imports pytest."""
+"""The promises of every backend, as tests for pytest and for `pgnotify.check`. Nothing here imports pytest.
+
+Each of these modules has the tests of one subject:
+
+    subscribing, subscribing_many   listen() and unlisten(); listen_many()
+    waiting, fetching, sending      wait(); fetch() and fetch_plain(); notify() and notify_many()
+    transactions                    what the calls do inside the user's transaction
+    losing, ending                  the loss of the connection; fileno(), with which another thread ends a call
+    health                          check() and server_pid
+    encodings                       text in other encodings, and descriptors above 1,023
+
+`kit` has the methods that a subclass fills in, and the tools of the tests. `running` runs the tests without pytest.
+`_tools` compares, waits and words the failures. `_resources` measures time, memory and descriptors. `_statements` runs
+a statement on a connection of any driver.
+"""
 
 from __future__ import annotations
 
@@ -20,17 +34,17 @@ __all__ = ["FEATURES", "BackendConformance", "Kit", "Session"]
 class BackendConformance(
     Ending, Checking, SubscribingMany, Encodings, Losing, Transactions, Sending, Fetching, Waiting, Subscribing
 ):
-    """Holds a backend to every promise of `pgnotify.protocol`, on a real server.
+    """Tests a backend for every promise of `pgnotify.protocol`, on a real server.
 
-    Derive a test class from it and define `connect`; pytest then runs some hundred tests on each of
-    your connections. The server is the one of PGNOTIFY_TEST_DSN, which must trust loopback, or else
-    a temporary one; one run at a time in one database::
+    Derive a test class from it and define `connect`. pytest then runs some hundred tests on each of your
+    connections. The server is the one that PGNOTIFY_TEST_DSN names, which must trust loopback, or a
+    temporary one if it names none. Only one run at a time can use a database::
 
         class TestMyDriver(BackendConformance):
             def connect(self, address):
                 return mydriver.connect(host=address.host, port=address.port)
 
-    Further methods tell what cannot be guessed, such as how the driver begins a transaction: see
-    `Kit`. What the driver cannot do is declared in `cannot`, with the reason, and skipped with it.
-    Have pytest-timeout installed: what hangs in a backend hangs pytest else.
+    Override further methods of `Kit` where its guess is wrong for your driver, such as how a transaction
+    begins. Declare in `cannot` which features the driver lacks, and why: their tests are skipped, with that
+    reason. Install pytest-timeout: without it, a backend that hangs makes pytest hang.
     """
