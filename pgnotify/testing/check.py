@@ -1,4 +1,4 @@
-"""`check`: what a backend's author runs at a shell, without pytest."""
+"""`check`, which the author of a backend runs at a shell, without pytest."""
 
 from __future__ import annotations
 
@@ -18,33 +18,34 @@ def check(
     cannot: Mapping[str, str] = MappingProxyType({}),
     tell: Callable[[str], object] = print,
 ) -> bool:
-    """Check what a backend promises, on real connections, and print a table.
+    """Check every promise of a backend on real connections, and print the results as a table.
 
-    The checks are those of `pgnotify.testing.BackendConformance`, without pytest. Nothing of them
-    stays on the server, but the session of a check that hangs.
+    The checks are those of `pgnotify.testing.BackendConformance`, run without pytest. Nothing is left
+    on the server, except the session of a check that hangs.
 
     Args:
-        connection_factory: returns a new connection each time. One that takes nothing connects to a
-            server of yours; what needs a network to break, or databases of its own, is skipped there.
-            One that takes a `pgnotify.testing.Address` is given that of the server of
-            PGNOTIFY_TEST_DSN, or of a temporary one, and everything is checked. Where more must be
-            told than how to connect, a class derived from BackendConformance does.
-        cannot: what the driver lacks, and why, as in that class: it is skipped with that reason.
-        tell: takes each line of the table.
+        connection_factory: a function that returns a new connection each time. If it takes no argument,
+            it connects to a server of your choice; checks that break the network or need their own
+            databases are skipped. If it takes a `pgnotify.testing.Address`, it gets the address of the
+            server that PGNOTIFY_TEST_DSN names, or of a temporary one, and everything is checked.
+            Pass a class derived from BackendConformance to define more than how to connect.
+        cannot: which features the driver lacks, and why, as in that class. Their checks are skipped,
+            with that reason.
+        tell: called with each line of the table.
 
     Returns:
-        Whether nothing failed.
+        True if no check failed.
 
     Raises:
         UnknownBackend: no backend fits the connections.
-        TypeError: the factory takes something else, or nobody knows how to run a statement on the
-            connections: derive a class from BackendConformance, and define execute().
-        ValueError: `cannot` names something that is no feature.
+        TypeError: the factory takes other arguments, or pgnotify does not know how to run a statement
+            on the connections. In that case, derive a class from BackendConformance that defines execute().
+        ValueError: `cannot` names a feature that does not exist.
         NoPostgreSQL: there is no PostgreSQL to start a temporary server with.
 
-    What connecting raises passes through.
+    Errors of the factory pass through unchanged.
     """
-    from pgnotify.testing.conformance import running  # it comes with all that tests need, and only this needs it
+    from pgnotify.testing.conformance import running  # it imports everything that the tests need; nothing else needs it
 
     begun = time.monotonic()
     conformance = running.conformance_of(connection_factory, cannot)

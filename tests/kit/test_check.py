@@ -17,13 +17,13 @@ from tests.listening import until
 
 @pytest.fixture
 def table():
-    """The lines that are told."""
+    """The lines of the table."""
     return []
 
 
 @pytest.fixture
 def few(monkeypatch):
-    """Have only a few of the tests run."""
+    """A function that makes check() run only the tests named."""
 
     def choose(*names):
         monkeypatch.setattr(running, "tests_of", lambda _: list(names))
@@ -45,17 +45,17 @@ def test_a_function_that_takes_nothing_decides_where_it_connects(address, table)
 
     skipped = [line for line in table if line.startswith("  skipped")]
     assert (
-        "  skipped  the end of a tcp connection is a loss: network: the function decides by itself where it connects"
+        "  skipped  the end of a tcp connection is a loss: network: the function itself chooses where to connect"
         in (skipped)
     )
-    # What needs to know where, and nothing else.
-    assert all(line.endswith(": the function decides by itself where it connects") for line in skipped)
+    # Only tests that need to know where the server is.
+    assert all(line.endswith(": the function itself chooses where to connect") for line in skipped)
     assert len(table) - 2 - len(skipped) > 110
     assert f"0 FAILED, {len(skipped)} skipped" in table[-1]
 
 
 class AutocommitOnly(pgnotify.testing.BackendConformance):
-    """Tells more of its connections than how to make one."""
+    """Defines more than how to connect."""
 
     patience = 1.0
 
@@ -91,7 +91,7 @@ def test_what_the_driver_lacks_is_skipped_with_the_reason(address, table, few):
 
 
 def test_a_feature_that_there_is_not_is_refused_before_anything_else():
-    with pytest.raises(ValueError, match="`cannot` names netwrok"):
+    with pytest.raises(ValueError, match="unknown in `cannot`: netwrok"):
         pgnotify.check(list, cannot={"netwrok": "a typo"})
 
 
@@ -107,7 +107,7 @@ def test_nothing_stays_on_the_server(address, session, few):
 
 @pytest.fixture
 def registered(monkeypatch):
-    """A function that has a mutant stand in for psycopg's backend."""
+    """A function that replaces psycopg's backend by a mutant."""
 
     def register(mutant):
         sound = pgnotify.registry.backend_for
@@ -132,7 +132,7 @@ def test_what_fails_is_told_with_the_reason(address, table, few, registered):
     assert pgnotify.check(lambda to: psycopg.connect(to.dsn), tell=table.append) is False
 
     assert table[0] == "psycopg.Connection, by tests.kit.mutants.naming.FoldsTheCase"
-    assert table[1].startswith("  FAILED   the case of a name is kept: 1 arrived, of 1 expected; at place 0 there is ")
+    assert table[1].startswith("  FAILED   the case of a name is kept: got 1, expected 1; at index 0 got ")
     assert table[2] == "  ok       a wait of no time only looks"
     assert table[3].startswith("1 ok, 1 FAILED, 0 skipped, in ")
 
@@ -149,7 +149,7 @@ def test_what_hangs_is_told_and_the_others_go_on(address, table, few, registered
     assert pgnotify.check(lambda to: psycopg.connect(to.dsn), tell=table.append) is False
 
     assert table[1].startswith(
-        "  FAILED   a listen is in force on return: it hangs: not after 0.2 seconds; it is here:"
+        "  FAILED   a listen is in force on return: it hangs: it still runs after 0.2 seconds, here:"
     )
     assert table[2] == "  ok       a wait may be a connections first use"
     with psycopg.connect(address.dsn) as another:
@@ -170,7 +170,7 @@ def test_what_no_backend_fits_is_told_before_anything_else():
 
 
 def test_a_factory_that_takes_two_things_is_refused():
-    with pytest.raises(TypeError, match=r"must take nothing, or one address, not \(host, port\)"):
+    with pytest.raises(TypeError, match=r"must take no argument, or one address, not \(host, port\)"):
         pgnotify.check(lambda host, port: None, tell=str)
 
 
@@ -178,7 +178,9 @@ def test_a_feature_that_there_is_not_cannot_be_declared_as_missing():
     class Typo(pgnotify.testing.BackendConformance):
         cannot = {"netwrok": "a typo"}  # noqa: RUF012
 
-    with pytest.raises(ValueError, match=re.escape(f"`cannot` names netwrok; the features are {', '.join(FEATURES)}")):
+    with pytest.raises(
+        ValueError, match=re.escape(f"unknown in `cannot`: netwrok; the features are {', '.join(FEATURES)}")
+    ):
         Typo().setup_method()
 
 

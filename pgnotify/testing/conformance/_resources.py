@@ -1,4 +1,4 @@
-"""What a call costs, and what a process holds: processor time, wake-ups, memory, descriptors."""
+"""Measures a call (processor time, wake-ups) and this process (memory, descriptors)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SELECT_ENDS = 1_023
 
 
 def cost_of(call: Callable[[], object]) -> tuple[float, int]:
-    """Return the processor seconds of a call, and how often the process slept in it: the less of two times."""
+    """Call twice; return the lesser processor seconds, and the lesser number of times that the process slept."""
     first, second = _cost_of_one(call), _cost_of_one(call)
     return min(first[0], second[0]), min(first[1], second[1])
 
@@ -35,22 +35,22 @@ def _times_slept() -> int:
 
 
 def resident_bytes() -> int:
-    """Return how much memory this process has now."""
+    """Return how much memory this process uses now."""
     try:
         with open(_STATM, encoding="ascii") as statm:
             return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except FileNotFoundError:
-        raise not_applicable(f"no {_STATM} here to read the memory from") from None
+        raise not_applicable(f"there is no {_STATM} to read the use of memory from") from None
 
 
 @contextmanager
 def low_descriptors_taken() -> Iterator[None]:
-    """Take all descriptors up to 1,023, where select() ends."""
+    """Use up all descriptors to 1,023, the last that select() can watch."""
     if resource is None:
-        raise not_applicable("descriptors cannot be taken here")
+        raise not_applicable("the limit on descriptors cannot be raised here")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < 2_048:
-        raise not_applicable(f"at most {hard} descriptors are allowed here")
+        raise not_applicable(f"the system allows at most {hard} descriptors")
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2_048), hard))
     with ExitStack() as taken:
         taken.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
@@ -61,7 +61,7 @@ def low_descriptors_taken() -> Iterator[None]:
 
 
 def open_descriptors() -> set[int]:
-    """Return the descriptors below 256 that are open."""
+    """Return the open descriptors below 256."""
     return {number for number in range(256) if _is_open(number)}
 
 
@@ -75,7 +75,7 @@ def _is_open(number: int) -> bool:
 
 @contextmanager
 def used_again(numbers: set[int]) -> Iterator[None]:
-    """Have others use descriptors that were closed, always readable ones."""
+    """Open other files, which are always readable, under descriptors that were closed."""
     with ExitStack() as reused:
         for number in numbers:
             zeros = os.open("/dev/zero", os.O_RDONLY)

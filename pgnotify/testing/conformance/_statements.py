@@ -1,4 +1,4 @@
-"""Running a statement on a connection that is known by its methods only."""
+"""Runs a statement on a connection of which only the methods are known."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ from typing import Any
 
 
 def run_statement(connection: Any, statement: str) -> list[tuple[Any, ...]]:
-    """Run a statement the way the connection has for it; return its rows.
+    """Run a statement with whichever method the connection has for that; return its rows.
 
-    Tried in this order: a cursor, as DB-API 2.0 has it, after what is more special:
-    ``exec_driver_sql()``, ``run()``, and ``query()``.
+    Tried in this order: ``exec_driver_sql()``, ``run()``, ``query()``, then a cursor as in DB-API 2.0.
 
     Raises:
-        TypeError: it has none of them.
+        TypeError: the connection has none of them.
     """
     if hasattr(connection, "exec_driver_sql"):
         result = connection.exec_driver_sql(statement)
@@ -25,7 +24,7 @@ def run_statement(connection: Any, statement: str) -> list[tuple[Any, ...]]:
     if not hasattr(connection, "cursor"):
         raise TypeError(
             f"a {type(connection).__name__} has no cursor(), run() or query(): "
-            "derive a class from BackendConformance, and define execute()"
+            "derive a class from BackendConformance and define execute()"
         )
     cursor = connection.cursor()
     try:

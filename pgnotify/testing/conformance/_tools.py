@@ -1,7 +1,7 @@
-"""What the tests of the kit are written with: comparisons that say what is wrong, and bounded waiting.
+"""Tools of the kit's tests: comparisons that explain a failure, and waiting with a time limit.
 
-No `assert`: the kit also runs where Python leaves those out, and where nobody rewrites them. Where it
-is pytest that runs it, `__tracebackhide__` keeps its report at the test.
+There is no `assert`: the kit also runs where Python is told to leave those out, and where pytest does not
+rewrite them. `__tracebackhide__` makes pytest's report end at the line of the test.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from pgnotify.protocol import Backend
 Test = TypeVar("Test", bound=Callable[..., None])
 
 PATIENCE_SECONDS = 20.0
-"""After which a test gives up: never reached unless something is wrong."""
+"""A test gives up after this time; reached only if something is wrong."""
 
 _MOST_FALSE_ALARMS = 100
-_SHOWN_CHARACTERS = 300  # of a value in a message
+_SHOWN_CHARACTERS = 300  # of a value, in a message
 _SHOWN_FRAMES = 4
 _LOOK_SECONDS = 0.001
 _SAME_LOOKS = 10
@@ -33,7 +33,7 @@ _ATTEMPTS = 3
 
 
 def needs(*features: str) -> Callable[[Test], Test]:
-    """Skip a test, with the reason, of a backend that declares one of the features as missing."""
+    """Skip a test, with the reason, if the backend declares one of these features as missing."""
 
     def decorate(test: Test) -> Test:
         @functools.wraps(test)
@@ -49,26 +49,26 @@ def needs(*features: str) -> Callable[[Test], Test]:
 
 
 def not_applicable(reason: str) -> SkipTest:
-    """Return what to raise where a test makes no sense; pytest takes it for a skip."""
+    """Return the exception to raise where a test does not apply; pytest treats it as a skip."""
     return SkipTest(f"not applicable: {reason}")
 
 
 def holds(condition: object, otherwise: str) -> None:
-    """Fail with a message unless the condition is true."""
+    """Fail with the message `otherwise` unless the condition is true."""
     __tracebackhide__ = True
     if not condition:
         raise AssertionError(otherwise)
 
 
 def same(actual: object, expected: object, what: str = "") -> None:
-    """Fail unless both are equal; of two lists, say where they part."""
+    """Fail unless both are equal; for two lists, report the first difference."""
     __tracebackhide__ = True
     if actual == expected:
         return
     about = f"{what}: " if what else ""
     if isinstance(actual, list) and isinstance(expected, list):
         raise AssertionError(about + _parting(actual, expected))
-    raise AssertionError(f"{about}{_shown(actual)} instead of {_shown(expected)}")
+    raise AssertionError(f"{about}got {_shown(actual)}, expected {_shown(expected)}")
 
 
 def _parting(actual: Sequence[object], expected: Sequence[object]) -> str:
@@ -77,7 +77,7 @@ def _parting(actual: Sequence[object], expected: Sequence[object]) -> str:
         place = min(len(actual), len(expected))
     got = _shown(actual[place]) if place < len(actual) else "nothing more"
     wanted = _shown(expected[place]) if place < len(expected) else "nothing more"
-    return f"{len(actual)} arrived, of {len(expected)} expected; at place {place} there is {got} instead of {wanted}"
+    return f"got {len(actual)}, expected {len(expected)}; at index {place} got {got}, expected {wanted}"
 
 
 def _shown(value: object) -> str:
@@ -86,36 +86,39 @@ def _shown(value: object) -> str:
 
 
 def collect(backend: Backend, count: int, patience: float = PATIENCE_SECONDS) -> list[Notification]:
-    """Return what arrives until there are so many."""
+    """Collect notifications until there are at least `count`."""
     __tracebackhide__ = True
     arrived: list[Notification] = []
     while len(arrived) < count:
         holds(
             backend.wait(patience),
-            f"{len(arrived)} of {count} arrived, and wait({patience:g}) is False: the rest is lost or hidden",
+            f"{len(arrived)} of {count} notifications arrived, then wait({patience:g}) returned False: "
+            "the others were lost, or are in a buffer that wait() does not look at",
         )
         arrived += backend.fetch()
     return arrived
 
 
 def until_lost(backend: Backend, patience: float = PATIENCE_SECONDS) -> tuple[list[Notification], ConnectionLost]:
-    """Play a listener until the connection is lost; return what arrived before, and the error."""
+    """Wait and fetch until the connection is lost; return the notifications before the loss, and the error."""
     __tracebackhide__ = True
     arrived: list[Notification] = []
     false_alarms = 0
     while false_alarms < _MOST_FALSE_ALARMS:
         try:
-            holds(backend.wait(patience), "the loss was not noticed")
+            holds(
+                backend.wait(patience), f"wait({patience:g}) returned False: the loss of the connection was not noticed"
+            )
             batch = backend.fetch()
         except ConnectionLost as lost:
             return arrived, lost
         arrived += batch
         false_alarms += not batch
-    raise AssertionError("wait() is True for ever, and fetch() does not say that the connection is lost")
+    raise AssertionError("wait() keeps returning True, but fetch() never raises ConnectionLost")
 
 
 def until(condition: Callable[[], object], otherwise: str, patience: float = PATIENCE_SECONDS) -> None:
-    """Ask until the answer is true; fail after ``patience`` seconds."""
+    """Check repeatedly until the condition is true; fail after ``patience`` seconds."""
     __tracebackhide__ = True
     deadline = time.monotonic() + patience
     while not condition():
@@ -124,7 +127,7 @@ def until(condition: Callable[[], object], otherwise: str, patience: float = PAT
 
 
 def takes_less(call: Callable[[], object], seconds: float, otherwise: str) -> None:
-    """Fail if a call takes longer each of three times: other work of the machine only adds to it."""
+    """Fail if all of three calls take longer: other work of the machine can only slow a call down."""
     __tracebackhide__ = True
     taken = []
     for _ in range(_ATTEMPTS):
@@ -133,11 +136,11 @@ def takes_less(call: Callable[[], object], seconds: float, otherwise: str) -> No
         taken.append(time.perf_counter() - begun)
         if taken[-1] < seconds:
             return
-    raise AssertionError(f"{otherwise}: it took {min(taken):.2f} seconds at best")
+    raise AssertionError(f"{otherwise}: the fastest of {_ATTEMPTS} calls took {min(taken):.2f} seconds")
 
 
 class Background:
-    """A call that runs in a thread of its own, so that a test can go on, and give up."""
+    """A call that runs in its own thread, so that a test can go on, and give up if it hangs."""
 
     def __init__(self, call: Callable[[], object]) -> None:
         self.result: Any = None
@@ -153,9 +156,10 @@ class Background:
             self.error = error
 
     def until_blocked(self, patience: float) -> None:
-        """Return when the call blocks, as far as one can see from here, or has ended.
+        """Return when the call seems to block, or has ended.
 
-        Not certain: it may be on its way still. Either way must do, this only makes the usual one likely.
+        This is not certain: the call may still be on its way. A test must pass either way; this only makes
+        the usual case likely.
         """
         looks = 0
         place = None
@@ -172,12 +176,12 @@ class Background:
         return not self._thread.is_alive()
 
     def join(self, patience: float, otherwise: str) -> Any:
-        """Return what the call returns, or raise what it raises; fail after ``patience`` seconds."""
+        """Return the result of the call, or raise its error; fail if it takes more than ``patience`` seconds."""
         self._thread.join(patience)
         if self._thread.is_alive():
             frame = sys._current_frames().get(self._thread.ident or 0)
             stack = "".join(traceback.format_stack(frame)[-_SHOWN_FRAMES:]) if frame else ""
-            raise AssertionError(f"{otherwise}: not after {patience:g} seconds; it is here:\n{stack}")
+            raise AssertionError(f"{otherwise}: it still runs after {patience:g} seconds, here:\n{stack}")
         if self.error is not None:
             raise self.error
         return self.result

@@ -1,4 +1,4 @@
-"""Other encodings than UTF-8, bytes that are in none, and descriptors that select() does not know."""
+"""Encodings other than UTF-8, bytes that cannot be decoded, and descriptors above the limit of select()."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pgnotify.testing.conformance._resources import low_descriptors_taken
 from pgnotify.testing.conformance._tools import holds, needs, not_applicable, same
 from pgnotify.testing.conformance.kit import Kit
 
-_BAD = "a\udce9b"  # what surrogateescape makes of b"a\xe9b"
+_BAD = "a\udce9b"  # surrogateescape decodes b"a\xe9b" to this
 
 
 class Encodings(Kit):
-    """What fetch() and notify() promise about bytes and text."""
+    """The promises of fetch() and notify() about bytes and text."""
 
     @needs("network", "undecodable")
     def test_bytes_that_cannot_be_decoded_harm_nothing_around_them(self) -> None:
@@ -95,7 +95,7 @@ class Encodings(Kit):
         with low_descriptors_taken():
             backend = self.backend_of(self.open())
             backend.listen(channel)
-            holds(self.wakeup.fileno() > 1_023, "the descriptors are not high")
+            holds(self.wakeup.fileno() > 1_023, "the test got no descriptor above 1,023")
 
             same(backend.wait(0.01, self.wakeup.fileno()), False)
             session.notify(channel, "high")
@@ -105,15 +105,15 @@ class Encodings(Kit):
             backend.close()
 
     def database_in(self, encoding: str) -> Address:
-        """Return the address of a database with this encoding, which is made if it is not there yet."""
+        """Return the address of a database with this encoding; create the database if it does not exist."""
         name = f"pgnotify_{encoding.lower()}_{os.getpid()}"
         if not self.session.sql(f"SELECT FROM pg_database WHERE datname = '{name}'"):
             if self.session.sql("SELECT FROM pg_roles WHERE rolname = current_user AND NOT (rolcreatedb OR rolsuper)"):
-                raise not_applicable(f"{self.address.user} may not create a database here")
+                raise not_applicable(f"the role {self.address.user} may not create a database here")
             self.session.sql(
                 f"CREATE DATABASE {name} TEMPLATE template0 ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C'"
             )
-            # Not always the default: a server has it from its own environment, if that names one.
+            # Not always the default: if the server's own environment names an encoding, the server uses that.
             self.session.sql(f"ALTER DATABASE {name} SET client_encoding TO '{encoding}'")
             self._databases.append((self.open_session, self.address, name))
         return self.address._replace(database=name)
@@ -132,7 +132,7 @@ class Encodings(Kit):
         self._is_usable(backend, connection, self.channel)
 
     def _harms_only_the_bad_one(self, backend: Backend) -> None:
-        """Fail unless "before" and "after" arrive; the one between may be an error, if there is no other way."""
+        """Fail unless "before" and "after" arrive; for the bad one between them, a PayloadError is allowed too."""
         arrived: list[str] = []
         refused = 0
         while len(arrived) + refused < 3:

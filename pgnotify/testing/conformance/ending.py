@@ -1,4 +1,4 @@
-"""fileno(), where it is offered: by which another thread ends a call that nobody answers."""
+"""fileno(), if the backend offers it: another thread uses it to end a call that gets no answer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pgnotify.testing.conformance.losing import Losing
 
 
 class Ending(Losing):
-    """What fileno() promises."""
+    """The promises of fileno()."""
 
     @needs("network")
     def test_a_shutdown_of_the_descriptor_ends_a_wait(self) -> None:
@@ -54,7 +54,7 @@ class Ending(Losing):
         except ConnectionLost as lost:
             self.has_a_cause("fileno()", lost)
         else:
-            holds(False, f"fileno() returned {descriptor} on a closed connection: by now it may be another's")
+            holds(False, f"fileno() returned {descriptor} on a closed connection: others may use this number by now")
 
     def _listen_on(self, backend: Backend) -> None:
         raise self.until_lost(backend)[1]
@@ -66,16 +66,18 @@ class Ending(Losing):
             self.proxy.freeze()
             blocked = self.in_background(lambda: call(backend))
             blocked.until_blocked(self.patience)
-            holds(not blocked.ended, "it has returned without an answer")
+            holds(not blocked.ended, "the call returned before the server had answered")
 
             duplicate.shutdown(socket.SHUT_RDWR)
 
             try:
-                result = blocked.join(self.patience, "it goes on though its socket is shut down")
+                result = blocked.join(self.patience, "the call goes on after its socket was shut down")
             except ConnectionLost as lost:
-                self.has_a_cause("it", lost)
+                self.has_a_cause("the call", lost)
             else:
-                holds(False, f"it returned {result!r} when its socket was shut down")
+                holds(
+                    False, f"the call returned {result!r} when its socket was shut down: it must raise ConnectionLost"
+                )
         self.is_lost_for_good(backend)
 
 

@@ -1,4 +1,4 @@
-"""fetch(): all that came, once, in the order in which it was sent, in parts, without waiting."""
+"""fetch(): every notification once, in the order of sending, in parts, without waiting."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from pgnotify.testing.conformance.kit import Kit
 _LONGEST_BATCH = 1_000  # "a few hundred"
 _TOO_LATE_SECONDS = 0.05
 _PENDING = 100_000
-_MOST_BYTES_PENDING = 64 * 1024 * 1024  # 600 bytes for each: once, with a copy in the driver's C library
+_MOST_BYTES_PENDING = 64 * 1024 * 1024  # 600 bytes per notification: one copy, and one in the driver's C library
 _MOST_BYTES_LEAKED = 16 * 1024 * 1024
 
 
 def numbers(count: int, size: int = 0) -> list[str]:
-    """Return so many different payloads, in order, of so many bytes."""
+    """Return `count` different payloads in order, each of at least `size` bytes."""
     return [str(number).rjust(size, ".") for number in range(count)]
 
 
 class Fetching(Kit):
-    """What fetch() promises."""
+    """The promises of fetch() and fetch_plain()."""
 
     def test_a_notification_has_its_channel_its_payload_and_the_senders_pid(self) -> None:
         self.backend.listen("channel")
@@ -59,7 +59,7 @@ class Fetching(Kit):
             return len(arrived) >= len(sent)
 
         self.session.notify_all(self.channel, sent)
-        self.until(all_arrived, "fetch_plain() does not hand over all that was sent")
+        self.until(all_arrived, "fetch_plain() has not returned every notification that was sent")
 
         same([tuple(each) for each in arrived], [(self.channel, payload, self.session.pid) for payload in sent])
         self.nothing_arrives()
@@ -67,7 +67,7 @@ class Fetching(Kit):
     def test_a_list_that_was_fetched_does_not_change_any_more(self) -> None:
         self.backend.listen(self.channel)
         self.backend.notify(self.channel, "1")
-        self.until(lambda: self.backend.wait(0), "wait(0) does not see it")
+        self.until(lambda: self.backend.wait(0), "wait(0) keeps returning False though a notification was sent")
         fetched = self.backend.fetch()
         before = list(fetched)
 
@@ -138,18 +138,21 @@ class Fetching(Kit):
         sent = numbers(5_000, 100)
         self.begin(self.db)
         self.session.notify_all(self.channel, sent)
-        self.commit(self.db)  # some drivers read all of it along with the answer
+        self.commit(self.db)  # some drivers read all notifications together with the answer
 
         arrived: list[str] = []
         longest = 0
         while len(arrived) < len(sent):
-            holds(self.backend.wait(self.patience), f"{len(arrived)} of {len(sent)} arrived")
+            holds(self.backend.wait(self.patience), f"only {len(arrived)} of {len(sent)} notifications arrived")
             batch = self.backend.fetch()
             longest = max(longest, len(batch))
             arrived += [each.payload for each in batch]
 
         same(arrived, sent)
-        holds(longest <= _LONGEST_BATCH, f"fetch() returned {longest} at once: a few hundred at most")
+        holds(
+            longest <= _LONGEST_BATCH,
+            f"fetch() returned {longest} notifications at once: it should return a few hundred at most",
+        )
 
     def test_a_hundred_thousand_pending_do_not_fill_the_memory(self) -> None:
         self.backend.listen(self.channel)
@@ -160,17 +163,20 @@ class Fetching(Kit):
         self._drain_without_growing(sent)
 
         grown = resident_bytes() - before
-        holds(grown < _MOST_BYTES_LEAKED, f"{grown:,} bytes are not given back")
+        holds(grown < _MOST_BYTES_LEAKED, f"{grown:,} bytes of memory were not released")
 
     def _drain_without_growing(self, sent: list[str]) -> None:
         self.session.notify_all(self.channel, sent)
         before = most = resident_bytes()
         arrived = 0
         while arrived < len(sent):
-            holds(self.backend.wait(self.patience), f"{arrived} of {len(sent)} arrived")
+            holds(self.backend.wait(self.patience), f"only {arrived} of {len(sent)} notifications arrived")
             arrived += len(self.backend.fetch())
             most = max(most, resident_bytes())
-        holds(most - before < _MOST_BYTES_PENDING, f"{most - before:,} bytes for {len(sent):,} small notifications")
+        holds(
+            most - before < _MOST_BYTES_PENDING,
+            f"memory grew by {most - before:,} bytes for {len(sent):,} small notifications",
+        )
 
     @needs("sql")
     def test_what_comes_while_a_query_runs_is_all_there_afterwards(self) -> None:
@@ -183,14 +189,14 @@ class Fetching(Kit):
         def send_while_the_query_waits() -> None:
             sender.sql(f"SELECT pg_advisory_lock({key})")
             try:
-                self.until(lambda: sender.sql(f"{lock} AND NOT granted"), "the query does not wait")
+                self.until(lambda: sender.sql(f"{lock} AND NOT granted"), "the query does not wait for the lock")
                 sender.notify_all(self.channel, sent)
             finally:
                 sender.sql(f"SELECT pg_advisory_unlock({key})")
 
         self.run(f"SET lock_timeout = {int(self.patience * 1_000)}")
         sending = self.in_background(send_while_the_query_waits)
-        self.until(lambda: sending.ended or self.session.sql(f"{lock} AND granted"), "the lock is not taken")
+        self.until(lambda: sending.ended or self.session.sql(f"{lock} AND granted"), "the sender did not get the lock")
         try:
             self.run(f"SELECT pg_advisory_xact_lock({key})")
         finally:
@@ -218,7 +224,7 @@ class Fetching(Kit):
                 break
             if sending.ended:
                 sending.join(self.patience, "the sender did not end")
-                holds(self.backend.wait(self.patience), f"{len(arrived)} of {len(sent)} arrived")
+                holds(self.backend.wait(self.patience), f"only {len(arrived)} of {len(sent)} notifications arrived")
 
         same(arrived, sent)
 
@@ -246,7 +252,7 @@ class Fetching(Kit):
             fetching = self.in_background(lambda: self.payloads(2, backend))
             self.proxy.say(whole[size:] + notification_bytes(self.channel, b"next"))
 
-            same(fetching.join(self.patience, "it did not arrive"), ["x" * 2_000, "next"])
+            same(fetching.join(self.patience, "the notification did not arrive"), ["x" * 2_000, "next"])
 
     def _fetching_plain(self) -> FetchesPlain:
         if not isinstance(self.backend, FetchesPlain):

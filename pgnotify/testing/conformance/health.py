@@ -1,4 +1,4 @@
-"""check() and server_pid, where they are offered: by which a listener sees that it is deaf."""
+"""check() and server_pid, if the backend offers them: a listener uses them to notice that it hears nothing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LOOKS = 30
 
 
 class Checking(Losing):
-    """What check() and server_pid promise."""
+    """The promises of check() and server_pid."""
 
     @cached_property
     def checking(self) -> ChecksHealth:
@@ -30,9 +30,9 @@ class Checking(Losing):
     def test_a_check_tells_how_the_server_stands_and_who_has_answered(self) -> None:
         health = self.checking.check()
 
-        holds(isinstance(health, Health), f"check() has returned {health!r}")
+        holds(isinstance(health, Health), f"check() returned {health!r}, which is not a Health")
         same(health.in_recovery, False, "in_recovery")
-        holds(0 <= health.queue_usage <= 1, f"queue_usage is {health.queue_usage!r}")
+        holds(0 <= health.queue_usage <= 1, f"queue_usage is {health.queue_usage!r}, which is not from 0 to 1")
         same(health.server_pid, self.pid_of(self.db), "server_pid")
 
     def test_a_check_tells_what_is_listened_to_by_exactly_its_name(self) -> None:
@@ -84,7 +84,7 @@ class Checking(Losing):
         deadline = time.monotonic() + self.patience
         while not sending.ended and time.monotonic() < deadline:
             self.checking.check()
-        sending.join(self.patience, "the second session has not sent it all")
+        sending.join(self.patience, "the second session has not sent every notification")
 
         same(self.payloads(len(sent)), sent)
         self.nothing_arrives()
@@ -94,12 +94,12 @@ class Checking(Losing):
         backend = self.backend_of(self.open_through_proxy())
         if not isinstance(backend, ChecksHealth):
             raise not_applicable("the backend does not offer check()")
-        backend.check()  # some prepare a statement the first time
+        backend.check()  # some drivers prepare a statement the first time
         self.proxy.record()
 
         backend.check()
 
-        same(self.proxy.answers, 1, "the server's answers")
+        same(self.proxy.answers, 1, "round trips")
 
     @needs("sql")
     def test_the_connection_is_idle_after_a_check_and_in_the_mode_that_it_was_in(self) -> None:
@@ -132,7 +132,7 @@ class Checking(Losing):
         self.is_lost_for_good()
 
     def test_the_server_pid_is_that_of_the_process_that_answers(self) -> None:
-        self.pid_of(self.db)  # some connect with their first statement only
+        self.pid_of(self.db)  # some drivers connect with their first statement only
 
         same(_pid_told_by(self.backend), self.pid_of(self.db))
 
@@ -146,7 +146,7 @@ class Checking(Losing):
 
         telling = self.in_background(lambda: _pid_told_by(backend))
 
-        same(telling.join(self.patience, "server_pid asks the server"), pid)
+        same(telling.join(self.patience, "server_pid waits for the server"), pid)
 
     def test_the_server_pid_of_a_lost_connection_is_right_or_a_loss(self) -> None:
         self.backend.listen(self.channel)
@@ -163,7 +163,7 @@ class Checking(Losing):
 
 
 def _pid_told_by(backend: Any) -> int:
-    # Not isinstance(): up to Python 3.11 that asks for a protocol's properties, whose errors pass through.
+    # Not isinstance(): up to Python 3.11 it reads the properties of a protocol, and their errors pass through.
     if not hasattr(type(backend), "server_pid"):
         raise not_applicable("the backend does not offer server_pid")
     pid: int = backend.server_pid

@@ -1,6 +1,6 @@
-"""What a subclass of the conformance class fills in, and what the tests in it are written with.
+"""The methods that a subclass of the conformance class fills in, and the tools of its tests.
 
-The tests themselves are in the modules beside this one, a module for each matter.
+The tests themselves are in the modules beside this one, one module for each subject.
 """
 
 from __future__ import annotations
@@ -26,79 +26,79 @@ from pgnotify.testing.server import shared_address
 from pgnotify.waiting import Wakeup
 
 FEATURES: Mapping[str, str] = {
-    "sql": "runs any statement of the user's, by execute()",
-    "network": "goes to the host and port that connect() is given, so that a proxy can stand in between",
-    "encodings": "is right in a database in LATIN1",
-    "sql_ascii": "can use a database without an encoding",
-    "implicit_transactions": "can be taken out of autocommit mode, by leave_autocommit()",
-    "undecodable": "survives bytes that it cannot decode",
-    "surrogateescape": "hands over such bytes as surrogate escapes",
+    "sql": "runs any SQL statement, with execute()",
+    "network": "connects to the host and port that connect() is given, so that the tests can put a proxy in between",
+    "encodings": "works in a database with the encoding LATIN1",
+    "sql_ascii": "works in a database without an encoding (SQL_ASCII)",
+    "implicit_transactions": "can leave autocommit mode, with leave_autocommit()",
+    "undecodable": "keeps working after bytes that it cannot decode",
+    "surrogateescape": "returns such bytes as surrogate escapes",
 }
-"""What a driver may lack, for `cannot`; everything else is required."""
+"""The features that a driver may lack, for `cannot`; everything else is required."""
 
 
 def check_features(cannot: Mapping[str, str]) -> None:
-    """Raise a ValueError for what is none of `FEATURES`."""
+    """Raise a ValueError for a name that is not in `FEATURES`."""
     if unknown := sorted(set(cannot) - set(FEATURES)):
-        raise ValueError(f"`cannot` names {', '.join(unknown)}; the features are {', '.join(FEATURES)}")
+        raise ValueError(f"unknown in `cannot`: {', '.join(unknown)}; the features are {', '.join(FEATURES)}")
 
 
-# What hangs holds on to these.
+# The connections of tests that hang: their threads still use them.
 _abandoned: list[ExitStack] = []
 
 
 def _quietly(call: Callable[..., object], *arguments: object) -> None:
-    with suppress(Exception):  # it was closed by the test, or broken by it
+    with suppress(Exception):  # the test has closed or broken it
         call(*arguments)
 
 
 class Session(Protocol):
-    """A second session on the server, which sends, looks around and terminates; from any thread."""
+    """A second session on the server, which sends, inspects and terminates; usable from any thread."""
 
     pid: int
-    """Its process on the server."""
+    """The process id of the session on the server."""
 
     def notify(self, channel: str, payload: str = "") -> None:
-        """Send a notification; sent on return."""
+        """Send a notification; it is sent on return."""
 
     def notify_all(self, channel: str, payloads: Iterable[str]) -> None:
-        """Send notifications in one transaction; sent on return."""
+        """Send notifications in one transaction; they are sent on return."""
 
     def terminate(self, pid: int) -> None:
-        """End another session; it is gone on return."""
+        """End another session; it has ended on return."""
 
     def state_of(self, pid: int) -> str | None:
-        """Return what pg_stat_activity says of a session: "idle", …; None if there is none."""
+        """Return the state of a session in pg_stat_activity: "idle", …; None if it has ended."""
 
     def sql(self, statement: str) -> list[tuple[Any, ...]]:
-        """Run any statement; only called if "sql" is not among what the backend cannot."""
+        """Run any statement; called only if "sql" is not in `cannot`."""
 
     def close(self) -> None:
         """End the session."""
 
 
 class Kit:
-    """The hooks and the tools; see `BackendConformance`."""
+    """The methods to fill in, and the tools of the tests; see `BackendConformance`."""
 
     cannot: ClassVar[Mapping[str, str]] = {}
-    """Which of `FEATURES` the driver lacks, and why: the tests that need one are skipped with that reason."""
+    """Which of `FEATURES` the driver lacks, and why; tests that need one are skipped, with that reason."""
 
     implicit_transactions: bool | None = None
-    """Whether a statement of the user's opens a transaction by itself, as DB-API's default is; None finds it out."""
+    """Whether a statement opens a transaction by itself, as DB-API does by default; None means: find out."""
 
     patience: float = _tools.PATIENCE_SECONDS
-    """Seconds after which a test gives up: never reached unless something is wrong."""
+    """A test gives up after this many seconds; reached only if something is wrong."""
 
     _databases: ClassVar[list[tuple[Callable[[Address], Session], Address, str]]] = []
 
-    # What a subclass fills in: the first is required.
+    # Methods that a subclass fills in; only the first is required.
 
     def connect(self, address: Address) -> Any:
-        """Return a new connection of the driver to the address; the test closes it."""
+        """Return a new connection of the driver to this address; the test closes it."""
         raise NotImplementedError(f"{type(self).__name__} must define connect(self, address)")
 
     def make_backend(self, connection: Any) -> Backend:
-        """Return the backend for a connection: by default the one that pgnotify finds for it."""
+        """Return the backend for a connection; by default, the one that pgnotify finds for it."""
         return wrap(connection).backend
 
     def execute(self, connection: Any, statement: str) -> list[tuple[Any, ...]]:
@@ -117,7 +117,7 @@ class Kit:
             self.execute(connection, "COMMIT")
 
     def rollback(self, connection: Any) -> None:
-        """Roll back the transaction, which may have failed."""
+        """Roll back the transaction; it may have failed."""
         if self.opens_transactions():
             connection.rollback()
         else:
@@ -128,46 +128,48 @@ class Kit:
         connection.close()
 
     def fail(self, connection: Any) -> None:
-        """Have a statement fail inside the open transaction."""
+        """Run a statement that fails inside the open transaction."""
         with suppress(Exception):  # each driver has its own
             self.execute(connection, "SELECT 1/0")
 
     def leave_autocommit(self, connection: Any) -> None:
-        """Have statements open a transaction by themselves from now on; define it if the driver can."""
+        """Make statements open a transaction by themselves from now on; define this if the driver can do it."""
         if not isinstance(getattr(connection, "autocommit", None), bool):
-            raise _tools.not_applicable("the connection has no attribute autocommit, nor the class leave_autocommit()")
+            raise _tools.not_applicable(
+                "the connection has no attribute autocommit, and leave_autocommit() is not defined"
+            )
         connection.autocommit = False
 
     def pid_of(self, connection: Any) -> int:
-        """Return the process on the server; the connection is idle before and afterwards."""
+        """Return the process id on the server; the connection is idle before and afterwards."""
         return int(self.run("SELECT pg_backend_pid()", connection)[0][0])
 
     def terminate(self, connection: Any) -> None:
-        """End the connection from the server's side; it is gone there on return."""
+        """End the connection from the server's side; the session has ended there on return."""
         self.session.terminate(self.pid_of(connection))
 
     def open_session(self, address: Address) -> Session:
-        """Return a second session; by default one that depends on no driver."""
+        """Return a second session; by default, one that needs no driver."""
         return WireSession(address.host, address.port, address.database, address.user)
 
     @cached_property
     def address(self) -> Address:
-        """Where the server is: the one of PGNOTIFY_TEST_DSN, or else a temporary one for this process."""
+        """The address of the server: the one PGNOTIFY_TEST_DSN names, otherwise a temporary one for this process."""
         try:
             return shared_address()
         except NoPostgreSQL as error:
             raise SkipTest(str(error)) from error
 
-    # For whoever runs the tests: pytest, or `pgnotify.check`.
+    # Called by pytest, or by `pgnotify.check`.
 
     def setup_method(self) -> None:
-        """Begin a test."""
+        """Prepare a test."""
         check_features(self.cannot)
         self._at_end = ExitStack()
         self._under_way: list[_tools.Background] = []
 
     def teardown_method(self) -> None:
-        """Close what the test has opened, unless a call hangs in it: to close that would crash some drivers."""
+        """Close everything that the test has opened, unless a call hangs: closing it then would crash some drivers."""
         if all(each.ended for each in self._under_way):
             self._at_end.close()
         else:
@@ -206,24 +208,24 @@ class Kit:
 
     @cached_property
     def channel(self) -> str:
-        """A channel that no other test uses, with all that needs quoting in its name."""
+        """A channel that no other test uses; its name contains everything that needs quoting."""
         return f'Ü"{uuid.uuid4().hex[:12]} %s :x $1 ?'
 
     @cached_property
     def wakeup(self) -> Wakeup:
-        """What ends a wait."""
+        """A wakeup that ends a wait."""
         wakeup = Wakeup()
         self._at_end.callback(wakeup.close)
         return wakeup
 
     def open(self, address: Address | None = None) -> Any:
-        """Return one more connection."""
+        """Return another connection."""
         connection = self.connect(address or self.address)
         self._at_end.callback(_quietly, self.close, connection)
         return connection
 
     def backend_of(self, connection: Any) -> Backend:
-        """Return a backend for a connection, which is closed before that."""
+        """Return a backend for a connection; it is closed before the connection."""
         backend = self.make_backend(connection)
         self._at_end.callback(_quietly, backend.close)
         return backend
@@ -233,13 +235,13 @@ class Kit:
         return self.open(self.address._replace(host=self.proxy.host, port=self.proxy.port))
 
     def open_session_at(self, address: Address) -> Session:
-        """Return one more second session."""
+        """Return another second session."""
         session = self.open_session(address)
         self._at_end.callback(session.close)
         return session
 
     def opens_transactions(self) -> bool:
-        """Return `implicit_transactions`, which is found out if need be."""
+        """Return `implicit_transactions`; find it out first if it is None."""
         if self.implicit_transactions is None:
             connection = self.open()
             first, second = (self.execute(connection, "SELECT txid_current()") for _ in range(2))
@@ -249,7 +251,7 @@ class Kit:
         return self.implicit_transactions
 
     def run(self, statement: str, connection: Any = None) -> list[tuple[Any, ...]]:
-        """Run a statement of the user's; the connection is idle afterwards."""
+        """Run a statement as a user does; the connection is idle afterwards."""
         connection = self.db if connection is None else connection
         rows = self.execute(connection, statement)
         if self.opens_transactions():
@@ -257,38 +259,38 @@ class Kit:
         return rows
 
     def in_background(self, call: Callable[[], object]) -> _tools.Background:
-        """Begin a call in a thread of its own."""
+        """Start a call in its own thread."""
         self._under_way.append(_tools.Background(call))
         return self._under_way[-1]
 
     def collect(self, count: int, backend: Backend | None = None) -> list[Notification]:
-        """Return what arrives until there are so many."""
+        """Collect notifications until there are at least `count`."""
         return _tools.collect(backend or self.backend, count, self.patience)
 
     def payloads(self, count: int, backend: Backend | None = None) -> list[str]:
-        """Return the payloads of what arrives until there are so many."""
+        """Collect notifications until there are at least `count`, and return their payloads."""
         return [each.payload for each in self.collect(count, backend)]
 
     def nothing_arrives(self, backend: Backend | None = None) -> None:
-        """Fail unless wait() says, after a false alarm or two, that there is nothing."""
+        """Fail unless wait() returns False, after at most four false alarms, and fetch() returns nothing."""
         backend = backend or self.backend
         for _ in range(5):
             if not backend.wait(0.02):
-                return _tools.same(backend.fetch(), [], "after a wait that was False")
-            _tools.same(backend.fetch(), [])
-        raise AssertionError("wait() is True again and again, and there is nothing to fetch: a loop would be busy")
+                return _tools.same(backend.fetch(), [], "fetch() after wait() returned False")
+            _tools.same(backend.fetch(), [], "fetch() where nothing was to arrive")
+        raise AssertionError("wait() keeps returning True with nothing to fetch: a loop would never sleep")
 
     def until_lost(self, backend: Backend | None = None) -> tuple[list[Notification], ConnectionLost]:
-        """Play a listener until the connection is lost; return what arrived before, and the error."""
+        """Wait and fetch until the connection is lost; return the notifications before the loss, and the error."""
         return _tools.until_lost(backend or self.backend, self.patience)
 
     def until(self, condition: Callable[[], object], otherwise: str) -> None:
-        """Ask until the answer is true."""
+        """Check repeatedly until the condition is true."""
         _tools.until(condition, otherwise, self.patience)
 
     def until_state(self, pid: int, state: str | None) -> None:
-        """Return when the server says so of a session, which is a little after its answer to it."""
+        """Return when the server reports this state of a session, which it does a little after its answer."""
         self.until(
             lambda: self.session.state_of(pid) == state,
-            f"the server does not come to report the session as {state!r}",
+            f"pg_stat_activity never showed the session as {state!r}",
         )

@@ -1,4 +1,4 @@
-"""The end of the connection: told by every verb, after the last notifications, and again and again."""
+"""The loss of the connection: every verb reports it, after the last notifications, and each time it is called."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FAREWELL = message(b"E", b"SFATAL\0VFATAL\0C57P01\0Mterminating connection due 
 
 
 def verbs(backend: Backend) -> dict[str, Callable[[], object]]:
-    """Return a call of each verb but close(), and of what is offered beside them."""
+    """Return a call of each verb except close(), and of each further method that the backend offers."""
     offered: dict[str, Callable[[], object]] = {}
     if isinstance(backend, ListensMany):
         offered["listen_many()"] = lambda: backend.listen_many(["x", "y"])
@@ -34,7 +34,7 @@ def verbs(backend: Backend) -> dict[str, Callable[[], object]]:
 
 
 class Losing(Kit):
-    """What the verbs promise when the server is gone."""
+    """The promises of the verbs about the loss of the connection."""
 
     def test_a_termination_ends_the_wait_and_is_a_loss_for_good(self) -> None:
         self.backend.listen(self.channel)
@@ -43,7 +43,7 @@ class Losing(Kit):
         losing = self.in_background(self.until_lost)
         losing.until_blocked(self.patience)
         self._terminate(pid)
-        arrived, lost = losing.join(self.patience, "wait() did not end")
+        arrived, lost = losing.join(self.patience, "wait() did not return")
 
         same(arrived, [])
         self.has_a_cause("wait()", lost)
@@ -59,7 +59,7 @@ class Losing(Kit):
     def test_a_termination_between_two_calls_is_told_by_fetch(self) -> None:
         self._listen_and_terminate()
 
-        self.until(lambda: _tells_a_loss(self.backend.fetch), "fetch() is empty again and again on a dead connection")
+        self.until(lambda: _tells_a_loss(self.backend.fetch), "fetch() keeps returning [] on a dead connection")
 
         self.is_lost_for_good()
 
@@ -69,7 +69,7 @@ class Losing(Kit):
         fetch = self.backend.fetch_plain
         self._listen_and_terminate()
 
-        self.until(lambda: _tells_a_loss(fetch), "fetch_plain() is empty again and again on a dead connection")
+        self.until(lambda: _tells_a_loss(fetch), "fetch_plain() keeps returning [] on a dead connection")
 
         self.is_lost_for_good()
 
@@ -98,7 +98,7 @@ class Losing(Kit):
         self.backend.listen(self.channel)
         pid = self.pid_of(self.db)
         self.session.notify(self.channel, "last words")
-        holds(self.backend.wait(self.patience), "it did not arrive")
+        holds(self.backend.wait(self.patience), "the notification did not arrive")
 
         self._terminate(pid)
 
@@ -115,7 +115,7 @@ class Losing(Kit):
 
         terminating = self.in_background(lambda: self._terminate(pid))
         rest, _ = self.until_lost()
-        terminating.join(self.patience, "it was not terminated")
+        terminating.join(self.patience, "the connection was not terminated")
 
         arrived += rest
         same([each.payload for each in arrived], sent[: len(arrived)])
@@ -148,7 +148,7 @@ class Losing(Kit):
         self.proxy.say(_FAREWELL)
         self.proxy.fin()
 
-        self.tells_a_loss("fetch()", backend)  # some drivers notice the end with the second look only
+        self.tells_a_loss("fetch()", backend)  # some drivers notice the end only when they look again
 
         self.is_lost_for_good(backend)
 
@@ -260,10 +260,10 @@ class Losing(Kit):
 
         self._is_lost_though_its_descriptor_lives_on(terminate)
 
-    # How a loss is told.
+    # How a loss is reported.
 
     def is_lost_for_good(self, backend: Backend | None = None) -> None:
-        """Fail unless each verb tells the loss, more than once, with the driver's error as its cause."""
+        """Fail unless each verb raises ConnectionLost, more than once, with the driver's error as its cause."""
         backend = backend or self.backend
         for _ in range(2):
             for verb in verbs(backend):
@@ -273,19 +273,24 @@ class Losing(Kit):
         """Fail unless a verb raises a ConnectionLost with a cause."""
         call = self.in_background(verbs(backend or self.backend)[verb])
         try:
-            result = call.join(self.patience, f"{verb} on a dead connection")
+            result = call.join(self.patience, f"{verb} hangs on a dead connection")
         except ConnectionLost as lost:
             return self.has_a_cause(verb, lost)
-        raise AssertionError(f"{verb} returned {result!r} on a dead connection")
+        raise AssertionError(f"{verb} returned {result!r} on a dead connection: it must raise ConnectionLost")
 
     def has_a_cause(self, verb: str, lost: ConnectionLost) -> None:
-        """Fail unless the driver's error is there too."""
+        """Fail unless the cause of the loss is the driver's error."""
         cause = lost.__cause__
-        holds(cause is not None, f"the ConnectionLost of {verb} has no __cause__: the driver's error is lost")
-        holds(not isinstance(cause, ConnectionLost), f"the __cause__ of {verb} is not the driver's error: {cause!r}")
+        holds(
+            cause is not None, f"{verb} raised a ConnectionLost without a __cause__, which should be the driver's error"
+        )
+        holds(
+            not isinstance(cause, ConnectionLost),
+            f"{verb} raised a ConnectionLost whose __cause__ is not the driver's error: {cause!r}",
+        )
 
     def _terminate(self, pid: int) -> None:
-        """End the connection whose process is known; asking for it would be another query on it."""
+        """End the connection with this process id; to ask the connection for it would be another query on it."""
         self.session.terminate(pid)
 
     def _listen_and_terminate(self) -> None:
@@ -301,7 +306,7 @@ class Losing(Kit):
         connection = self.open_through_proxy()
         backend = self.backend_of(connection)
         backend.listen(self.channel)
-        if answer_before:  # a buffer of the driver's grows with it, and then takes in the end along
+        if answer_before:  # the driver's buffer grows with the answer, and can then read the end of the connection too
             self.run(f"SELECT repeat('x', {answer_before})", connection)
         words = [f"word {number}" for number in range(3_000)]
 
@@ -320,7 +325,7 @@ class Losing(Kit):
 
         closed = before - open_descriptors()
         if not closed:
-            raise not_applicable("the driver has closed no descriptor")
+            raise not_applicable("the driver did not close a descriptor")
         with used_again(closed):
             self.is_lost_for_good()
             self.backend.close()

@@ -1,4 +1,4 @@
-"""Running the conformance class outside of pytest, on connections that any function makes."""
+"""Runs the conformance class without pytest, on connections that a function makes."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ OUTCOMES = OK, FAILED, SKIPPED = "ok", "FAILED", "skipped"
 _TEST = "test_"
 _NOT_APPLICABLE = "not applicable: "
 MOST_SECONDS = 60.0
-"""For one test; more is a hang."""
+"""For one test; one that takes longer hangs."""
 _SHOWN_LINES = 12
-_THEIRS = "the function decides by itself where it connects"
+_THEIRS = "the function itself chooses where to connect"
 
 
 class Result(NamedTuple):
-    """What became of one test."""
+    """The result of one test."""
 
     outcome: str
     """One of OUTCOMES."""
     promise: str
-    """What was tested, in words."""
+    """The promise that was tested: the name of the test, in words."""
     detail: str
-    """What is wrong, or why it was skipped."""
+    """The failure, or the reason why the test was skipped; empty if it has passed."""
 
 
 class OnGivenServer(BackendConformance):
-    """The tests on what a function returns that takes an address."""
+    """The tests on connections of a function that takes an address."""
 
     factory: Callable[..., Any]
 
@@ -47,14 +47,14 @@ class OnGivenServer(BackendConformance):
 
 
 class OnTheirServer(OnGivenServer):
-    """The tests on what a function returns that takes nothing: the second session is such a connection too."""
+    """The tests on connections of a function that takes no argument; the second session is such a connection too."""
 
     cannot: ClassVar = {"network": _THEIRS, "encodings": _THEIRS, "sql_ascii": _THEIRS}
     patience = 5.0
 
     @cached_property
     def address(self) -> Address:
-        """Not used: the function knows where it connects."""
+        """Not used: the function itself chooses where to connect."""
         return Address("", 0)
 
     def connect(self, address: Address) -> Any:
@@ -67,7 +67,7 @@ class OnTheirServer(OnGivenServer):
 
 
 class _DriverSession(SqlSession):
-    """A session on further connections of the driver under test; one for each thread, as some are bound to theirs."""
+    """A session on further connections of the driver: one for each thread, as some cannot be used in another."""
 
     def __init__(self, kit: OnTheirServer) -> None:
         self._kit = kit
@@ -88,25 +88,25 @@ class _DriverSession(SqlSession):
 
 
 def conformance_of(factory: Callable[..., Any], cannot: Mapping[str, str]) -> type[BackendConformance]:
-    """Return the class that tests the connections which a function returns; a class that does is returned itself.
+    """Return a class that tests the connections of a function, or that extends a given conformance class.
 
     Raises:
-        TypeError: the function takes neither nothing nor one address.
-        ValueError: `cannot` has what is none of FEATURES.
+        TypeError: the function can be called neither without arguments nor with one address.
+        ValueError: `cannot` has a name that is not in FEATURES.
     """
     check_features(cannot)
     if isinstance(factory, type) and issubclass(factory, BackendConformance):
         return type(factory.__name__, (factory,), {"cannot": {**factory.cannot, **cannot}})
     base = OnTheirServer if _can_be_called_with(factory) else OnGivenServer
     if base is OnGivenServer and not _can_be_called_with(factory, "address"):
-        raise TypeError(f"connection_factory must take nothing, or one address, not {inspect.signature(factory)}")
+        raise TypeError(f"connection_factory must take no argument, or one address, not {inspect.signature(factory)}")
     return type("Conformance", (base,), {"factory": staticmethod(factory), "cannot": {**base.cannot, **cannot}})
 
 
 def _can_be_called_with(factory: Callable[..., Any], *arguments: object) -> bool:
     try:
         inspect.signature(factory).bind(*arguments)
-    except ValueError:  # of C, and says nothing about itself
+    except ValueError:  # a function of C without a signature
         return not arguments
     except TypeError:
         return False
@@ -114,7 +114,7 @@ def _can_be_called_with(factory: Callable[..., Any], *arguments: object) -> bool
 
 
 def title_of(kit: BackendConformance) -> str:
-    """Connect once, and say what is tested; raise what stands in the way of every test."""
+    """Connect once, and return the title of the table; raise an error that would fail every test."""
     kit.setup_method()
     try:
         title = f"{_path(kit.db)}, by {_path(kit.backend)}"
@@ -132,7 +132,7 @@ def _path(value: object) -> str:
 
 
 def results_of(conformance: type[BackendConformance]) -> Iterator[Result]:
-    """Run each test of a conformance class, and say at once what became of it."""
+    """Run the tests of a conformance class, and yield the result of each as soon as it has ended."""
     try:
         for name in tests_of(conformance):
             yield result_of(conformance(), name)
@@ -141,13 +141,13 @@ def results_of(conformance: type[BackendConformance]) -> Iterator[Result]:
 
 
 def tests_of(conformance: type[BackendConformance]) -> list[str]:
-    """Return the names of the tests, verb by verb, in the order in which they are written."""
+    """Return the names of the tests, verb by verb, in the order of the source."""
     names = (name for cls in reversed(conformance.__mro__) for name in vars(cls))
     return [name for name in dict.fromkeys(names) if name.startswith(_TEST)]
 
 
 def result_of(kit: BackendConformance, name: str) -> Result:
-    """Run one test of a conformance class in a thread of its own, and return what became of it."""
+    """Run one test of a conformance class in its own thread, and return its result."""
     promise = name.removeprefix(_TEST).replace("_", " ")
     try:
         Background(lambda: _run(kit, name)).join(MOST_SECONDS, "it hangs")

@@ -1,4 +1,4 @@
-"""notify(): sent on return, or at the user's commit; with exactly the text that was given."""
+"""notify(): sent on return, or when the user commits; with exactly the text that was given."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _MORE_THAN_PARAMETERS = 33_000  # pairs: the protocol counts the parameters of a
 
 
 class Sending(Kit):
-    """What notify() promises."""
+    """The promises of notify() and notify_many()."""
 
     @cached_property
     def receiver(self) -> Backend:
-        """Another connection of the driver, to see what the first one sends."""
+        """Another connection of the driver, which receives the notifications of the first one."""
         return self.backend_of(self.open())
 
     def test_a_notification_is_sent_on_return(self) -> None:
@@ -62,7 +62,7 @@ class Sending(Kit):
                 connection.notify(self.channel, payload)
             except PayloadError:
                 continue
-            holds(False, f"notify() took the payload {payload[:40]!r}, of {len(payload)} characters")
+            holds(False, f"notify() accepted the payload {payload[:40]!r}, which has {len(payload)} characters")
 
         self.nothing_arrives(self.receiver)
 
@@ -154,10 +154,10 @@ class Sending(Kit):
 
         try:
             many.notify_many([(self.channel, "good"), (self.channel, "x" * 8_000)])
-        except Exception:  # the driver's own
+        except Exception:  # the driver's own error
             self.backend.notify(self.channel, "next")
         else:
-            holds(False, "notify_many() keeps quiet about an error of the server's")
+            holds(False, "notify_many() did not raise the server's error")
 
         same(self.payloads(1, self.receiver), ["next"])
 

@@ -11,7 +11,7 @@ from pgnotify.testing.nasty import BAD_CHANNELS, GOOD_CHANNELS
 
 
 class Subscribing(Kit):
-    """What listen() and unlisten() promise."""
+    """The promises of listen() and unlisten()."""
 
     def test_a_listen_is_in_force_on_return(self) -> None:
         self.backend.listen(self.channel)
@@ -137,7 +137,7 @@ class Subscribing(Kit):
                     refused(name)
                 except ChannelError:
                     continue
-                holds(False, f"{refused.__name__}() took the name {name[:80]!r}")
+                holds(False, f"{refused.__name__}() accepted the name {name[:80]!r}")
 
         self.backend.listen(self.channel)
         self.nothing_arrives()
@@ -153,7 +153,7 @@ class Subscribing(Kit):
         same([tuple(row) for row in self.run("SELECT 1")], [(1,)])
 
     def test_the_autocommit_mode_is_left_as_it_was(self) -> None:
-        self.pid_of(self.db)  # some connect with their first statement only
+        self.pid_of(self.db)  # some drivers connect with their first statement only
         before = getattr(self.db, "autocommit", None)
         if before is None:
             raise not_applicable("the connection has no attribute autocommit")

@@ -1,4 +1,4 @@
-"""listen_many(), where it is offered: as listen(), for any number of channels, in one round trip."""
+"""listen_many(), if the backend offers it: like listen(), for any number of channels, in one round trip."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pgnotify.testing.nasty import GOOD_CHANNELS
 
 
 class SubscribingMany(Losing):
-    """What listen_many() promises."""
+    """The promises of listen_many()."""
 
     @cached_property
     def many(self) -> ListensMany:
-        """The backend, if it offers it."""
+        """The backend, if it offers listen_many()."""
         if not isinstance(self.backend, ListensMany):
             raise not_applicable("the backend does not offer listen_many()")
         return self.backend
@@ -82,23 +82,23 @@ class SubscribingMany(Losing):
         backend = self.backend_of(self.open_through_proxy())
         if not isinstance(backend, ListensMany):
             raise not_applicable("the backend does not offer listen_many()")
-        backend.listen(self.channel)  # some connect with their first statement only
+        backend.listen(self.channel)  # some drivers connect with their first statement only
         self.proxy.record()
 
         backend.listen_many(GOOD_CHANNELS)
 
-        same(self.proxy.answers, 1, "the server's answers")
+        same(self.proxy.answers, 1, "round trips")
 
     def test_a_listen_to_many_of_which_one_is_refused_is_one_to_none(self) -> None:
         self.backend.listen("before")
 
         try:
             self.many.listen_many(["before", self.channel, ""])
-        except Exception:  # the driver's own
+        except Exception:  # the driver's own error
             self.session.notify(self.channel, "to one of the refused")
             self.session.notify("before", "to one that was listened to")
         else:
-            holds(False, "listen_many() keeps quiet about an error of the server's")
+            holds(False, "listen_many() did not raise the server's error")
 
         same(self.payloads(1), ["to one that was listened to"])
 

@@ -1,4 +1,4 @@
-"""The user's transactions: refused where nothing could arrive, and never touched."""
+"""The user's transactions: calls are refused where nothing could arrive, and the transaction is left alone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pgnotify.testing.conformance.kit import Kit
 
 
 class Transactions(Kit):
-    """What the verbs promise to a connection that is inside a transaction, or not in autocommit mode."""
+    """The promises of the verbs inside a transaction, and outside autocommit mode."""
 
     def test_inside_an_open_transaction_listen_unlisten_and_wait_are_refused(self) -> None:
         self.backend.listen(self.channel)
@@ -51,11 +51,11 @@ class Transactions(Kit):
         try:
             self.backend.notify(self.channel, "in a failed transaction")
         except ConnectionLost:
-            holds(False, "notify() takes an error of the server's for the loss of the connection")
-        except Exception:  # the driver's own
+            holds(False, "notify() raised ConnectionLost for an error of the server that is not a loss")
+        except Exception:  # the driver's own error
             self.rollback(self.db)
         else:
-            holds(False, "notify() keeps quiet about an error of the server's")
+            holds(False, "notify() did not raise the server's error")
 
         self.backend.listen(self.channel)
         self.backend.notify(self.channel, "usable")
@@ -142,15 +142,15 @@ class Transactions(Kit):
     def _wait_in_background(self, seconds: float | None) -> None:
         waiting = self.in_background(lambda: self.backend.wait(seconds, self.wakeup.fileno()))
         try:
-            waiting.join(self.patience, f"wait({seconds}) is not refused inside a transaction, and did not end")
+            waiting.join(self.patience, f"wait({seconds}) was not refused inside a transaction, and did not end")
         finally:
             self.wakeup.wake()
 
 
 def is_refused(name: str, call: Callable[[], object]) -> None:
-    """Fail unless a call raises a TransactionError."""
+    """Fail unless a call raises TransactionError."""
     try:
         call()
     except TransactionError:
         return
-    holds(False, f"{name} went through inside a transaction, where no notification can arrive")
+    holds(False, f"{name} succeeded inside a transaction, where nothing can arrive: it must raise TransactionError")

@@ -1,4 +1,4 @@
-"""wait(): as long as was said, at no cost, and over at once when there is something."""
+"""wait(): for exactly the time given, at no cost, and over at once when there is something to fetch."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ _SECONDS = 0.1
 _TOO_LATE_SECONDS = 0.3
 _AT_ONCE_SECONDS = 2
 _MOST_PROCESSOR_SECONDS = 0.02
-_MOST_WAKES = 40  # one would do; a loop in another thread may have its own
+_MOST_WAKES = 40  # one is enough; a loop in another thread may wake too
 _NOTICE = b"SNOTICE\0VNOTICE\0C00000\0Mfor your information\0\0"
 _PARAMETER = b"application_name\0news\0"
 
 
 def message(code: bytes, body: bytes) -> bytes:
-    """Return a message of PostgreSQL's protocol."""
+    """Return the bytes of a message of PostgreSQL's protocol."""
     return code + (4 + len(body)).to_bytes(4, "big") + body
 
 
 class Waiting(Kit):
-    """What wait() promises."""
+    """The promises of wait()."""
 
     def test_a_wait_of_no_time_only_looks(self) -> None:
         self.backend.listen(self.channel)
@@ -43,7 +43,7 @@ class Waiting(Kit):
         same(self.backend.wait(_SECONDS), False)
 
         # poll() counts whole milliseconds
-        holds(time.monotonic() - begun > _SECONDS - 0.002, f"wait({_SECONDS}) was over too early")
+        holds(time.monotonic() - begun > _SECONDS - 0.002, f"wait({_SECONDS}) returned too early")
 
     def test_a_wait_of_a_fraction_of_a_second_does_not_time_out_late(self) -> None:
         self.backend.listen(self.channel)
@@ -52,7 +52,7 @@ class Waiting(Kit):
         takes_less(
             lambda: same(self.backend.wait(_SECONDS), False),
             _SECONDS + _TOO_LATE_SECONDS,
-            f"wait({_SECONDS}) was over too late",
+            f"wait({_SECONDS}) returned too late",
         )
 
     def test_a_wait_is_idle_and_costs_no_processor_time(self) -> None:
@@ -61,8 +61,8 @@ class Waiting(Kit):
 
         seconds, wakes = cost_of(lambda: same(self.backend.wait(_SECONDS), False))
 
-        holds(seconds < _MOST_PROCESSOR_SECONDS, f"wait({_SECONDS}) took {seconds:.2f} seconds of processor time")
-        holds(wakes < _MOST_WAKES, f"wait({_SECONDS}) woke {wakes} times: it looks again and again instead of waiting")
+        holds(seconds < _MOST_PROCESSOR_SECONDS, f"wait({_SECONDS}) used {seconds:.2f} seconds of processor time")
+        holds(wakes < _MOST_WAKES, f"wait({_SECONDS}) woke {wakes} times: it polls instead of sleeping")
 
     def test_a_notification_ends_a_wait_without_end(self) -> None:
         self.backend.listen(self.channel)
@@ -105,7 +105,7 @@ class Waiting(Kit):
 
         self.session.notify(self.channel, "there")
 
-        self.until(lambda: self.backend.wait(0), "wait(0) goes on being False")
+        self.until(lambda: self.backend.wait(0), "wait(0) keeps returning False though a notification was sent")
         same(self.payloads(1), ["there"])
 
     def test_a_wait_of_years_or_of_infinity_is_possible(self) -> None:
@@ -118,7 +118,7 @@ class Waiting(Kit):
     def test_a_wait_may_be_a_connections_first_use(self) -> None:
         self.nothing_arrives()
 
-    # Buffered, but not readable: the socket is empty, and the driver has it.
+    # The socket is not readable: the driver has already read the notification into its buffer.
 
     def test_a_notification_to_oneself_is_there_though_the_socket_is_silent(self) -> None:
         self.backend.listen(self.channel)
@@ -163,7 +163,7 @@ class Waiting(Kit):
         for news in (message(b"N", _NOTICE), message(b"S", _PARAMETER)):
             self.proxy.say(news)
             backend.wait(0.1)
-            same(backend.fetch(), [], "of news that are no notification")
+            same(backend.fetch(), [], "fetch() after a message that is not a notification")
             self.nothing_arrives(backend)
 
             self.proxy.say(news + notification_bytes(self.channel, b"behind them"))
@@ -189,10 +189,10 @@ class Waiting(Kit):
         waiting = self.in_background(lambda: self.backend.wait(seconds, self.wakeup.fileno()))
         waiting.until_blocked(self.patience)
         what()
-        ended = waiting.join(self.patience, f"wait({seconds}) did not end")
-        same(ended, True, f"wait({seconds}), whose time has not passed")
+        ended = waiting.join(self.patience, f"wait({seconds}) did not return")
+        same(ended, True, f"wait({seconds}), which was ended early")
 
     def _is_there_at_once(self, payload: str) -> None:
-        """Fail unless it arrives, though nothing more comes over the network; which it does at once, or never."""
+        """Fail unless the notification arrives at once: as the network brings nothing more, later would be never."""
         arrived = collect(self.backend, 1, patience=min(self.patience, _AT_ONCE_SECONDS))
         same([each.payload for each in arrived], [payload])
