@@ -1,13 +1,13 @@
 """The process between a test run and its PostgreSQL: it outlives the run and cleans up after it.
 
-Run as a script (`python -I -S _guard.py BASE POSTGRES`), so it must import the standard library
-only, and little of it. It makes one private directory under BASE, starts programs on request and
-reports how they ended. It decides nothing: which programs, in which order and until when is
-the launcher's affair.
+It is run as a script (`python -I -S _guard.py BASE POSTGRES`), so it may import only the standard
+library, and little of it. It makes one private directory under BASE, starts programs on request and
+reports how they ended. It decides nothing: the launcher says which programs run, in which order and
+for how long.
 
-The end of standard input means that the launcher has gone, however it went; a pipe is closed by
-the kernel even after SIGKILL. Then every program is ended and the directory removed. Should this
-process be killed itself, Linux ends its programs (parent-death signal); other systems do not.
+When standard input ends, the launcher is gone, for whatever reason: the kernel closes a pipe even
+after SIGKILL. This process then ends every program and removes the directory. If this process is
+killed itself, Linux ends its programs (parent-death signal); other systems do not.
 
 One request per line, a JSON array; one JSON reply each, `{"error": text}` if it failed:
 
@@ -45,7 +45,7 @@ _libc = ctypes.CDLL(None, use_errno=True) if LINUX else None
 
 
 class Guard:
-    """The programs started so far, and the directory that goes when they go."""
+    """The programs started so far, and the directory that is removed with them."""
 
     def __init__(self, directory: str) -> None:
         self.directory = directory
@@ -58,7 +58,7 @@ class Guard:
             reply(self.answer(json.loads(line)))
 
     def answer(self, request: list[Any]) -> object:
-        """Do what one request asks for; a refusal by the system becomes the reply."""
+        """Carry out one request; an error of the system becomes the reply."""
         verb, *arguments = request
         verbs: dict[str, Callable[..., object]] = {
             "run": self.run,
@@ -102,7 +102,7 @@ class Guard:
             os.kill(pid, number)
 
     def reap(self) -> None:
-        """Note the exit code of every child that has ended, adopted ones included."""
+        """Record the exit code of every child that has ended, including adopted ones."""
         with contextlib.suppress(ChildProcessError):
             while True:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -113,8 +113,8 @@ class Guard:
     def living(self) -> set[int]:
         """Return the children that still run.
 
-        On Linux with the processes adopted from a killed postmaster; elsewhere those end by
-        themselves as soon as they miss it.
+        On Linux this includes the processes adopted from a killed postmaster. Elsewhere those end by
+        themselves as soon as they notice that it is gone.
         """
         self.reap()
         started = {pid for pid, code in self.codes.items() if code is None}
@@ -136,16 +136,16 @@ class Guard:
             for pid in pids:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, number)
-            time.sleep(0.01)  # no one call waits for processes that become ours meanwhile
+            time.sleep(0.01)  # no single call waits for processes that we adopt while it runs
 
     def leave_root(self, postgres: str) -> None:
-        """Find a way to run postgres that is not root, which it refuses; keep it in `become`.
+        """Find a way to run postgres as somebody other than root, which it refuses; keep it in `become`.
 
-        A user namespace is tried first: files stay root's own, so nothing needs to be readable
-        for others, not even a binary under a home directory of mode 0700.
+        A user namespace is tried first. With it, files still belong to root, so nothing needs to be
+        readable for others, not even a binary under a home directory of mode 0700.
 
         Raises:
-            PermissionError: no way works; the text has what was said on each try.
+            PermissionError: no way works; the text has the output of each try.
         """
         log = os.path.join(self.directory, "guard.log")
         for become, owner in ways_out_of_root():
@@ -163,13 +163,13 @@ class Guard:
 
 
 def remain() -> None:
-    """Stay who we are."""
+    """Remain the same user."""
 
 
 def enter_namespace() -> None:
-    """Become an unprivileged user in a user namespace where this user is the whole mapping.
+    """Become an unprivileged user in a user namespace that maps only this user.
 
-    Irrevocable, even if it fails half-way: for a forked child only.
+    This cannot be undone, even if it fails half-way: call it in a forked child only.
     """
     if _libc is None:
         raise OSError("user namespaces exist on Linux only")
@@ -188,7 +188,7 @@ def become_account(uid: int, gid: int) -> None:
 
 
 def ways_out_of_root() -> Iterator[tuple[Callable[[], None], tuple[int, int]]]:
-    """Yield what a child should do, and who should own the directory then (-1: as it is)."""
+    """Yield functions for a child to call, with the user and group that then own the directory (-1: unchanged)."""
     import pwd  # not on Windows, where this module must still be importable
 
     yield enter_namespace, (-1, -1)
@@ -202,25 +202,25 @@ def ways_out_of_root() -> Iterator[tuple[Callable[[], None], tuple[int, int]]]:
 def cannot_leave_root(postgres: str, said: str) -> str:
     return (
         f"PostgreSQL refuses to run as root, and {postgres} could be run neither in a user "
-        f"namespace nor as {' or '.join(ACCOUNTS)}; run this as another user, or make the "
-        f"binaries readable for them:\n{said}"
+        f"namespace nor as {' or '.join(ACCOUNTS)}. Run this as another user, or make the "
+        f"binaries readable for these accounts:\n{said}"
     )
 
 
 def die_with(guard: int) -> None:
     """Have the kernel send SIGQUIT, an immediate shutdown, when the guard dies.
 
-    The signal belongs to the death of the *thread* that forked; the guard has only one.
+    The kernel sends the signal when the *thread* that forked ends; the guard has only one thread.
     """
     if _libc is None:
         return
     _libc.prctl(PR_SET_PDEATHSIG, int(signal.SIGQUIT), 0, 0, 0)
-    if os.getppid() != guard:  # it died before the call, so there will be no signal
+    if os.getppid() != guard:  # the guard died before the call, so there will be no signal
         os._exit(127)
 
 
 def adopt_orphans() -> None:
-    """Become the parent of what a killed postmaster leaves running."""
+    """Become the parent of the processes that a killed postmaster leaves running."""
     if _libc is not None:
         _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
@@ -235,7 +235,7 @@ def adopted() -> set[int]:
 
 
 def redirect(log: str) -> None:
-    """Read from nowhere, write to the log; all other descriptors close on exec."""
+    """Read from /dev/null and write to the log; all other descriptors are closed on exec."""
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(output, 1)
@@ -248,7 +248,7 @@ def write(path: str, text: str) -> None:
 
 
 def make_directory(base: str) -> str:
-    """Make a directory of mode 0700 with a short name that nobody else has."""
+    """Make a directory of mode 0700 with a short name that is not taken."""
     while True:
         path = os.path.join(base, f"pgnotify-{os.urandom(4).hex()}")
         with contextlib.suppress(FileExistsError):
@@ -257,20 +257,20 @@ def make_directory(base: str) -> str:
 
 
 def remove_shared_memory(pid_file: str) -> None:
-    """Remove the System V segment of a postmaster that was killed; one that ends removes it, and this file, itself."""
+    """Remove the System V segment of a killed postmaster; one that exits normally removes it and the file itself."""
     with contextlib.suppress(OSError, IndexError, ValueError), open(pid_file) as lines:
         _key, identifier = lines.read().splitlines()[6].split()  # miscadmin.h: LOCK_FILE_LINE_SHMEM_KEY
         ctypes.CDLL(None).shmctl(int(identifier), IPC_RMID, None)
 
 
 def remove_tree(path: str) -> None:
-    """Remove a directory with all that is in it, also while a last process still writes there."""
+    """Remove a directory and everything in it, even while a last process still writes there."""
     for _ in range(REMOVE_ATTEMPTS):
         with contextlib.suppress(OSError):
             remove_once(path)
         if not os.path.exists(path):
             return
-        time.sleep(0.02)  # nothing tells when that process has ended
+        time.sleep(0.02)  # nothing signals when that process has ended
 
 
 def remove_once(path: str) -> None:
@@ -283,7 +283,7 @@ def remove_once(path: str) -> None:
 
 
 def remove_entry(path: str) -> None:
-    if os.path.islink(path):  # a tablespace: what it points to is not ours
+    if os.path.islink(path):  # a tablespace: its target is not ours
         os.unlink(path)
     else:
         os.rmdir(path)
@@ -310,7 +310,7 @@ def prepare(base: str, postgres: str) -> Guard:
 
 
 def main(base: str, postgres: str) -> None:
-    """Make the directory, say where it is, then serve until the launcher is gone."""
+    """Make the directory, report its path, then serve until the launcher is gone."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, leave)
     adopt_orphans()

@@ -1,4 +1,4 @@
-"""Our end of the line to the guard process, which outlives us by just long enough to clean up."""
+"""Our side of the connection to the guard process, which outlives us just long enough to clean up."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ HOST = "127.0.0.1"
 ANSWER_SECONDS = 30.0
 GUARD_SECONDS = 10.0  # it gives its programs less than three
 ORPHAN_SECONDS = 2.0
-POLL_SECONDS = 0.01  # between two looks at a process that tells nobody when it is done; always up to a deadline
-GUARD_GONE = "the guard process is gone and the server with it; close() and start() again"
-# macOS allows 103 bytes for a socket's path, Linux 107; the name in it takes 15.
+POLL_SECONDS = 0.01  # between two checks of a process that signals nobody when it is done; always with a deadline
+GUARD_GONE = "the guard process is gone, and the server with it; call close(), then start()"
+# macOS allows 103 bytes for a socket's path, Linux 107; the name in the directory takes 15.
 MAX_BASE_BYTES = 103 - len("/pgnotify-01234567") - len("/.s.PGSQL.65535")
-# Below the ports that kernels hand out to outgoing connections (Linux: from 32768, BSD: 49152).
-# One of those can be taken while the server is down for a restart, and a client that retries
-# on it can even connect to itself: with both ends on one port, TCP's simultaneous open succeeds.
+# Below the ports that kernels assign to outgoing connections (Linux: from 32768, BSD: 49152).
+# Such a port can be taken while the server is down for a restart. A client that retries on it can
+# even connect to itself: if both ends have the same port, TCP's simultaneous open succeeds.
 PORTS = range(15000, 32000)
 
 
 class GuardProcess:
-    """Our end of the line to the guard, which ends its programs when this end is closed."""
+    """Our side of the connection to the guard, which ends its programs when this side is closed."""
 
     def __init__(self, postgres: Path) -> None:
         self._lock = threading.Lock()
@@ -55,7 +55,7 @@ class GuardProcess:
         """Send one request (see _guard.py) and return the reply.
 
         Raises:
-            ServerFailed: the guard is gone or refused; or this is a forked child.
+            ServerFailed: the guard is gone or reports an error, or this is a forked child.
         """
         if self._foreign:
             raise ServerFailed("the server belongs to the process that this one was forked from")
@@ -83,19 +83,19 @@ class GuardProcess:
         return pid
 
     def poll(self, pid: int) -> int | None:
-        """Return the exit code, None while it runs."""
+        """Return the exit code, or None while the program runs."""
         code: int | None = self.ask("poll", pid)
         return code
 
     def wait(self, pid: int, seconds: float) -> int | None:
-        """Return the exit code, None if it still runs after that time."""
+        """Return the exit code, or None if the program still runs after this many seconds."""
         deadline = time.monotonic() + seconds
         while (code := self.poll(pid)) is None and time.monotonic() < deadline:
-            time.sleep(POLL_SECONDS)  # no event tells it to who is not its parent
+            time.sleep(POLL_SECONDS)  # a process that is not the parent gets no event for it
         return code
 
     def put(self, name: str, content: bytes) -> None:
-        """Write a file into the directory, for the user that the server runs as and no other."""
+        """Write a file into the directory that only the user of the server can read."""
         owner = self.directory.stat()
         descriptor = os.open(self.directory / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with open(descriptor, "wb") as file:
@@ -103,7 +103,7 @@ class GuardProcess:
             file.write(content)
 
     def close(self, data: Path) -> None:
-        """Have everything ended and removed; return when that is done."""
+        """End all programs and remove the directory; both are done on return."""
         if self._foreign:
             return
         self._hang_up()
@@ -120,7 +120,7 @@ class GuardProcess:
             self._process.wait()
 
     def abandon(self) -> None:
-        """Let go of the line in a forked child, so that it does not outlive the parent there."""
+        """Close the connection in a forked child, so that it does not stay open there when the parent is gone."""
         self._foreign = True
         self._line.close()
         self._process.returncode = 0  # not our child: keeps Popen from warning about it
@@ -140,27 +140,27 @@ if hasattr(os, "register_at_fork"):  # not on Windows
 
 def _start_guard(line: socket.socket, postgres: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        # Without site and the environment's paths: some 20 ms, and nothing of ours is imported.
+        # Without site and the environment's paths it starts in some 20 ms, and imports nothing of ours.
         [sys.executable, "-I", "-S", _guard.__file__, _base_directory(), str(postgres)],
         stdin=line.fileno(),
         stdout=line.fileno(),
         stderr=subprocess.DEVNULL,
         cwd="/",
         env=clean_environment(),
-        start_new_session=True,  # Ctrl-C is for us first: our tests may still need the server
+        start_new_session=True,  # Ctrl-C must reach us first: our tests may still need the server
     )
 
 
 def _end_orphan(pid_file: Path) -> None:
-    """End a postmaster that lost its guard, and wait until it has removed its file."""
+    """End a postmaster that has lost its guard, and wait until it has removed its file."""
     deadline = time.monotonic() + ORPHAN_SECONDS
     while pid := text_of(pid_file).partition("\n")[0]:
-        if not _guard.LINUX:  # there the kernel has sent the signal already
+        if not _guard.LINUX:  # on Linux the kernel has sent the signal already
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(int(pid), signal.SIGQUIT)
         if time.monotonic() > deadline:
             return
-        time.sleep(POLL_SECONDS)  # no event tells it to who is not its parent
+        time.sleep(POLL_SECONDS)  # a process that is not the parent gets no event for it
 
 
 def _plain(value: object) -> object:
@@ -175,8 +175,9 @@ def _base_directory() -> str:
 
 
 def free_port() -> int:
-    """Return a loopback TCP port that is free now; another process may still be faster."""
-    for port in random.SystemRandom().sample(PORTS, 20):  # a seeded test run must not repeat it
+    """Return a loopback TCP port that is free now; another process may still take it first."""
+    # Not random.sample: a seeded test run would get the same ports each time.
+    for port in random.SystemRandom().sample(PORTS, 20):
         with contextlib.suppress(OSError):
             return _bound(port)
     return _bound(0)

@@ -1,7 +1,7 @@
 """The client's side of `MemoryServer`: a connection that is its own backend.
 
-It decides what a driver and its backend decide: what is refused in a transaction, when a call waits for
-the network, what is told of a connection that has ended. The rest it asks its session.
+It decides the same as a driver and its backend: which calls are refused in a transaction, when a call waits
+for the network, which error a lost connection raises. Its session does everything that the server does.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ BATCH = 500  # notifications in one fetch() at most, as with the drivers' backen
 
 
 class MemoryConnection(Backend):
-    """A connection to a `MemoryServer`, and the backend of it; `MemoryServer.connect` makes it.
+    """A connection to a `MemoryServer`, and its own backend; `MemoryServer.connect` makes it.
 
-    It is in autocommit mode until `begin`. One thread at a time may use it, but `close` may be called
-    from any. Every statement raises DatabaseError where PostgreSQL refuses it, and ConnectionLost
-    from a DatabaseError when the connection has ended.
+    It is in autocommit mode until `begin`. Only one thread at a time may use it; `close` may be called
+    from any thread. A statement that PostgreSQL refuses raises DatabaseError. After the connection has
+    ended, every statement raises ConnectionLost from a DatabaseError.
     """
 
     def __init__(self, lock: threading.RLock, cluster: Cluster, session: Session) -> None:
@@ -61,7 +61,7 @@ class MemoryConnection(Backend):
         with self._calling():
             with self._lock:
                 self._link.look()
-                if not (self._link.loss and self._link.arrived):  # what came before the end is fetched first
+                if not (self._link.loss and self._link.arrived):  # notifications from before the end are fetched first
                     self._refuse_transaction("waiting")
             return wait_readable(self.fileno(), timeout, wakeup)
 
@@ -74,7 +74,7 @@ class MemoryConnection(Backend):
             return batch
 
     def notify(self, channel: str, payload: str = "") -> None:
-        """See `pgnotify.protocol.Backend.notify`; DatabaseError 22023 for what is beyond the limits."""
+        """See `pgnotify.protocol.Backend.notify`; DatabaseError with sqlstate 22023 beyond the limits."""
         self.notify_many([(channel, payload)])
 
     def notify_many(self, notifications: Iterable[tuple[str, str]]) -> None:
@@ -84,7 +84,7 @@ class MemoryConnection(Backend):
             session.notify(pairs)
 
     def check(self) -> Health:
-        """See `pgnotify.protocol.ChecksHealth.check`; `MemoryServer` tells it what to say."""
+        """See `pgnotify.protocol.ChecksHealth.check`; a test sets the values on `MemoryServer`."""
         self._refuse_transaction("a health check")
         with self._statement() as session:
             return session.health()
@@ -92,7 +92,8 @@ class MemoryConnection(Backend):
     def close(self) -> None:
         """Close the connection and its descriptors; an open transaction is rolled back.
 
-        What was not fetched is gone. A call that another thread is in ends; later ones raise ConnectionLost.
+        Notifications that were not fetched are dropped. A call in another thread ends; later calls raise
+        ConnectionLost.
         """
         with self._lock:
             self._closed = True
@@ -103,22 +104,22 @@ class MemoryConnection(Backend):
     # Transactions.
 
     def begin(self) -> None:
-        """Open a transaction; inside of one this does nothing."""
+        """Open a transaction; inside a transaction, do nothing."""
         with self._statement() as session:
             session.begin()
 
     def commit(self) -> None:
-        """End the transaction and send what it has notified of; one that has failed is rolled back."""
+        """End the transaction and send its notifications; a failed transaction is rolled back."""
         with self._statement() as session:
             session.commit()
 
     def rollback(self) -> None:
-        """End the transaction, and send nothing of it."""
+        """End the transaction without sending its notifications."""
         with self._statement() as session:
             session.rollback()
 
     def savepoint(self, name: str) -> None:
-        """Begin a subtransaction; the same name may be used again within it.
+        """Begin a subtransaction; a savepoint inside it may have the same name.
 
         Raises:
             DatabaseError: there is no open transaction (25P01), or it has failed (25P02).
@@ -127,7 +128,7 @@ class MemoryConnection(Backend):
             session.savepoint(name)
 
     def rollback_to(self, name: str) -> None:
-        """Take back what came after the innermost savepoint of that name, a failure too; it stays.
+        """Undo everything after the innermost savepoint of that name, including a failure; the savepoint stays.
 
         Raises:
             DatabaseError: there is no such savepoint (3B001), or no open transaction (25P01).
@@ -136,7 +137,7 @@ class MemoryConnection(Backend):
             session.rollback_to(name)
 
     def release(self, name: str) -> None:
-        """Forget the innermost savepoint of that name, and keep what came after it.
+        """Forget the innermost savepoint of that name, and keep everything after it.
 
         Raises:
             DatabaseError: there is no such savepoint (3B001), no open transaction (25P01), or it has
@@ -146,24 +147,24 @@ class MemoryConnection(Backend):
             session.release(name)
 
     def fail(self) -> None:
-        """Run a statement that fails, and keep its error quiet: an open transaction is aborted by it.
+        """Run a statement that fails, and suppress its error; it aborts an open transaction.
 
-        Until it is rolled back, statements in it raise a DatabaseError with sqlstate 25P02. Outside
-        of a transaction nothing comes of it.
+        Until that is rolled back, its statements raise a DatabaseError with sqlstate 25P02. Outside
+        a transaction this has no effect.
         """
         with self._statement() as session, suppress(DatabaseError):
             session.fail()
 
-    # What may be asked; none of it is sent over the network.
+    # Properties; none of them uses the network.
 
     @property
     def pid(self) -> int:
-        """The number of the session on the server, which no other of its connections has or had."""
+        """The number of the session on the server; no other connection of the server has it or had it."""
         return self._session.pid
 
     @property
     def server_pid(self) -> int:
-        """See `pgnotify.protocol.NamesServerPid.server_pid`; not `pid` any more after `MemoryServer.swap_session`."""
+        """See `pgnotify.protocol.NamesServerPid.server_pid`; differs from `pid` after `MemoryServer.swap_session`."""
         return self._server_pid
 
     @property
@@ -173,23 +174,23 @@ class MemoryConnection(Backend):
 
     @property
     def closed(self) -> bool:
-        """Whether `close` was called; a connection that is lost is not closed by that."""
+        """Whether `close` was called; the loss of a connection does not close it."""
         return self._closed
 
     @property
     def listening_channels(self) -> frozenset[str]:
-        """The channels that the *server* has it listen to, as pg_listening_channels() would say."""
+        """The channels that it listens to on the *server*, as pg_listening_channels() would return them."""
         with self._lock:
             return frozenset(self._session.listening)
 
     @property
     def in_recovery(self) -> bool:
-        """Whether its server is a standby, as pg_is_in_recovery() would say."""
+        """Whether its server is a standby, as pg_is_in_recovery() would return it."""
         return self._cluster.in_recovery
 
     @property
     def connection(self) -> MemoryConnection:
-        """See `pgnotify.protocol.NamesConnection.connection`: there is no other one below."""
+        """See `pgnotify.protocol.NamesConnection.connection`: there is no other connection underneath."""
         return self
 
     @property
@@ -203,9 +204,9 @@ class MemoryConnection(Backend):
         return self._calls > 0
 
     def fileno(self) -> int:
-        """Return the descriptor, readable when something is to be had: notifications, or the end.
+        """Return the descriptor; it is readable when there are notifications, or the connection has ended.
 
-        Watch it, but do not read from it. A shutdown() of it, or of a duplicate, ends every call.
+        Watch it, but do not read from it. A shutdown() of its socket, also through a duplicate, ends every call.
 
         Raises:
             ConnectionLost: the connection is closed.
@@ -218,11 +219,11 @@ class MemoryConnection(Backend):
         state = "closed " if self._closed else "lost " if self._link.loss else ""
         return f"<{state}{type(self).__name__} {self.pid} to {self.database!r}>"
 
-    # Underneath.
+    # Internals.
 
     @contextmanager
     def _statement(self) -> Iterator[Session]:
-        """Give the server's session, as soon as the network lets a statement through."""
+        """Yield the server's session, as soon as a statement gets through the network."""
         with self._calling():
             while True:
                 with self._lock:
@@ -235,7 +236,7 @@ class MemoryConnection(Backend):
 
     @contextmanager
     def _calling(self) -> Iterator[None]:
-        """Keep the descriptor from being closed, and its number from being used again, in the midst of a call."""
+        """Keep the descriptor open during a call, so that its number is not used again."""
         with self._lock:
             self._calls += 1
         try:
@@ -253,7 +254,7 @@ class MemoryConnection(Backend):
         with self._lock:
             self._link.look()
             if self._link.loss is not None:
-                self._session.end(self._link.loss)  # which may not have noticed what we have
+                self._session.end(self._link.loss)  # the session may not have noticed the loss yet
                 raise _lost() from self._link.loss
 
     def _refuse_transaction(self, what: str) -> None:

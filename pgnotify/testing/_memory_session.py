@@ -1,8 +1,8 @@
-"""The server's side of `MemoryServer`: transactions, sessions, and the link from each to its client.
+"""The server's side of `MemoryServer`: transactions, sessions, and the link from a session to its client.
 
-What PostgreSQL does with LISTEN, NOTIFY and transactions is decided here, without waiting and without
-locks: whoever calls holds the server's lock. tests/server/test_memory_against_real.py holds it to a
-real server; the numbers of errors are from PostgreSQL's appendix A.
+It decides what PostgreSQL does with LISTEN, NOTIFY and transactions. It does not wait and does not lock:
+the caller holds the server's lock. tests/server/test_memory_against_real.py compares it with a real
+server; the error codes are from PostgreSQL's appendix A.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from pgnotify.protocol import Health
 
 
 class DatabaseError(Exception):
-    """What the server, or the end of the connection to it, says; the only error class of this driver.
+    """An error of the server, or the reason why the connection has ended; the only error class of this driver.
 
     Attributes:
-        sqlstate: five characters, as in PostgreSQL's appendix A; none if it is an error of pgnotify's own.
+        sqlstate: five characters, as in PostgreSQL's appendix A; empty for an error of pgnotify's own.
     """
 
     def __init__(self, message: str, sqlstate: str = "") -> None:
@@ -33,36 +33,36 @@ class DatabaseError(Exception):
 
 
 class Transaction:
-    """What a transaction would send if it were to commit now."""
+    """The notifications that a transaction would send if it committed now."""
 
     def __init__(self) -> None:
         self.failed = False
-        """Whether a statement has failed: then nothing but a rollback is possible."""
+        """Whether a statement has failed: then only a rollback is possible."""
         self._pending: list[tuple[str, str]] = []
         self._savepoints: list[tuple[str, int]] = []
-        """The savepoints that are open, the innermost last, and how much was pending at each."""
+        """The open savepoints, the innermost last, with the number of notifications pending at that point."""
 
     def notify(self, channel: str, payload: str) -> None:
         """Keep a notification for the commit."""
         self._pending.append((channel, payload))
 
     def notifications(self) -> Iterable[tuple[str, str]]:
-        """Return the (channel, payload) of what a commit sends: each once, where it came first."""
+        """Return the (channel, payload) pairs that a commit sends: equal ones once, in the place of the first."""
         return dict.fromkeys(self._pending)
 
     def savepoint(self, name: str) -> None:
-        """Begin a subtransaction; a name that is there already is hidden for as long."""
+        """Begin a subtransaction; until it ends, it hides an earlier one of the same name."""
         self._savepoints.append((name, len(self._pending)))
 
     def rollback_to(self, name: str) -> None:
-        """Take back all that came after a savepoint, which stays."""
+        """Undo everything after a savepoint; the savepoint stays."""
         index = self._innermost(name)
         del self._pending[self._savepoints[index][1] :]
         del self._savepoints[index + 1 :]
         self.failed = False
 
     def release(self, name: str) -> None:
-        """Forget a savepoint and those within it, and keep what came after it."""
+        """Forget a savepoint and those within it, and keep everything after it."""
         del self._savepoints[self._innermost(name) :]
 
     def _innermost(self, name: str) -> int:
@@ -75,8 +75,8 @@ class Transaction:
 class Link:
     """The network between a session and its client.
 
-    Notifications wait in a queue; over the sockets go mere bells. The client's socket is readable
-    while it has something to fetch, and for ever when the connection has ended.
+    Notifications wait in a queue; the sockets carry only bells. The client's socket is readable while
+    there is something to fetch, and for ever once the connection has ended.
     """
 
     def __init__(self) -> None:
@@ -84,18 +84,18 @@ class Link:
         self.client.setblocking(False)
         self._server.setblocking(False)
         self.arrived: deque[Notification] = deque()
-        """What the client has not fetched."""
+        """The notifications that the client has not fetched."""
         self.loss: DatabaseError | None = None
-        """Why there is no connection any more."""
+        """Why the connection has ended; None while it is there."""
         self.silent = False
         """Whether nothing gets through, in either direction."""
         self._under_way: deque[Notification] = deque()
         self._answer_awaited = False
-        # Without a ResourceWarning for a test that lets go of the connections of a server that it closes.
+        # No ResourceWarning in a test that closes the server only, and drops its connections.
         weakref.finalize(self, _close, self.client, self._server)
 
     def send(self, notification: Notification) -> None:
-        """Let the client have a notification, as soon as the link is not silent."""
+        """Deliver a notification to the client; while the link is silent, hold it back."""
         if self.silent:
             self._under_way.append(notification)
             return
@@ -104,7 +104,7 @@ class Link:
             self._ring()
 
     def heal(self) -> None:
-        """End the silence: what was held back arrives, and the call that waits for an answer goes on."""
+        """End the silence: notifications that were held back arrive, and a call that waits for an answer goes on."""
         self.silent = False
         self.arrived += self._under_way
         self._under_way.clear()
@@ -112,31 +112,31 @@ class Link:
             self._ring()
 
     def cut(self, reason: DatabaseError) -> None:
-        """End the connection; the first reason counts. What has not arrived yet never will."""
+        """End the connection; the first reason counts. Notifications that have not arrived yet never will."""
         self.loss = self.loss or reason
         self._under_way.clear()
         self._server.close()
 
     def look(self) -> None:
-        """Notice what somebody has done to the client's socket from outside, such as a shutdown()."""
+        """Notice changes to the client's socket from outside, such as a shutdown()."""
         self._answer_awaited = False
         self._clear_bell()
         if self.arrived:
             self._ring()
 
     def await_answer(self) -> None:
-        """Keep the client's socket from being readable until `heal`, or the end."""
+        """Keep the client's socket from being readable until `heal`, or until the connection ends."""
         self._answer_awaited = True
         self._clear_bell()
 
     def take(self, at_most: int) -> list[Notification]:
-        """Return the oldest of what has arrived."""
+        """Return the oldest notifications that have arrived, and remove them from the queue."""
         taken = [self.arrived.popleft() for _ in range(min(at_most, len(self.arrived)))]
         self.look()
         return taken
 
     def _ring(self) -> None:
-        with suppress(OSError):  # the end of the connection, which makes the socket readable too
+        with suppress(OSError):  # the connection has ended, and that makes the socket readable too
             self._server.send(b"\0")
 
     def _clear_bell(self) -> None:
@@ -145,26 +145,26 @@ class Link:
                 pass
         except BlockingIOError:
             return
-        except OSError:  # a reset, which is an end as well
+        except OSError:  # a reset also ends the connection
             pass
         self.loss = self.loss or DatabaseError("server closed the connection unexpectedly", "08006")
 
 
 @dataclass
 class Cluster:
-    """What the sessions of one server share."""
+    """The state that the sessions of one server share."""
 
     sessions: list[Session] = field(default_factory=list)
     in_recovery: bool = False
     """Whether it is a standby."""
     queue_usage: float = 0.0
-    """How full it says that its queue is; nothing of the model fills one."""
+    """How full it reports its queue to be; nothing in this model fills one."""
 
 
 class Session:
-    """What the server has of one connection, and what each statement does to it.
+    """The server's state of one connection, and the effect of each statement on it.
 
-    Statements raise a DatabaseError as PostgreSQL does, which aborts the open transaction.
+    Where PostgreSQL raises an error, a statement raises a DatabaseError and aborts the open transaction.
     """
 
     def __init__(self, cluster: Cluster, pid: int, database: str) -> None:
@@ -173,10 +173,10 @@ class Session:
         self.link = Link()
         self.listening: set[str] = set()
         self.transaction: Transaction | None = None
-        """The one that is open."""
+        """The open transaction."""
         self._cluster = cluster
         self._held_back: list[Notification] = []
-        """What the others have sent during the transaction."""
+        """Notifications that other sessions have sent during the transaction."""
         cluster.sessions.append(self)
 
     def end(self, reason: DatabaseError) -> None:
@@ -188,31 +188,31 @@ class Session:
             self._cluster.sessions.remove(self)
 
     def forget(self, channel: str | None) -> None:
-        """Forget the LISTEN to a channel, or to all."""
+        """Forget the LISTEN to a channel, or to all channels (None)."""
         if channel is None:
             self.listening.clear()
         else:
             self.listening.discard(channel)
 
     def move(self, pid: int) -> None:
-        """Become another session on the same link, as a pooler has it: none of the LISTENs, no open transaction."""
+        """Become another session on the same link, as behind a pooler: without LISTENs and without a transaction."""
         self.pid = pid
         self.listening.clear()
         self.transaction = None
         self._held_back.clear()
 
     def listen(self, channels: Iterable[str]) -> None:
-        """LISTEN; LISTEN; …, outside of a transaction: all of them, or none."""
+        """LISTEN; LISTEN; …, outside a transaction: all of them, or none."""
         names = [_identifier(channel) for channel in channels]
         self._refuse_in_recovery("LISTEN")
         self.listening.update(names)
 
     def health(self) -> Health:
-        """What pg_is_in_recovery() and the like say."""
+        """Return what pg_is_in_recovery() and the like return."""
         return Health(self._cluster.in_recovery, self._cluster.queue_usage, self.pid, frozenset(self.listening))
 
     def unlisten(self, channel: str) -> None:
-        """UNLISTEN, outside of a transaction; a standby allows it, as there is nothing to do."""
+        """UNLISTEN, outside a transaction; a standby allows it, as there is nothing to do."""
         self.listening.discard(_identifier(channel))
 
     def notify(self, notifications: list[tuple[str, str]]) -> None:
@@ -231,18 +231,18 @@ class Session:
             raise DatabaseError("division by zero", "22012")
 
     def begin(self) -> None:
-        """BEGIN; inside a transaction that is a mere warning."""
+        """BEGIN; inside a transaction PostgreSQL only warns."""
         with self._statement() as transaction:
             self.transaction = transaction
 
     def commit(self) -> None:
-        """COMMIT, which rolls a failed transaction back; outside of one that is a mere warning."""
+        """COMMIT, which rolls a failed transaction back; outside a transaction PostgreSQL only warns."""
         transaction = self._end_transaction()
         if transaction is not None and not transaction.failed:
             self._publish(transaction)
 
     def rollback(self) -> None:
-        """ROLLBACK; outside of a transaction that is a mere warning."""
+        """ROLLBACK; outside a transaction PostgreSQL only warns."""
         self._end_transaction()
 
     def savepoint(self, name: str) -> None:
@@ -256,13 +256,13 @@ class Session:
             transaction.release(name)
 
     def rollback_to(self, name: str) -> None:
-        """ROLLBACK TO SAVEPOINT: besides ROLLBACK, all that a failed transaction allows."""
+        """ROLLBACK TO SAVEPOINT; a failed transaction allows only this and ROLLBACK."""
         with self._statement("ROLLBACK TO SAVEPOINT", also_if_failed=True) as transaction:
             transaction.rollback_to(name)
 
     @contextmanager
     def _statement(self, in_block_only: str = "", also_if_failed: bool = False) -> Iterator[Transaction]:
-        """Run a statement in the open transaction, or else in one of its own, which is committed then."""
+        """Run a statement in the open transaction; if there is none, in a new one that is committed afterwards."""
         transaction = self.transaction or Transaction()
         if in_block_only and self.transaction is None:
             raise DatabaseError(f"{in_block_only} can only be used in transaction blocks", "25P01")
@@ -286,7 +286,7 @@ class Session:
         return ended
 
     def _publish(self, transaction: Transaction) -> None:
-        """Send to whoever listens, in the order of commits, which is that of the calls."""
+        """Send to all listeners in the order of commits, which is the order of the calls."""
         listeners = [session for session in self._cluster.sessions if session.database == self.database]
         for channel, payload in transaction.notifications():
             notification = Notification(channel, payload, self.pid)
@@ -319,7 +319,7 @@ def _encoded(text: str) -> bytes:
 
 
 def _identifier(name: str) -> str:
-    """Return what the parser makes of a quoted name: one that is too long is cut, with a mere NOTICE."""
+    """Return how the parser reads a quoted name: it cuts one that is too long, with only a NOTICE."""
     encoded = _encoded(name)
     if not encoded:
         raise DatabaseError("zero-length delimited identifier", "42601")

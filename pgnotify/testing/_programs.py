@@ -1,4 +1,4 @@
-"""Running PostgreSQL's programs, and reading what they leave behind."""
+"""Runs PostgreSQL's programs, and reads their output and their logs."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ LOG_TAIL_LINES = 15
 
 
 class ServerFailed(PgNotifyError, RuntimeError):
-    """A temporary PostgreSQL did not start, ended too early, or refused what sql() was given."""
+    """A temporary PostgreSQL did not start or stop, ended too early, or refused a statement of sql()."""
 
 
 def run_psql(psql: str | Path, dsn: str, statements: str, timeout: float) -> str:
-    """Return what psql prints, without headers and alignment.
+    """Run statements with psql, and return its output without headers and alignment.
 
     Raises:
         ServerFailed: psql could not connect, the server refused, or it took too long.
@@ -40,7 +40,7 @@ def version_of(postgres: Path) -> str:
     except OSError as error:
         raise NoPostgreSQL(f"{postgres} cannot be run: {error.strerror}") from error
     found = re.search(r"\(PostgreSQL\) (\S+)", done.stdout)
-    if found is None:  # often a shared library that is missing
+    if found is None:  # often because a shared library is missing
         raise NoPostgreSQL(f"{postgres} cannot be run: {(done.stderr or done.stdout).strip()}")
     return found[1]
 
@@ -59,7 +59,7 @@ def _run(command: tuple[str | Path, ...], text: str, timeout: float) -> subproce
 
 
 def clean_environment() -> dict[str, str]:
-    """Return ours, without what libpq and postgres read, and with messages in English."""
+    """Return our environment without the variables of libpq and postgres, and with messages in English."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
     return kept | {"LC_ALL": "C", "PGCLIENTENCODING": "UTF8"}
 

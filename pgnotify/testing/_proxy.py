@@ -1,8 +1,8 @@
-"""A TCP proxy on loopback that can do to a connection what networks do.
+"""A TCP proxy on loopback that can break connections in the ways that networks do.
 
-It forwards, falls silent, cuts a message in the middle, adds to what the server says, and ends a
-connection with or without a goodbye. All is done in one thread; each request to it is in force when
-it returns.
+It forwards, falls silent, cuts a message in the middle, adds bytes to those of the server, and ends a
+connection with or without a goodbye. One thread does all the work. A request to it is in force when
+its method returns.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _BUFFER_BYTES = 256 * 1024
 _ANSWER_SECONDS = 20
 _GOODBYE_SECONDS = 1
 _FIN_ON_ITS_WAY = (4, 11)  # TCP_FIN_WAIT1 and TCP_CLOSING of Linux' tcp_states.h
-_RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER with no time at all
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER with zero seconds
 
 
 class Proxy:
@@ -41,59 +41,59 @@ class Proxy:
         self._thread = threading.Thread(target=self._run, name="proxy", daemon=True)
         self._thread.start()
 
-    # What can be asked, from any other thread.
+    # Requests, from any other thread.
 
     def freeze(self) -> None:
-        """Forward nothing more in either direction, and say nothing: a black hole."""
+        """Silently stop forwarding in both directions, like a black hole; on new connections too."""
         self._ask(lambda: self._freeze(True))
 
     def blackhole(self) -> None:
-        """Fall silent on the connections that there are, until `thaw`; new ones pass."""
+        """Stop forwarding on the connections that are open now, until `thaw`; new ones work."""
         self._ask_each(lambda link: link.freeze(True))
 
     def thaw(self) -> None:
-        """Forward again, first what was held back."""
+        """Forward again, beginning with the bytes that were held back."""
         self._ask(lambda: self._freeze(False))
 
     def pass_only(self, size: int) -> None:
-        """Forward this many more bytes from the server, and hold back the rest until `thaw`."""
+        """Forward this many more bytes from the server, and hold back further ones until `thaw`."""
         self._ask_each(lambda link: link.down.pass_only(size))
 
     def say(self, data: bytes) -> None:
-        """Say something to the client in the server's place, now."""
+        """Send bytes to the client in the server's place, now."""
         self._ask_each(lambda link: link.down.say(data))
 
     def append(self, data: bytes) -> None:
-        """Say something to the client right behind what the server says next, in one piece with it."""
+        """Send bytes to the client directly after the server's next bytes, in one piece with them."""
         self._ask_each(lambda link: link.down.append(data))
 
     def fin(self) -> None:
-        """End the connections in good order, as a server does that exits."""
+        """End the connections with FIN, as a server does when it exits."""
         self._ask_each(lambda link: link.close())
 
     def reset(self) -> None:
-        """End the connections with RST, as a host does that has no memory of them."""
+        """End the connections with RST, as a host does that does not know them."""
         self._ask_each(lambda link: link.close(reset=True))
 
     def record(self) -> None:
-        """Keep what the server says from now on, for `answers`. Only while the connections are idle."""
+        """Record the server's messages from now on, for `answers`. Call it only while the connections are idle."""
         self._ask_each(lambda link: link.down.record())
 
     @property
     def answers(self) -> int:
-        """How many times the server has said since then that it is ready for what the client sends next.
+        """How many times the server has reported since `record` that it is ready for the next query.
 
-        That many round trips a client has waited for. Not the changes of the speaker are counted: a
-        server may begin to answer before all is asked.
+        A client has waited for this many round trips. Changes of direction are not counted, as a
+        server may begin to answer before it has the whole request.
         """
         return sum(message_codes(link.down.recorded).count(b"Z") for link in self._links)
 
     def refuse(self) -> None:
-        """Accept no more connections: for new ones the host is down."""
+        """Accept no more connections: to new clients the host seems down."""
         self._ask(self._stop_listening)
 
     def close(self) -> None:
-        """End everything."""
+        """End all connections and the thread; may be called twice."""
         if self._thread.is_alive():
             self._ask(self._stop)
             self._thread.join(_ANSWER_SECONDS)
@@ -114,14 +114,13 @@ class Proxy:
         self._requests.put((what, done))
         self._theirs.send(b"\0")
         if not done.wait(_ANSWER_SECONDS):
-            raise TimeoutError(f"the proxy has not answered for {_ANSWER_SECONDS} seconds")
+            raise TimeoutError(f"the proxy did not answer within {_ANSWER_SECONDS} seconds")
 
     def _run(self) -> None:
         while self._running:
             for key, events in self._selector.select():
-                if (
-                    not isinstance(key.fileobj, int) and key.fileobj.fileno() != -1
-                ):  # not closed by an earlier one of this round
+                # It may have been closed by an earlier event of this round.
+                if not isinstance(key.fileobj, int) and key.fileobj.fileno() != -1:
                     key.data(events)
         for link in self._links:
             link.close()
@@ -138,7 +137,7 @@ class Proxy:
         client, _address = self._listener.accept()
         try:
             server = socket.create_connection(self._target)
-        except OSError:  # it is down
+        except OSError:  # the server is down
             client.close()
             return
         link = _Link(self._selector, client, server)
@@ -190,7 +189,7 @@ class _Link:
             each.close()
 
     def _update(self) -> None:
-        """Watch for what each end is good for now."""
+        """Watch each end for the events that it can handle now."""
         if self.up.ended or self.down.ended:
             return self.close()
         self._watch(self.up.source, self.up, self.down)
@@ -215,12 +214,12 @@ class _Link:
 
 
 def _say_goodbye(client: socket.socket) -> None:
-    """Send FIN and return when the other side has it, where the system can tell."""
-    with suppress(OSError):  # it is gone itself
+    """Send FIN, and return when the other side has received it, where the system can report that."""
+    with suppress(OSError):  # the client is gone already
         client.shutdown(socket.SHUT_WR)
     deadline = time.monotonic() + _GOODBYE_SECONDS
     while _unacknowledged(client) and time.monotonic() < deadline:
-        time.sleep(0.001)  # the system has the count of unacknowledged bytes, but no event for it
+        time.sleep(0.001)  # the system has the state of the connection, but no event for it
 
 
 def _unacknowledged(client: socket.socket) -> bool:
@@ -230,14 +229,14 @@ def _unacknowledged(client: socket.socket) -> bool:
 
 
 class _Direction:
-    """Bytes on their way from one end to the other."""
+    """The bytes on their way from one end to the other."""
 
     def __init__(self, source: socket.socket, target: socket.socket, changed: Callable[[], None]) -> None:
         source.setblocking(False)
         self.source, self.target = source, target
         self.frozen = False
         self.allowance: int | None = None
-        """How many bytes may pass still; None if any number."""
+        """How many more bytes may pass; None means any number."""
         self.ended = False
         self.recorded = b""
         self._recording = False
@@ -300,13 +299,13 @@ class _Direction:
 
 
 def notification(channel: str, payload: bytes = b"", pid: int = 4711) -> bytes:
-    """Return the message of PostgreSQL's protocol that brings a notification."""
+    """Return the protocol message with which PostgreSQL delivers a notification."""
     body = struct.pack("!i", pid) + channel.encode() + b"\0" + payload + b"\0"
     return b"A" + struct.pack("!i", len(body) + 4) + body
 
 
 def message_codes(said: bytes) -> list[bytes]:
-    """Return the code of each message that the server has said, in order."""
+    """Return the codes of the server's messages, in order."""
     codes, position = [], 0
     while position < len(said):
         codes.append(said[position : position + 1])

@@ -1,7 +1,7 @@
-"""A PostgreSQL client of a hundred lines, so that tests can send and look around without any driver.
+"""A PostgreSQL client of a hundred lines, so that tests can send and inspect without any driver.
 
-It speaks the simple query protocol to a server that trusts loopback, and nothing more. What it sends
-and sees does not depend on the code under test, nor on which driver is installed.
+It speaks only the simple query protocol, to a server that trusts loopback. It depends neither on the
+code under test nor on an installed driver.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _TERMINATE_SECONDS = 20
 
 
 class SQLError(Exception):
-    """The server refused a statement; ``sqlstate`` says why."""
+    """The server refused a statement; ``sqlstate`` is the reason."""
 
     def __init__(self, fields: dict[str, str]) -> None:
         super().__init__(fields.get("M", "?"))
@@ -25,7 +25,7 @@ class SQLError(Exception):
 
 
 class SqlSession(abc.ABC):
-    """A session that sends, looks around and terminates by statements; how they are run is left open."""
+    """A session that sends, inspects and terminates with statements; subclasses decide how these are run."""
 
     @abc.abstractmethod
     def sql(self, statement: str) -> list[tuple[Any, ...]]:
@@ -41,21 +41,21 @@ class SqlSession(abc.ABC):
         self.sql(f"SELECT count(pg_notify({literal(channel)}, payload)) FROM unnest(ARRAY[{array}]) AS payload")
 
     def terminate(self, pid: int) -> None:
-        """End another session, and return when the server has none with this pid any more."""
-        self.sql(f"SELECT pg_terminate_backend({pid})")  # with a time-out it looks each 100 ms only
+        """End another session, and return when the server no longer has one with this pid."""
+        self.sql(f"SELECT pg_terminate_backend({pid})")  # with a timeout it would check only every 100 ms
         deadline = time.monotonic() + _TERMINATE_SECONDS
         while self.sql(f"SELECT 1 FROM pg_stat_activity WHERE pid = {pid}"):
             if time.monotonic() > deadline:
-                raise TimeoutError(f"the server has not ended the session {pid} for {_TERMINATE_SECONDS} seconds")
+                raise TimeoutError(f"the server did not end session {pid} within {_TERMINATE_SECONDS} seconds")
 
     def state_of(self, pid: int) -> str | None:
-        """Return the state of another session: "idle", "idle in transaction", …; None if there is none."""
+        """Return the state of another session: "idle", "idle in transaction", …; None if it has ended."""
         rows = self.sql(f"SELECT state FROM pg_stat_activity WHERE pid = {pid}")
         return str(rows[0][0]) if rows else None
 
 
 class Session(SqlSession):
-    """One session on a server, over a socket of its own; a context manager."""
+    """A session on a server, over its own socket; a context manager."""
 
     def __init__(self, host: str, port: int, database: str = "postgres", user: str = "postgres") -> None:
         self._socket = socket.create_connection((host, port), timeout=20)
@@ -67,7 +67,7 @@ class Session(SqlSession):
         self.pid = int(self.sql("SELECT pg_backend_pid()")[0][0] or 0)
 
     def sql(self, statement: str) -> list[tuple[str | None, ...]]:
-        """Run a statement, or several; return the rows of all of them, as text."""
+        """Run one statement or several; return the rows of all of them, as text."""
         body = statement.encode() + b"\0"
         self._socket.sendall(b"Q" + struct.pack("!i", len(body) + 4) + body)
         return self._rows_until_ready()
@@ -78,8 +78,8 @@ class Session(SqlSession):
             self.sql('LISTEN "{}"'.format(channel.replace('"', '""')))
 
     def received(self) -> list[tuple[str, str]]:
-        """Return, once, the (channel, payload) of all that was sent before this call."""
-        self.sql("SELECT 1")  # what is sent already comes in before the answer to this, at the latest
+        """Return the (channel, payload) of notifications sent before this call; each is returned once."""
+        self.sql("SELECT 1")  # notifications sent so far arrive before the answer to this
         received, self._notified = self._notified, []
         return received
 
@@ -107,7 +107,7 @@ class Session(SqlSession):
             elif code == b"E":
                 error = SQLError(_fields(body))
             elif code == b"R" and body[:4] != b"\0\0\0\0":
-                raise SQLError({"M": "the server wants a password"})
+                raise SQLError({"M": "the server asks for a password"})
             if code == b"Z" or (code == b"E" and error is not None and error.sqlstate.startswith(("57P", "28", "3D"))):
                 break
         if error is not None:
@@ -122,7 +122,7 @@ class Session(SqlSession):
 
 
 def literal(text: str) -> str:
-    """Return a string constant with nothing in it that the server, or a driver on the way, could take for its own."""
+    """Return a string constant without any character that has a meaning to the server, or to a driver on the way."""
     return f"E'{text}'" if text.isalnum() else "E'" + "".join(map(_escaped, text)) + "'"
 
 

@@ -7,10 +7,10 @@ from urllib.parse import quote
 
 
 class Address(NamedTuple):
-    """Where a server listens, and as whom to go there; it asks for no password."""
+    """Where a server listens, and as whom to connect; it asks for no password."""
 
     host: str
-    """A name or an address."""
+    """A host name or an IP address."""
     port: int
     """The TCP port."""
     database: str = "postgres"
@@ -20,6 +20,6 @@ class Address(NamedTuple):
 
     @property
     def dsn(self) -> str:
-        """As a libpq URI."""
+        """The address as a libpq URI."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"postgresql://{quote(self.user, safe='')}@{host}:{self.port}/{quote(self.database, safe='')}"

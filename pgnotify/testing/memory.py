@@ -1,7 +1,8 @@
 """A PostgreSQL in memory, for tests: connections that listen and notify, and faults on demand.
 
-No process, no driver, no SQL: what PostgreSQL does with LISTEN, NOTIFY and transactions, and nothing
-else. A connection is a backend, so `pgnotify.wrap` and `pgnotify.NotificationHandler` take it as it is.
+There is no process, no driver and no SQL. It does what PostgreSQL does with LISTEN, NOTIFY and
+transactions, and nothing more. A connection is also a backend, so `pgnotify.wrap` and
+`pgnotify.NotificationHandler` take it as it is.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ __all__ = ["DatabaseError", "MemoryConnection", "MemoryServer"]
 class MemoryServer:
     """A PostgreSQL in memory; use it as a context manager, or call close().
 
-    Databases are there as soon as they are named. All methods may be called from any thread, the
-    faults also while a connection waits in another one.
+    A database exists as soon as it is named. All methods may be called from any thread, the faults
+    also while a connection waits in another thread.
     """
 
     def __init__(self) -> None:
-        # Reentrant, for signal handlers and for handlers that the garbage collector deletes in our midst.
+        # Reentrant, for signal handlers, and for handlers that the garbage collector deletes during a call.
         self._lock = threading.RLock()
         self._cluster = Cluster()
         self._pids = itertools.count(1001)
@@ -46,7 +47,7 @@ class MemoryServer:
 
     @property
     def connections(self) -> list[MemoryConnection]:
-        """Those that the server has, in the order in which they were opened."""
+        """The connections that the server has, in the order in which they were opened."""
         with self._lock:
             return [each for each in self._connections if each._session.link.loss is None]
 
@@ -57,16 +58,16 @@ class MemoryServer:
 
     @property
     def queue_usage(self) -> float:
-        """How full its notification queue is, as pg_notification_queue_usage() would say: 0.0 until you set it.
+        """How full the notification queue is, as pg_notification_queue_usage() would return it: 0.0 until you set it.
 
-        From 0 to 1. It is a mere number: nothing fills the queue, and a full one refuses nothing.
+        From 0 to 1. It is only a number: nothing fills the queue, and a full queue refuses nothing.
         """
         return self._cluster.queue_usage
 
     @queue_usage.setter
     def queue_usage(self, usage: float) -> None:
         if not 0 <= usage <= 1:
-            raise ValueError(f"a queue's usage is from 0 to 1, not {usage!r}")
+            raise ValueError(f"queue_usage must be from 0 to 1, not {usage!r}")
         self._cluster.queue_usage = usage
 
     def close(self) -> None:
@@ -89,78 +90,78 @@ class MemoryServer:
     # Faults.
 
     def drop_connection(self, connection: MemoryConnection) -> None:
-        """End a connection: an operator's pg_terminate_backend(), a crash, a firewall that resets.
+        """End a connection, as pg_terminate_backend(), a crash or a firewall that resets does.
 
-        What has arrived is still handed over; then every call raises a ConnectionLost from a
-        DatabaseError with sqlstate 57P01. An open transaction is rolled back.
+        Notifications that have arrived can still be fetched. After them, every call raises a
+        ConnectionLost from a DatabaseError with sqlstate 57P01. An open transaction is rolled back.
         """
         with self._lock:
             for each in self._chosen(connection):
                 each._session.end(_terminated())
 
     def blackhole(self, connection: MemoryConnection | None = None) -> None:
-        """Let nothing through any more, and say nothing: a firewall that has forgotten the connection.
+        """Silently stop all traffic, as a firewall does that has forgotten the connection.
 
-        Also a cable that was pulled, or a host that is gone without a farewell. No notification
-        arrives, wait() waits, and what needs an answer, such as listen() or notify(), blocks: until
-        `heal`, or until the connection is closed or dropped or its descriptor is shut down, which
-        makes it raise ConnectionLost.
+        A cable that was pulled, or a host that is gone without closing its connections, has the same
+        effect. No notification arrives, wait() waits, and calls that need an answer, such as listen()
+        or notify(), block until `heal`. They raise ConnectionLost if the connection is closed or
+        dropped, or its socket is shut down.
 
         Args:
-            connection: None takes all that are open now. New ones work, as they do behind a firewall.
+            connection: None means all connections that are open now. New ones work, as they do behind a firewall.
         """
         with self._lock:
             for each in self._chosen(connection):
                 each._session.link.silent = True
 
     def heal(self, connection: MemoryConnection | None = None) -> None:
-        """End a `blackhole` of one connection, or of all: TCP sends again, so that nothing is missing.
+        """End a `blackhole` of one connection, or of all (None): TCP sends again, so nothing is missing.
 
-        What was sent meanwhile arrives in order, and the calls that blocked are answered.
+        Notifications that were sent in the meantime arrive in order, and calls that blocked are answered.
         """
         with self._lock:
             for each in self._chosen(connection):
                 each._session.link.heal()
 
     def lose_subscription(self, connection: MemoryConnection | None = None, channel: str | None = None) -> None:
-        """Forget LISTENs and say nothing: the client is connected, believes to listen, and is deaf.
+        """Silently forget LISTENs: the client is connected and believes that it listens, but hears nothing.
 
-        So does somebody's DISCARD ALL. Another listen() works.
+        DISCARD ALL has the same effect. Another listen() works.
 
         Args:
-            connection: None takes all that are open.
-            channel: None takes all.
+            connection: None means all open connections.
+            channel: None means all channels.
         """
         with self._lock:
             for each in self._chosen(connection):
                 each._session.forget(channel)
 
     def swap_session(self, connection: MemoryConnection | None = None) -> None:
-        """Put another session behind a connection and say nothing, as a pooler does between two statements.
+        """Silently give a connection another session, as a pooler does between two statements.
 
-        It is deaf as after `lose_subscription`, an open transaction is gone, and its `pid` is another
-        one. Its `server_pid` is what it was, by which one can tell.
+        The connection is deaf as after `lose_subscription`, an open transaction is gone, and its `pid`
+        has changed. Its `server_pid` has not, so that the swap can be noticed.
 
         Args:
-            connection: None takes all that are open.
+            connection: None means all open connections.
         """
         with self._lock:
             for each in self._chosen(connection):
                 each._session.move(next(self._pids))
 
     def restart(self) -> None:
-        """Restart the server: all connections end with 57P01, and their LISTENs with them; new ones work."""
+        """Restart the server: all connections end with 57P01, and their LISTENs are gone; new connections work."""
         with self._lock:
             self._terminate_all()
 
     def become_standby(self, behind_pooler: bool = False) -> None:
-        """Fail over, and go on as the standby: as restart(), but LISTEN and NOTIFY are refused from then on.
+        """Fail over, and become the standby: like restart(), but LISTEN and NOTIFY are refused afterwards.
 
-        They raise a DatabaseError with sqlstate 25006. So it goes to who connects to a fixed address
-        again, and meets the wrong server there.
+        They raise a DatabaseError with sqlstate 25006. This happens to a client that reconnects to a
+        fixed address and reaches the wrong server.
 
         Args:
-            behind_pooler: the connections stay, and have a session of the standby behind them: `swap_session`.
+            behind_pooler: the connections stay, but with a session of the standby: see `swap_session`.
         """
         with self._lock:
             self._cluster.in_recovery = True
@@ -170,7 +171,7 @@ class MemoryServer:
                 self._terminate_all()
 
     def promote(self) -> None:
-        """Make a standby the primary; its connections stay, and may LISTEN and NOTIFY now."""
+        """Make a standby the primary; its connections stay, and may now LISTEN and NOTIFY."""
         with self._lock:
             self._cluster.in_recovery = False
 
@@ -178,7 +179,7 @@ class MemoryServer:
         if connection is None:
             return self.connections
         if not isinstance(connection, MemoryConnection):
-            raise TypeError(f"pass what connect() has returned, not a {type(connection).__qualname__}")
+            raise TypeError(f"pass a connection that connect() has returned, not a {type(connection).__qualname__}")
         if connection._cluster is not self._cluster:
             raise ValueError(f"{connection!r} belongs to another server")
         return [connection]

@@ -1,4 +1,4 @@
-"""Names and payloads that break what was not written with care: one list for all tests."""
+"""Names and payloads that break careless code: one list for all tests."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ BAD_CHANNELS: tuple[str, ...] = (
     "a\0b",  # C libraries cut here
     "jobs\0",
     "\ud800",  # a lone surrogate has no UTF-8 form
-    "a\udcffb",  # what surrogateescape makes of a bad byte
+    "a\udcffb",  # surrogateescape decodes a bad byte to this
 )
 
 GOOD_PAYLOADS: tuple[str, ...] = (
@@ -85,5 +85,5 @@ BAD_PAYLOADS: tuple[str, ...] = (
     "\0",
     "a\0b",  # C libraries cut here
     "\ud800",  # a lone surrogate has no UTF-8 form
-    "a\udcffb",  # what surrogateescape makes of a bad byte
+    "a\udcffb",  # surrogateescape decodes a bad byte to this
 )

@@ -1,7 +1,7 @@
 """Expect notifications in a test: a collector that listens in a thread of its own.
 
-It decides what counts as expected, and what a test that fails is told. Where the connection comes
-from is decided elsewhere; pytest is not needed.
+It decides which notifications are expected, and what a failed expectation says. It does not decide
+where the connection comes from. It does not need pytest.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from pgnotify.registry import backend_for
 from pgnotify.waiting import Wakeup, wait_readable
 
 Payload: TypeAlias = "str | re.Pattern[str] | Callable[[str], object] | None"
-"""Which payloads are meant: this one, those where the pattern is found, those that the function finds true, or any."""
+"""Which payloads fit: this one, those in which the pattern is found, those for which the function is true, or any."""
 
-_PATIENCE_SECONDS = 10.0  # for the server to answer; never reached unless something is stuck
+_PATIENCE_SECONDS = 10.0  # for an answer of the server; reached only if something is stuck
 _SHOWN_NOTIFICATIONS = 20
 _SHOWN_CHARACTERS = 60  # of a payload
 
 
 class Notifications:
-    """Collects what arrives on a connection, and compares it with what a test expects.
+    """Collects the notifications that arrive on a connection, and compares them with those that a test expects.
 
-    The connection belongs to the collector, and is used in its thread only, until `close` has closed it.
-    Use it as a context manager.
+    Use it as a context manager. The connection belongs to the collector until `close` closes it; only
+    the collector's own thread uses it.
 
     Args:
-        connection: one of any supported driver, a `pgnotify.Connection` or a backend, in no transaction.
+        connection: a connection of any supported driver, a `pgnotify.Connection` or a backend, not in a transaction.
 
     Raises:
         UnknownBackend: no backend fits the connection.
@@ -48,29 +48,29 @@ class Notifications:
         self._backend = backend_for(connection)
         self._wakeup = Wakeup()
         self._changed = threading.Condition()
-        """Guards all that is below, and tells of each change."""
+        """Guards the attributes below, and signals each change."""
         self._commands: deque[tuple[Callable[[], None], Future[None]]] = deque()
         self._listening: set[str] = set()
         self._arrived: list[Notification] = []
         self._expected: set[int] = set()
-        """Where in `_arrived` is what an `expect` has had already."""
+        """The indexes in `_arrived` of notifications that an `expect` has returned."""
         self._fence = f"pgnotify_fence_{uuid.uuid4().hex}"
         self._fence_numbers = itertools.count(1)
         self._last_fence_back = 0
         self._closing = False
         self._end: str | None = None
-        """Why nothing can arrive any more."""
+        """Why nothing more can arrive; None while something can."""
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._collect, name="pgnotify collector", daemon=True)
         self._thread.start()
 
     def listen(self, *channels: str) -> None:
-        """Listen to channels, named as written; in force on return.
+        """Listen to channels, with names taken as written; in force on return.
 
         Raises:
             ChannelError: PostgreSQL would refuse or cut a name.
             TransactionError, ConnectionLost: as for `pgnotify.Connection.listen`.
-            AssertionError: the connection was lost before, or does not answer.
+            AssertionError: the connection was already lost, or does not answer.
         """
         __tracebackhide__ = True
         for channel in channels:
@@ -78,17 +78,17 @@ class Notifications:
         self._have_done(lambda: self._listen(channels))
 
     def expect(self, channel: str, payload: Payload = None, *, within: float = 1.0) -> Notification:
-        """Return the first notification that fits, as soon as it is there; each fits once.
+        """Return the first notification that fits, as soon as it has arrived; each is returned once.
 
         Args:
-            channel: one that is listened to.
-            payload: the payload; or a compiled regular expression that is searched for in it; or a
-                function that is called with it; None for any.
-            within: seconds.
+            channel: a channel that the collector listens to.
+            payload: the payload; or a compiled regular expression, which is searched for in it; or a
+                function, which is called with it and returns whether it fits; None means any.
+            within: how many seconds to wait.
 
         Raises:
-            AssertionError: none has arrived in time, or none can, since nobody listens or the
-                connection is lost. It shows what has arrived instead.
+            AssertionError: none has arrived in time; or none can, as the collector does not listen to the
+                channel or the connection is lost. The message shows the notifications that have arrived.
         """
         __tracebackhide__ = True
         wanted = _Wanted(channel, _checked(payload))
@@ -101,19 +101,20 @@ class Notifications:
             return self._arrived[found]
 
     def expect_none(self, channel: str | None = None, payload: Payload = None, *, within: float = 0.0) -> None:
-        """Return if no further notification fits; what `expect` has returned does not count.
+        """Return if no further notification fits; those that `expect` has returned do not count.
 
-        Whatever was committed before the call is seen, without waiting for time to pass: a
-        notification of the collector's own is sent behind it, and arrives after it.
+        Every notification that was committed before the call is seen, without waiting for time to pass:
+        the collector sends one of its own, which arrives after them.
 
         Args:
-            channel: one that is listened to; None for all of them.
+            channel: a channel that the collector listens to; None means all of these.
             payload: as for `expect`.
-            within: seconds to go on watching, for what is sent later.
+            within: for how many seconds to watch for notifications that are sent later.
 
         Raises:
-            AssertionError: one has arrived, or none could, since nobody listens or the connection is lost.
-            ConnectionLost: it is lost in the midst of this.
+            AssertionError: one has arrived; or none could, as the collector does not listen to the channel
+                or the connection is lost.
+            ConnectionLost: the connection is lost during the call.
         """
         __tracebackhide__ = True
         wanted = _Wanted(channel, _checked(payload))
@@ -128,7 +129,7 @@ class Notifications:
 
     @property
     def received(self) -> list[Notification]:
-        """All that has arrived until now, in order, whether it was expected or not."""
+        """All notifications that have arrived so far, in order, expected or not."""
         with self._changed:
             return list(self._arrived)
 
@@ -136,7 +137,7 @@ class Notifications:
         """End the thread and close the connection; may be called twice.
 
         Raises:
-            RuntimeError: the thread is stuck in a call of the driver's; the connection stays open.
+            RuntimeError: the thread is stuck in a call of the driver; the connection stays open.
         """
         self._closing = True
         self._wakeup.wake()
@@ -160,10 +161,10 @@ class Notifications:
         with self._changed:
             return f"<{type(self).__name__} on {sorted(self._listening)}: {len(self._arrived)} received>"
 
-    # In the thread of the test.
+    # In the test's thread.
 
     def _have_done(self, command: Callable[[], None]) -> None:
-        """Have the collector's thread call a function, and wait until it has."""
+        """Call a function in the collector's thread, and wait until it is done."""
         __tracebackhide__ = True
         done: Future[None] = Future()
         with self._changed:
@@ -174,7 +175,7 @@ class Notifications:
         try:
             done.result(_PATIENCE_SECONDS)
         except FutureTimeoutError:
-            raise AssertionError(f"the collector's connection has not answered for {_PATIENCE_SECONDS:g} s") from None
+            raise AssertionError(f"the collector's connection did not answer within {_PATIENCE_SECONDS:g} s") from None
 
     def _wait_for_all_that_was_sent(self) -> None:
         __tracebackhide__ = True
@@ -182,10 +183,12 @@ class Notifications:
         self._have_done(lambda: self._send_fence(number))
         with self._changed:
             if not self._changed.wait_for(lambda: self._last_fence_back >= number or self._end, _PATIENCE_SECONDS):
-                raise AssertionError(f"the collector has not got its own notification for {_PATIENCE_SECONDS:g} s")
+                raise AssertionError(
+                    f"the collector did not receive its own notification within {_PATIENCE_SECONDS:g} s"
+                )
 
     def _search(self, wanted: _Wanted, within: float) -> int | None:
-        """Return where the first notification is that fits; None if the time passes or nothing can arrive."""
+        """Return the index of the first notification that fits; None if time is up or nothing more can arrive."""
         deadline = time.monotonic() + within
         looked_at = 0
         while True:
@@ -201,10 +204,12 @@ class Notifications:
     def _refuse_deaf(self, channel: str | None) -> None:
         __tracebackhide__ = True
         if channel is None and not self._listening:
-            raise AssertionError("not listening to anything: call notifications.listen(…) before what sends")
+            raise AssertionError(
+                "not listening to any channel: call notifications.listen(…) before the code that sends"
+            )
         if channel is not None and channel not in self._listening:
             raise AssertionError(
-                f"not listening to {channel!r}: call notifications.listen({channel!r}) before what sends it"
+                f"not listening to {channel!r}: call notifications.listen({channel!r}) before the code that sends to it"
             )
 
     def _missing(self, wanted: _Wanted, within: float) -> AssertionError:
@@ -220,7 +225,7 @@ class Notifications:
         return error
 
     def _shown(self) -> str:
-        """Return, for the end of a message, what has arrived."""
+        """Return the end of a message: the notifications that have arrived."""
         if not self._arrived:
             return "; nothing was received"
         lines = [f"\n  {self._line(index)}" for index in range(len(self._arrived))]
@@ -235,11 +240,12 @@ class Notifications:
             payload = payload[: _SHOWN_CHARACTERS - 1] + "…"
         return f"{channel!r}: {payload!r}{' (expected before)' if index in self._expected else ''}"
 
-    # In the collector's own thread, the only one that uses the connection.
+    # In the collector's own thread, which is the only one that uses the connection.
 
     def _collect(self) -> None:
         try:
-            wait_readable(self._wakeup.fileno(), None)  # so that whoever asks first is told what is wrong
+            # Until the first call from the test, which then reports an error of the connection.
+            wait_readable(self._wakeup.fileno(), None)
             while not self._told_to_end():
                 self._carry_out_commands()
                 arrived = self._backend.fetch()
@@ -253,7 +259,7 @@ class Notifications:
             self._has_ended("the collector was closed", None)
 
     def _told_to_end(self) -> bool:
-        self._wakeup.clear()  # before any look at why it was woken, so that nothing is missed
+        self._wakeup.clear()  # before checking why it was woken, so that nothing is missed
         return self._closing
 
     def _carry_out_commands(self) -> None:

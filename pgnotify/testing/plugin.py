@@ -1,15 +1,15 @@
-"""A pytest plugin with fixtures for code that listens or notifies; opt in by name.
+"""A pytest plugin with fixtures for code that listens or notifies; it is loaded only by name.
 
-Either `pytest -p pgnotify.testing.plugin`, or in the top conftest.py
-`pytest_plugins = ["pgnotify.testing.plugin"]`. The fixtures:
+Use `pytest -p pgnotify.testing.plugin`, or write `pytest_plugins = ["pgnotify.testing.plugin"]` in the
+top conftest.py. The fixtures:
 
     memory_server              a PostgreSQL in memory, new for each test
     postgresql_server          a real one, for the session
     notifications              expects notifications, collected in the background
-    notifications_connection   what that listens on; override it to listen elsewhere
+    notifications_connection   the connection that it listens on; override it to listen elsewhere
 
-Tests are skipped, with the reason, where no PostgreSQL or no driver is found; the former also
-stands in the header.
+If no PostgreSQL or no driver is found, the tests that need it are skipped, with the reason. The header
+of the run also says if no PostgreSQL is found.
 """
 
 from __future__ import annotations
@@ -34,25 +34,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.getgroup("pgnotify").addoption(
         "--pgnotify-server",
         choices=get_args(Kind),
-        help=f"run postgresql_server from this kind of installation only, {server.DSN_VARIABLE} or not",
+        help=f"run postgresql_server from this kind of installation only, even if {server.DSN_VARIABLE} is set",
     )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Hand the option on to all that need a server, `BackendConformance` too."""
+    """Apply the option to every test that needs a server, `BackendConformance` included."""
     server.prefer(cast("Kind | None", config.getoption("--pgnotify-server")))
 
 
 def pytest_report_header() -> str:
-    """Say which server it will be, or why there is none."""
+    """Return a line that names the server for this run, or says why there is none."""
     return f"postgresql_server: {server.described()}"
 
 
 @pytest.fixture(scope="session")
 def postgresql_server() -> PostgreSQLServer:
-    """Give a running PostgreSQL: `.dsn`, `.host`, `.port`, `.version`; one for all tests of the process.
+    """Return a running PostgreSQL: `.dsn`, `.host`, `.port`, `.version`; one for all tests of the process.
 
-    A TemporaryPostgreSQL, unless PGNOTIFY_TEST_DSN names another server. Skips if none is found.
+    It is a TemporaryPostgreSQL, unless PGNOTIFY_TEST_DSN names another server. Skips the test if there is none.
     """
     try:
         return server.shared_server()
@@ -62,17 +62,17 @@ def postgresql_server() -> PostgreSQLServer:
 
 @pytest.fixture
 def memory_server() -> Iterator[MemoryServer]:
-    """Give a new PostgreSQL in memory: connections to it listen and notify, and fail on demand."""
+    """Yield a new PostgreSQL in memory: connections to it listen and notify, and fail on demand."""
     with MemoryServer() as server:
         yield server
 
 
 @pytest.fixture
 def notifications_connection(request: pytest.FixtureRequest) -> Any:
-    """Give a connection for `notifications`, which closes it; override this to listen elsewhere.
+    """Return a connection for `notifications`, which closes it; override this to listen elsewhere.
 
-    It leads to `postgresql_server`, with the driver that `pgnotify.connect` would take. Skips if
-    none is installed.
+    By default it is a connection to `postgresql_server`, made with the driver that `pgnotify.connect`
+    would choose. Skips the test if no driver is installed.
     """
     try:
         connect = connect_with(None)
@@ -84,6 +84,6 @@ def notifications_connection(request: pytest.FixtureRequest) -> Any:
 
 @pytest.fixture
 def notifications(notifications_connection: Any) -> Iterator[Notifications]:
-    """Expect notifications: `.listen("orders")`, run what sends, `.expect("orders", "42", within=1.0)`."""
+    """Yield a collector: `.listen("orders")`, run the code that sends, `.expect("orders", "42", within=1.0)`."""
     with Notifications(notifications_connection) as collector:
         yield collector

@@ -1,9 +1,9 @@
-"""A PostgreSQL of one's own: found, made, started in about a second, and gone without a trace.
+"""A temporary PostgreSQL server: found, created and started in about a second, and removed without a trace.
 
-This module decides what to run and when; a guard process (`_guard.py`) runs it, so that the
-server and its directory go even when this process is killed. The Python layers of the PyPI
-wheels are never imported: they create system users, change the modes of parent directories and
-leave the server running when their process is killed.
+This module decides what to run and when. A guard process (`_guard.py`) runs it, so that the server
+and its directory are removed even if this process is killed. The Python layers of the PyPI wheels
+are never imported: they create system users, change the modes of parent directories and leave the
+server running when their process is killed.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ START_SECONDS = 30.0
 STOP_SECONDS = 30.0
 SIGNALS = {"smart": "SIGTERM", "fast": "SIGINT", "immediate": "SIGQUIT"}  # postgres(1)
 
-# synchronous_commit stays on: off would lose the last commits at kill() and stop("immediate"), and
-# with fsync off it saves some 6 µs of 30 per commit that writes, nothing per NOTIFY (18.6).
+# synchronous_commit stays on: off would lose the last commits at kill() and stop("immediate"). With
+# fsync off, it would save only some 6 of 30 µs per commit that writes, and nothing per NOTIFY (18.6).
 SETTINGS: dict[str, Setting] = {
     "fsync": "off",
     "full_page_writes": "off",
     "shared_buffers": "16MB",
-    "dynamic_shared_memory_type": "mmap",  # files in PGDATA; what SIGKILL leaves in /dev/shm would stay there
+    "dynamic_shared_memory_type": "mmap",  # files in PGDATA; in /dev/shm, files would remain after SIGKILL
     "max_connections": 300,
 }
-# What the launcher itself decides: another value would make it lose its server, or expose it.
+# The launcher decides these: with another value it would lose its server, or expose it.
 RESERVED = frozenset({"listen_addresses", "port", "unix_socket_directories", "data_directory", "hba_file"})
-# Always there, and first: sql() must get in whatever `hba` says.
+# Always the first line: sql() must be let in whatever `hba` says.
 HBA_FOR_SQL = "local all postgres trust"
 HBA = (
     "local all all trust",
@@ -52,29 +52,29 @@ HBA = (
 
 
 class TemporaryPostgreSQL:
-    """Run a PostgreSQL server that listens on loopback only and vanishes with this process.
+    """Run a PostgreSQL server that listens on loopback only and ends with this process.
 
-    Use it as a context manager, or call start() and close(). Gone means gone: a second after
-    close(), an exit or a `kill -9` of this process neither a server process nor a directory is
-    left. In a forked child the object still tells its addresses but controls nothing.
+    Use it as a context manager, or call start() and close(). One second after close(), an exit or a
+    `kill -9` of this process, no server process and no directory is left. In a forked child the
+    object still has its addresses, but controls nothing.
 
-    Whoever has an account on this machine can be the server's superuser, unless `hba` says
-    otherwise: it is for machines whose users trust each other. Data would not survive a crash of
-    the machine (fsync is off).
+    Every user of this machine can be the server's superuser, unless `hba` says otherwise: it is for
+    machines whose users trust each other. The data would not survive a crash of the machine (fsync
+    is off).
 
     Args:
-        bin_dir: where `postgres` and `initdb` are; None takes what find_postgresql() returns.
-        settings: further server settings, as on postgres' command line (`-c name=value`).
-        hba: lines of pg_hba.conf in place of the default, which trusts every local user. A line
-            that lets sql() in as postgres over the Unix socket always comes first.
-        tls: a certificate file and its key file; the key may have any mode, it is copied.
-        port: a TCP port; None takes a free one at the first start and keeps it.
-        data_dir: an existing data directory, or where to make one. It is kept afterwards;
-            without it the data goes with the server.
+        bin_dir: the directory of `postgres` and `initdb`; None means that of find_postgresql().
+        settings: further server settings, as on the command line of postgres (`-c name=value`).
+        hba: lines of pg_hba.conf in place of the default, which trusts every local user. They follow
+            a line that lets sql() in as postgres over the Unix socket.
+        tls: a certificate file and its key file; the key may have any mode, as it is copied.
+        port: a TCP port; None means a free one, which is chosen at the first start and kept.
+        data_dir: an existing data directory, or a path where to make one. It is kept afterwards;
+            without it, the data is removed with the server.
 
     Raises:
-        NoPostgreSQL: none found, it cannot be executed, or this is Windows.
-        ValueError: `settings` has a name that the launcher must decide itself.
+        NoPostgreSQL: none was found, it cannot be executed, or this is Windows.
+        ValueError: `settings` names a setting that the launcher must decide itself.
     """
 
     host = HOST
@@ -91,15 +91,15 @@ class TemporaryPostgreSQL:
     ) -> None:
         if sys.platform == "win32":
             raise NoPostgreSQL(
-                "TemporaryPostgreSQL needs Linux or macOS, this is Windows; "
+                "TemporaryPostgreSQL needs Linux or macOS, and this is Windows; "
                 "start a server yourself and pass its address"
             )
         self.bin_directory = find_postgresql() if bin_dir is None else Path(bin_dir).absolute()
-        """Where the programs are."""
+        """The directory of the programs."""
         self.version = version_of(self.bin_directory / "postgres")
         """Like "18.6"."""
         self.pid: int | None = None
-        """The postmaster's process id; None when stopped."""
+        """The postmaster's process id; None while the server is stopped."""
         self._settings = SETTINGS | _checked(settings or {})
         self._hba = HBA if hba is None else tuple(hba)
         self._tls = tls
@@ -112,7 +112,7 @@ class TemporaryPostgreSQL:
 
     @property
     def port(self) -> int:
-        """The TCP port on loopback, the same after a restart; known from the first start on."""
+        """The TCP port on loopback; it stays the same after a restart, and is known from the first start on."""
         if self._port is None:
             raise ServerFailed("no port yet: the server was not started")
         return self._port
@@ -139,7 +139,7 @@ class TemporaryPostgreSQL:
         """PGDATA."""
         return self._kept_data or self._guarded().directory / "data"
 
-    # Life and death.
+    # Starting and stopping.
 
     def __enter__(self: _Server) -> _Server:
         self.start()
@@ -155,7 +155,7 @@ class TemporaryPostgreSQL:
 
     @property
     def running(self) -> bool:
-        """Whether the postmaster is alive, as far as this process may know."""
+        """Whether the postmaster runs; False in a forked child, which cannot know."""
         if self.pid is None or self._guard is None:
             return False
         try:
@@ -164,13 +164,13 @@ class TemporaryPostgreSQL:
             return False
 
     def start(self) -> None:
-        """Start the server, making its data directory first if it has none; return when ready.
+        """Start the server, and return when it is ready; make its data directory first if there is none.
 
-        Does nothing if it runs. A first start that fails leaves nothing behind; after a later
-        one that fails, data and log stay until close().
+        Does nothing if the server runs. If the first start fails, nothing is left behind. If a later
+        one fails, data and log stay until close().
 
         Raises:
-            ServerFailed: it ended or was not ready within 30 seconds; has the log's last lines.
+            ServerFailed: it ended, or was not ready within 30 seconds; the text has the log's last lines.
         """
         if self.running:
             return
@@ -180,34 +180,36 @@ class TemporaryPostgreSQL:
             self._launch()
 
     def stop(self, mode: StopMode = "fast") -> None:
-        """Stop the server and keep its data and port for another start(); may be called twice.
+        """Stop the server, and keep its data and port for another start(); may be called twice.
 
         Args:
-            mode: "smart" waits for clients to leave, "fast" sends them away, "immediate" is a
+            mode: "smart" waits for clients to disconnect, "fast" disconnects them, "immediate" is a
                 crash with a shutdown message.
 
         Raises:
-            ServerFailed: it took more than 30 seconds; it was killed.
+            ServerFailed: it took more than 30 seconds, so the server was killed.
         """
         number = getattr(signal, SIGNALS[mode])
         if self.pid and self.running and not self._ends_after(number, self.pid, STOP_SECONDS):
             self.kill()
-            raise ServerFailed(f"the server did not stop ({mode}), so it was killed{self._tail()}")
+            raise ServerFailed(
+                f"the server did not stop within {STOP_SECONDS:g} seconds ({mode}), so it was killed{self._tail()}"
+            )
         self.pid = None
 
     def kill(self) -> None:
-        """Kill the postmaster (SIGKILL); its children end by themselves when they notice."""
+        """Kill the postmaster (SIGKILL); its children end when they notice."""
         if self.pid and self.running:
             self._ends_after(signal.SIGKILL, self.pid, STOP_SECONDS)
         self.pid = None
 
     def restart(self, mode: StopMode = "fast") -> None:
-        """Stop if it runs, then start on the same port with the same data."""
+        """Stop the server if it runs, then start it on the same port with the same data."""
         self.stop(mode)
         self.start()
 
     def close(self) -> None:
-        """End the server and remove its directory; may be called twice, and without a start."""
+        """End the server and remove its directory; may be called twice, and without start()."""
         try:
             if self._kept_data:
                 self.stop()
@@ -219,33 +221,33 @@ class TemporaryPostgreSQL:
     # Use.
 
     def sql(self, statements: str, *, timeout: float = 30.0) -> str:
-        """Run SQL as superuser with the psql beside postgres; no driver is needed.
+        """Run SQL as superuser with the psql in the directory of postgres; no driver is needed.
 
         Args:
-            statements: one or more, separated by semicolons, each in a transaction of its own.
-            timeout: seconds until psql is killed.
+            statements: one or more, separated by semicolons, each in its own transaction.
+            timeout: after how many seconds psql is killed.
 
         Returns:
-            What psql prints without headers and alignment: columns joined by "|", one row a line.
+            The output of psql without headers and alignment: columns joined by "|", one row per line.
 
         Raises:
-            NoPostgreSQL: there is no psql beside postgres.
-            ServerFailed: the server refused; the text is psql's message.
+            NoPostgreSQL: there is no psql in the directory of postgres.
+            ServerFailed: the server refused a statement (the text is psql's message), or time was up.
         """
         psql = self.bin_directory / "psql"
         if not os.access(psql, os.X_OK):
-            raise NoPostgreSQL(f"sql() needs psql beside postgres, and there is no {psql}")
+            raise NoPostgreSQL(f"sql() needs psql in the directory of postgres, and there is no {psql}")
         return run_psql(psql, self.socket_dsn, statements, timeout)
 
     def log(self) -> str:
         """Return the server's log so far."""
         return text_of(self.socket_directory / "server.log")
 
-    # Underneath.
+    # Internals.
 
     def _guarded(self) -> GuardProcess:
         if self._guard is None:
-            raise ServerFailed("the server was not started, or closed: it has no directory")
+            raise ServerFailed("the server was not started, or was closed: it has no directory")
         return self._guard
 
     def _first_start(self) -> None:
@@ -280,13 +282,13 @@ class TemporaryPostgreSQL:
             said_before = len(self.log())
             code = self._run_server(deadline)
             if code is None:
-                self._may_change_port = False  # from now on somebody may know it
+                self._may_change_port = False  # from now on somebody may rely on the port
                 return
             if time.monotonic() > deadline or not self._may_retry(self.log()[said_before:]):
                 raise ServerFailed(self._did_not_start(code))
 
     def _run_server(self, deadline: float) -> int | None:
-        """Start postgres and wait until it accepts connections (None) or has ended (its code)."""
+        """Start postgres; return None when it accepts connections, or its exit code if it ends first."""
         guard = self._guarded()
         postgres = self.bin_directory / "postgres"
         options = ("-D", str(self.data_directory), *self._options())
@@ -295,7 +297,7 @@ class TemporaryPostgreSQL:
             code = guard.poll(self.pid)
             if code is not None or self._says_ready(self.pid):
                 return code
-            time.sleep(POLL_SECONDS)  # the server says so in a file, and rings no bell
+            time.sleep(POLL_SECONDS)  # the server reports it in a file only
         self.kill()
         return -signal.SIGKILL
 
@@ -315,13 +317,13 @@ class TemporaryPostgreSQL:
         return [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
 
     def _says_ready(self, pid: int) -> bool:
-        # Line 8 is the postmaster's status (miscadmin.h: LOCK_FILE_LINE_PM_STATUS); line 1 tells
-        # its file from the one that a killed predecessor left.
+        # Line 8 is the postmaster's status (miscadmin.h: LOCK_FILE_LINE_PM_STATUS). Line 1 is its pid:
+        # a killed predecessor may have left a file with another one.
         lines = text_of(self.data_directory / "postmaster.pid").splitlines()
         return len(lines) >= 8 and lines[0] == str(pid) and lines[7].strip() == "ready"
 
     def _may_retry(self, said: str) -> bool:
-        """Tell whether the reason for a failed start is one that passes; remove it if we can."""
+        """Return whether another start may succeed where this one failed; choose another port if that helps."""
         if self._may_change_port and "could not create any TCP/IP sockets" in said:
             self._port = free_port()
             return True

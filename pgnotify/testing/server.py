@@ -1,4 +1,4 @@
-"""One server for all tests of a process: somebody else's, or a temporary one."""
+"""Decides which server all tests of a process share: one that already runs, or a temporary one."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ _preferred: Kind | None = None
 
 
 class PostgreSQLServer(Protocol):
-    """What the fixture gives, whichever server is behind it."""
+    """The server that the fixture `postgresql_server` returns, of either kind."""
 
     @property
     def dsn(self) -> str:
-        """A connection string of libpq's, of either form."""
+        """A connection string of libpq, in either form."""
 
     @property
     def host(self) -> str:
-        """A name, an address, or (only if somebody else started the server) a socket directory."""
+        """A name, an address, or (only for a server that was running already) a socket directory."""
 
     @property
     def port(self) -> int:
-        """The port, also of a socket."""
+        """The port, also for a socket."""
 
     @property
     def version(self) -> str:
@@ -43,20 +43,20 @@ class PostgreSQLServer(Protocol):
 
 
 class ExternalPostgreSQL:
-    """A server that somebody else started and that PGNOTIFY_TEST_DSN leads to."""
+    """A server that is running already, and that PGNOTIFY_TEST_DSN names."""
 
     def __init__(self, dsn: str) -> None:
         self.dsn = dsn
-        """The connection string as it was given."""
+        """The connection string, unchanged."""
         address = hosts(parse(dsn))[0]
         self.host = address.hostaddr or address.host
-        """The first host that it names: a name, an address or a socket directory."""
+        """The first host in it: a name, an address or a socket directory."""
         self.port = address.port
-        """The port that belongs to the host."""
+        """The port of that host."""
 
     @cached_property
     def version(self) -> str:
-        """Like "18.6"; asked for with psql when it is first read.
+        """Like "18.6"; psql asks the server for it when this is first read.
 
         Raises:
             NoPostgreSQL: there is no psql.
@@ -70,16 +70,16 @@ def _psql() -> str | Path:
 
 
 def prefer(kind: Kind | None) -> None:
-    """Have `shared_server` take this kind of installation, whatever PGNOTIFY_TEST_DSN says; None takes it back."""
+    """Make `shared_server` use this kind of installation, whatever PGNOTIFY_TEST_DSN says; None undoes it."""
     global _preferred
     _preferred = kind
 
 
 def shared_server() -> PostgreSQLServer:
-    """Return the server of this process: that of PGNOTIFY_TEST_DSN, or a temporary one that runs until the end.
+    """Return the server of this process: the one PGNOTIFY_TEST_DSN names, or a temporary one until the process ends.
 
     Raises:
-        NoPostgreSQL: there is none to start.
+        NoPostgreSQL: there is no PostgreSQL to start.
     """
     dsn = _external_dsn()
     return ExternalPostgreSQL(dsn) if dsn else _started(find_postgresql(_preferred))
@@ -94,24 +94,24 @@ def _started(bin_directory: Path) -> TemporaryPostgreSQL:
 
 
 def shared_address() -> Address:
-    """Return where `shared_server` listens, and as whom to go there.
+    """Return where `shared_server` listens, and as whom to connect.
 
     Raises:
-        NoPostgreSQL: there is none to start.
-        ValueError: PGNOTIFY_TEST_DSN leads to a Unix socket, or has a password.
+        NoPostgreSQL: there is no PostgreSQL to start.
+        ValueError: PGNOTIFY_TEST_DSN names a Unix socket, or has a password.
     """
     server = shared_server()
     parameters = parse(server.dsn)
     if server.host.startswith(("/", "@")) or "password" in parameters:
-        raise ValueError(f"{DSN_VARIABLE} must name a server that listens on TCP and trusts whoever comes from here")
+        raise ValueError(f"{DSN_VARIABLE} must name a server that listens on TCP and asks for no password")
     user = parameters.get("user", "postgres")
     return Address(server.host, server.port, parameters.get("dbname", user), user)
 
 
 def described() -> str:
-    """Say which server it will be, or why there is none."""
+    """Return which server `shared_server` returns, or why there is none."""
     if _external_dsn():
-        return f"from {DSN_VARIABLE}"  # not itself: it may have a password
+        return f"from {DSN_VARIABLE}"  # not its value, which may have a password
     try:
         return str(find_postgresql(_preferred))
     except NoPostgreSQL as error:

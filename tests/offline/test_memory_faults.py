@@ -1,4 +1,4 @@
-"""The faults that MemoryServer plays, and what a connection makes of them."""
+"""The faults that MemoryServer plays, and their effect on a connection."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_a_shutdown_of_the_descriptor_from_outside_is_a_loss(server, sender, lis
 
 
 def shut_down(connection, how=socket.SHUT_RDWR):
-    """Shut the socket down through a duplicate, as a watchdog does that knows the descriptor only."""
+    """Shut the socket down through a duplicate, as a watchdog does that has only the descriptor."""
     with socket.socket(fileno=os.dup(connection.fileno())) as duplicate:
         duplicate.shutdown(how)
 
@@ -300,5 +300,5 @@ def test_a_connection_of_another_server_is_refused(server):
 def test_what_is_no_connection_of_a_memory_server_is_refused(server):
     wrapped = pgnotify.wrap(server.connect())
 
-    with pytest.raises(TypeError, match=r"pass what connect\(\) has returned, not a Connection"):
+    with pytest.raises(TypeError, match=r"pass a connection that connect\(\) has returned, not a Connection"):
         server.blackhole(wrapped)

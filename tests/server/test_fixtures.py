@@ -1,4 +1,4 @@
-"""What users get for their tests: the collector of notifications, the fixtures, and the page about them.
+"""The tools for users' tests: the collector of notifications, the fixtures, and the page about them.
 
 No driver is needed: the collector listens on the server in memory.
 """
@@ -25,25 +25,25 @@ from tests.support import PATIENCE, Background, eventually
 
 pytest_plugins = ["pytester"]
 
-FOR_EVER = 3600.0  # seconds; a test that waits for so long runs into its time-out
+FOR_EVER = 3600.0  # seconds; a test that waits for this long runs into its timeout
 PLUGIN = ("-p", "pgnotify.testing.plugin", "-p", "no:cacheprovider")
 
 
 @pytest.fixture(autouse=True)
 def no_other_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Spare the sessions inside this one the import of plugins that they do not use."""
+    """Keep the pytest runs inside this one from importing plugins that they do not use."""
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
 
 
 @pytest.fixture
 def connection(memory_server: MemoryServer) -> MemoryConnection:
-    """What the collector listens on."""
+    """The connection of the collector."""
     return memory_server.connect()
 
 
 @pytest.fixture
 def sender(memory_server: MemoryServer) -> MemoryConnection:
-    """What stands for the code under test."""
+    """The connection of the code under test."""
     return memory_server.connect()
 
 
@@ -56,14 +56,14 @@ def collector(connection: MemoryConnection) -> Iterator[Notifications]:
 
 
 class Relay(Backend):
-    """A backend in front of another one, to look at the calls or to change them."""
+    """A backend in front of another one, to record the calls or to change them."""
 
     def __init__(self, behind: Backend) -> None:
         self.behind = behind
         self.callers: set[int] = set()
-        """The threads that have called."""
+        """The identifiers of the threads that have called."""
         self.timeouts: list[float | None] = []
-        """Those of all waits."""
+        """The timeouts of all waits."""
 
     def listen(self, channel: str) -> None:
         self.callers.add(threading.get_ident())
@@ -91,7 +91,7 @@ class Relay(Backend):
 
 
 def failure(background: Background) -> str:
-    """Return how an expectation failed that was set in another thread."""
+    """Return the failure of an expectation in another thread."""
     with pytest.raises(AssertionError) as caught:
         background.join()
     return str(caught.value)
@@ -107,7 +107,7 @@ def calls_in(thread: threading.Thread) -> list[str]:
     return names
 
 
-# What is expected.
+# Expectations.
 
 
 def test_what_was_sent_before_is_expected_at_once(collector: Notifications, sender: MemoryConnection) -> None:
@@ -216,7 +216,7 @@ def test_what_was_received_is_kept_in_order(collector: Notifications, sender: Me
     ]
 
 
-# What a test that fails is told.
+# The messages of failed expectations.
 
 
 def test_what_is_missing_is_told_with_all_that_arrived(collector: Notifications, sender: MemoryConnection) -> None:
@@ -266,7 +266,7 @@ def test_long_payloads_and_many_notifications_are_shortened(collector: Notificat
 
 
 def test_nobody_listening_is_told_at_once(collector: Notifications) -> None:
-    told = r"^not listening to 'jobs': call notifications\.listen\('jobs'\) before what sends it$"
+    told = r"^not listening to 'jobs': call notifications\.listen\('jobs'\) before the code that sends to it$"
 
     with pytest.raises(AssertionError, match=told):
         collector.expect("jobs", within=FOR_EVER)
@@ -275,11 +275,11 @@ def test_nobody_listening_is_told_at_once(collector: Notifications) -> None:
 
 
 def test_none_on_any_channel_cannot_be_expected_by_who_listens_to_none(connection: MemoryConnection) -> None:
-    with Notifications(connection) as collector, pytest.raises(AssertionError, match=r"^not listening to anything"):
+    with Notifications(connection) as collector, pytest.raises(AssertionError, match=r"^not listening to any channel"):
         collector.expect_none()
 
 
-# What is not expected.
+# Expecting none.
 
 
 def test_none_is_true_of_another_channel_another_payload_and_what_was_expected(
@@ -317,7 +317,7 @@ def test_none_fails_if_one_was_sent_before_and_is_still_under_way(
 
 def test_none_fails_if_one_is_sent_within_the_time(collector: Notifications, sender: MemoryConnection) -> None:
     expecting = Background(collector.expect_none, "orders", within=FOR_EVER)
-    eventually(lambda: collector._last_fence_back)  # what follows is sent later than the call
+    eventually(lambda: collector._last_fence_back)  # the following are sent later than the call
 
     sender.notify("bills", "41")
     sender.notify("orders", "42")
@@ -342,7 +342,7 @@ def test_none_does_not_hang_on_a_server_that_does_not_answer(
 
     with monkeypatch.context() as impatient:
         impatient.setattr(module, "_PATIENCE_SECONDS", 0.01)
-        with pytest.raises(AssertionError, match=r"^the collector's connection has not answered for 0\.01 s$"):
+        with pytest.raises(AssertionError, match=r"^the collector's connection did not answer within 0\.01 s$"):
             collector.expect_none()
 
     memory_server.heal(connection)
@@ -358,7 +358,9 @@ def test_none_does_not_hang_where_own_notifications_do_not_arrive(
 
     with Notifications(Deaf(sender)) as deaf:
         deaf.listen("orders")
-        with pytest.raises(AssertionError, match=r"^the collector has not got its own notification for 0\.01 s$"):
+        with pytest.raises(
+            AssertionError, match=r"^the collector did not receive its own notification within 0\.01 s$"
+        ):
             deaf.expect_none()
         monkeypatch.undo()
 
@@ -471,7 +473,7 @@ def test_who_asks_in_the_moment_of_the_loss_is_answered(connection: MemoryConnec
     assert isinstance(caught.value.__cause__, ConnectionLost)
 
 
-# The thread, and what is left.
+# The thread, and cleaning up.
 
 
 def test_only_the_collectors_thread_uses_the_connection(connection: MemoryConnection) -> None:
@@ -560,7 +562,7 @@ def test_the_collector_does_not_import_pytest() -> None:
     assert done.returncode == 0
 
 
-# The fixtures, as somebody else's tests use them.
+# The fixtures, as users' tests use them.
 
 IN_MEMORY = """
     import pytest
