@@ -1,4 +1,4 @@
-"""The kit is tested with one driver; which one does not matter, as the kit knows none."""
+"""The kit is tested with one driver; which one does not matter, as the kit depends on none."""
 
 from __future__ import annotations
 

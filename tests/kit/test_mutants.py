@@ -1,4 +1,4 @@
-"""The conformance class is itself tested: each broken backend is caught by the test whose name says what is wrong."""
+"""The conformance class is itself tested: each broken backend must fail the test that is named after its fault."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.kit.mutants import MUTANTS, Mutant, conformance_of
 
 
 def failure_of(make_backend, test, patience):
-    """What the named test finds wrong, or None."""
+    """The failure of the named test, or None."""
     result = running.result_of(conformance_of(make_backend, patience)(), test)
     return result.detail if result.outcome == running.FAILED else None
 

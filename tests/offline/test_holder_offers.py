@@ -1,4 +1,4 @@
-"""What a holder of a connection offers beyond the verbs: what the backend of that connection does."""
+"""A holder of a connection offers the same beyond the verbs as the backend of that connection."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_what_was_let_go_of_has_no_descriptor_and_no_pid_of_ours(server, connect
 
 
 class FiveVerbs(Backend):
-    """A third party's, which offers nothing else."""
+    """A third party's backend, which offers nothing more."""
 
     def listen(self, channel):
         """Do nothing."""

@@ -1,4 +1,4 @@
-"""MemoryServer does as PostgreSQL does: who hears what, what is refused, what becomes of a transaction."""
+"""MemoryServer does as PostgreSQL does: delivery, refusals, transactions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.offline.memory import VERBS, payloads, readable, refused
 server, sender, listener = memory.server, memory.sender, memory.listener
 
 
-# Who hears what
+# Delivery
 
 
 def test_a_notification_goes_to_all_that_listen_and_tells_who_sent_it(server, sender, listener):
@@ -87,7 +87,7 @@ def test_a_payload_may_have_anything_in_it_that_text_can(sender, listener):
     assert payloads(listener) == list(GOOD_PAYLOADS)
 
 
-# What the server refuses
+# Refusals of the server
 
 
 @pytest.mark.parametrize("channel", BAD_CHANNELS)

@@ -1,4 +1,4 @@
-"""The memory server under the class that every backend must pass."""
+"""The memory server in the class that every backend must pass."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class TestMemory(BackendConformance):
         "sql_ascii": "it has no bytes",
         "undecodable": "it has no bytes",
         "surrogateescape": "it has no bytes",
-        "implicit_transactions": "a transaction is begun by begin()",
+        "implicit_transactions": "only begin() begins a transaction",
     }
 
     def setup_method(self):

@@ -178,7 +178,7 @@ def test_a_descriptor_may_be_over_1023(server, sender):
 
 
 def _open_descriptors():
-    gc.collect()  # what others have left behind would be closed in the midst of a test
+    gc.collect()  # descriptors of earlier tests would otherwise be closed during this one
     return sum(map(_is_open, range(512)))
 
 
@@ -277,7 +277,7 @@ def test_closing_the_server_loses_all_connections_and_refuses_new_ones(server, s
 
 @pytest.fixture
 def frequent_switches():
-    """Let threads come in between everything that is not locked."""
+    """Make threads switch wherever nothing is locked."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     yield

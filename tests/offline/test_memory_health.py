@@ -1,4 +1,4 @@
-"""What a memory server says of itself, and what a listener cannot see but by asking."""
+"""What check() returns from a memory server, and the faults that a listener notices only with it."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""pgnotify.check on each kind of connection: all that it knows of one is what a function returns."""
+"""pgnotify.check on each kind of connection; it knows only a function that returns one."""
 
 from __future__ import annotations
 
 import pgnotify
 from pgnotify.testing.conformance import running
 
-# One of each matter, and those that say the most with the driver's own statements.
+# One test of each subject; those that depend most on the driver's own statements.
 FEW = (
     "test_a_name_may_have_anything_in_it_that_a_name_can",
     "test_a_payload_of_7999_bytes_is_not_cut",

@@ -1,4 +1,4 @@
-"""The built-in backends, on each kind of connection, under the class that every backend must pass."""
+"""The built-in backends, on each kind of connection, in the class that every backend must pass."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import pytest
 from pgnotify.testing import BackendConformance
 from tests.kinds import Kind
 
-_DECODED_BEFORE_US = "the driver decodes by itself, with errors=replace, before anybody else can"
+_DECODED_BEFORE_US = "the driver decodes payloads before anything else can, with errors=replace"
 _UTF_8_ONLY = "the driver decodes payloads as UTF-8 only, and raises for others"
 _NO_SQL_ASCII = "the wrapper cannot use such a database"
 
 
 def _cannot(kind: Kind) -> dict[str, str]:
-    """Return what a kind's driver lacks; what it does instead is tested in the driver's own module."""
+    """Return the features that a kind's driver lacks; the tests of each driver show what it does instead."""
     if "psycopg2" in kind.name:
         lacks = {"surrogateescape": _DECODED_BEFORE_US}
     elif kind.driver == "pygresql":
@@ -21,7 +21,7 @@ def _cannot(kind: Kind) -> dict[str, str]:
     else:
         lacks = {}
     if kind.name in ("pg", "pg.DB", "pg8000.native"):
-        lacks["implicit_transactions"] = "the driver has no other mode than autocommit"
+        lacks["implicit_transactions"] = "the driver has only the autocommit mode"
     return lacks | ({"sql_ascii": _NO_SQL_ASCII} if kind.driver == "wrappers" else {})
 
 

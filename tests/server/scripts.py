@@ -1,4 +1,4 @@
-"""Random scripts of what a few connections to two databases do with LISTEN, NOTIFY and transactions."""
+"""Random scripts in which a few connections to two databases use LISTEN, NOTIFY and transactions."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from pgnotify.testing.nasty import BAD_CHANNELS, BAD_PAYLOADS, GOOD_CHANNELS, GO
 OTHER_DATABASE = "pgnotify_memory"
 MOST_STEPS = 70
 LONG_CHANNELS = ["é" * 31, *(channel for channel in GOOD_CHANNELS if len(channel.encode()) == 63)]
-"""With one "é" more, LISTEN cuts them to what they are."""
+"""With one more "é", LISTEN cuts them to the same names."""
 VERBS = ["notify", "notify_many", "listen", "unlisten", "look", "fail", "terminate"]
 VERBS += ["begin", "commit", "rollback", "savepoint", "rollback_to", "release"]
-# What one does outside of a transaction, and inside of one, the frequent more often.
+# The steps outside a transaction and inside one; frequent steps are listed more often.
 OUTSIDE = VERBS + ["notify"] * 8 + ["notify_many"] * 3 + ["begin"] * 12 + ["listen", "unlisten", "look", "terminate"]
 INSIDE = VERBS + ["notify"] * 24 + ["notify_many"] * 3 + ["commit"] * 6 + ["begin", "terminate", "terminate"]
 INSIDE += ["savepoint"] * 12 + ["rollback_to"] * 16 + ["release"] * 6
 
 _short = reprlib.Repr()
-_short.maxstring = 200  # a few long payloads would fill the report of a failure
+_short.maxstring = 200  # otherwise, a few long payloads would fill the report of a failure
 
 
 class Step(NamedTuple):
-    """Somebody does something."""
+    """One connection makes one call."""
 
     who: int
     verb: str
@@ -38,16 +38,16 @@ class Step(NamedTuple):
 
 
 class Script(NamedTuple):
-    """Who there is, and what they do."""
+    """The connections, and their steps."""
 
     databases: list[str]
-    """Of each connection."""
+    """The database of each connection."""
     steps: list[Step]
 
 
 @st.composite
 def scripts(draw: st.DrawFn) -> Script:
-    """Most steps are possible, and few channels and payloads are used: much is heard, and much is said twice."""
+    """Most steps are possible, and there are few channels and payloads, so that many arrive and many are equal."""
     databases = draw(st.lists(st.sampled_from(["postgres", OTHER_DATABASE]), min_size=2, max_size=3))
     everybody = range(len(databases))
     name = st.sampled_from(GOOD_CHANNELS) | st.sampled_from(LONG_CHANNELS)
@@ -58,7 +58,7 @@ def scripts(draw: st.DrawFn) -> Script:
     steps = [Step(who, "listen", (each,)) for who in everybody for each in spellings if draw(st.booleans())]
     arguments = _arguments(draw, channels, spellings)
     savepoints: dict[int, set[str]] = {}
-    for _ in range(draw(st.integers(0, MOST_STEPS))):  # a list would be short most of the time
+    for _ in range(draw(st.integers(0, MOST_STEPS))):  # a list strategy would be short most of the time
         who = draw(st.sampled_from(everybody))
         verb = draw(st.sampled_from(INSIDE if who in savepoints else OUTSIDE))
         step = Step(who, verb, draw(st.sampled_from(arguments.get(verb, [()]))))
@@ -67,7 +67,7 @@ def scripts(draw: st.DrawFn) -> Script:
 
 
 def _arguments(draw: st.DrawFn, channels: list[str], spellings: list[str]) -> dict[str, list[tuple[Any, ...]]]:
-    """Return what a verb is used with; now and then that is impossible."""
+    """Return the arguments for each verb; some of them are impossible."""
     payloads = draw(st.lists(st.sampled_from(GOOD_PAYLOADS) | st.text(max_size=3), min_size=2, max_size=2))
     bad_channel, bad_payload = draw(st.sampled_from(BAD_CHANNELS)), draw(st.sampled_from(BAD_PAYLOADS))
     names = [(each,) for each in spellings] * 8 + [(bad_channel,)]
@@ -83,7 +83,7 @@ def _arguments(draw: st.DrawFn, channels: list[str], spellings: list[str]) -> di
 
 
 def _made_possible(step: Step, savepoints: dict[int, set[str]]) -> Step:
-    """Set a savepoint before one goes back to it; keep account of those in the open transactions."""
+    """Set a savepoint before it is used; keep track of the savepoints in open transactions."""
     who, verb, arguments = step
     if verb == "begin":
         savepoints.setdefault(who, {"unknown"})
@@ -96,7 +96,7 @@ def _made_possible(step: Step, savepoints: dict[int, set[str]]) -> Step:
 
 
 def _with_looks(steps: list[Step], everybody: Sequence[int], after_each_step: bool) -> Iterator[Step]:
-    """Look at what has arrived all the time, or only where a step says so: then more is under way at once."""
+    """Add a look after each step, or at the end only: then more notifications are under way at once."""
     for step in steps:
         yield step
         if after_each_step:

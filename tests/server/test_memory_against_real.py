@@ -1,7 +1,7 @@
-"""One script on MemoryServer and on a real PostgreSQL: the same arrives from the same senders, the same is refused.
+"""One script on MemoryServer and on a real PostgreSQL: the same notifications arrive, the same calls are refused.
 
-The scripts are random (`tests.server.scripts`). No driver is needed: the real connections speak the
-protocol by themselves and bind parameters, as drivers do.
+The scripts are random (`tests.server.scripts`). The senders of the notifications must be the same too. No
+driver is needed: the real connections speak the protocol themselves and bind parameters, as drivers do.
 """
 
 from __future__ import annotations
@@ -71,22 +71,22 @@ class RealConnection(Session):
             self.sql("SELECT 1/0")
 
     def look(self) -> Look:
-        """Return whether a transaction is open, and what has arrived."""
+        """Return whether a transaction is open, and the notifications that have arrived."""
         self.settle()
         return self._status != b"I", self._arrived()
 
     def last_words(self) -> tuple[list[Arrived], str]:
-        """Return what comes before the end, and the reason for that."""
+        """Return the notifications before the end of the connection, and the reason for the end."""
         with pytest.raises(SQLError) as caught:
             self._rows_until_ready()
         return self._arrived(), caught.value.sqlstate
 
     def settle(self) -> None:
-        """Have arrive what is sent already: a server that is told to go at the same moment just goes."""
-        self.sql("")  # which a failed transaction allows, too
+        """Receive the notifications sent so far: a session that is terminated in that moment would not send them."""
+        self.sql("")  # a failed transaction allows this too
 
     def forget_all(self) -> None:
-        """Be as new, whatever came before."""
+        """Reset the connection to the state of a new one."""
         self.sql("ROLLBACK")
         self.sql("UNLISTEN *")
         self._arrived()
@@ -104,7 +104,7 @@ class RealConnection(Session):
         return str(self._bound("SELECT '\"' || replace($1, '\"', '\"\"') || '\"'", name)[0][0])
 
     def _bound(self, statement: str, *parameters: str) -> list[tuple[str | None, ...]]:
-        """Run a statement with parameters, which the server checks as it does a driver's."""
+        """Run a statement with parameters, which the server checks like those of a driver."""
         values = [parameter.encode("utf-8", "surrogatepass") for parameter in parameters]
         bind = b"\0" * 4 + struct.pack("!h", len(values))
         bind += b"".join(struct.pack("!i", len(value)) + value for value in values) + b"\0" * 2
@@ -123,7 +123,7 @@ class RealConnection(Session):
 
 
 class WatchedConnection:
-    """A MemoryConnection that can be looked at."""
+    """A MemoryConnection with the methods that a Scene needs."""
 
     def __init__(self, connection: MemoryConnection) -> None:
         self.connection = connection
@@ -157,7 +157,7 @@ class WatchedConnection:
 
 
 class RealServer:
-    """Where real connections come from; those that are given back are used again, which halves the time."""
+    """Makes real connections; those that are given back are used again, which halves the time."""
 
     def __init__(self, host: str, port: int) -> None:
         self._address = host, port
@@ -185,7 +185,7 @@ class RealServer:
 
 
 class ServerInMemory:
-    """Where connections in memory come from."""
+    """Makes connections in memory."""
 
     def __init__(self) -> None:
         self._server = MemoryServer()
@@ -201,17 +201,17 @@ class ServerInMemory:
 
 
 class Scene:
-    """Connections to a server of either kind, and what comes of what they do."""
+    """Connections to a server of either kind, and the outcomes of their steps."""
 
     def __init__(self, server: Any, databases: list[str]) -> None:
         self._server = server
         self._databases = databases
         self._names: dict[int, str] = {}
-        """Who has, or had, which pid."""
+        """The name of the connection that has, or had, a pid."""
         self._connections = [self._open(who) for who in range(len(databases))]
 
     def do(self, step: Step) -> object:
-        """Return what arrives, or how it is refused."""
+        """Return the notifications that arrive, or how the step is refused."""
         try:
             if step.verb == "terminate":
                 return self._terminate(step.who)
@@ -270,7 +270,7 @@ def test_a_script_has_the_same_outcome_in_memory_and_on_a_real_server(real_serve
 
 
 def _told(step: Step, outcome: object) -> list[str]:
-    """Say in a few words what has happened, for the statistics."""
+    """Describe the outcome in a few words, for the statistics."""
     if isinstance(outcome, str):
         return [f"{step.verb}: {outcome}"]
     state, arrived = outcome

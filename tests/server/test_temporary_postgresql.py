@@ -1,6 +1,6 @@
-"""TemporaryPostgreSQL on real servers: up in a moment, gone without a trace however we go.
+"""TemporaryPostgreSQL on real servers: ready in a moment, and gone without a trace however this process ends.
 
-No database driver is needed: SQL goes through psql, the rest through raw sockets.
+No database driver is needed: psql runs the SQL, and raw sockets do the rest.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ from pgnotify.testing.finder import Kind
 
 pytest_plugins = ["pytester"]
 
-GONE_SECONDS = 5.0  # it takes a tenth of one; a loaded CI machine may take longer
+GONE_SECONDS = 5.0  # a tenth of a second is enough; a loaded CI machine may take longer
 LINUX_ONLY = pytest.mark.skipif(sys.platform != "linux", reason="needs a parent-death signal")
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="only root has to become someone else")
 
 
 def eventually(condition: Callable[[], bool], seconds: float = GONE_SECONDS) -> bool:
-    """Ask until it is true, for things that other processes do."""
+    """Check repeatedly until it is true, for things that other processes do."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
@@ -54,7 +54,7 @@ def eventually(condition: Callable[[], bool], seconds: float = GONE_SECONDS) -> 
 
 
 def is_gone(pid: int) -> bool:
-    """Tell whether a process has ended; where nobody reaps it, its entry stays as a zombie."""
+    """Return whether a process has ended; if it is not reaped, its entry stays as a zombie."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -90,8 +90,8 @@ def answer_to_ssl_request(server: TemporaryPostgreSQL) -> bytes:
 
 @pytest.fixture(scope="module", autouse=True)
 def memory_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep data directories in memory where there is plenty: a start is a thousand small files."""
-    tmp_path_factory.getbasetemp()  # which stays where it would be without us
+    """Keep data directories in memory if there is enough: a start writes a thousand small files."""
+    tmp_path_factory.getbasetemp()  # must be made first, so that it stays in its usual place
     with pytest.MonkeyPatch.context() as monkeypatch:
         with contextlib.suppress(OSError):
             if shutil.disk_usage("/dev/shm").free > 2**30:  # containers often have 64 MB
@@ -101,7 +101,7 @@ def memory_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def any_bin() -> Path:
-    """Give the server that needs the least from the machine, or another if it is absent."""
+    """Return the server that needs the least from the machine, or another if it is absent."""
     for kind in ("embedded", "system"):
         with contextlib.suppress(NoPostgreSQL):
             return find_postgresql(kind)
@@ -110,7 +110,7 @@ def any_bin() -> Path:
 
 @pytest.fixture(scope="module")
 def template(any_bin: Path) -> Iterator[Path]:
-    """Give a data directory to copy."""
+    """Yield a data directory to copy."""
     with tempfile.TemporaryDirectory() as directory:
         with TemporaryPostgreSQL(any_bin, data_dir=Path(directory, "data")) as server:
             data = server.data_directory
@@ -119,7 +119,7 @@ def template(any_bin: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def no_initdb(monkeypatch: pytest.MonkeyPatch, template: Path) -> None:
-    """Copy a data directory in place of making it, which takes nine tenths of a first start."""
+    """Copy a data directory instead of making it, which takes nine tenths of a first start."""
 
     def copy(server: TemporaryPostgreSQL, _: object) -> None:
         shutil.copytree(template, server.data_directory)
@@ -135,9 +135,9 @@ def server(request: pytest.FixtureRequest) -> Iterator[TemporaryPostgreSQL]:
 
 @pytest.fixture
 def base(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Give a short temporary directory of our own, with a name that wants to be quoted."""
+    """Yield a short temporary directory of our own, with a name that needs quoting."""
     with tempfile.TemporaryDirectory(prefix="it's a b") as directory:
-        os.chmod(directory, 0o755)  # as /tmp: whoever the server runs as must get in
+        os.chmod(directory, 0o755)  # as /tmp: the user that the server runs as must have access
         monkeypatch.setattr(tempfile, "tempdir", directory)
         yield Path(directory)
 
@@ -518,7 +518,7 @@ def test_a_server_that_does_not_listen_to_signals_goes_too(any_bin: Path, base: 
 
 @contextlib.contextmanager
 def busy_backend(server: TemporaryPostgreSQL, seconds: int) -> Iterator[int]:
-    """Have a backend count for a while, too busy to notice that its postmaster is gone; give its pid."""
+    """Keep a backend too busy to notice that its postmaster is gone, for a while; yield its pid."""
     busy = f"""do $$
         begin
             raise notice '%', pg_backend_pid();
@@ -577,7 +577,7 @@ def shared_memory_segments() -> set[str]:
 
 
 def guard_with(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, old: str, new: str) -> None:
-    """Run a guard whose text differs: it is a process, so it cannot be patched from here."""
+    """Run a guard with a changed source: it is another process, so it cannot be patched from here."""
     text = Path(_guard.__file__).read_text()
     assert old in text
     changed = tmp_path / "guard.py"
@@ -631,7 +631,7 @@ def fake_bin(directory: Path, *names: str, mode: int = 0o755) -> Path:
 
 @pytest.fixture
 def nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Hide every PostgreSQL there is; give the directory where a test may place its own."""
+    """Hide every installed PostgreSQL; return the directory where a test may place its own."""
     monkeypatch.delenv("PGNOTIFY_PG_BIN", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path / "path"))
     monkeypatch.setattr(sys, "path", [str(tmp_path / "site")])
@@ -747,7 +747,7 @@ def test_a_postgres_that_cannot_run_here_says_so(nowhere: Path) -> None:
 
 @pytest.fixture(autouse=True)
 def no_other_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Spare the sessions inside this one the import of plugins that they do not use."""
+    """Keep the pytest runs inside this one from importing plugins that they do not use."""
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
 
 

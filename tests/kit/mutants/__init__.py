@@ -1,6 +1,6 @@
-"""Backends that are wrong in one thing each, as real ones have been; the conformance class must catch each.
+"""Backends with one fault each, as real ones have had; the conformance class must catch every one of them.
 
-`python -m tests.kit.mutants` runs all of its tests on each of them and prints which ones fail.
+`python -m tests.kit.mutants` runs all of its tests on each mutant and prints the tests that fail.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MUTANTS: list[type[Mutant]] = [
 
 
 def conformance_of(make_backend: Callable[[Any], Backend], seconds: float) -> type[BackendConformance]:
-    """Return the conformance class for what a function makes of psycopg's connections, and its patience."""
+    """Return a conformance class with this patience, for backends that a function makes for psycopg's connections."""
 
     class Conformance(BackendConformance):
         patience = seconds

@@ -1,4 +1,4 @@
-"""Which tests fail on which mutant."""
+"""Prints which tests fail on which mutant."""
 
 from __future__ import annotations
 

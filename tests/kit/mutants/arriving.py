@@ -1,4 +1,4 @@
-"""What is wrong with what arrives."""
+"""Faults in the notifications that arrive."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class DropsTheLastOfABatch(Mutant):
 
 
 class ReversesABatch(Mutant):
-    """As recipes do that call notifies.pop()."""
+    """Recipes that call notifies.pop() do this."""
 
     caught_by = "test_ten_thousand_of_one_transaction_arrive_whole_and_in_order"
 
@@ -64,7 +64,7 @@ class HandsOverEverythingAtOnce(Mutant):
 
 
 class KeepsWhatItHasHandedOver(Mutant):
-    """A backlog that nobody drains."""
+    """Like a backlog that is never drained."""
 
     caught_by = "test_a_hundred_thousand_pending_do_not_fill_the_memory"
 

@@ -1,4 +1,4 @@
-"""A backend over a sound one, for others to break."""
+"""A backend on top of a sound one; the mutants derive from it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pgnotify import Backend
 
 
 class Mutant(Backend):
-    """Does what the sound backend of the same connection does; a mutant changes one thing."""
+    """Does the same as the sound backend of the connection; a mutant changes one thing."""
 
     caught_by: str
     """The test of the conformance class that must fail on it."""

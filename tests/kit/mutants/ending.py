@@ -1,4 +1,4 @@
-"""What is wrong with the end of a connection."""
+"""Faults at the end of a connection."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is wrong with check(), server_pid and fileno()."""
+"""Faults of check(), server_pid and fileno()."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.kit.mutants.base import Mutant
 
 
 class ChecksAnotherConnection(Mutant):
-    """As one does that takes it out of a pool."""
+    """A backend that takes one out of a pool does this."""
 
     caught_by = "test_a_check_tells_how_the_server_stands_and_who_has_answered"
 
@@ -86,7 +86,7 @@ class SwallowsWhatComesAlongWithACheck(Mutant):
 
 
 class HandsOverLater(Mutant):
-    """As a driver does that calls back in a thread of its own."""
+    """A driver that calls back in its own thread does this."""
 
     caught_by = "test_what_was_sent_before_a_check_can_be_fetched_after_it"
     checked = False
@@ -141,7 +141,7 @@ class ChangesTheModeForACheck(Mutant):
 
 
 class ChecksInsideATransaction(Mutant):
-    """There it would say nothing of what is due."""
+    """Inside a transaction a check says nothing about notifications that are due."""
 
     caught_by = "test_inside_a_transaction_a_check_is_refused"
 
@@ -192,7 +192,7 @@ class AsksForItsPid(Mutant):
 
 
 class ForgetsItsPid(Mutant):
-    """As libpq does."""
+    """libpq does this."""
 
     caught_by = "test_the_server_pid_of_a_lost_connection_is_right_or_a_loss"
 
@@ -236,7 +236,7 @@ class NamesAnotherSocketToWhoChecks(NamesAnotherSocket):
 
 
 class ChecksWithADeadlineOfItsOwn(Mutant):
-    """And gives up on a connection that another thread would have ended."""
+    """It gives up on a connection that another thread would have ended."""
 
     caught_by = "test_a_shutdown_of_the_descriptor_ends_a_check_that_is_not_answered"
 

@@ -1,4 +1,4 @@
-"""What is wrong with listen() and unlisten()."""
+"""Faults of listen() and unlisten()."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from tests.kit.mutants.base import Mutant
 
 
 class ListensLater(Mutant):
-    """As a driver does that queues its statements."""
+    """A driver that queues its statements does this."""
 
     caught_by = "test_a_listen_is_in_force_on_return"
 
@@ -27,7 +27,7 @@ class DeliversAfterUnlisten(Mutant):
     caught_by = "test_an_unlisten_is_in_force_on_return_and_nothing_comes_after_it"
 
     def unlisten(self, channel):
-        """Forget it on our side only, and not even there."""
+        """Do nothing, neither on the server nor here."""
 
 
 class CountsItsListens(Mutant):
@@ -80,7 +80,7 @@ class ChangesTheMode(Mutant):
 
 
 class RemembersItsListens(Mutant):
-    """As a driver does that calls back, and listens with the first callback only."""
+    """A driver that sends LISTEN for the first callback only does this."""
 
     caught_by = "test_a_listen_is_sent_whatever_the_driver_remembers_of_the_last_one"
 

@@ -1,4 +1,4 @@
-"""What is wrong with names and payloads."""
+"""Faults in names and payloads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is wrong with listen_many()."""
+"""Faults of listen_many()."""
 
 from __future__ import annotations
 

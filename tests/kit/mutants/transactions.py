@@ -1,4 +1,4 @@
-"""What is wrong with transactions, and with notify() in them and outside."""
+"""Faults in transactions, and of notify() inside and outside them."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class NotifiesAtOnce(Mutant):
 
 
 class NotifiesLater(Mutant):
-    """As a driver does that pipelines."""
+    """A driver that pipelines does this."""
 
     caught_by = "test_a_notification_is_sent_on_return"
 

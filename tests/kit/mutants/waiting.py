@@ -1,4 +1,4 @@
-"""What is wrong with wait()."""
+"""Faults of wait()."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.kit.mutants.base import Mutant
 
 
 class WatchesTheSocketOnly(Mutant):
-    """The recipe of every documentation."""
+    """The recipe in the documentation of every driver."""
 
     caught_by = "test_a_notification_to_oneself_is_there_though_the_socket_is_silent"
 
@@ -51,7 +51,7 @@ class WaitsBusily(Mutant):
             if time.monotonic() >= deadline:
                 return False
             if self.pause:
-                time.sleep(self.pause)  # what the mutant is made for
+                time.sleep(self.pause)  # the fault of this mutant
         return True
 
 
