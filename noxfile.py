@@ -60,27 +60,12 @@ OLDEST = {
 }
 DRIVERS = tuple(NEWEST)
 # Tests with servers of their own, which all drivers share in one session. PgBouncer is no wheel, and is not everywhere.
-SERVERS = (
-    "tests/online/test_pooler.py",
-    "tests/online/test_retryable.py",
-    "tests/online/test_standby.py",
-    "tests/online/test_listener_pooler.py",
-    "tests/online/test_listener_standby.py",
-)
+SERVERS = ("tests/online/servers",)
 # Tests over TLS, likewise: they need what makes the certificates.
-TLS = ("tests/online/test_tls.py", "tests/online/test_listener_tls.py")
+TLS = ("tests/online/tls",)
 # What is the same whichever release of a driver is below, or whoever holds its connection: with the newest only. With
 # all of them run the conformance class, the contract, coming back, and the ledger.
-ONCE = (
-    "tests/online/test_listener_face.py",
-    "tests/online/test_listener_fork.py",
-    "tests/online/test_listener_input.py",
-    "tests/online/test_listener_reading.py",
-    "tests/online/test_listener_sockets.py",
-    "tests/online/test_listener_stop.py",
-    "tests/online/test_listener_stop_from.py",
-    "tests/online/test_socket_handle.py",
-)
+ONCE = ("tests/online/newest_release",)
 
 
 @nox.session

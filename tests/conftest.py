@@ -14,8 +14,8 @@ import pytest
 from pgnotify.testing._proxy import Proxy
 from pgnotify.testing._wire import Session
 from tests import kinds
+from tests.helpers.user import User
 from tests.kinds import Address, Kind
-from tests.user import User
 
 pytest_plugins = ["pgnotify.testing.plugin"]
 

@@ -11,8 +11,8 @@ import pgnotify
 from pgnotify import UnknownBackend
 from pgnotify.testing import MemoryServer
 from pgnotify.testing.conformance import FEATURES, running
+from tests.helpers.backends import until
 from tests.kit import mutants
-from tests.listening import until
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.offline.canned import Canned
+from tests.helpers.canned import Canned
 
 
 @pytest.fixture

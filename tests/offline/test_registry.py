@@ -13,7 +13,7 @@ import pytest
 
 from pgnotify import Backend, UnknownBackend, register, registry
 from pgnotify.registry import backend_for
-from tests.offline.canned import Canned
+from tests.helpers.canned import Canned
 
 
 def driver_class(package, base=object, **members):

@@ -11,20 +11,15 @@ import pytest
 
 from pgnotify import NotificationHandler
 from tests import kinds
-from tests.support import Recorder
+from tests.helpers.waiting import Recorder
 
 # What tests one driver can only be imported where that is installed.
-_FILES_OF = {
-    "psycopg": ["test_psycopg.py", "test_conninfo_libpq.py"],
-    "psycopg2": ["test_psycopg2.py"],
-    "pg8000": ["test_pg8000.py"],
-    "pygresql": ["test_pygresql.py"],
-    "wrappers": ["test_wrappers.py"],
-}
 _TESTED = {kind.driver for kind in kinds.selected()}
-collect_ignore = [file for driver, files in _FILES_OF.items() if driver not in _TESTED for file in files]
+collect_ignore = [f"each_release/backends/test_{kind.driver}.py" for kind in kinds.KINDS if kind.driver not in _TESTED]
+if "psycopg" not in _TESTED:
+    collect_ignore.append("test_conninfo_libpq.py")
 if importlib.util.find_spec("trustme") is None:  # which makes the certificates
-    collect_ignore.append("test_tls.py")
+    collect_ignore.append("tls")
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from pgnotify.testing import NoPostgreSQL, find_postgresql
 from pgnotify.testing import notifications as module
 from pgnotify.testing.memory import MemoryConnection, MemoryServer
 from pgnotify.testing.notifications import Notifications
-from tests.support import PATIENCE, Background, eventually
+from tests.helpers.waiting import PATIENCE, Background, eventually
 
 pytest_plugins = ["pytester"]
 
@@ -690,7 +690,7 @@ def test_without_a_driver_the_test_is_skipped_with_what_to_install_and_starts_no
 
 # The page about them.
 
-NEEDS_DRIVER = "(notifications, postgresql_server)"  # runs in tests/online/test_notifications_fixture.py
+NEEDS_DRIVER = "(notifications, postgresql_server)"  # runs in tests/online/, test_notifications_fixture.py
 PAGE = (Path(__file__).parent.parent.parent / "docs" / "testing.md").read_text()
 
 

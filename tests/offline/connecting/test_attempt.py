@@ -8,7 +8,7 @@ import pytest
 
 from pgnotify.connecting.attempt import ConnectAttempt
 from pgnotify.connecting.source import Source
-from tests.offline.canned import PATIENCE
+from tests.helpers.canned import PATIENCE
 
 
 def attempt_with(function):

@@ -16,7 +16,7 @@ import pytest
 
 from pgnotify.connecting.socket_handle import SocketHandle
 from pgnotify.errors import ConnectionLost, Unanswered
-from tests.support import PATIENCE, Background, eventually
+from tests.helpers.waiting import PATIENCE, Background, eventually
 
 KEEP_ALIVE = {
     "SO_KEEPALIVE": socket.SOL_SOCKET,

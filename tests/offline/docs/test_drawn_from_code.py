@@ -1,0 +1,39 @@
+"""What the documentation says is drawn from the code."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from benchmarks import results, tables
+
+ROOT = Path(__file__).parents[3]
+DOCS = ROOT / "docs"
+
+
+def test_the_picture_of_the_states_is_that_of_the_table():
+    spec = importlib.util.spec_from_file_location("draw_states", DOCS / "draw_states.py")
+    draw_states = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(draw_states)
+    page = (DOCS / "states.md").read_text()
+
+    assert "idle --> listening: LISTEN in force" in page
+    assert draw_states.drawn(page) == page
+
+
+@pytest.mark.parametrize("page", [DOCS / "performance.md", ROOT / "README.md"], ids=lambda page: page.name)
+def test_the_numbers_of_a_page_are_those_that_were_measured(page):
+    measured = results.read(DOCS / "performance.json")
+    text = page.read_text()
+
+    assert "<!-- bench:" in text
+    assert tables.put_into(text, tables.by_name(measured)) == text
+
+
+def test_the_numbers_were_all_measured_in_one_run_of_one_command():
+    measured = results.read(DOCS / "performance.json")
+
+    assert measured.data["command"] == "make bench"
+    assert [target.text for target in results.targets(measured) if target.met is None] == []

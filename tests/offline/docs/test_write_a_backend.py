@@ -1,0 +1,44 @@
+"""The page on writing a backend shows the example as it is."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+PAGE = (ROOT / "docs" / "write-a-backend.md").read_text()
+EXAMPLE = ROOT / "examples" / "backend-asyncpg"
+BLOCKS = re.findall(r"^```(?:python|toml)\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
+
+
+def _lines(code: str) -> list[str]:
+    return textwrap.dedent(code).splitlines()
+
+
+def _occurs(block: list[str], file: Path) -> bool:
+    """Whether the lines stand in a file one after the other, all of them indented by as much again."""
+    lines = file.read_text().splitlines()
+    starts = range(len(lines) - len(block) + 1)
+    return any(_lines("\n".join(lines[start : start + len(block)])) == block for start in starts)
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.strip().splitlines()[0][:40])
+def test_a_block_of_the_page_stands_in_the_example(block):
+    files = [*EXAMPLE.rglob("*.py"), EXAMPLE / "pyproject.toml"]
+
+    assert any(_occurs(_lines(block), file) for file in files)
+
+
+def test_the_page_has_blocks_and_is_short():
+    assert len(BLOCKS) >= 7
+    assert len(PAGE.splitlines()) < 150
+
+
+def test_the_links_of_the_page_lead_somewhere():
+    targets = re.findall(r"\]\((\.\./[^)]+)\)", PAGE)
+
+    assert targets
+    assert [target for target in targets if not (ROOT / "docs" / target).exists()] == []

@@ -1,0 +1,386 @@
+"""The listener's loop by example: what a loss means, what is announced of it, and when; and the heartbeat."""
+
+from __future__ import annotations
+
+import pytest
+
+from pgnotify.errors import ConnectionLost, NotPrimary, Unanswered
+from pgnotify.listener.events import Checked, ListenInForce, Lost
+from pgnotify.listener.gap import Gap, Reason, utc
+from pgnotify.listener.loop import OnListeningFailed, announce_dropped
+from pgnotify.program import actions as p
+from tests.helpers.play_handler import LEFT
+from tests.helpers.play_listener import CONNECTING, OPENED, Lasting, Passing, health, note, play
+from tests.offline.listener.test_loop import GONE, listening
+
+
+def overflow(lasting):
+    """A gap of one of our own queues, from ten seconds ago until now."""
+    now = lasting.clock.now - 1000
+    return Gap(Reason.QUEUE_OVERFLOW, lasting.at(now - 10), lasting.at(now), ("jobs",), 3)
+
+
+def beat(lasting, answer=None):
+    """The steps from one heartbeat to the answer of the next, thirty seconds later."""
+    return (
+        ("fetch", []),
+        ("wait", lasting.clock.passes(30)),
+        ("fetch", []),
+        ("askhealth", answer or health(*lasting.watch.in_force)),
+    )
+
+
+# The order of things.
+
+
+def test_what_had_arrived_is_fetched_first_and_delivered_before_the_gap_is_announced():
+    lasting = listening()
+
+    got = play(
+        lasting,
+        ("fetch", [note("1")]),
+        ("fetch", ConnectionLost),
+        ("fetch", [note("2")]),
+        ("fetch", [note("3")]),
+        ("fetch", ConnectionLost),
+        ("disconnect", None),
+        *CONNECTING,
+        ("fetch", [note("4")]),
+        ("fetch", LEFT),
+    )
+
+    gap = Gap(Reason.CONNECTION_LOST, lasting.at(0), lasting.at(0), ("jobs",))
+    assert got == [note("1"), note("2"), note("3"), ListenInForce(("jobs",), gap), note("4")]
+
+
+def test_what_had_arrived_waits_for_no_pause():
+    lasting = listening()
+
+    play(lasting, ("fetch", KeyError), ("fetch", [note("1")]), ("fetch", []), ("disconnect", None), ("wait", LEFT))
+
+    assert note("1") in lasting.got
+
+
+def test_a_gap_lasts_from_the_last_check_behind_which_all_was_fetched_until_listen_is_in_force():
+    lasting = listening()
+    play(lasting, *beat(lasting), ("fetch", []), ("wait", lasting.clock.passes(12)), ("fetch", LEFT))
+
+    play(lasting, *GONE, ("connect", lambda: lasting.clock.passes(3)() and OPENED), *CONNECTING[1:], ("fetch", LEFT))
+
+    [gap] = lasting.gaps()
+    assert (gap.lost_at, gap.restored_at) == (lasting.at(30), lasting.at(45))
+
+
+def test_the_check_counts_from_when_it_was_sent():
+    lasting = listening()
+
+    def answer_slowly():
+        lasting.clock.now += 4
+        return health("jobs")
+
+    play(lasting, *beat(lasting, answer_slowly), ("fetch", []), ("wait", LEFT))
+    play(lasting, *GONE, *CONNECTING, ("fetch", LEFT))
+
+    assert lasting.gaps()[0].lost_at == lasting.at(30)
+    assert lasting.told(Checked) == [Checked(health("jobs"), 4.0, None)]
+
+
+def test_a_check_behind_which_not_all_was_fetched_proves_nothing():
+    lasting = listening()
+
+    play(lasting, *beat(lasting), ("fetch", [note("1")]), *GONE, *CONNECTING, ("fetch", LEFT))
+
+    assert lasting.gaps()[-1].lost_at == lasting.at(0)
+
+
+def test_a_check_of_the_connection_before_proves_nothing_of_the_new_one():
+    lasting = listening()
+    connecting = ("connect", lambda: lasting.clock.passes(5)() and OPENED)
+    play(lasting, *beat(lasting), *GONE, connecting, *CONNECTING[1:], ("fetch", []), ("wait", LEFT))
+
+    play(lasting, *GONE, *CONNECTING, ("fetch", LEFT))
+
+    assert [gap.lost_at for gap in lasting.gaps()] == [lasting.at(0), lasting.at(35)]
+
+
+def test_traffic_alone_proves_nothing():
+    lasting = listening()
+
+    play(lasting, ("fetch", [note()]), ("fetch", []), ("wait", lasting.clock.passes(20)), ("fetch", [note()]),
+         *GONE, *CONNECTING, ("fetch", LEFT))  # fmt: skip
+
+    assert lasting.gaps()[-1].lost_at == lasting.at(0)
+
+
+def test_a_loss_after_the_announcement_is_a_gap_of_its_own():
+    lasting = listening()
+    lasting.clock.now += 10
+    play(lasting, *GONE, *CONNECTING, ("fetch", LEFT))
+    lasting.clock.now += 10
+
+    play(lasting, *GONE, *CONNECTING, ("fetch", LEFT))
+
+    assert [(gap.lost_at, gap.restored_at) for gap in lasting.gaps()] == [
+        (lasting.at(0), lasting.at(10)),
+        (lasting.at(10), lasting.at(20)),
+    ]
+
+
+def test_the_first_listen_has_no_gap_however_many_attempts_it_took():
+    lasting = Lasting("jobs")
+
+    play(
+        lasting,
+        ("connect", Passing),
+        ("disconnect", None),
+        ("wait", lasting.clock.passes(10)),
+        *CONNECTING,
+        ("fetch", LEFT),
+    )
+
+    assert lasting.gaps() == [None]
+
+
+def test_the_first_listen_has_no_gap_though_its_first_announcement_has_failed():
+    lasting = Lasting("jobs")
+    answers = iter([False, True])
+    lasting.on_listening = lambda news: next(answers)
+
+    play(
+        lasting,
+        *CONNECTING,
+        ("disconnect", None),
+        ("wait", lasting.clock.passes(10)),
+        *CONNECTING,
+        ("fetch", LEFT),
+    )
+
+    assert lasting.gaps() == [None, None]
+
+
+def test_an_on_listening_that_fails_has_all_begin_anew_with_the_same_gap():
+    lasting = listening()
+    lasting.clock.now += 7
+    answers = iter([False, True])
+    lasting.on_listening = lambda news: next(answers)
+
+    play(
+        lasting,
+        *GONE,
+        *CONNECTING,
+        ("disconnect", None),  # what has come in is newer than that, and lies in the gap
+        ("wait", lasting.clock.passes(10)),
+        *CONNECTING,
+        ("fetch", LEFT),
+    )
+
+    first, second = lasting.gaps()
+    assert (first.lost_at, first.restored_at) == (lasting.at(0), lasting.at(7))
+    assert (second.lost_at, second.restored_at) == (lasting.at(0), lasting.at(17))
+    assert second.reason is first.reason
+    assert isinstance(lasting.told(Lost)[-1].error, OnListeningFailed)
+    assert lasting.told(Lost)[-1].delay == 10.0
+
+
+def test_what_was_not_listened_to_before_is_not_in_the_gap():
+    lasting = listening()
+    lasting.want("jobs", "new")
+
+    play(
+        lasting,
+        ("listenmany", ConnectionLost),
+        ("fetch", ConnectionLost),
+        ("disconnect", None),
+        *CONNECTING,
+        ("fetch", LEFT),
+    )
+
+    [news] = lasting.told(ListenInForce)
+    assert news.channels == ("jobs", "new")
+    assert news.gap.channels == ("jobs",)
+
+
+def test_what_is_wanted_meanwhile_is_listened_to_behind_the_announcement():
+    lasting = listening()
+    play(lasting, *GONE, *CONNECTING, until=lambda: lasting.watch.to_announce is not None)
+    lasting.want("jobs", "beside")
+
+    play(lasting, ("listenmany", None), ("fetch", LEFT))
+
+    assert [news.channels for news in lasting.told(ListenInForce)] == [("jobs",), ("beside",)]
+
+
+def test_a_loss_while_nothing_was_listened_to_is_no_gap():
+    lasting = Lasting()
+    play(lasting, ("connect", OPENED), ("askhealth", health()), ("fetch", LEFT))
+    play(lasting, *GONE, ("connect", LEFT))
+    lasting.want("jobs")
+
+    play(lasting, *CONNECTING, ("fetch", LEFT))
+
+    assert lasting.gaps()[-1] is None
+
+
+# The heartbeat.
+
+
+def test_a_heartbeat_is_due_by_the_clock_from_the_moment_of_the_listen():
+    lasting = listening()
+
+    play(lasting, *beat(lasting), ("fetch", []), ("wait", LEFT))
+
+    assert lasting.asked(p.Wait) == [p.Wait(30.0), p.Wait(30.0)]
+
+
+def test_traffic_does_not_put_the_heartbeat_off():
+    lasting = listening()
+    traffic = (("wait", lasting.clock.passes(20)), ("fetch", [note()]))
+
+    play(lasting, ("fetch", []), *traffic, ("fetch", []), *traffic, ("askhealth", health("jobs")), ("fetch", LEFT))
+
+    assert lasting.asked(p.Wait) == [p.Wait(30.0), p.Wait(10.0)]
+
+
+def test_a_heartbeat_comes_though_each_fetch_brings_something():
+    lasting = listening()
+    lasting.callback = lambda notification: lasting.clock.passes(20)()
+
+    play(lasting, *[("fetch", [note()])] * 3, ("askhealth", health("jobs")), ("fetch", LEFT))
+
+
+def test_without_a_heartbeat_nothing_is_asked():
+    lasting = listening(heartbeat=None)
+
+    play(lasting, ("fetch", []), ("wait", lasting.clock.passes(10_000)), ("fetch", []), ("wait", LEFT))
+
+    assert lasting.asked(p.Wait) == [p.Wait(None), p.Wait(None)]
+
+
+def test_a_server_that_cannot_tell_how_it_stands_is_well_if_it_answers():
+    lasting = listening()
+
+    play(lasting, *beat(lasting, lambda: None), ("fetch", []), ("wait", LEFT))
+
+    assert lasting.watch.link.complete_until == lasting.now()
+
+
+def test_a_heartbeat_that_is_not_answered_is_the_reason():
+    lasting = listening()
+
+    play(lasting, *beat(lasting, Unanswered), ("fetch", ConnectionLost), ("disconnect", None), *CONNECTING,
+         ("fetch", LEFT))  # fmt: skip
+
+    assert lasting.gaps()[0].reason is Reason.HEARTBEAT_MISSED
+    assert lasting.told(Lost)[0].reason is Reason.HEARTBEAT_MISSED
+
+
+def test_a_server_that_has_become_a_standby_is_left_at_once():
+    lasting = listening()
+
+    play(lasting, *beat(lasting, health("jobs", in_recovery=True)), ("fetch", []), ("disconnect", None), *CONNECTING,
+         ("fetch", LEFT))  # fmt: skip
+
+    [lost] = lasting.told(Lost)
+    assert isinstance(lost.error, NotPrimary)
+    assert lost.delay == 0
+    assert lasting.gaps()[0].reason is Reason.FAIL_OVER
+
+
+def test_channels_that_the_server_has_forgotten_are_listened_to_again_and_have_a_gap():
+    lasting = listening("jobs", "other", "third")
+    play(lasting, *beat(lasting), ("fetch", []), ("wait", LEFT))
+
+    play(lasting, *beat(lasting, health("other")), ("listenmany", lasting.clock.passes(1)), ("fetch", LEFT))
+
+    gap = Gap(Reason.SUBSCRIPTION_LOST, lasting.at(30), lasting.at(61), ("jobs", "third"))
+    assert lasting.told(ListenInForce) == [ListenInForce(("jobs", "third"), gap)]
+    assert lasting.asked(p.ListenMany) == [p.ListenMany(("jobs", "third"))]
+    assert lasting.told(Lost) == []
+
+
+def test_an_on_listening_that_fails_for_a_forgotten_channel_keeps_its_gap():
+    lasting = listening()
+    lasting.on_listening = lambda news: False
+
+    failing = (("disconnect", None), ("wait", lasting.clock.passes(10)))
+    play(lasting, *beat(lasting, health("none")), ("listenmany", None), ("fetch", []), *failing, *CONNECTING,
+         ("disconnect", None), ("wait", LEFT))  # fmt: skip
+
+    assert [gap.lost_at for gap in lasting.gaps()] == [lasting.at(0)] * 2
+
+
+# Gaps of our own queues.
+
+
+def test_an_overflow_is_announced_at_once():
+    lasting = listening()
+    gap = overflow(lasting)
+
+    def something_overflows():
+        lasting.watch.request(announce_dropped(lasting.watch, gap))
+
+    got = play(lasting, ("fetch", []), ("wait", something_overflows), ("fetch", LEFT))
+
+    assert got == [ListenInForce(("jobs",), gap)]
+
+
+def test_an_overflow_is_announced_once():
+    lasting = listening()
+    lasting.watch.request(announce_dropped(lasting.watch, overflow(lasting)))
+
+    play(lasting, *GONE, *CONNECTING, ("fetch", LEFT))
+
+    assert [gap.reason for gap in lasting.gaps()] == [Reason.QUEUE_OVERFLOW, Reason.CONNECTION_LOST]
+
+
+def test_an_overflow_while_lost_comes_with_the_next_listen_and_behind_its_gap():
+    lasting = listening()
+    gap = overflow(lasting)
+    play(lasting, *GONE, ("connect", Passing), ("disconnect", None), ("wait", LEFT))
+
+    lasting.watch.request(announce_dropped(lasting.watch, gap))
+    play(lasting, ("wait", lasting.clock.passes(10)), *CONNECTING, ("fetch", LEFT))
+
+    assert [each.reason for each in lasting.gaps()] == [Reason.CONNECTION_LOST, Reason.QUEUE_OVERFLOW]
+
+
+def test_an_overflow_is_announced_behind_a_listen_that_was_not_yet():
+    lasting = listening()
+    gap = overflow(lasting)
+    play(lasting, *GONE, *CONNECTING, until=lambda: lasting.watch.to_announce is not None)
+
+    lasting.watch.request(announce_dropped(lasting.watch, gap))
+    play(lasting, ("fetch", LEFT))
+
+    assert [each.reason for each in lasting.gaps()] == [Reason.CONNECTION_LOST, Reason.QUEUE_OVERFLOW]
+
+
+@pytest.mark.parametrize("failures", [1, 2])
+def test_an_overflow_whose_announcement_fails_is_announced_again(failures):
+    lasting = listening()
+    gap = overflow(lasting)
+    lasting.on_listening = lambda news: (
+        news.gap.reason is not Reason.QUEUE_OVERFLOW or lasting.gaps().count(gap) > failures
+    )
+    lasting.watch.request(announce_dropped(lasting.watch, gap))
+
+    steps = []
+    for attempt in range(1, failures + 1):
+        steps += [("fetch", []), ("disconnect", None), ("wait", lasting.clock.passes(10 * attempt)), *CONNECTING]
+    play(lasting, *steps, ("fetch", LEFT))
+
+    assert lasting.gaps().count(gap) == failures + 1
+    assert lasting.got[-1] == ListenInForce(("jobs",), gap)
+
+
+def test_what_came_before_a_loss_counts_from_before_it_when_it_is_shared_out_behind_the_next_listen():
+    lasting = listening()
+    lasting.clock.now += 10
+    moments = []
+    lasting.callback = lambda notification: moments.append(lasting.watch.queue_complete_until)
+
+    play(lasting, ("fetch", ConnectionLost), ("fetch", [note()]), ("fetch", ConnectionLost), ("disconnect", None),
+         *CONNECTING, ("fetch", LEFT))  # fmt: skip
+
+    assert [utc(moment) for moment in moments] == [lasting.at(0)]
+    assert utc(lasting.watch.link.complete_until) == lasting.at(10)

@@ -1,0 +1,394 @@
+"""The Listener on a server in memory: its end, from wherever it is asked for, and what comes after."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import threading
+import time
+import warnings
+
+import pytest
+
+from pgnotify.connecting.backoff import Backoff
+from pgnotify.errors import ListenerClosed
+from pgnotify.listener import Listener
+from tests.helpers import memory_listeners as listeners
+from tests.helpers.canned import PATIENCE, Running
+from tests.helpers.memory_listeners import Happened, Watching, its_connection, payloads, refusing, send
+
+server, sender, make = listeners.server, listeners.sender, listeners.make
+
+
+def started(make, sender, *messages, **settings):
+    """Return a listener that was started, and has so many notifications for its iteration."""
+    watching = Watching()
+    listener = make("jobs", observer=watching, **settings)
+    listener.start()
+    send(sender, *messages)
+    watching.wait_for_notifications(len(messages))
+    return listener
+
+
+# What becomes of what is queued.
+
+
+def test_a_stop_drops_what_is_queued(make, sender):
+    listener = started(make, sender, 1, 2, 3)
+    iteration = listener.notifications()
+    assert next(iteration).payload == "1"
+
+    assert listener.stop(PATIENCE) is True
+
+    assert list(iteration) == []
+
+
+def test_a_stop_with_drain_leaves_it_to_the_iteration(make, sender):
+    listener = started(make, sender, 1, 2, 3)
+    iteration = listener.notifications()
+    assert next(iteration).payload == "1"
+
+    assert listener.stop(PATIENCE, drain=True) is True
+
+    assert payloads(iteration) == ["2", "3"]
+
+
+@pytest.mark.parametrize(("drain", "expected"), [(True, ["1", "2", "3"]), (False, ["1"])])
+def test_a_stop_inside_a_callback_counts_for_what_it_was_fetched_with(make, sender, drain, expected):
+    listener, called = make(), []
+
+    def callback(notification):
+        called.append(notification.payload)
+        assert listener.stop(drain=drain) is False
+
+    with listener:
+        assert listener.subscribe("jobs", callback).wait_listening(PATIENCE)
+        send(sender, 1, 2, 3)
+        listener.run()
+
+    assert called == expected
+
+
+@pytest.mark.parametrize(("drain", "expected"), [(True, ["1", "2", "3"]), (False, ["1"])])
+def test_a_stop_of_workers(make, sender, drain, expected):
+    called, watching, entered, go = [], Watching(), threading.Event(), threading.Event()
+
+    def callback(notification):
+        entered.set()
+        assert go.wait(PATIENCE)
+        called.append(notification.payload)
+
+    listener = make(workers=1, observer=watching)
+    listener.subscribe("jobs", callback)
+    listener.start()
+    send(sender, 1, 2, 3)
+    watching.wait_for_notifications(3)
+    assert entered.wait(PATIENCE)
+    stopping = Running(lambda: listener.stop(PATIENCE, drain=drain))
+    if not drain:
+        watching.states.wait_for(lambda states: "closed" in states)
+        workers = listener._delivery.workers
+        listeners.wait_until(lambda: workers._closing)
+    go.set()
+
+    assert stopping.ended() is True
+    assert called == expected
+
+
+@pytest.mark.parametrize("drain", [True, False])
+def test_a_stop_inside_a_callback_of_a_worker_only_asks(make, server, sender, drain):
+    results, closed = Happened(), Watching()
+
+    def callback(notification):
+        began = time.monotonic()
+        results.append((listener.stop(PATIENCE, drain=drain), time.monotonic() - began < PATIENCE / 2))
+
+    listener = make(workers=1, observer=closed)
+    listener.subscribe("jobs", callback)
+    listener.start()
+    send(sender, 1)
+
+    results.wait_for(1)
+    assert results == [(False, True)]
+    closed.states.wait_for(lambda states: "closed" in states)
+    assert server.connections == [sender]
+
+
+# stop()
+
+
+def test_a_stop_of_what_was_never_read_is_an_end_too(make):
+    listener = make("jobs")
+
+    assert listener.stop() is True
+    assert listener.status().state == "closed"
+
+
+def test_a_second_stop_says_the_same(make):
+    listener = make("jobs")
+    listener.start()
+
+    assert listener.stop(PATIENCE) is True
+    assert listener.stop(PATIENCE) is True
+
+
+def test_a_stop_in_a_pause_between_attempts_does_not_wait_for_it(make, server):
+    listener = make("jobs", source=refusing(server, 100), backoff=Backoff(1000, 1000))
+    listener.start()
+
+    assert listener.stop(PATIENCE) is True
+
+
+def test_a_stop_while_it_connects_does_not_wait_for_that_and_its_connection_is_closed(make, server):
+    connecting, go, made = threading.Event(), threading.Event(), Happened()
+
+    def connect():
+        connecting.set()
+        assert go.wait(PATIENCE)
+        made.append(server.connect())
+        return made[0]
+
+    listener = make("jobs", source=connect)
+    reader = Running(listener.run)
+    assert connecting.wait(PATIENCE)
+
+    assert listener.stop(PATIENCE) is True
+    reader.ended()
+    go.set()
+    made.wait_for(1)
+    listeners.wait_until(lambda: made[0].closed)
+
+
+@pytest.mark.parametrize("answered_before", [True, False])
+def test_a_stop_cuts_off_a_call_that_waits_for_the_server(make, server, answered_before):
+    silent, listening = Happened(), Happened()
+
+    def connect():
+        connection = server.connect()
+        if listening or not answered_before:
+            server.blackhole(connection)
+            silent.append(connection)
+        return connection
+
+    listener = make("jobs", source=connect, answer_timeout=1000, on_listening=listening.append)
+    reader = Running(listener.run)
+    if answered_before:
+        listening.wait_for(1)
+        server.drop_connection(its_connection(server))
+    silent.wait_for(1)
+    listeners.wait_until(lambda: silent[0]._link._answer_awaited)
+
+    assert listener.stop(PATIENCE) is True
+    reader.ended()
+
+
+def test_a_stop_gives_up_on_a_callback_that_does_not_return(make, sender):
+    entered, go = threading.Event(), threading.Event()
+    listener = make()
+    listener.subscribe("jobs", lambda notification: (entered.set(), go.wait(PATIENCE)))
+    listener.start()
+    send(sender, 1)
+    assert entered.wait(PATIENCE)
+
+    assert listener.stop(timeout=0.01) is False
+    go.set()
+
+    assert listener.stop(PATIENCE) is True
+
+
+@pytest.fixture
+def on_signal():
+    """A function that sets a handler of SIGUSR1, which is taken back at the end."""
+    before = signal.getsignal(signal.SIGUSR1)
+    yield lambda handler: signal.signal(signal.SIGUSR1, lambda *_: handler())
+    signal.signal(signal.SIGUSR1, before)
+
+
+def test_a_stop_in_a_signal_handler_of_the_thread_that_reads_only_asks(make, sender, on_signal):
+    results, called, listener = [], [], make()
+    on_signal(lambda: results.append(listener.stop()))
+
+    def callback(notification):
+        called.append(notification.payload)
+        signal.raise_signal(signal.SIGUSR1)
+
+    with listener:
+        assert listener.subscribe("jobs", callback).wait_listening(PATIENCE)
+        send(sender, 1, 2)
+        listener.run()
+
+    assert results == [False]
+    assert called == ["1"]
+
+
+def test_a_signal_handler_that_stops_ends_a_wait(make, on_signal):
+    """The signal comes when the wait has begun, or just before: both must end it."""
+    listening = Happened()
+    listener = make("jobs", on_listening=listening.append)
+    on_signal(listener.stop)
+    main = threading.main_thread().ident
+    sending = Running(lambda: (listening.wait_for(1), signal.pthread_kill(main, signal.SIGUSR1)))
+
+    listener.run()
+
+    sending.ended()
+    assert listener.status().state == "closed"
+
+
+def test_a_signal_handler_of_a_thread_that_does_not_read_waits_for_the_end(make, on_signal):
+    results, listener = [], make("jobs")
+    on_signal(lambda: results.append(listener.stop(PATIENCE)))
+    listener.start()
+
+    signal.raise_signal(signal.SIGUSR1)
+
+    assert results == [True]
+
+
+# A connection of the user's.
+
+
+def test_a_connection_of_the_users_is_unlistened_and_left_open(make, server):
+    connection = server.connect()
+    with make("jobs", source=connection):
+        assert connection.listening_channels == {"jobs"}
+
+    assert connection.listening_channels == frozenset()
+    assert not connection.closed
+
+
+def test_a_connection_of_ours_is_closed(make, server):
+    with make("jobs"):
+        connection = its_connection(server)
+
+    assert connection.closed
+
+
+# Afterwards.
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda listener: listener.run(),
+        lambda listener: listener.start(),
+        lambda listener: iter(listener),
+        lambda listener: listener.notifications(),
+        lambda listener: listener.wait_or_poll(),
+        lambda listener: listener.subscribe("jobs", print),
+        lambda listener: listener.__enter__(),
+    ],
+    ids=["run", "start", "iter", "notifications", "wait_or_poll", "subscribe", "enter"],
+)
+def test_what_was_stopped_cannot_be_used(make, use):
+    listener = make("jobs", name="cache")
+    listener.stop()
+
+    with pytest.raises(ListenerClosed, match="the listener 'cache' was stopped"):
+        use(listener)
+
+
+def test_a_probe_of_what_was_stopped_says_so(make):
+    listener = make("jobs")
+    listener.stop()
+
+    assert listener.probe() == ("no", "the listener is closed", None)
+
+
+def test_its_subscriptions_cannot_be_waited_for_but_cancelled(make):
+    listener = make()
+    subscription = listener.subscribe("jobs", print)
+    listener.stop()
+
+    with pytest.raises(ListenerClosed):
+        subscription.wait_listening()
+    subscription.cancel()
+
+
+def test_it_can_still_tell_how_it_stood(make):
+    with make("jobs") as listener:
+        pass
+
+    status = listener.status()
+    assert (status.state, status.delivering, status.channels) == ("closed", False, ())
+
+
+# Nobody has stopped it.
+
+
+def test_what_is_deleted_without_a_stop_warns_and_lets_go_of_its_connection(server, no_gc):
+    listener = Listener(lambda: server.connect(), "jobs", heartbeat=None)
+    listener.__enter__()
+
+    with pytest.warns(ResourceWarning, match=r"<Listener 'pgnotify' listening> was deleted without stop\(\)"):
+        del listener
+
+    assert server.connections == []
+
+
+@pytest.mark.parametrize("how", ["never read", "stopped", "refused"])
+def test_what_holds_nothing_is_deleted_in_silence(server, how):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        if how == "refused":
+            with pytest.raises(TypeError):
+                Listener(server.connect, workers="2")
+        else:
+            listener = Listener(server.connect, "jobs")
+            if how == "stopped":
+                with listener:
+                    pass
+            del listener
+        gc.collect()
+
+
+# A fork.
+
+
+def in_a_child(function):
+    """Return what a function returns in a forked child, or the name of what it raises."""
+    reading, writing = os.pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of threads and fork
+        child = os.fork()
+    if child == 0:
+        try:
+            try:
+                result = str(function())
+            except BaseException as error:
+                result = type(error).__name__
+            os.write(writing, result.encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    os.waitpid(child, 0)
+    with os.fdopen(reading) as result:
+        return result.read()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="not applicable: no fork here")
+@pytest.mark.parametrize("start", [True, False])
+def test_a_forked_child_cannot_use_it_and_the_parent_goes_on(make, sender, start):
+    listener = make("jobs")
+    listener.start() if start else listener.__enter__()
+    subscription = listener.subscribe("other", print)
+
+    assert in_a_child(listener.run) == "ListenerClosed"
+    assert in_a_child(listener.notifications) == "ListenerClosed"
+    assert in_a_child(subscription.wait_listening) == "ListenerClosed"
+    assert in_a_child(listener.stop) == "True"
+    assert in_a_child(subscription.cancel) == "None"
+
+    send(sender, 1)
+    assert payloads(listener.notifications(stop_after=1)) == ["1"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="not applicable: no fork here")
+def test_an_iteration_that_has_begun_ends_in_a_forked_child(make, sender):
+    with make("jobs") as listener:
+        send(sender, 1)
+        iteration = listener.notifications(timeout=0.1)
+        next(iteration)
+
+        assert in_a_child(lambda: next(iteration)) == "ListenerClosed"

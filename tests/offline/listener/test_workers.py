@@ -1,0 +1,222 @@
+"""Threads that run the callbacks: in order for each subscription, at once for several, and to an end."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import contextmanager
+
+import pytest
+
+from pgnotify.listener.mailbox import Overflow
+from pgnotify.listener.subscriptions import Subscription
+from pgnotify.listener.workers import TURN, Workers
+from tests.helpers.canned import PATIENCE, Running
+
+
+class Calls:
+    """What the workers have called, and a way to hold them up."""
+
+    def __init__(self):
+        self.seen = []
+        self.announced = []
+        self.happened = threading.Condition()
+        self.released = threading.Event()
+        self.released.set()
+        self.entered = threading.Semaphore(0)
+
+    def call(self, subscription, notification):
+        self.entered.release()
+        assert self.released.wait(PATIENCE)
+        with self.happened:
+            self.seen.append((subscription.channel, notification.payload, threading.get_ident()))
+            self.happened.notify_all()
+
+    def announce(self, overflow):
+        with self.happened:
+            self.seen.append(("gap", str(overflow.gap().dropped), threading.get_ident()))
+            self.announced.append(overflow)
+            self.happened.notify_all()
+
+    def wait_for(self, count):
+        with self.happened:
+            assert self.happened.wait_for(lambda: len(self.seen) >= count, PATIENCE)
+
+    def payloads(self, channel):
+        return [payload for each, payload, _ in self.seen if each == channel]
+
+
+@pytest.fixture
+def calls():
+    return Calls()
+
+
+@contextmanager
+def workers(count, calls):
+    made = Workers(count, "test", calls.call, calls.announce)
+    try:
+        yield made
+    finally:
+        calls.released.set()
+        assert made.close(drain=False, deadline=time.monotonic() + PATIENCE)
+
+
+def subscription(channel="jobs", size=1000):
+    return Subscription(channel, print, lambda channel, timeout: True, lambda each: None, size)
+
+
+def give(some, to, *payloads):
+    return some.give(to, [(to.channel, str(payload), 7) for payload in payloads], 0.0, 0.0)
+
+
+def test_a_callback_is_called_in_a_worker(calls):
+    with workers(1, calls) as some:
+        give(some, subscription(), 1)
+        calls.wait_for(1)
+
+    assert calls.payloads("jobs") == ["1"]
+    assert calls.seen[0][2] != threading.get_ident()
+
+
+def test_the_threads_are_named_after_the_listener(calls):
+    with workers(2, calls):
+        names = {thread.name for thread in threading.enumerate()}
+
+    assert {"test worker 1", "test worker 2"} <= names
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_each_subscription_is_served_in_order(calls, count):
+    subscriptions = [subscription("a"), subscription("b")]
+    with workers(count, calls) as some:
+        for number in range(3 * TURN):
+            for each in subscriptions:
+                give(some, each, number)
+        calls.wait_for(6 * TURN)
+
+    assert calls.payloads("a") == calls.payloads("b") == [str(number) for number in range(3 * TURN)]
+
+
+def test_two_subscriptions_are_served_at_once(calls):
+    calls.released.clear()
+    with workers(2, calls) as some:
+        give(some, subscription("a"), 1)
+        give(some, subscription("b"), 1)
+
+        assert calls.entered.acquire(timeout=PATIENCE)
+        assert calls.entered.acquire(timeout=PATIENCE)
+
+
+def test_one_subscription_is_served_by_one_worker_at_a_time(calls):
+    calls.released.clear()
+    with workers(2, calls) as some:
+        jobs = subscription("jobs")
+        give(some, jobs, 1)
+        assert calls.entered.acquire(timeout=PATIENCE)
+        give(some, jobs, 2)
+        give(some, subscription("other"), 1)  # which the other worker takes, and so has looked
+        assert calls.entered.acquire(timeout=PATIENCE)
+
+        assert not calls.entered.acquire(blocking=False)
+
+
+def test_a_busy_subscription_lets_the_others_have_a_turn(calls):
+    calls.released.clear()
+    with workers(1, calls) as some:
+        give(some, subscription("busy"), *range(3 * TURN))
+        give(some, subscription("patient"), 1)
+        calls.released.set()
+        calls.wait_for(3 * TURN + 1)
+
+    assert [channel for channel, _, _ in calls.seen].index("patient") == TURN
+
+
+def test_what_is_dropped_is_returned_and_announced_in_its_place(calls):
+    calls.released.clear()
+    jobs = subscription(size=2)
+    with workers(1, calls) as some:
+        give(some, jobs, 1)
+        assert calls.entered.acquire(timeout=PATIENCE)
+
+        assert give(some, jobs, 2, 3, 4, 5) == 2
+        calls.released.set()
+        calls.wait_for(4)
+        give(some, jobs, 6)
+        calls.wait_for(5)
+
+    assert [payload for _, payload, _ in calls.seen] == ["1", "2", "3", "2", "6"]
+    assert isinstance(calls.announced[0], Overflow)
+
+
+def test_closed_with_drain_it_delivers_what_waits(calls):
+    calls.released.clear()
+    some = Workers(1, "test", calls.call, calls.announce)
+    give(some, subscription(), 1, 2, 3)
+    assert calls.entered.acquire(timeout=PATIENCE)
+    closing = Running(lambda: some.close(drain=True, deadline=time.monotonic() + PATIENCE))
+    calls.released.set()
+
+    assert closing.ended() is True
+    assert calls.payloads("jobs") == ["1", "2", "3"]
+
+
+def test_closed_without_drain_it_ends_after_the_callback_that_runs(calls):
+    calls.released.clear()
+    some = Workers(1, "test", calls.call, calls.announce)
+    give(some, subscription(), 1, 2, 3)
+    assert calls.entered.acquire(timeout=PATIENCE)
+
+    assert some.close(drain=False, deadline=time.monotonic()) is False  # the callback runs
+    calls.released.set()
+
+    assert some.close(drain=False, deadline=time.monotonic() + PATIENCE) is True
+    assert calls.payloads("jobs") == ["1"]
+
+
+def test_a_drain_that_takes_too_long_is_given_up(calls):
+    calls.released.clear()
+    some = Workers(1, "test", calls.call, calls.announce)
+    give(some, subscription(), 1, 2)
+    assert calls.entered.acquire(timeout=PATIENCE)
+
+    assert some.close(drain=True, deadline=time.monotonic()) is False
+    calls.released.set()
+
+    assert some.close(drain=False, deadline=time.monotonic() + PATIENCE) is True
+    assert calls.payloads("jobs") == ["1"]
+
+
+def test_a_worker_that_closes_does_not_wait_for_itself(calls):
+    results = []
+    some = Workers(1, "test", lambda *_: results.append(some.close(False, time.monotonic() + PATIENCE)), calls.announce)
+    give(some, subscription(), 1)
+
+    assert some.close(drain=True, deadline=time.monotonic() + PATIENCE) is True
+    assert results == [False]
+
+
+def test_what_comes_just_when_a_worker_has_found_nothing_more_is_not_forgotten(calls):
+    """It is scheduled still, so that the reader leaves it to the worker, which must look once more."""
+    jobs = subscription()
+
+    class Lock:
+        """Taken first by the reader, for 1, and then by the worker that has found nothing behind it."""
+
+        def __init__(self):
+            self.lock, self.taken = jobs.lock, 0
+
+        def __enter__(self):
+            self.taken += 1
+            if self.taken == 2:
+                give(some, jobs, 2)
+            self.lock.acquire()
+
+        def __exit__(self, *error):
+            self.lock.release()
+
+    jobs.lock = Lock()
+    with workers(1, calls) as some:
+        give(some, jobs, 1)
+        calls.wait_for(2)
+
+    assert calls.payloads("jobs") == ["1", "2"]

@@ -1,0 +1,345 @@
+"""NotificationHandler when the server goes away, when it is deleted, and after a fork."""
+
+import gc
+import os
+import warnings
+
+import pytest
+
+from pgnotify import ConnectionLost, HandlerClosed, NotificationHandler
+from pgnotify.waiting import wait_readable
+from tests.helpers.waiting import Background, Recorder, eventually, on_signal, run_with_a_signal, waits
+
+
+@pytest.fixture
+def looks(monkeypatch):
+    """How many times a backend has looked at its socket: few, unless it burns CPU time."""
+    counted = []
+
+    def counting(descriptor, timeout, wakeup=None):
+        counted.append(timeout)
+        return wait_readable(descriptor, timeout, wakeup)
+
+    monkeypatch.setattr("pgnotify.backends._driver.wait_readable", counting)
+    return counted
+
+
+def assert_lost(error, user):
+    assert isinstance(error, ConnectionLost)
+    assert isinstance(error.__cause__, (user.driver.Error, OSError))
+
+
+def test_a_server_that_goes_away_while_the_loop_waits_is_reported(documented, record, session, user, looks):
+    handler, pid = documented(), user.pid
+    loop = Background(handler)
+    eventually(lambda: waits(loop.thread))
+
+    session.terminate(pid)
+    with pytest.raises(ConnectionLost) as caught:
+        loop.join()
+
+    assert_lost(caught.value, user)
+    assert handler.listening is False
+    assert record.received == []
+    assert len(looks) < 20
+
+
+def test_a_server_that_went_away_before_is_reported_by_each_call(documented, session, user, looks):
+    handler = documented(timeout=20)
+    handler.listen()
+    session.terminate(user.pid)
+
+    errors = []
+    for _ in range(3):
+        with pytest.raises(ConnectionLost) as caught:
+            handler()
+        errors.append(caught.value)
+
+    for error in errors:
+        assert_lost(error, user)
+    assert handler.listening is False
+    assert len(looks) < 20
+
+
+def test_a_poll_reports_the_loss_too(documented, session, user):
+    handler = documented(timeout=0)
+    handler()
+    session.terminate(user.pid)
+
+    with pytest.raises(ConnectionLost) as caught:
+        eventually(handler)  # until the end has arrived
+
+    assert_lost(caught.value, user)
+    assert handler.listening is False
+
+
+@pytest.mark.parametrize("end", ["fin", "reset"])
+def test_a_network_that_goes_away_while_the_loop_waits_is_reported(
+    kind, connect, address, proxy, documented, user, looks, end
+):
+    handler = documented(on=connect(address._replace(host=proxy.host, port=proxy.port)))
+    loop = Background(handler)
+    eventually(lambda: waits(loop.thread))
+
+    getattr(proxy, end)()
+    with pytest.raises(ConnectionLost) as caught:
+        loop.join()
+
+    assert_lost(caught.value, user)
+    assert handler.listening is False
+    assert len(looks) < 20
+
+
+def test_what_had_arrived_before_the_loss_is_delivered_before_it_is_reported(documented, record, session, user):
+    handler = documented()
+    handler.listen()
+    handler.notify(payload="1")
+    handler.notify(payload="2")
+    session.terminate(user.pid)
+
+    with pytest.raises(ConnectionLost):
+        handler()
+
+    assert record.payloads == ["1", "2"]
+    assert handler.listening is False
+
+
+def test_a_stop_that_had_arrived_before_the_loss_is_delivered(documented, record, session, user):
+    handler = documented()
+    handler.listen()
+    handler.notify(payload="1")
+    handler.notify(stop=True, payload="stop")
+    session.terminate(user.pid)
+
+    with pytest.raises(ConnectionLost):
+        handler()
+
+    assert record.payloads == ["1", "stop"]
+    assert handler.listening is False
+
+
+def test_a_callback_that_raises_after_a_loss_loses_nothing(documented, record, session, user):
+    def callback(arg_dict):
+        record(arg_dict)
+        if arg_dict["extra"] == "2":
+            raise LookupError("of the user's")
+
+    handler = documented(callback)
+    handler.listen()
+    for payload in ("1", "2", "3", "4"):
+        handler.notify(payload=payload)
+    session.terminate(user.pid)
+
+    with pytest.raises(LookupError):
+        handler()
+    with pytest.raises(ConnectionLost):
+        handler()
+
+    assert record.payloads == ["1", "2", "3", "4"]
+    assert handler.listening is False
+
+
+@pytest.mark.parametrize("verb", ["listen", "notify"])
+def test_each_verb_reports_a_loss(documented, session, user, verb):
+    handler = documented()
+    session.terminate(user.pid)
+
+    with pytest.raises(ConnectionLost) as caught:
+        getattr(handler, verb)()
+
+    assert_lost(caught.value, user)
+    assert handler.listening is False
+
+
+@pytest.mark.parametrize("verb", ["unlisten", "notify"])
+def test_each_verb_reports_a_loss_while_listening(documented, session, user, verb):
+    handler = documented()
+    handler.listen()
+    session.terminate(user.pid)
+
+    with pytest.raises(ConnectionLost) as caught:
+        getattr(handler, verb)()
+
+    assert_lost(caught.value, user)
+    assert handler.listening is False
+
+
+def test_a_loss_inside_the_callback_does_not_hide_the_callbacks_error(documented, session, user):
+    pid = user.pid
+
+    def callback(arg_dict):
+        session.terminate(pid)
+        raise LookupError("of the user's")
+
+    handler = documented(callback)
+    handler.listen()
+    handler.notify()
+
+    with pytest.raises(LookupError):
+        handler()
+    with pytest.raises(ConnectionLost):
+        handler()
+
+
+def test_a_handler_whose_server_is_gone_can_be_closed(documented, session, user):
+    handler = documented()
+    handler.listen()
+    session.terminate(user.pid)
+
+    handler.close()
+
+    assert handler.db is None
+    assert handler.listening is False
+    handler()
+
+
+def test_a_connection_that_the_user_has_closed_is_lost(db, documented):
+    handler = documented()
+    handler.listen()
+    db.close()
+
+    with pytest.raises(ConnectionLost):
+        handler()
+
+    assert handler.listening is False
+    handler.close()
+    assert handler.db is None
+
+
+# Deletion.
+
+
+def test_a_deleted_handler_unlistens(db, user, channel, record):
+    handler = NotificationHandler(db, channel, record)
+    handler.listen()
+
+    del handler
+
+    assert user.listened_to == set()
+
+
+def test_a_deleted_handler_that_is_not_listening_sends_nothing(db, user, channel, record):
+    handler = NotificationHandler(db, channel, record)
+    user.begin()
+
+    del handler  # a warning would be an error
+
+    user.commit()
+
+
+def test_a_handler_deleted_inside_a_transaction_sends_nothing_and_warns(db, user, channel, record):
+    handler = NotificationHandler(db, channel, record)
+    handler.listen()
+    both = {handler.event, handler.stop_event}
+    user.begin()
+
+    with pytest.warns(ResourceWarning, match="deleted while listening.*transaction"):
+        del handler
+
+    user.commit()
+    assert user.listened_to == both
+
+
+def test_a_handler_deleted_in_another_thread_sends_nothing_and_warns(db, user, channel, record):
+    handlers = [NotificationHandler(db, channel, record)]
+    handlers[0].listen()
+    both = {handlers[0].event, handlers[0].stop_event}
+
+    with pytest.warns(ResourceWarning, match="deleted while listening.*thread"):
+        Background(handlers.clear).join()
+
+    assert user.listened_to == both
+
+
+def test_a_handler_deleted_after_a_loss_warns(db, user, channel, record, session):
+    handler = NotificationHandler(db, channel, record)
+    handler.listen()
+    session.terminate(user.pid)
+
+    with pytest.warns(ResourceWarning, match="deleted while listening.*ConnectionLost"):
+        del handler
+
+
+@pytest.mark.drivers("psycopg", "pg8000")  # elsewhere Python runs nothing in the midst of a statement
+def test_a_handler_deleted_in_the_midst_of_a_statement_sends_nothing_and_warns(db, user, channel, record, session):
+    handlers = [NotificationHandler(db, channel, record)]
+    handlers[0].listen()
+    both = {handlers[0].event, handlers[0].stop_event}
+
+    with pytest.warns(ResourceWarning, match="deleted while listening.*in the midst of"), on_signal(handlers.clear):
+        run_with_a_signal(user, session)
+
+    assert user.listened_to == both
+
+
+# Forks.
+
+
+def in_child(function):
+    """Call a function in a forked child; return its answer, a text."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            answer = function()
+        except BaseException as error:
+            answer = f"{type(error).__name__}: {error}"
+        os.write(writing, answer.encode())
+        os._exit(0)  # without deleting the connection, which may say goodbye in the parent's name
+    os.close(writing)
+    with os.fdopen(reading) as stream:
+        answer = stream.read()
+    os.waitpid(child, 0)
+    return answer
+
+
+def test_a_forked_child_sends_nothing(db, user, record, documented, session):
+    handler = documented(timeout=0)
+    handler.listen()
+    pid = user.pid
+
+    def use():
+        refused = []
+        for verb in (handler, handler.listen, handler.notify, handler.unlisten):
+            try:
+                verb()
+            except HandlerClosed:
+                refused.append(verb)
+        handler.stop()
+        handler.close()
+        handler()
+        return f"{len(refused)} refused, {handler.db}, {handler.listening}"
+
+    answer = in_child(use)
+
+    assert answer == "3 refused, None, False"
+    assert user.pid == pid
+    assert user.listened_to == {handler.event, handler.stop_event}
+    session.notify(handler.event, "for the parent")
+    eventually(lambda: handler() or record.payloads)
+    assert record.payloads == ["for the parent"]
+
+
+def test_a_handler_deleted_in_a_forked_child_sends_nothing_and_warns(db, user, channel):
+    record = Recorder()
+    handlers = [NotificationHandler(db, channel, record, timeout=0)]
+    handlers[0].listen()
+    pid = user.pid
+
+    def delete():
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            handlers.clear()
+            gc.collect()
+        return ", ".join(f"{each.category.__name__}: {each.message}" for each in caught)
+
+    answer = in_child(delete)
+
+    assert answer.startswith("ResourceWarning: ")
+    assert "parent process" in answer
+    assert user.pid == pid
+    assert user.listened_to == {channel, f"stop_{channel}"}
+    handlers[0].notify(payload="for the parent")
+    handlers[0]()
+    assert record.payloads == ["for the parent"]
+    handlers[0].close()

@@ -1,0 +1,163 @@
+"""What a signal handler may do to a NotificationHandler that runs in the main thread."""
+
+import threading
+from contextlib import suppress
+
+import pytest
+
+from tests.helpers.waiting import (
+    PATIENCE,
+    Background,
+    burst,
+    eventually,
+    on_signal,
+    run_with_a_signal,
+    send_signal,
+    waits,
+)
+
+ENDING = ("stop", "close", "unlisten", "notify")
+
+
+def doing(handler, verb):
+    """What the signal handler does: end the loop, in one of the ways there are."""
+    return lambda: handler.notify(stop=True, payload="stop") if verb == "notify" else getattr(handler, verb)()
+
+
+def assert_ended(handler, verb, user):
+    assert handler.listening is False
+    assert (handler.db is None) == (verb == "close")
+    if verb != "close":
+        assert user.listened_to == set()
+
+
+@pytest.mark.parametrize("verb", ENDING)
+def test_a_loop_that_waits_is_ended_by_a_signal_handler(documented, record, user, verb):
+    handler = documented()
+
+    def interrupt():
+        eventually(lambda: waits(threading.main_thread()))
+        send_signal()
+
+    with on_signal(doing(handler, verb)):
+        interrupting = Background(interrupt)
+        handler()
+        interrupting.join()
+
+    assert record.payloads == (["stop"] if verb == "notify" else [])
+    assert_ended(handler, verb, user)
+
+
+@pytest.mark.parametrize("verb", ENDING)
+def test_a_loop_that_delivers_is_ended_by_a_signal_handler(documented, record, session, user, verb):
+    delivering, done = threading.Event(), threading.Event()
+
+    def callback(arg_dict):
+        record(arg_dict)
+        if arg_dict["extra"] == "100":
+            delivering.set()
+
+    def send_and_interrupt():
+        start = 0
+        while not done.is_set():
+            burst(session, handler.event, 500, start)
+            start += 500
+            if start == 1_000:
+                assert delivering.wait(PATIENCE)
+                send_signal()
+
+    handler = documented(callback)
+    handler.listen()
+    with on_signal(doing(handler, verb)):
+        interrupting = Background(send_and_interrupt)
+        try:
+            handler()
+        finally:
+            done.set()
+            interrupting.join()
+
+    payloads = record.payloads
+    assert (payloads.pop() == "stop") if verb == "notify" else payloads
+    assert payloads == list(map(str, range(len(payloads))))
+    assert_ended(handler, verb, user)
+
+
+@pytest.mark.parametrize("verb", ENDING)
+def test_a_loop_in_a_callback_is_ended_by_a_signal_handler(documented, record, session, user, verb):
+    def callback(arg_dict):
+        record(arg_dict)
+        if arg_dict["extra"] == "0":
+            send_signal()
+
+    handler = documented(callback)
+    handler.listen()
+    burst(session, handler.event, 3)
+    user.run("SELECT 1")  # so that all three have arrived
+
+    with on_signal(doing(handler, verb)):
+        handler()
+
+    assert record.payloads == (["0", "1", "2", "stop"] if verb == "notify" else ["0"])
+    assert_ended(handler, verb, user)
+
+
+@pytest.mark.parametrize("verb", ENDING)
+def test_a_loop_in_a_callback_in_the_midst_of_a_statement_is_ended_by_a_signal_handler(
+    kind, documented, record, session, user, verb
+):
+    def callback(arg_dict):
+        record(arg_dict)
+        if arg_dict["extra"] == "0":
+            with suppress(Exception if verb == "close" else ()):  # close() may have closed before the statement's end
+                run_with_a_signal(user, session)
+
+    def end():
+        if verb == "unlisten" and kind.implicit_transactions and not user.interruptible:
+            user.commit()  # Python runs this only after the statement, which has opened a transaction
+        doing(handler, verb)()
+
+    handler = documented(callback)
+    handler.listen()
+    burst(session, handler.event, 3)
+    user.run("SELECT 1")  # so that all three have arrived
+
+    with on_signal(end):
+        handler()
+
+    assert record.payloads == (["0", "1", "2", "stop"] if verb == "notify" else ["0"])
+    assert_ended(handler, verb, user)
+
+
+@pytest.mark.parametrize("verb", ["stop", "close"])
+def test_a_handler_that_was_ended_by_a_signal_handler_while_no_loop_ran_returns_at_once(documented, user, verb):
+    handler = documented()
+    handler.listen()
+
+    with on_signal(doing(handler, verb)):
+        send_signal()
+    handler()
+
+    assert_ended(handler, verb, user)
+
+
+def test_a_signal_handler_that_raises_ends_the_wait_and_nothing_is_lost(documented, record, session):
+    def give_up():
+        raise KeyboardInterrupt
+
+    def interrupt():
+        eventually(lambda: waits(threading.main_thread()))
+        send_signal()
+
+    handler = documented()
+    with on_signal(give_up):
+        interrupting = Background(interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            handler()
+        interrupting.join()
+    after_the_interrupt = handler.listening
+    session.notify(handler.event, "later")
+    session.notify(handler.stop_event)
+    handler()
+
+    assert after_the_interrupt is True
+    assert record.payloads == ["later", ""]

@@ -1,0 +1,68 @@
+"""The collector of notifications on each kind of connection, and the fixture that connects it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pgnotify import ConnectionLost
+from pgnotify.testing._wire import Session
+from pgnotify.testing.notifications import Notifications
+from tests.helpers.waiting import PATIENCE, Background
+from tests.kinds import Address
+
+pytest_plugins = ["pytester"]
+
+
+def test_what_is_sent_is_expected_and_nothing_else(connect: Callable[..., Any], session: Session, channel: str):
+    with Notifications(connect()) as collector:
+        collector.listen(channel)
+        session.notify(channel, "41")
+        session.notify(channel, "it's 42")
+
+        assert collector.expect(channel, "it's 42", within=PATIENCE) == (channel, "it's 42", session.pid)
+        assert collector.expect(channel).payload == "41"
+        collector.expect_none(channel)
+
+        session.notify(channel, "43")
+        with pytest.raises(AssertionError, match="any channel arrived"):
+            collector.expect_none()
+
+
+def test_a_lost_connection_ends_an_expectation_at_once(connect: Callable[..., Any], session: Session, channel: str):
+    with Notifications(connect()) as collector:
+        collector.listen(channel)
+        expecting = Background(collector.expect, channel, within=3600)
+
+        session.terminate(_listener(session, channel))
+
+        with pytest.raises(AssertionError, match=r"arrived before ConnectionLost: .*, from ") as caught:
+            expecting.join()
+        assert isinstance(caught.value.__cause__, ConnectionLost)
+
+
+def _listener(session: Session, channel: str) -> int:
+    """Return the process of the session whose last statement was about the channel."""
+    rows = session.sql("SELECT pid, query FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
+    (pid,) = (pid for pid, query in rows if query is not None and channel.replace('"', '""') in query)
+    return int(pid or 0)
+
+
+@pytest.mark.drivers("psycopg")  # it is the same with each
+def test_by_default_the_fixture_listens_on_the_postgresql_server_as_the_page_shows(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, address: Address
+):
+    monkeypatch.setenv("PGNOTIFY_TEST_DSN", address.dsn)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    page = (Path(__file__).parents[4] / "docs" / "testing.md").read_text()
+    (block,) = (block for block in page.split("```python\n") if "(notifications, postgresql_server)" in block)
+    pytester.path.joinpath("test_page.py").write_text(block.partition("```")[0])
+
+    result = pytester.runpytest_subprocess("-p", "pgnotify.testing.plugin", "-p", "no:cacheprovider")
+
+    result.assert_outcomes(passed=1)

@@ -1,0 +1,71 @@
+"""What the system is told to see to on a Listener's socket, and that what the user wants there stays."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+import pytest
+
+from pgnotify.testing import NoPostgreSQL, TemporaryPostgreSQL
+from tests.helpers.listeners import AT_ONCE, Told, listening, on_each_driver, payloads
+
+pytest_generate_tests = on_each_driver
+pytestmark = pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="not applicable: not on this system")
+
+NAMES = ["TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT", "TCP_USER_TIMEOUT"]
+
+
+def options_of(listener):
+    """Return the options of the driver's socket, asked through a duplicate of its descriptor."""
+    with socket.socket(fileno=os.dup(listener._runner.backend.fileno())) as duplicate:
+        alive = duplicate.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        return [alive, *(duplicate.getsockopt(socket.IPPROTO_TCP, getattr(socket, name)) for name in NAMES)]
+
+
+def test_the_system_looks_after_the_connection_too(driver, address, channel):
+    with listening(address.dsn, channel, driver=driver, heartbeat=7.5, answer_timeout=2.2) as listener:
+        assert options_of(listener) == [1, 8, 3, 3, 7000]
+
+
+def test_so_it_does_after_a_reconnect(driver, address, session, channel):
+    told = Told()
+    options = {"heartbeat": 9, "answer_timeout": 4, "on_listening": told, "backoff": AT_ONCE}
+    with listening(address.dsn, channel, driver=driver, **options) as listener:
+        told.next()
+        session.terminate(listener.status().server_pid)
+        told.next()
+
+        assert options_of(listener) == [1, 9, 4, 3, 12000]
+
+
+@pytest.mark.parametrize(
+    ("given", "place", "value"),
+    [
+        ("keepalives_idle=77", 1, 77),
+        ("keepalives_interval=11", 2, 11),
+        ("keepalives_count=5", 3, 5),
+        ("tcp_user_timeout=1234", 4, 1234),
+    ],
+)
+def test_what_the_connection_string_says_stays(driver, address, channel, given, place, value):
+    expected = [1, 9, 4, 3, 12000]
+    expected[place] = value
+    with listening(f"{address.dsn}?{given}", channel, driver=driver, heartbeat=9, answer_timeout=4) as listener:
+        assert options_of(listener) == expected
+
+
+def test_a_connect_function_has_its_sockets_looked_after(kind, address, channel):
+    with listening(lambda: kind.connect(address), channel, heartbeat=9, answer_timeout=4) as listener:
+        assert options_of(listener) == [1, 9, 4, 3, 12000]
+
+
+def test_a_unix_socket_needs_nothing(driver, session, channel):
+    try:
+        server = TemporaryPostgreSQL()
+    except NoPostgreSQL as error:
+        pytest.skip(str(error))
+    with server, listening(server.socket_dsn, channel, driver=driver) as listener:
+        server.sql(f"SELECT pg_notify('{channel}', '1')")
+
+        assert payloads(listener, 1) == ["1"]

@@ -1,0 +1,177 @@
+"""Listener.stop() from everywhere: threads, callbacks, signal handlers, the end of a block and of the program."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from pgnotify import Listener
+from pgnotify.connecting import conninfo
+from pgnotify.registry import connect_with
+from tests.helpers.listeners import Holding, is_in, listening, on_each_driver, through
+from tests.helpers.waiting import PATIENCE, Background, burst, eventually, on_signal, send_signal, waits
+
+pytest_generate_tests = on_each_driver
+
+ROOT = Path(__file__).parents[4]
+GENEROUS = 5.0  # seconds
+
+
+def test_a_thread_ends_an_iteration_in_another_one(driver, address, channel):
+    listener = Listener(address.dsn, channel, driver=driver)
+    iterating = Background(lambda: list(listener))
+    eventually(lambda: waits(iterating.thread))
+
+    assert listener.stop(GENEROUS) is True
+    iterating.join()
+
+
+def test_who_asks_for_the_next_one_while_it_is_being_stopped_is_told_that_there_is_none(
+    driver, address, proxy, channel
+):
+    connection = connect_with(driver)(conninfo.parse(through(proxy, address).dsn))
+    with closing(connection), Listener(connection, channel, answer_timeout=PATIENCE) as listener:
+        proxy.freeze()
+        stopping = Background(listener.stop, GENEROUS)
+        eventually(lambda: is_in(stopping.thread, "unlisten"))
+        iterating = Background(lambda: list(listener))
+        eventually(lambda: not iterating.running or is_in(iterating.thread, "wait_until"))
+        proxy.thaw()
+
+        iterating.join()
+        stopping.join()
+
+
+def test_many_threads_may_stop_it_at_once(driver, address, channel):
+    with listening(address.dsn, channel, driver=driver) as listener:
+        answers = []
+        stopping = [Background(lambda: answers.append(listener.stop(GENEROUS))) for _ in range(8)]
+        for each in stopping:
+            each.join()
+
+    assert answers == [True] * 8
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_callback_asks_and_it_ends_behind_it(driver, address, session, channel, workers):
+    answers = []
+    listener = Listener(address.dsn, driver=driver, workers=workers)
+    listener.subscribe(channel, lambda _: answers.append(listener.stop()))
+    running = Background(listener.run)
+    eventually(lambda: listener.status().state == "listening")
+    burst(session, channel, 5)
+    running.join()
+
+    assert answers[0] is False
+    assert listener.stop(GENEROUS) is True
+    assert len(answers) == 1 or workers
+
+
+@pytest.mark.parametrize("started", [False, True], ids=["run", "start"])
+def test_a_signal_handler(driver, address, channel, started):
+    answers, main = [], threading.main_thread()
+    listener = Listener(address.dsn, channel, driver=driver)
+    with on_signal(lambda: answers.append(listener.stop(GENEROUS))):
+        if started:
+            listener.start()
+            sending = Background(send_when, lambda: is_in(main, "wait_until", "wait"))
+            assert list(listener) == []
+        else:
+            sending = Background(send_when, lambda: waits(main))
+            listener.run()
+        sending.join()
+
+    assert answers == [started]
+    assert listener.stop(GENEROUS) is True
+
+
+def send_when(condition):
+    eventually(condition)
+    send_signal()
+
+
+def test_a_with_block_ends_it_whatever_happens_inside(driver, address, session, channel):
+    listener = Listener(address.dsn, channel, driver=driver)
+
+    with pytest.raises(ZeroDivisionError), listener:
+        1 / listener.status().reconnects
+
+    pid = listener.status().server_pid
+    assert pid is not None
+    assert listener.status().state == "closed"
+    eventually(lambda: session.state_of(pid) is None)
+
+
+AT_EXIT = textwrap.dedent(
+    """
+    import sys
+    from pgnotify import Listener
+
+    driver, host, port, way = sys.argv[1:]
+    listener = Listener(f"postgresql://postgres@{host}:{port}/postgres", "x", driver=driver, heartbeat=0.01)
+    listener.start()
+    print(listener.status().server_pid, flush=True)
+    if way == "raise":
+        raise SystemExit(3)
+    if way == "iterate":
+        import threading
+        threading.Thread(target=lambda: list(listener), daemon=True).start()
+    """
+)
+
+
+@pytest.mark.parametrize("way", ["end", "raise", "iterate"])
+def test_a_program_that_ends_ends_it(driver, address, session, way):
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", AT_EXIT, driver, address.host, str(address.port), way],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+    assert (done.returncode, done.stderr) == (3 if way == "raise" else 0, "")
+    eventually(lambda: session.state_of(int(done.stdout)) is None)
+
+
+# What is queued.
+
+
+@pytest.mark.parametrize("drain", [False, True])
+@pytest.mark.parametrize("workers", [0, 1])
+def test_what_is_queued_is_delivered_if_that_is_wanted(driver, address, session, channel, drain, workers):
+    holding = Holding()
+    listener = Listener(address.dsn, driver=driver, workers=workers)
+    listener.subscribe(channel, holding)
+    listener.start()
+    burst(session, channel, 50)
+    assert holding.entered.wait(PATIENCE)
+    # The reading thread that is in a callback has fetched a part, and goes no further.
+    eventually(lambda: not workers or listener.status().notifications == 50)
+    stopping = Background(listener.stop, GENEROUS, drain)
+    eventually(lambda: drain or listener._watch.stop_requested or listener.status().state == "closed")
+    eventually(lambda: not drain or listener._lifecycle.shutdown._drain)
+    eventually(lambda: not workers or drain or listener._delivery.workers._closing)
+    holding.released.set()
+    stopping.join()
+
+    assert listener.stop(GENEROUS) is True
+    assert holding.payloads == [str(number) for number in range(listener.status().notifications if drain else 1)]
+
+
+def test_an_iteration_gets_what_is_queued_if_that_is_wanted(driver, address, session, channel):
+    with listening(address.dsn, channel, driver=driver) as listener:
+        burst(session, channel, 50)
+        eventually(lambda: listener.status().queued == 50)
+        rest = listener.notifications()
+
+        assert listener.stop(GENEROUS, drain=True) is True
+        assert [each.payload for each in rest] == [str(number) for number in range(50)]
