@@ -1,9 +1,9 @@
-"""A worker that waits for jobs, and ends when it is told to: by a stop notification, or by SIGTERM.
+"""A worker that waits for jobs until it is told to stop: by a stop notification, or by SIGTERM.
 
 python examples/worker.py "postgresql://localhost/postgres"
 
     SELECT pg_notify('jobs', '42');      -- a job
-    SELECT pg_notify('stop_jobs', '');   -- enough
+    SELECT pg_notify('stop_jobs', '');   -- stop
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def work(arg_dict: dict[str, Any]) -> None:
 
 
 def main(dsn: str) -> None:
-    """Listen until somebody says stop."""
+    """Listen until told to stop."""
     with pgnotify.connect(dsn, application_name="worker").notification_handler("jobs", work) as handler:
         signal.signal(signal.SIGTERM, lambda number, frame: handler.stop())
         handler.listen()

@@ -1,4 +1,4 @@
-"""All that pgnotify asks of a backend."""
+"""Everything that pgnotify asks of a backend."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """What is special to asyncpg, and to a front whose loop runs in another thread."""
-# ruff: noqa: D103  # a test says what it shows by its name
+# ruff: noqa: D103  # a test is named after the fact that it shows
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def sender(postgresql_server) -> Iterator[pgnotify.Connection]:
 
 
 class Loop:
-    """An event loop in another thread, as a program with asyncio in it has one; it can be stopped."""
+    """An event loop in another thread, such as a program with asyncio has; it can be stopped."""
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
@@ -66,7 +66,7 @@ def loop() -> Iterator[Loop]:
 
 @pytest.fixture
 def plain(loop, postgresql_server) -> Iterator[asyncpg.Connection]:
-    """A connection as asyncpg returns it, which lives in that loop."""
+    """A plain connection of asyncpg, which lives in that loop."""
     connection = loop.run(asyncpg.connect(postgresql_server.dsn))
     yield connection
     loop.run(connection.close())
@@ -171,13 +171,13 @@ def test_ctrl_c_cancels_the_statement_and_leaves_the_connection_usable(blocking,
 
 @pytest.fixture
 def behind(blocking) -> Callable[[Callable[[], object]], None]:
-    """Has something arrive at the socket while the loop is busy, which it is until a little after that."""
+    """Makes something arrive at the socket while the loop is busy. The loop stays busy until shortly after that."""
 
     def arrive(what: Callable[[], object]) -> None:
         gate = threading.Event()
         blocking.loop.call_soon_threadsafe(gate.wait, 20)
         what()
-        socket = blocking.connection._transport.get_extra_info("socket")  # there is no public way to it
+        socket = blocking.connection._transport.get_extra_info("socket")  # there is no public way to get it
         assert wait_readable(socket.fileno(), 20)
         threading.Timer(0.05, gate.set).start()
 
@@ -251,7 +251,7 @@ def test_an_unexpected_notification_is_an_error_of_asyncpgs_too(blocking, sender
 def test_a_notification_that_is_not_utf_8_is_dropped_and_the_next_statement_ends_the_connection(blocking, sender):
     connection = pgnotify.wrap(blocking)
     connection.listen("jobs")
-    blocking.run("SET client_encoding TO LATIN1")  # behind the back of asyncpg, which goes on decoding UTF-8
+    blocking.run("SET client_encoding TO LATIN1")  # behind the back of asyncpg, which still decodes UTF-8
 
     sender.notify("jobs", "é")
     sender.notify("jobs", "next")

@@ -1,6 +1,6 @@
 """A backend of pgnotify over asyncpg: the five verbs and close(), on a loop in another thread.
 
-What is said of asyncpg here was seen with 0.32.0.
+Everything said about asyncpg here was seen with 0.32.0.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from pgnotify_asyncpg.inbox import inbox_of
 
 T = TypeVar("T")
 
-BATCH = 500  # a few hundred, as the protocol wants it
+BATCH = 500  # a few hundred, as the protocol requires
 
-# So many turns of the loop after the server's last words asyncpg has told of the end: one reads the
-# words, one the end, the others pass it on. Five were needed, six with TLS.
+# After this many turns of the loop asyncpg has reported the end: one turn reads the server's last words, one reads
+# the end, and the others pass it on. Five were needed, six with TLS.
 TURNS = 10
 
 
@@ -31,14 +31,14 @@ def wrap(connection: Any) -> AsyncpgBackend:
     """Return the backend of a connection.
 
     Args:
-        connection: a `BlockingConnection`, or asyncpg's own whose loop runs in another thread, and goes on running.
+        connection: a `BlockingConnection`, or asyncpg's own whose loop runs in another thread and keeps running.
 
     Raises:
         TypeError: it is something else of asyncpg's, or its loop does not run elsewhere.
     """
     if isinstance(connection, BlockingConnection):
         return AsyncpgBackend(connection)
-    # Not isinstance(): to that, what a pool hands out is a Connection too. It would lose its LISTENs on release.
+    # Not isinstance(): it accepts a connection from a pool, too, which would lose its LISTENs on release.
     if asyncpg.Connection not in type(connection).__mro__:
         raise TypeError(f"pass pgnotify_asyncpg.connect(dsn), not a {type(connection).__qualname__} of asyncpg")
     loop = connection._loop  # there is no public way to ask
@@ -88,21 +88,21 @@ class AsyncpgBackend:
 
     def wait(self, timeout: float | None, wakeup: int | None = None) -> bool:
         """Block until there is something to fetch, or ``wakeup`` is readable."""
-        # Forget the old news first, then look: what comes from here on finds an empty inbox, and wakes us.
+        # Clear old wake-ups first, then look: a later notification finds an empty inbox, and wakes us.
         self._inbox.news.clear()
         if self._blocking.closed and self._inbox.arrived:
-            return True  # what came before the end is fetched first
+            return True  # notifications from before the end are fetched first
         self._refuse_transaction("waiting")
         if timeout == 0:
             self._look()
         return bool(self._inbox.arrived) or wait_readable(self._inbox.news.fileno(), timeout, wakeup)
 
     def fetch(self) -> list[Notification]:
-        """Hand over what has arrived, in batches."""
+        """Return the notifications that have arrived, in batches."""
         arrived = self._inbox.arrived
         if not arrived:
             self._look()
-        # Asked before the inbox is emptied: when the connection has ended, all that came is in there.
+        # Asked before the inbox is emptied: if the connection has ended, every notification is in there.
         closed = self._blocking.closed
         batch = [arrived.popleft() for _ in range(min(len(arrived), BATCH))]
         if closed and not batch:
@@ -120,13 +120,13 @@ class AsyncpgBackend:
         self._call(self.connection.execute(sql, [channel for channel, _ in pairs], [payload for _, payload in pairs]))
 
     def check(self) -> Health:
-        """Ask the server how it stands, and what it has this connection listen to."""
+        """Ask for the server's state, and for the channels that this connection listens to."""
         self._refuse_transaction("a health check")
         return Health(*self._call(self._ask_for_health()))
 
     @property
     def server_pid(self) -> int:
-        """The server's process that asyncpg was connected to."""
+        """The server process that asyncpg was connected to."""
         return self.connection.get_server_pid()
 
     def fileno(self) -> int:
@@ -140,12 +140,12 @@ class AsyncpgBackend:
 
     async def _listen(self, channel: str) -> None:
         await self.connection.add_listener(channel, self._inbox.receive)
-        # That sends LISTEN for the first callback of a channel only, and asyncpg does not notice when the
-        # server forgets it: after UNLISTEN *, DISCARD ALL, or the rollback of the transaction it was in.
+        # add_listener() sends LISTEN only for the first callback of a channel. asyncpg does not notice when the
+        # server forgets the LISTEN: after UNLISTEN *, DISCARD ALL, or the rollback of the transaction it was in.
         await self.connection.execute(f"LISTEN {_quoted(channel)}")
 
     async def _unlisten(self, channel: str) -> None:
-        # remove_listener() would send it too, but lets go of the callback before: what came in between was lost.
+        # remove_listener() sends it, too, but drops the callback first: notifications in between would be lost.
         await self.connection.execute(f"UNLISTEN {_quoted(channel)}")
         await self.connection.remove_listener(channel, self._inbox.receive)
 
@@ -157,7 +157,7 @@ class AsyncpgBackend:
         return in_recovery, queue_usage, pid, frozenset(channels)
 
     def _look(self) -> None:
-        """Have the loop read what is there, or an empty inbox would mean nothing: it may be a little behind."""
+        """Have the loop read what is there: it may be a little behind, and then an empty inbox proves nothing."""
         if not self._blocking.closed:
             self._call(_turns())
 
@@ -170,12 +170,12 @@ class AsyncpgBackend:
             raise
 
     def _refuse_loss(self) -> None:
-        # asyncpg keeps no reason for an end that no statement met; what it says to the next one is the cause.
+        # asyncpg keeps no reason for an end that no statement met. Its error for the next statement is the cause.
         if self._blocking.closed:
             self._call(self.connection.execute(""))
 
     def _refuse_transaction(self, what: str) -> None:
-        self._refuse_loss()  # a connection that was aborted fails to say whether it is in a transaction
+        self._refuse_loss()  # an aborted connection cannot say whether it is in a transaction
         if self.connection.is_in_transaction():
             raise TransactionError(f"{what} is not possible inside an open transaction: commit or roll back first")
 

@@ -13,7 +13,7 @@ import asyncpg
 
 T = TypeVar("T")
 
-# Of its own accord asyncpg waits for ever for the server to answer its goodbye.
+# By itself asyncpg waits for ever for the server's answer to its goodbye.
 CLOSE_SECONDS = 5
 
 
@@ -21,13 +21,13 @@ class LoopThread(threading.Thread):
     """A thread that runs an event loop until `end` is called."""
 
     def __init__(self) -> None:
-        super().__init__(name="pgnotify-asyncpg", daemon=True)  # who forgets to close may still exit
+        super().__init__(name="pgnotify-asyncpg", daemon=True)  # a program that forgets to close may still exit
         self._begun: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
         self.start()
         self.loop, self._ending = self._begun.result()
 
     def run(self) -> None:
-        """Run the loop; asyncio.run() cancels at the end what is left in it."""
+        """Run the loop; asyncio.run() cancels the tasks that are left at the end."""
         asyncio.run(self._until_end())
 
     def end(self) -> None:
@@ -68,9 +68,9 @@ class BlockingConnection:
         """Run a coroutine in the loop and return its result, or raise what it raises.
 
         Raises:
-            asyncpg.InterfaceError: the loop does not run any more.
+            asyncpg.InterfaceError: the loop no longer runs.
         """
-        if not self.loop.is_running():  # where the call would wait in a queue for ever
+        if not self.loop.is_running():  # the call would wait in a queue for ever
             coroutine.close()
             raise asyncpg.InterfaceError("connection is closed: its event loop does not run")
         self.busy = True
@@ -84,8 +84,8 @@ class BlockingConnection:
         return self.call(self.connection.fetch(sql, *args))
 
     def close(self) -> None:
-        """Close the connection, and end the thread that `connect` has made. May be called twice."""
-        with suppress(Exception):  # what cannot be closed in good order is cut by asyncpg
+        """Close the connection, and end the thread that `connect` has started. May be called twice."""
+        with suppress(Exception):  # asyncpg cuts off a connection that cannot be closed in good order
             self.call(self.connection.close(timeout=CLOSE_SECONDS))
         if self._thread is not None:
             self._thread.end()
@@ -105,7 +105,7 @@ def connect(dsn: str | None = None, **options: Any) -> BlockingConnection:
         options: the same.
 
     Raises:
-        Exception: whatever asyncpg raises, or OSError; no thread is left behind then.
+        Exception: any error of asyncpg, or OSError; no thread is left behind.
     """
     thread = LoopThread()
     try:
@@ -120,7 +120,7 @@ def _result(future: Future[T]) -> T:
     try:
         return future.result()
     except BaseException:
-        # Ctrl-C has ended our waiting only. Were the call to go on, asyncpg would refuse the next one;
-        # now it has the server cancel the statement, and the next call waits for that.
+        # Ctrl-C has only ended the waiting. If the call went on, asyncpg would refuse the next one. Cancelled,
+        # it has the server cancel the statement, and the next call waits for that.
         future.cancel()
         raise
