@@ -1,6 +1,6 @@
-"""A connection of any driver, with the five verbs: what `connect` and `wrap` return.
+"""A connection of any driver, with the five verbs: `connect` and `wrap` return it.
 
-Also `notify` and `notify_many`, for who only wants to send.
+Also `notify` and `notify_many`, for a caller that only sends.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Connection:
 
     Attributes:
         connection: the driver's own connection, for everything else.
-        backend: what speaks the verbs on it.
+        backend: implements the verbs on it.
     """
 
     def __init__(self, connection: Any, backend: Backend) -> None:
@@ -43,7 +43,7 @@ class Connection:
         self.backend.listen(check_channel(channel))
 
     def unlisten(self, channel: str) -> None:
-        """Stop listening to a channel; in force on return. What has arrived stays to be fetched.
+        """Stop listening to a channel; in force on return. Notifications that have arrived can still be fetched.
 
         Raises:
             ChannelError, TransactionError, ConnectionLost: as for `listen`.
@@ -67,10 +67,10 @@ class Connection:
         return self.backend.wait(check_timeout(timeout), wakeup)
 
     def fetch(self) -> list[Notification]:
-        """Return what has arrived, without waiting, in order; a part of it if that is long.
+        """Return the notifications that have arrived, in order, without waiting; only a part of a long backlog.
 
         Raises:
-            ConnectionLost: the server is gone, and all that came before was returned.
+            ConnectionLost: the server is gone, and every earlier notification was returned.
         """
         return self.backend.fetch()
 
@@ -82,7 +82,7 @@ class Connection:
         """Send any number of notifications in one round trip; see `pgnotify.notify_many`."""
         checked = [(check_channel(channel), check_payload(payload)) for channel, payload in notifications]
         if not isinstance(self.backend, NotifiesMany):
-            raise NotImplementedError(f"{type(self.backend).__qualname__} offers no notify_many")
+            raise NotImplementedError(f"{type(self.backend).__qualname__} does not offer notify_many")
         if checked:
             self.backend.notify_many(checked)
 
@@ -117,35 +117,35 @@ def connect(dsn: str = "", driver: str | None = None, **options: Any) -> Connect
     """Open a connection, in autocommit mode, and return it wrapped.
 
     Args:
-        dsn: a libpq connection string, as a URI or as key=value pairs; what it leaves out comes
+        dsn: a libpq connection string, as a URI or as key=value pairs; missing parameters come
             from the PG… environment variables and libpq's defaults, on every driver.
         driver: its name, as in `pgnotify.registry.DRIVERS`; None takes the first of these that is
             installed.
-        options: libpq's connection parameters, such as ``application_name="jobs"``; they go before
-            the string's.
+        options: libpq's connection parameters, such as ``application_name="jobs"``; they override
+            those in the string.
 
     Raises:
         UnknownBackend: the driver is unknown or not installed.
         ValueError: the string cannot be read, or has a parameter that the driver cannot express.
 
-    The driver's own error says it when the server cannot be reached or refuses.
+    If the server cannot be reached or refuses, the driver's own error is raised.
     """
-    from pgnotify.connecting import conninfo  # takes a third of the time to import pgnotify, and only this needs it
+    from pgnotify.connecting import conninfo  # a third of the time to import pgnotify, and only connect() needs it
 
     parameters = conninfo.merge(dsn, options)
     return wrap(connect_with(driver)(parameters))
 
 
 def wrap(connection: Any) -> Connection:
-    """Wrap a connection of any supported driver; one that is wrapped is returned as it is.
+    """Wrap a connection of any supported driver; a wrapped connection is returned as it is.
 
-    Nothing is sent, and the connection's mode is left as it is.
+    Nothing is sent, and the connection's mode does not change.
 
     Raises:
         UnknownBackend: no backend fits.
-        TypeError: something else of a driver's was passed, such as a cursor or a pool.
+        TypeError: another object of a driver was passed, such as a cursor or a pool.
     """
-    if issubclass(type(connection), Connection):  # isinstance() fails on some connections that are closed
+    if issubclass(type(connection), Connection):  # isinstance() fails on some closed connections
         wrapped: Connection = connection
         return wrapped
     return Connection(connection, backend_for(connection))
@@ -154,7 +154,7 @@ def wrap(connection: Any) -> Connection:
 def notify(db: Any, channel: str, payload: str = "") -> None:
     """Send a notification through any supported connection.
 
-    It is sent at once, or, inside a transaction of the user's, when that commits. Within one
+    It is sent at once. Inside a transaction of the user's it is sent when that commits. Within one
     transaction PostgreSQL sends equal pairs of channel and payload once.
 
     Raises:
@@ -167,11 +167,11 @@ def notify(db: Any, channel: str, payload: str = "") -> None:
 def notify_many(db: Any, notifications: Iterable[tuple[str, str]]) -> None:
     """Send any number of (channel, payload) pairs, in order, in one round trip: all or none.
 
-    They share a transaction: the user's if one is open, else one of their own. So PostgreSQL sends
-    equal pairs once.
+    They share a transaction: the user's if one is open, otherwise one of their own. So PostgreSQL
+    sends equal pairs once.
 
     Raises:
-        ChannelError, PayloadError: one of them is not possible; nothing is sent.
+        ChannelError, PayloadError: PostgreSQL would refuse or cut one of them; nothing is sent.
         ConnectionLost: the server is gone.
     """
     wrap(db).notify_many(notifications)
@@ -181,7 +181,7 @@ def own_backend(connection: Any) -> Backend:
     """Return the backend of a `Connection`, or a backend itself.
 
     Raises:
-        UnknownBackend: it is something else of pgnotify's.
+        UnknownBackend: it is another object of pgnotify.
     """
     if isinstance(connection, Connection):
         return connection.backend

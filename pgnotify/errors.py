@@ -3,12 +3,12 @@
     PgNotifyError
     ├── ChannelError             a channel that PostgreSQL would refuse or cut    (also ValueError)
     ├── PayloadError             a payload that PostgreSQL would refuse or cut    (also ValueError)
-    ├── TransactionError         an open transaction stands in the way
+    ├── TransactionError         the connection is inside an open transaction
     ├── UnexpectedNotification   the handler was notified of a third channel      (also the driver's DatabaseError)
     ├── ConnectionLost           the server is gone; the driver's error is the __cause__
-    │   ├── Unanswered           it did not answer within the deadline, and was given up
-    │   └── NotPrimary           it is a standby, where nobody can listen
-    ├── SourceError              a listener's source gave no fresh, live connection
+    │   ├── Unanswered           it did not answer in time, and the connection was given up
+    │   └── NotPrimary           it is a standby, on which nobody can listen
+    ├── SourceError              a listener's source did not return a new, live connection
     ├── HandlerClosed            the handler was closed, or belongs to another process
     ├── ListenerClosed           the listener was stopped, or belongs to another process
     └── UnknownBackend           no backend fits an object                        (also TypeError)
@@ -32,12 +32,12 @@ class ChannelError(PgNotifyError, ValueError):
 class PayloadError(PgNotifyError, ValueError):
     """A payload that PostgreSQL would refuse or cut; raised before anything is sent.
 
-    One driver raises it also for a payload that came in and that it cannot decode: see its backend.
+    The backend of one driver also raises it for an arriving payload that the driver cannot decode.
     """
 
 
 class TransactionError(PgNotifyError):
-    """The connection is inside a transaction of the user's, where nothing can be listened to."""
+    """The connection is inside a transaction of the user's, in which it cannot listen."""
 
 
 class ConnectionLost(PgNotifyError):
@@ -45,7 +45,7 @@ class ConnectionLost(PgNotifyError):
 
 
 class Unanswered(ConnectionLost):
-    """The server did not answer within the deadline; the connection was given up."""
+    """The server did not answer in time; the connection was given up."""
 
 
 class NotPrimary(ConnectionLost):
@@ -53,7 +53,7 @@ class NotPrimary(ConnectionLost):
 
 
 class SourceError(PgNotifyError):
-    """What a `Listener` was told to connect with gave a dead connection, or the same one once more."""
+    """The source of a `Listener` returned a dead connection, or the same connection again."""
 
 
 class HandlerClosed(PgNotifyError):
@@ -71,8 +71,8 @@ class UnknownBackend(PgNotifyError, TypeError):
 class UnexpectedNotification(PgNotifyError):
     """The documented handler was notified of a channel that is neither its event nor its stop event.
 
-    What is raised is always an instance of the driver's own ``DatabaseError`` too (see
-    `unexpected_for`), so that ``except pg.DatabaseError`` in older code goes on working.
+    The error raised is always an instance of the driver's own ``DatabaseError``, too (see
+    `unexpected_for`), so ``except pg.DatabaseError`` in older code keeps working.
     """
 
 

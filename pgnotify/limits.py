@@ -1,7 +1,7 @@
-"""What a channel name, a payload and a time-out may be: the one place that knows the limits.
+"""Checks of channel names, payloads, time-outs and options: the one place that knows the limits.
 
-Lengths are counted in bytes of UTF-8. PostgreSQL counts bytes of the *server's* encoding, so for
-a database in another encoding the limits here can be a little stricter than its own.
+Lengths are counted in bytes of UTF-8. PostgreSQL counts bytes of the *server's* encoding. For a
+database in another encoding the limits here can be a little stricter than the server's.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import math
 
 from pgnotify.errors import ChannelError, PayloadError
 
-MAX_CHANNEL_BYTES = 63  # NAMEDATALEN - 1; LISTEN cuts longer names with a mere NOTICE
+MAX_CHANNEL_BYTES = 63  # NAMEDATALEN - 1; LISTEN cuts longer names with only a NOTICE
 MAX_PAYLOAD_BYTES = 7999  # NOTIFY_PAYLOAD_MAX_LENGTH - 1; pg_notify refuses 8000 with 22023
 
 _SHOWN_CHARACTERS = 30  # of an offending value in an error message
@@ -21,11 +21,11 @@ def check_channel(channel: str, what: str = "channel") -> str:
 
     Args:
         channel: the name as written, without quotes around it.
-        what: how the error message calls it, such as ``"stop_event"``.
+        what: its name in the error message, such as ``"stop_event"``.
 
     Raises:
         ChannelError: it is empty, has a NUL, more than 63 bytes, or no UTF-8 form.
-        TypeError: it is no string.
+        TypeError: it is not a string.
     """
     if not isinstance(channel, str):
         raise TypeError(f"{what} must be a str, not {type(channel).__name__}")
@@ -42,7 +42,7 @@ def check_payload(payload: str) -> str:
 
     Raises:
         PayloadError: it has a NUL, more than 7,999 bytes, or no UTF-8 form.
-        TypeError: it is no string.
+        TypeError: it is not a string.
     """
     if not isinstance(payload, str):
         raise TypeError(f"payload must be a str, not {type(payload).__name__}")
@@ -53,7 +53,7 @@ def check_payload(payload: str) -> str:
 
 
 def check_timeout(timeout: float | None) -> float | None:
-    """Return ``timeout`` in seconds; None, and infinity too, mean to wait for ever.
+    """Return ``timeout`` in seconds; None and infinity mean to wait for ever.
 
     Raises:
         ValueError: it is negative or not a number.
@@ -73,21 +73,21 @@ def check_timeout(timeout: float | None) -> float | None:
 
 
 def check_callable(what: str, value: object) -> None:
-    """Refuse what is neither a function nor None.
+    """Refuse a value that is neither callable nor None.
 
     Raises:
-        TypeError: it is something else.
+        TypeError: it is neither.
     """
     if value is not None and not callable(value):
         raise TypeError(f"{what} must be a function, not {value!r}")
 
 
 def check_count(what: str, value: int, least: int) -> None:
-    """Refuse what is no number of things.
+    """Refuse a value that cannot be a count.
 
     Raises:
         ValueError: it is less than ``least``.
-        TypeError: it is no int.
+        TypeError: it is not an int.
     """
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{what} must be an int, not {type(value).__name__}")
@@ -96,21 +96,21 @@ def check_count(what: str, value: int, least: int) -> None:
 
 
 def check_type(what: str, value: object, *types: type) -> None:
-    """Refuse what is of none of these types.
+    """Refuse a value that is not an instance of any of these types.
 
     Raises:
-        TypeError: it is not.
+        TypeError: it is of another type.
     """
     if not isinstance(value, types):
         raise TypeError(f"{what} must be a {types[0].__name__}, not {value!r}")
 
 
 def check_seconds(what: str, value: float | None, may_be_none: bool = False, may_be_zero: bool = False) -> None:
-    """Refuse what is no time that can pass.
+    """Refuse a value that cannot be a duration.
 
     Raises:
-        ValueError: it is negative, infinite or not a number, or 0 where that cannot be.
-        TypeError: it is no number.
+        ValueError: it is negative, infinite or not a number, or 0 without ``may_be_zero``.
+        TypeError: it is not a number.
     """
     if value is None and may_be_none:
         return

@@ -1,6 +1,6 @@
-"""What a backend is: five verbs and close(), and what it may offer beyond them.
+"""The interface of a backend: five verbs and close(), and the capabilities that it may offer beyond them.
 
-A backend makes one kind of connection speak these verbs; it is written once for each driver.
+A backend makes one kind of connection speak these verbs. It is written once for each driver.
 Nothing above this floor knows which driver it talks to.
 """
 
@@ -19,18 +19,18 @@ _NEVER_LISTENED_TO = "pgnotify heartbeat"
 class Backend(Protocol):
     """LISTEN and NOTIFY on one connection. All calls come from one thread at a time.
 
-    A name or a payload that arrives here has passed `pgnotify.limits` already. The connection is the
-    user's: it is left in the mode in which it was, and idle if it was idle. A loss is told by every
-    call, again and again. Errors of the server that are no loss are the driver's own, unchanged.
-    `pgnotify.testing.BackendConformance` holds a backend to all that is said here.
+    Names and payloads have been checked by `pgnotify.limits` already. The connection is the user's: it
+    stays in its mode, and stays idle if it was idle. Every call reports a loss, again and again. Other
+    errors of the server are the driver's own, unchanged. `pgnotify.testing.BackendConformance` tests
+    everything that is said here.
     """
 
     def listen(self, channel: str) -> None:
         """Listen to a channel; in force on return. A second call does nothing.
 
         The name is taken as written: the backend quotes it. On a connection that is idle but not
-        in autocommit mode the LISTEN runs in a transaction of its own. The server is told whatever
-        the driver remembers: it may have forgotten, as after UNLISTEN *.
+        in autocommit mode, the LISTEN runs in a transaction of its own. LISTEN is always sent, even
+        if the driver remembers the channel: the server may have forgotten it, as after UNLISTEN *.
 
         Raises:
             TransactionError: the connection is inside a transaction of the user's.
@@ -40,7 +40,7 @@ class Backend(Protocol):
     def unlisten(self, channel: str) -> None:
         """Stop listening to a channel; in force on return. Does nothing for an unknown one.
 
-        What has arrived before stays, for `fetch` to hand over.
+        Notifications that arrived before stay, for `fetch` to return.
 
         Raises:
             TransactionError: the connection is inside a transaction of the user's.
@@ -54,9 +54,9 @@ class Backend(Protocol):
             timeout: seconds from now; None and infinity wait for ever, 0 only looks.
             wakeup: a descriptor; when it becomes readable the wait ends early, with True.
 
-        Descriptors may have any number, also one over 1,023, where select() ends; the driver's is
-        asked for each time, since it may change, or be closed and its number be used by others.
-        `pgnotify.waiting.wait_readable` does it right.
+        Descriptors may have any number, even over 1,023, which is select()'s limit. The driver is
+        asked for its descriptor each time: it may change, or be closed and its number be used by
+        others. `pgnotify.waiting.wait_readable` handles this correctly.
 
         Returns:
             False if the timeout passed first. True may be a false alarm: only fetch() knows.
@@ -68,19 +68,19 @@ class Backend(Protocol):
         """
 
     def fetch(self) -> list[Notification]:
-        """Hand over what has arrived, in the order it was sent.
+        """Return the notifications that have arrived, in the order in which they were sent.
 
         Never blocks for data that has not begun to arrive. A long backlog comes in parts of a few
-        hundred, so that it never sits in memory twice; an empty list means that there is no more.
-        Bytes that cannot be decoded come out as surrogate escapes, and harm nothing around them.
-        May be called inside a transaction: what came before that is handed over.
+        hundred, so that it is never in memory twice. An empty list means that there are no more.
+        Bytes that cannot be decoded become surrogate escapes, and do not affect anything around them.
+        May be called inside a transaction: it returns the notifications that arrived before.
 
         Raises:
-            ConnectionLost: the server is gone, and all that came before was handed over.
+            ConnectionLost: the server is gone, and every earlier notification was returned.
         """
 
     def notify(self, channel: str, payload: str = "") -> None:
-        """Send a notification: at once if the connection is idle, else at the user's commit.
+        """Send a notification: at once if the connection is idle, otherwise at the user's commit.
 
         Channel and payload are bound as parameters.
 
@@ -94,13 +94,13 @@ class Backend(Protocol):
 
 @runtime_checkable
 class FetchesPlain(Protocol):
-    """A backend that leaves out making a `Notification` of each, for who takes them apart at once.
+    """A backend that can return plain tuples, for a caller that takes them apart at once.
 
-    That costs as much as to read one from the socket (0.1 µs; see docs/performance.md).
+    Making a `Notification` costs as much as reading one from the socket (0.1 µs; see docs/performance.md).
     """
 
     def fetch_plain(self) -> Sequence[Plain]:
-        """Hand over what has arrived: the same as `Backend.fetch` in all but the type."""
+        """Return the notifications that have arrived: the same as `Backend.fetch`, except for the type."""
 
 
 @runtime_checkable
@@ -120,7 +120,7 @@ class ListensMany(Protocol):
     """A backend that listens to any number of channels in one round trip."""
 
     def listen_many(self, channels: Sequence[str]) -> None:
-        """Listen to channels; all are in force on return, or none of them that was not before.
+        """Listen to channels; all of them are in force on return, or no new one is.
 
         Raises:
             TransactionError, ConnectionLost: as `Backend.listen` does.
@@ -142,27 +142,27 @@ class UnlistensMany(Protocol):
 
 
 class Health(NamedTuple):
-    """What a server says of itself and of the session that asks; see `ChecksHealth.check`."""
+    """A server's report on itself and on the session that asks; see `ChecksHealth.check`."""
 
     in_recovery: bool
     """Whether it is a standby, where nobody can listen: pg_is_in_recovery()."""
     queue_usage: float
     """How full the server's notification queue is, from 0 to 1: pg_notification_queue_usage()."""
     server_pid: int
-    """The process that has answered: pg_backend_pid()."""
+    """The process that answered: pg_backend_pid()."""
     channels: frozenset[str]
-    """What that process listens to: pg_listening_channels()."""
+    """The channels that this process listens to: pg_listening_channels()."""
 
 
 @runtime_checkable
 class ChecksHealth(Protocol):
-    """A backend that asks the server how it stands, in one round trip."""
+    """A backend that asks for the server's state, in one round trip."""
 
     def check(self) -> Health:
         """Ask the server.
 
-        What was sent to a channel of this session before the call is there for `Backend.fetch` on
-        return: a server hands out what is due before it says that it is ready again.
+        On return, `Backend.fetch` can return every notification that was sent to this session's channels
+        before the call: a server delivers pending notifications before it reports that it is ready.
 
         Raises:
             TransactionError: the connection is inside a transaction of the user's.
@@ -172,9 +172,9 @@ class ChecksHealth(Protocol):
 
 @runtime_checkable
 class NamesServerPid(Protocol):
-    """A backend that tells which server process it was connected to, as its *driver* was told.
+    """A backend that names the server process it was connected to, as reported to its *driver*.
 
-    Behind a pooler that is another one than the process that answers.
+    Behind a pooler, this is not the process that answers.
     """
 
     @property
@@ -184,32 +184,32 @@ class NamesServerPid(Protocol):
 
 @runtime_checkable
 class HasDescriptor(Protocol):
-    """A backend that tells its socket's descriptor.
+    """A backend that offers its socket's descriptor.
 
-    A shutdown() of it, or of a duplicate, from any thread, ends every call that waits for the server.
+    A shutdown() of it or of a duplicate, from any thread, ends every call that waits for the server.
     """
 
     def fileno(self) -> int:
-        """Return the descriptor, as it is now.
+        """Return the current descriptor.
 
         Raises:
-            ConnectionLost: there is none any more.
+            ConnectionLost: there is no descriptor any longer.
         """
 
 
 @runtime_checkable
 class LimitsRest(Protocol):
-    """A backend whose driver reads whole messages only, so that `fetch` waits for the rest of one that has begun."""
+    """A backend whose driver reads only whole messages, so that `fetch` waits for the rest of a message."""
 
     def limit_rest(self, seconds: float) -> None:
-        """Wait for it so long at most; after that the connection is lost, with an `Unanswered`."""
+        """Wait for this rest at most this long; after that the connection is lost, with an `Unanswered`."""
 
 
 @runtime_checkable
 class Busy(Protocol):
-    """A backend that can tell whether a call of its driver's is under way.
+    """A backend that knows whether a call of its driver's is under way.
 
-    Only for who may have been called in the midst of one: signal handlers and destructors.
+    Only for code that may run during such a call: signal handlers and destructors.
     """
 
     @property
@@ -219,7 +219,7 @@ class Busy(Protocol):
 
 @runtime_checkable
 class NamesConnection(Protocol):
-    """A backend that tells which connection it speaks on, however that was wrapped."""
+    """A backend that returns the connection that it speaks on, however that was wrapped."""
 
     @property
     def connection(self) -> object:
@@ -228,7 +228,7 @@ class NamesConnection(Protocol):
 
 @runtime_checkable
 class NamesDatabaseError(Protocol):
-    """A backend that names its driver's DatabaseError, for errors that should be one too."""
+    """A backend that names its driver's DatabaseError, for errors that should be one, too."""
 
     @property
     def DatabaseError(self) -> type[Exception]:
@@ -236,11 +236,11 @@ class NamesDatabaseError(Protocol):
 
 
 def listen_to_all(backend: Backend, channels: Sequence[str]) -> None:
-    """Listen to channels: in one round trip if the backend can, else one by one."""
+    """Listen to channels: in one round trip if the backend can, otherwise one by one."""
     if isinstance(backend, ListensMany):
         try:
             return backend.listen_many(channels)
-        except NotImplementedError:  # what a backend around another one says for that
+        except NotImplementedError:  # raised by a backend around another one that cannot
             pass
     for channel in channels:
         backend.listen(channel)
@@ -260,18 +260,18 @@ def unlisten_all(backend: Backend, channels: Sequence[str]) -> None:
 
 
 def health_of(backend: Backend) -> Health | None:
-    """Ask the server how it stands; of a backend that cannot ask, None says that the server has answered at least."""
+    """Ask for the server's state; None if the backend cannot ask, but then the server has at least answered."""
     if isinstance(backend, ChecksHealth):
         try:
             return backend.check()
         except NotImplementedError:
             pass
-    backend.unlisten(_NEVER_LISTENED_TO)  # does nothing, but has the server say so
+    backend.unlisten(_NEVER_LISTENED_TO)  # has no effect, but the server answers
     return None
 
 
 def server_pid_of(backend: Backend) -> int | None:
-    """Return which server process the driver was told that it is connected to; None if that is not to be had."""
+    """Return the server process that was reported to the driver; None if that is not known."""
     try:
         pid: int | None = getattr(backend, "server_pid", None)
     except (ConnectionLost, NotImplementedError):
@@ -285,6 +285,6 @@ def connection_of(backend: Backend) -> object:
 
 
 def plain_fetch(backend: Backend) -> Callable[[], Sequence[Plain]]:
-    """Return the quickest way to fetch from a backend: its `fetch_plain` if it has one, else its `fetch`."""
+    """Return the quickest way to fetch from a backend: its `fetch_plain` if it has one, otherwise its `fetch`."""
     fetch: Callable[[], Sequence[Plain]] = getattr(backend, "fetch_plain", backend.fetch)  # isinstance() takes 3 µs
     return fetch

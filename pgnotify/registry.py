@@ -1,7 +1,7 @@
 """Which backend fits which object: the one table of drivers, `register`, and entry points.
 
-No driver is imported here. A backend's module is imported when an object of its driver shows up,
-which means that the driver is imported already.
+No driver is imported here. A backend's module is imported when an object of its driver is passed. By
+then the driver has been imported.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 ENTRY_POINT_GROUP = "pgnotify.backends"
 
 Factory: TypeAlias = Callable[[Any], Backend]
-"""Makes a backend of a connection, or raises a TypeError that names what to pass instead."""
+"""Makes a backend from a connection, or raises a TypeError that says what to pass instead."""
 
-# The top-level package of a connection's class, and where its factory is. The pool packages are
-# here since their factory knows what to pass instead of a pool.
+# The top-level package of a connection's class, and the path of its factory. The pool packages are
+# here because their factory knows what to pass instead of a pool.
 BUILT_IN: dict[str, str] = {
     "pgnotify": "pgnotify.connection:own_backend",
     "pg": "pgnotify.backends.pygresql:wrap",
@@ -43,14 +43,14 @@ class Driver(NamedTuple):
     """A driver that `pgnotify.connect` can open a connection with."""
 
     module: str
-    """The module to look for, to see whether the driver is installed."""
+    """The module whose presence shows that the driver is installed."""
     connect: str
-    """Where the function is that takes the connection parameters as a dict of strings."""
+    """The path of the function that takes the connection parameters as a dict of strings."""
     extra: str
     """The extra of pgnotify-handler that installs it."""
 
 
-# In the order in which `pgnotify.connect` looks for one that is installed.
+# In the order in which `pgnotify.connect` looks for an installed driver.
 DRIVERS: dict[str, Driver] = {
     "psycopg": Driver("psycopg", "pgnotify.backends.psycopg:connect", "psycopg"),
     "psycopg2": Driver("psycopg2", "pgnotify.backends.psycopg2:connect", "psycopg2"),
@@ -67,19 +67,19 @@ _registered: dict[str, Factory] = {}
 class _Found(NamedTuple):
     factory: Factory
     describe: Callable[[], str]
-    """How an error names it, and so who is to blame; a function, since it may have to read a file."""
+    """Returns its name for error messages, which shows who is to blame. A function, because it may read a file."""
 
 
 class _EntryPoints(NamedTuple):
     by_package: dict[str, list[EntryPoint]]
     never_used: list[str]
-    """What stands in the way of each of the others."""
+    """A message for each of the others, with the reason."""
 
 
 def register(package: str, factory: Factory) -> None:
     """Use a factory for all connections whose class is defined in a package, in this process.
 
-    It comes before the built-in backends and before entry points; a second call for the same
+    It takes precedence over the built-in backends and over entry points. A second call for the same
     package replaces the first.
 
     Args:
@@ -87,7 +87,7 @@ def register(package: str, factory: Factory) -> None:
         factory: takes the connection and returns its backend.
 
     Raises:
-        ValueError: the name is no top-level package.
+        ValueError: the name is not that of a top-level package.
         TypeError: the factory cannot be called.
     """
     if not package.isidentifier():
@@ -101,11 +101,11 @@ def backend_for(connection: object) -> Backend:
     """Return a backend for a connection.
 
     Raises:
-        UnknownBackend: nothing fits, or what fits cannot be loaded or is no backend.
+        UnknownBackend: nothing fits, or the match cannot be loaded or is not a backend.
         TypeError: the object belongs to a driver but is not its connection, such as a cursor.
 
-    What else a factory raises passes through. A UserWarning tells of each entry point that can
-    never be used, when they are scanned: if neither `register` nor the built-in table fits.
+    Other errors of a factory pass through. Entry points are scanned if neither `register` nor the
+    built-in table fits. Then a UserWarning reports each entry point that can never be used.
     """
     views = list(_views(connection))
     for source in (_registered_for, _built_in_for, _plugged_in_for):
@@ -117,7 +117,7 @@ def backend_for(connection: object) -> Backend:
 
 
 def connect_with(driver: str | None) -> Callable[[dict[str, str]], object]:
-    """Return the function that connects with the named, or else the first installed driver.
+    """Return the function that connects with the named driver, or with the first installed one if None.
 
     Raises:
         UnknownBackend: there is no such driver, or it is not installed.
@@ -138,13 +138,13 @@ def installed_drivers() -> list[str]:
 def _views(connection: object) -> Iterator[tuple[str, object]]:
     """Yield the packages of the object's class, then those of the class that it claims to have.
 
-    Each comes with what to call its factory with: a tracing library's proxy claims the class of the
+    Each comes with the object to pass to its factory: a tracing library's proxy claims the class of the
     connection that it wraps.
     """
     yield from ((package, connection) for package in _packages(type(connection)))
     try:
         claimed = connection.__class__
-    except TypeError:  # some connections that are closed tell nothing about themselves
+    except TypeError:  # some closed connections reveal nothing about themselves
         return
     if claimed is not type(connection):
         wrapped = getattr(connection, "__wrapped__", connection)
@@ -173,7 +173,7 @@ def _plugged_in_for(package: str) -> _Found | None:
     if len(claims) > 1:
         raise UnknownBackend(
             f"{len(claims)} distributions claim the backend for {package!r}: "
-            f"{', '.join(map(_origin, claims))}; uninstall all but one, or call pgnotify.register()"
+            f"{', '.join(map(_origin, claims))}; uninstall all except one, or call pgnotify.register()"
         )
     return _loaded(claims[0]) if claims else None
 
@@ -184,7 +184,7 @@ def _loaded(claim: EntryPoint) -> _Found:
     except Exception as error:
         raise UnknownBackend(f"{_description(claim)} cannot be loaded: {type(error).__name__}: {error}") from error
     if not callable(factory):
-        raise UnknownBackend(f"{_description(claim)} is no factory: {factory!r}")
+        raise UnknownBackend(f"{_description(claim)} is not a factory: {factory!r}")
     return _Found(factory, lambda: _description(claim))
 
 
@@ -197,7 +197,7 @@ def _entry_points() -> _EntryPoints:
         else:
             found.by_package.setdefault(entry_point.name, []).append(entry_point)
     for each in found.never_used:
-        warnings.warn(each, stacklevel=1)  # it is the installation's fault, not that of any caller
+        warnings.warn(each, stacklevel=1)  # the fault of the installation, not of any caller
     return found
 
 
@@ -206,7 +206,7 @@ def _scan(unreadable: list[str]) -> Iterable[EntryPoint]:
 
     try:
         return entry_points(group=ENTRY_POINT_GROUP)
-    except Exception:  # one broken file, of whatever group, hides the entry points of all
+    except Exception:  # one broken file, of any group, hides all entry points
         return dict.fromkeys(each for one in distributions() for each in _entry_points_of(one, unreadable))
 
 
@@ -220,9 +220,9 @@ def _entry_points_of(distribution: Distribution, unreadable: list[str]) -> Itera
 
 def _obstacle(name: str) -> str | None:
     if name in BUILT_IN:
-        return f"the built-in one goes first. To go before that, call pgnotify.register({name!r}, …)"
+        return f"the built-in backend takes precedence. To replace it, call pgnotify.register({name!r}, …)"
     if not name.isidentifier():
-        return f"{name!r} is no top-level package. Name it after that of its connection's class"
+        return f"{name!r} is not a top-level package. Name it after the one of the connection's class"
     return None
 
 
@@ -239,7 +239,7 @@ def _release(distribution: Distribution) -> str:
     try:
         metadata: Any = distribution.metadata
         return f"{metadata.get('Name') or nameless} {metadata.get('Version') or 'of unknown version'}"
-    except Exception:  # it is no text, or not there, for which newer Pythons have an error
+    except Exception:  # not text, or missing, for which newer Pythons have an error
         return nameless
 
 
@@ -248,7 +248,9 @@ def _made_by(found: _Found, connection: object) -> Backend:
     lacking = [verb for verb in _VERBS if not callable(getattr(backend, verb, None))]
     if lacking:
         what = f"a {_class_path(type(backend))}" if backend is not None else None
-        raise UnknownBackend(f"{found.describe()} returned {what}, which is no backend: it lacks {', '.join(lacking)}")
+        raise UnknownBackend(
+            f"{found.describe()} returned {what}, which is not a backend: it lacks {', '.join(lacking)}"
+        )
     return backend
 
 
@@ -277,14 +279,14 @@ def _known(driver: str) -> str:
     name = driver.lower()
     name = _ALIASES.get(name, name)
     if name not in DRIVERS:
-        raise UnknownBackend(f"there is no driver {driver!r} to connect with; there are {', '.join(DRIVERS)}")
+        raise UnknownBackend(f"there is no driver {driver!r} to connect with; the drivers are {', '.join(DRIVERS)}")
     return name
 
 
 def _installed(driver: Driver) -> bool:
     try:
         return importlib.util.find_spec(driver.module) is not None
-    except ValueError:  # a stub in sys.modules, as tests put there
+    except ValueError:  # a stub in sys.modules, as some tests put there
         return False
 
 

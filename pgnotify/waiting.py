@@ -1,7 +1,7 @@
 """Waiting for a descriptor, and being woken: the only code that calls poll().
 
-A backend whose driver has a descriptor waits with `wait_readable`; whoever must end a wait from
-another thread or from a signal handler holds a `Wakeup`.
+A backend whose driver has a descriptor waits with `wait_readable`. A `Wakeup` ends such a wait from
+another thread or from a signal handler.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import select
 import signal
 import threading
 
-# poll() takes its time-out as a C int of milliseconds; a longer wait ends early, which the caller
-# sees as a false alarm.
+# poll() takes its time-out as a C int of milliseconds. A longer wait ends early, and looks like a
+# false alarm to the caller.
 _LONGEST_WAIT_SECONDS = 2_000_000.0
 
 
@@ -19,7 +19,7 @@ def wait_readable(descriptor: int, timeout: float | None, wakeup: int | None = N
     """Block until ``descriptor`` or ``wakeup`` is readable, at its end, or broken.
 
     Args:
-        descriptor: of a socket; any number, select()'s limit of 1,023 does not hold.
+        descriptor: of a socket; may be any number: select()'s limit of 1,023 does not apply.
         timeout: seconds from now; None waits for ever, 0 or less only looks.
         wakeup: a second descriptor to watch.
 
@@ -31,7 +31,7 @@ def wait_readable(descriptor: int, timeout: float | None, wakeup: int | None = N
         timeout = max(0.0, min(timeout, _LONGEST_WAIT_SECONDS))
     if not hasattr(select, "poll"):  # Windows
         return any(select.select(watched, [], watched, timeout))
-    # Made anew each time: a connection's descriptor may change, and its number be used again.
+    # A new one each time: a connection's descriptor may change, and its number may be used again.
     poller = select.poll()
     for each in watched:
         poller.register(each, select.POLLIN)
@@ -41,11 +41,11 @@ def wait_readable(descriptor: int, timeout: float | None, wakeup: int | None = N
 class Wakeup:
     """Ends a `wait_readable` from any thread, or from a signal handler.
 
-    A socket pair rather than a pipe, so that it works where only sockets can be polled.
+    It is a socket pair, not a pipe, so that it also works where only sockets can be polled.
     """
 
     def __init__(self) -> None:
-        import socket  # takes a sixth of the time to import pgnotify, and only who waits needs it
+        import socket  # a sixth of the time to import pgnotify, and only a wait needs it
 
         self._waiting, self._waking = socket.socketpair()
         self._waiting.setblocking(False)
@@ -57,29 +57,29 @@ class Wakeup:
         return self._waiting.fileno()
 
     def wake(self) -> None:
-        """End the wait that is under way, or else the next one. Takes no lock, never blocks."""
+        """End the current wait, or the next one if none is under way. Takes no lock and never blocks."""
         try:
             self._waking.send(b"\0")
         except OSError:
-            # Full: thousands of wake-ups are pending, one is enough. Closed: nobody waits any more.
+            # Full: thousands of wake-ups are pending, and one is enough. Closed: nobody waits any longer.
             return
 
     def by_signals(self) -> _BySignals:
         """Have each signal end a wait of the main thread, so that its Python handler runs at once.
 
-        Else one that comes in just before poll() blocks would be handled when poll() returns: that
-        gap is between two bytecodes, where Python runs no handler. Does nothing in other threads,
-        and where somebody, such as an event loop, uses signal.set_wakeup_fd() already.
+        Without it, a signal that arrives just before poll() blocks would be handled only when poll()
+        returns: that gap lies between two bytecodes, where Python runs no handler. Does nothing in
+        other threads, or if somebody else, such as an event loop, already uses signal.set_wakeup_fd().
         """
         return self._by_signals
 
     def clear(self) -> bool:
-        """Take back what `wake` did; look for the reason *after* this, so that none is missed.
+        """Undo `wake`; look for the reason *after* this, so that none is missed.
 
-        Always asks the socket, never a mark in memory: the byte may be a forked child's.
+        Always reads the socket, never a flag in memory: the byte may come from a forked child.
 
         Returns:
-            Whether there was anything to take back.
+            Whether there was anything to undo.
         """
         woken = False
         try:
@@ -98,7 +98,7 @@ class Wakeup:
 
 
 class _BySignals:
-    """A context in which signals write to a descriptor. A class, since contextmanager() makes eight calls of it."""
+    """A context in which signals write to a descriptor. A class, because contextmanager() makes eight calls."""
 
     __slots__ = ("_descriptor", "_installed", "_main_thread")
 

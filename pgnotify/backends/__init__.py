@@ -1,1 +1,1 @@
-"""One module per driver. Each is loaded by name, when a connection of its driver shows up."""
+"""One module for each driver, loaded by name when a connection of its driver is passed."""

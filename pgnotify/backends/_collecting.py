@@ -1,7 +1,7 @@
-"""Drivers that read notifications along with statements, and must be kept from dealing with them.
+"""Drivers that read notifications along with statements, and must be kept from processing them.
 
-What such a driver would decode, drop or hand to somebody else is diverted, undecoded, into an inbox.
-There is one inbox for each connection, whoever wraps it and however often.
+Such a driver would decode notifications, drop them, or pass them to somebody else. So they are diverted,
+undecoded, into an inbox. There is one inbox for each connection, however often it is wrapped.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from pgnotify.protocol import Health
 
 
 class Inbox:
-    """What was read from a connection and not fetched yet."""
+    """Notifications that were read from a connection and not fetched yet."""
 
     def __init__(self) -> None:
         self.raw: list[Any] = []
-        """As the driver hands it over, undecoded."""
+        """As the driver passes them, undecoded."""
         self.decoded: list[Plain] = []
-        """Older than that, and not handed over yet."""
+        """Older than those in ``raw``, and not fetched yet."""
         self.death: Exception | None = None
-        """Why the connection is no more, if the driver itself forgets."""
+        """Why the connection ended, for a driver that forgets the reason."""
         self.channels: set[str] = set()
         self.diverting = False
         self.previous: Any = None
-        """What was in our place before."""
+        """The driver's own receiver, which ours replaces."""
 
 
 _inboxes: WeakKeyDictionary[Any, Inbox] = WeakKeyDictionary()
@@ -41,7 +41,7 @@ class CollectingBackend(DriverBackend):
 
     def check(self) -> Health:
         """See `pgnotify.protocol.ChecksHealth.check`."""
-        self._inbox()  # what comes along would be the driver's, and be lost in some
+        self._inbox()  # otherwise the driver takes notifications that come along, and some drivers lose them
         return super().check()
 
     @abc.abstractmethod
@@ -54,14 +54,14 @@ class CollectingBackend(DriverBackend):
 
     @abc.abstractmethod
     def _backlog(self) -> list[Plain]:
-        """Take what the driver has in a backlog of its own."""
+        """Take the notifications from the driver's own backlog."""
 
     @abc.abstractmethod
     def _decoded(self, raw: Sequence[Any]) -> list[Plain]:
-        """Return what the driver has handed over, decoded."""
+        """Return the driver's notifications, decoded."""
 
     def _decode(self, inbox: Inbox) -> None:
-        """Decode a batch at most; if a Ctrl-C comes in between, all of it is still there."""
+        """Decode at most one batch; a Ctrl-C in between loses nothing."""
         batch = inbox.raw[:BATCH]
         count = len(batch)
         decoded = self._decoded(batch)
@@ -86,7 +86,7 @@ class CollectingBackend(DriverBackend):
     def _end_listening(self, channel: str) -> None:
         inbox = self._inbox()
         inbox.channels.discard(channel)
-        self._buffered()  # moves what has arrived into the inbox, where the driver has it still
+        self._buffered()  # moves notifications that the driver still has into the inbox
         if not inbox.channels:
             self._restore(inbox.previous)
             inbox.diverting = False

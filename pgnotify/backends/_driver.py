@@ -1,6 +1,6 @@
-"""What the backends of SQL drivers share: the statements, the transactions, the wait.
+"""The common part of the backends of SQL drivers: the statements, the transactions, the wait.
 
-A driver's module adds how *it* runs a statement, reads what has arrived, and dies.
+A driver's module adds how *its* connection runs a statement, reads notifications, and ends.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from pgnotify.protocol import Health
 from pgnotify.waiting import wait_readable
 
 # A batch, in notifications: long enough that the cost of a batch does not show, short enough that
-# a backlog of millions never sits in memory twice.
+# a backlog of millions is never in memory twice.
 BATCH = 500
 
 
 class TransactionStatus(enum.IntEnum):
-    """Where a connection's transaction stands; the numbers are libpq's PQTRANS_…."""
+    """The state of a connection's transaction; the numbers are libpq's PQTRANS_…."""
 
     IDLE = 0
     ACTIVE = 1
@@ -33,12 +33,12 @@ class TransactionStatus(enum.IntEnum):
     UNKNOWN = 4
 
 
-# A read that brings fewer than these leaves no more behind it: a buffer of 16 kB takes two of the longest.
-# To look again would cost a notification that comes alone more than all else does.
+# A read that brings fewer notifications than this leaves none behind: a buffer of 16 kB takes two of the longest.
+# For a notification that comes alone, looking again would cost more than everything else does.
 MORE_TO_READ = 2
 
 STATUS_OF = {int(status): status for status in TransactionStatus}
-"""The same by its number, at a third of the time of a call of the class."""
+"""The status by its number, in a third of the time that calling the class takes."""
 
 
 def quoted(channel: str) -> str:
@@ -50,12 +50,12 @@ class DriverBackend(abc.ABC):
     """A backend over a driver that runs SQL and has a descriptor to wait for."""
 
     DatabaseError: type[Exception]
-    """The driver's class of that name."""
+    """The driver's class with this name."""
 
     _connection: Any
 
     placeholders: ClassVar[tuple[str, str]] = ("$1", "$2")
-    """How the driver writes the first and the second parameter of a statement."""
+    """The driver's notation for the first and the second parameter of a statement."""
 
     # The verbs.
 
@@ -72,7 +72,7 @@ class DriverBackend(abc.ABC):
             return
         for channel in channels:
             self._begin_listening(channel)
-        # Without parameters statements may come together, and are one transaction then.
+        # Without parameters, several statements may be sent together. They are one transaction then.
         self.query("; ".join(f"LISTEN {quoted(channel)}" for channel in channels))
 
     def unlisten(self, channel: str) -> None:
@@ -94,7 +94,7 @@ class DriverBackend(abc.ABC):
         """See `pgnotify.protocol.Backend.wait`."""
         if self.transaction_status() is not TransactionStatus.IDLE:
             if self._lost_with_some_left():
-                return True  # what came before the end is fetched first
+                return True  # notifications from before the end are fetched first
             self._refuse_transaction("waiting")
         return self._buffered() or wait_readable(self.fileno(), timeout, wakeup)
 
@@ -104,8 +104,8 @@ class DriverBackend(abc.ABC):
 
     def fetch_plain(self) -> list[Plain]:
         """See `pgnotify.protocol.FetchesPlain.fetch_plain`."""
-        # Readable but empty: other traffic, with more behind it, or the end of the connection, which
-        # the drivers notice with the second look only.
+        # Readable but empty: other traffic, with more after it, or the end of the connection, which
+        # the drivers notice only at the second look.
         while not (batch := self._read()):
             if not wait_readable(self.fileno(), 0):
                 break
@@ -118,7 +118,7 @@ class DriverBackend(abc.ABC):
     def notify_many(self, notifications: Iterable[tuple[str, str]]) -> None:
         """See `pgnotify.protocol.NotifiesMany.notify_many`."""
         # One parameter of a type that every driver can bind, however many notifications there are.
-        # Not escaped to ASCII: a server in another encoding than UTF-8 refuses the escapes.
+        # Not escaped to ASCII: a server with an encoding other than UTF-8 refuses the escapes.
         pairs = json.dumps(list(notifications), ensure_ascii=False)
         self.query(
             f"SELECT count(pg_notify(pair ->> 0, pair ->> 1)) FROM json_array_elements({self.placeholders[0]}) AS pair",
@@ -135,7 +135,7 @@ class DriverBackend(abc.ABC):
     def close(self) -> None:
         """See `pgnotify.protocol.Backend.close`."""
 
-    # What may be asked beyond them.
+    # Beyond the verbs.
 
     @property
     def connection(self) -> Any:
@@ -153,47 +153,47 @@ class DriverBackend(abc.ABC):
         """See `pgnotify.protocol.NamesServerPid.server_pid`.
 
         Raises:
-            ConnectionLost: there is no connection any more, and its driver does not remember.
+            ConnectionLost: the connection has ended, and its driver does not remember.
         """
 
     @abc.abstractmethod
     def fileno(self) -> int:
-        """Return the descriptor of the driver's socket, as it is now.
+        """Return the current descriptor of the driver's socket.
 
         Raises:
-            ConnectionLost: there is none any more.
+            ConnectionLost: there is no descriptor any longer.
         """
 
     @abc.abstractmethod
     def transaction_status(self) -> TransactionStatus:
-        """Return where the transaction stands, without asking the server; UNKNOWN if it is gone."""
+        """Return the state of the transaction, without asking the server; UNKNOWN if the connection has ended."""
 
     @abc.abstractmethod
     def query(self, sql: str, parameters: Sequence[str] = ()) -> list[tuple[Any, ...]]:
         """Run a statement and return its rows, none if it has none.
 
-        In a transaction of its own if the connection is idle, which commits; inside the user's
-        transaction if one is open. The connection's mode is the same afterwards.
+        If the connection is idle, the statement runs in a transaction of its own, which commits. If a
+        transaction of the user's is open, it runs in that. The connection's mode is the same afterwards.
 
         Raises:
             ConnectionLost: the server is gone; other errors are the driver's own.
         """
 
-    # What a driver's module fills in.
+    # For a driver's module to implement.
 
     @abc.abstractmethod
     def _read(self) -> list[Plain]:
-        """Read what is there without waiting, in part; raise ConnectionLost if that is all there was."""
+        """Read a batch of notifications without waiting; raise ConnectionLost if none are left before the end."""
 
     @abc.abstractmethod
     def _buffered(self) -> bool:
-        """Whether a notification is inside the driver, where it makes no descriptor readable."""
+        """Whether the driver has buffered a notification, which makes no descriptor readable."""
 
     def _begin_listening(self, channel: str) -> None:
         """Prepare the driver; called before each LISTEN."""
 
     def _end_listening(self, channel: str) -> None:
-        """Take the preparation back; called after each UNLISTEN."""
+        """Undo the preparation; called after each UNLISTEN."""
 
     def _lost_with_some_left(self) -> bool:
         return self.transaction_status() is TransactionStatus.UNKNOWN and self._buffered()
@@ -209,7 +209,7 @@ class DriverBackend(abc.ABC):
         if status is TransactionStatus.UNKNOWN:
             raise self._lost() from self._reason_of_loss()
         if status is TransactionStatus.ACTIVE:
-            raise TransactionError(f"{what} is not possible now: the connection is in the midst of another statement")
+            raise TransactionError(f"{what} is not possible now: the connection is busy with another statement")
         raise in_open_transaction(what)
 
     def _lost(self) -> ConnectionLost:
@@ -217,12 +217,12 @@ class DriverBackend(abc.ABC):
 
     @abc.abstractmethod
     def _reason_of_loss(self) -> Exception:
-        """The driver's error that says why the connection is no more."""
+        """The driver's error that says why the connection ended."""
 
 
 @contextmanager
 def in_autocommit(connection: Any) -> Iterator[None]:
-    """Put an idle DB-API connection into autocommit mode, and back; nothing is sent for that."""
+    """Put an idle DB-API connection into autocommit mode, and back; this sends nothing."""
     connection.autocommit = True
     try:
         yield
@@ -232,7 +232,7 @@ def in_autocommit(connection: Any) -> Iterator[None]:
 
 
 def in_open_transaction(what: str) -> TransactionError:
-    """Return the error for what is not possible inside the user's transaction."""
+    """Return the error for a call that is not possible inside the user's transaction."""
     return TransactionError(
         f"{what} is not possible inside an open transaction: no notification would arrive before it ends. "
         "Commit or roll back first, or listen on a connection of its own"

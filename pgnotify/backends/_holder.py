@@ -1,4 +1,4 @@
-"""Objects that hold a driver's connection and may exchange it, such as those of an ORM."""
+"""Objects that hold a driver's connection and may replace it, such as those of an ORM."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ T = TypeVar("T")
 class HolderBackend:
     """A backend for the connection that an object holds at the moment.
 
-    When the object exchanges its connection, the LISTENs of the old one are gone: that is reported
-    as a lost connection once, and then the new one can be listened on.
+    When the object replaces its connection, the LISTENs of the old one are gone. This is reported
+    once, as a lost connection. After that you can listen on the new one.
 
     Args:
         holder: the object that the user passed; `close` closes it.
-        unwrap: returns the driver's connection that it holds now, None if it is closed.
-        backend_of: makes the backend of such a connection.
+        unwrap: returns the driver's connection that the holder has now, None if it is closed.
+        backend_of: returns the backend of such a connection.
 
     Raises:
-        ConnectionLost: it holds none.
+        ConnectionLost: the holder has no connection.
     """
 
     def __init__(
@@ -89,15 +89,15 @@ class HolderBackend:
 
     @property
     def server_pid(self) -> int:
-        """See `pgnotify.protocol.NamesServerPid.server_pid`: that of the connection of the last verb."""
+        """See `pgnotify.protocol.NamesServerPid.server_pid`: for the connection that the last verb used."""
         pid: int = _offered(self._held(), "server_pid")
         return pid
 
     def fileno(self) -> int:
-        """Return the descriptor of the connection of the last verb.
+        """Return the descriptor of the connection that the last verb used.
 
         Raises:
-            ConnectionLost: the holder has let go of it; in a pool it would be another's by now.
+            ConnectionLost: the holder has released it; from a pool, somebody else may use it by now.
         """
         descriptor: int = _offered(self._held(), "fileno")()
         return descriptor
@@ -125,7 +125,7 @@ class HolderBackend:
             limit_rest(seconds)
 
     def close(self) -> None:
-        """Close the holder, which closes its connection or gives it back to its pool."""
+        """Close the holder, which closes its connection or returns it to its pool."""
         self._channels.clear()
         self._close_holder()
 
@@ -141,23 +141,23 @@ class HolderBackend:
             self._connection, self._backend = connection, self._backend_of(connection)
             if self._channels:
                 self._channels.clear()
-                raise self._lost("the connection was exchanged for a new one, where nothing is listened to yet")
+                raise self._lost("the connection was replaced by a new one, which does not listen to anything yet")
         return self._backend
 
     def _held(self) -> Backend:
-        """Return the backend of the last verb, without any I/O."""
+        """Return the backend that the last verb used, without any I/O."""
         if self._backend is None or not self._holds_on():
-            raise self._lost("the connection is closed, or was exchanged for a new one")
+            raise self._lost("the connection is closed, or was replaced by a new one")
         return self._backend
 
     def _holds_on(self) -> bool:
-        """Whether the connection of the last verb is held still; override it where `unwrap` may connect anew."""
+        """Whether the holder still has the connection of the last verb; override it if `unwrap` may reconnect."""
         return self._unwrap(self._holder) is self._connection
 
     def _in_block(self) -> bool:
-        """Whether the user has begun a transaction on the holder; override it where one can.
+        """Whether the user has begun a transaction on the holder; override it if the holder has such blocks.
 
-        Such a block sends BEGIN with its first statement only: until then the driver knows of none.
+        Such a block sends BEGIN only with its first statement. Until then the driver knows of no transaction.
         """
         return False
 
@@ -171,21 +171,21 @@ class HolderBackend:
     def _begin(self, backend: DriverBackend) -> None:
         if backend.transaction_status() is not TransactionStatus.IDLE or self._connection.autocommit:
             return
-        cursor = self._connection.cursor()  # the driver's: its first statement is what sends BEGIN
+        cursor = self._connection.cursor()  # the driver's cursor: its first statement sends BEGIN
         try:
             cursor.execute("SELECT 1")
         except Exception:
-            backend.query("SELECT 1")  # says so if the connection is lost
+            backend.query("SELECT 1")  # raises ConnectionLost if that is the reason
             raise
         cursor.close()
 
     def _left_behind(self, fetch: Callable[[DriverBackend], list[T]]) -> list[T]:
-        """Return what a connection has still that has ended, and that the holder let go of therefore."""
+        """Return the remaining notifications of a connection that has ended, so that the holder released it."""
         ended = self._backend
         if not isinstance(ended, DriverBackend) or self._unwrap(self._holder) is self._connection:
             return []
         if ended.transaction_status() is not TransactionStatus.UNKNOWN:
-            return []  # alive, perhaps back in a pool: another thread's by now
+            return []  # alive, perhaps back in a pool, where another thread may use it by now
         try:
             return fetch(ended)
         except ConnectionLost:
@@ -198,12 +198,12 @@ class HolderBackend:
 
 
 def _offered(backend: Backend, name: str) -> Any:
-    """Return what a backend offers beyond the verbs; that of a third party may not.
+    """Return an attribute that a backend may offer beyond the verbs; a third party's backend may lack it.
 
     Raises:
-        NotImplementedError: it does not.
+        NotImplementedError: it does not offer it.
     """
     try:
         return getattr(backend, name)
     except AttributeError:
-        raise NotImplementedError(f"{type(backend).__qualname__} offers no {name}") from None
+        raise NotImplementedError(f"{type(backend).__qualname__} does not offer {name}") from None

@@ -1,7 +1,7 @@
-"""What libpq does to connect, for the one driver that has no libpq.
+"""Connecting as libpq does, for the one driver that has no libpq.
 
-Reads the parameters of a connection string, tries each host in turn, and makes the socket itself:
-pg8000's own `timeout` is not libpq's connect_timeout, but ends every later read as well, for good.
+Reads the parameters of a connection string, tries each host in turn, and makes the socket itself.
+pg8000's own `timeout` is not libpq's connect_timeout: it also ends every later read, for good.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _EXPRESSED = frozenset(
         "sslmode", "sslpassword", "sslrootcert", "target_session_attrs",
     }
 )  # fmt: skip
-# Harmless with these values, since pg8000 never does what they speak of.
+# Harmless with these values: pg8000 behaves like this anyway.
 _ALREADY_SO = {
     "gssencmode": ("disable", "prefer"),
     "channel_binding": ("disable", "prefer"),
@@ -41,7 +41,7 @@ _ALREADY_SO = {
 }
 _SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 
-# What each target_session_attrs wants of (pg_is_in_recovery(), transaction_read_only).
+# The condition of each target_session_attrs on (pg_is_in_recovery(), transaction_read_only).
 _SESSION_ATTRIBUTES: dict[str, Callable[[bool, bool], bool]] = {
     "any": lambda standby, read_only: True,
     "read-write": lambda standby, read_only: not read_only,
@@ -49,15 +49,15 @@ _SESSION_ATTRIBUTES: dict[str, Callable[[bool, bool], bool]] = {
     "primary": lambda standby, read_only: not standby,
     "standby": lambda standby, read_only: standby,
 }
-_CANNOT_CONNECT_NOW = "57P03"  # the server is starting or stopping: libpq tries the next host, too
+_CANNOT_CONNECT_NOW = "57P03"  # the server is starting or stopping; libpq, too, tries the next host
 
 
 def connect(parameters: dict[str, str]) -> Any:
     """Open a pg8000.native.Connection as libpq would.
 
     Raises:
-        ValueError: pg8000 cannot express a parameter, or a value is none of those that libpq knows.
-        pg8000.exceptions.InterfaceError: no host could be reached, or none is as target_session_attrs wants.
+        ValueError: pg8000 cannot express a parameter, or libpq does not know a value.
+        pg8000.exceptions.InterfaceError: no host could be reached, or none satisfies target_session_attrs.
         pg8000.exceptions.DatabaseError: the server refuses.
     """
     given = {**environment(), **parameters}
@@ -98,7 +98,7 @@ def _check_choice(given: dict[str, str], keyword: str, choices: tuple[str, ...])
 
 
 def _connect_to(address: Address, given: dict[str, str]) -> Any:
-    """Connect to one host, with or without TLS as the sslmode allows."""
+    """Connect to one host, with or without TLS, as the sslmode allows."""
     for context in _tls_contexts(address, given):
         try:
             return _handshake(address, given, context)
@@ -180,7 +180,7 @@ def _keep_alive(plug: socket.socket, given: dict[str, str]) -> None:
 
 
 def _tls_contexts(address: Address, given: dict[str, str]) -> Iterator[ssl.SSLContext | None]:
-    """Yield what to try in turn: a context, or None for no TLS."""
+    """Yield the attempts to make in turn: a context, or None for no TLS."""
     mode = given.get("sslmode", "prefer")
     if address.unix_socket is not None or mode == "disable":
         yield None
@@ -207,7 +207,7 @@ def _tls_context(given: dict[str, str], mode: str) -> ssl.SSLContext:
 
 def _verify(context: ssl.SSLContext, mode: str, root: Path) -> None:
     context.check_hostname = mode == "verify-full"
-    # A root certificate that is there makes "require" verify it, as in libpq.
+    # If there is a root certificate, "require" verifies against it, as in libpq.
     if mode.startswith("verify") or (mode == "require" and root.exists()):
         _refuse_missing("sslrootcert", root)
         context.load_verify_locations(root)
@@ -216,7 +216,7 @@ def _verify(context: ssl.SSLContext, mode: str, root: Path) -> None:
 
 
 def _refuse_missing(keyword: str, path: str | Path) -> None:
-    # ssl's own error names no file; and it is the one that an unreachable Unix socket raises, too.
+    # ssl's own error does not name the file, and an unreachable Unix socket raises the same error.
     if not Path(path).exists():
         raise ValueError(f"{keyword}: there is no file {str(path)!r}")
 
@@ -228,7 +228,7 @@ def _wanted(connection: Any, attributes: str) -> Any:
     if _SESSION_ATTRIBUTES[attributes](standby, read_only == "on"):
         return connection
     connection.close()
-    raise InterfaceError(f"the session is not {attributes}, as target_session_attrs wants it")
+    raise InterfaceError(f"the session is not {attributes}, as target_session_attrs requires")
 
 
 def _sqlstate(error: DatabaseError) -> str | None:

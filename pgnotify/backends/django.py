@@ -12,21 +12,21 @@ from pgnotify.registry import backend_for
 
 
 def wrap(connection: Any) -> HolderBackend:
-    """Return the backend of a Django connection to PostgreSQL, connecting it if need be.
+    """Return the backend of a Django connection to PostgreSQL; connect it if necessary.
 
     Raises:
         TypeError: it is a cursor, a connection to another database, or anything else.
     """
     wrapper = _wrapper(connection)
     if wrapper.vendor != "postgresql":
-        raise TypeError(f"pass a connection to PostgreSQL; Django's {wrapper.alias!r} is one to {wrapper.vendor}")
+        raise TypeError(f"pass a connection to PostgreSQL; Django's {wrapper.alias!r} connects to {wrapper.vendor}")
     wrapper.ensure_connection()
     return _DjangoBackend(wrapper, _below, backend_for)
 
 
 class _DjangoBackend(HolderBackend):
     def _close_holder(self) -> None:
-        # The thread that runs the handler closes it; Django lets only the one that made it.
+        # The thread that runs the handler closes it, but Django allows that only to the thread that opened it.
         self._holder.inc_thread_sharing()
         try:
             super()._close_holder()
@@ -41,7 +41,7 @@ def _wrapper(connection: Any) -> BaseDatabaseWrapper:
     if isinstance(connection, BaseDatabaseWrapper):
         return connection
     if hasattr(connection, "alias") and hasattr(connection, "ensure_connection"):
-        # django.db.connection stands for another wrapper in each thread: settle on this one's.
+        # django.db.connection is a different wrapper in each thread: choose this thread's.
         wrapper: BaseDatabaseWrapper = connections[connection.alias]
         return wrapper
     name = f"{type(connection).__module__}.{type(connection).__qualname__}"
@@ -49,4 +49,4 @@ def _wrapper(connection: Any) -> BaseDatabaseWrapper:
 
 
 def _below(wrapper: BaseDatabaseWrapper) -> Any:
-    return wrapper.connection  # None once it is closed; Django opens another one on its own
+    return wrapper.connection  # None after it is closed; Django opens another one by itself

@@ -1,10 +1,9 @@
 """pg8000, from 1.31: its native, dbapi and legacy connections, which are one core.
 
-pg8000 reads notifications only along with a query, keeps the last 100, and decodes them as ASCII;
-one that is not ASCII fails in the midst of a statement and shifts all later answers by one. So its
-handler of that message is replaced while we listen, and `fetch` reads the socket itself. There is no
-public way to either: the private names used here are held by tests against the oldest and the newest
-release.
+pg8000 reads notifications only along with a query, keeps the last 100, and decodes them as ASCII. One
+that is not ASCII fails during a statement and shifts all later answers by one. So its handler for that
+message is replaced while we listen, and `fetch` reads the socket itself. There is no public way to do
+either. Tests against the oldest and the newest release check the private names used here.
 """
 
 from __future__ import annotations
@@ -33,11 +32,11 @@ _HEAD = struct.Struct("!ci")  # of each message: its code, and its length withou
 _PID = struct.Struct("!i")
 _UNNAMED = b"\0"
 
-# A server sends a message in one go. When its rest does not come for so long the connection is given up: half a message
-# cannot be put back, and a link that swallows everything would keep us for ever.
+# A server sends a message in one go. If its rest does not come for this long, the connection is given up. Half a
+# message cannot be put back, and on a link that swallows everything the wait would last for ever.
 REST_SECONDS = 10.0
 
-# What comes of bytes that are no message of PostgreSQL's.
+# The errors that bytes cause which are not a message of PostgreSQL's.
 _NO_SUCH_MESSAGE = (ValueError, KeyError, IndexError, struct.error, MemoryError, OverflowError)
 
 _TRANSACTION_STATUS = {
@@ -64,7 +63,7 @@ def wrap(connection: Any) -> Pg8000Backend:
 
 def connect(parameters: dict[str, str]) -> Any:
     """Open a pg8000.native.Connection, which has no implicit transactions."""
-    from pgnotify.backends import _pg8000_connect  # TLS, hosts and the environment: only who connects needs them
+    from pgnotify.backends import _pg8000_connect  # TLS, hosts and the environment: only needed to connect
 
     return _pg8000_connect.connect(parameters)
 
@@ -73,7 +72,7 @@ class Pg8000Backend(CollectingBackend):
     """LISTEN and NOTIFY on a pg8000 connection.
 
     From the first listen, wait, fetch or check until the last unlisten, all notifications of the connection
-    come here; its own `notifications` gets none.
+    come here; its own `notifications` receives none.
     """
 
     DatabaseError = DatabaseError
@@ -88,7 +87,7 @@ class Pg8000Backend(CollectingBackend):
 
     @property
     def _death(self) -> Exception | None:
-        """Why the connection is no more, for all backends on it: who reads it first takes the reason along."""
+        """Why the connection ended; shared by all backends on it, because only the first reader meets the reason."""
         return self._shared_inbox.death
 
     @_death.setter
@@ -97,7 +96,7 @@ class Pg8000Backend(CollectingBackend):
 
     @property
     def busy(self) -> bool:
-        """Whether pg8000 is at work in this thread. It keeps no record of that, but the stack does."""
+        """Whether pg8000 is at work in this thread. It keeps no record of that, but the stack shows it."""
         frame = sys._getframe()
         while frame.f_back is not None:
             frame = frame.f_back
@@ -114,13 +113,13 @@ class Pg8000Backend(CollectingBackend):
 
     @property
     def server_pid(self) -> int:
-        """See `pgnotify.protocol.NamesServerPid.server_pid`; pg8000 remembers it after the end too."""
+        """See `pgnotify.protocol.NamesServerPid.server_pid`; pg8000 remembers it even after the end."""
         key = self._connection._backend_key_data  # None where a pooler sends none
         (pid,) = _PID.unpack_from(key or bytes(_PID.size))
         return int(pid)
 
     def transaction_status(self) -> TransactionStatus:
-        """Return what the server said after the last statement."""
+        """Return the status that the server reported after the last statement."""
         if self._death is not None or self._connection._usock is None:
             return TransactionStatus.UNKNOWN
         return _TRANSACTION_STATUS[self._connection._transaction_status]
@@ -149,7 +148,7 @@ class Pg8000Backend(CollectingBackend):
         stream = self._connection._sock
         if stream is None:
             return
-        # It says goodbye to a server that may be gone, and then leaves the stream, and with it the
+        # pg8000 says goodbye to a server that may be gone. Then it leaves the stream, and with it the
         # descriptor, to the garbage collector.
         with suppress(InterfaceError, OSError):
             self._connection.close()
@@ -161,7 +160,7 @@ class Pg8000Backend(CollectingBackend):
         connection = self._connection
         context = pg8000.core.Context(sql)
         for text in (sql, *parameters):
-            text.encode(connection._client_encoding)  # fails here rather than behind half of the messages
+            text.encode(connection._client_encoding)  # fails here rather than after half of the messages
         connection.send_PARSE(_UNNAMED, sql)
         connection.send_DESCRIBE_STATEMENT(_UNNAMED)
         connection.send_BIND(_UNNAMED, tuple(parameters))
@@ -193,11 +192,11 @@ class Pg8000Backend(CollectingBackend):
         try:
             return bool(self._peek())
         except OSError:
-            return True  # fetch() says what happened
+            return True  # fetch() raises the reason
 
     def fetch_plain(self) -> list[Plain]:
         """See `pgnotify.protocol.FetchesPlain.fetch_plain`."""
-        return self._read()  # sees an end at the first look, so that a second one is not needed
+        return self._read()  # sees the end at the first look, so no second one is needed
 
     def _read(self) -> list[Plain]:
         inbox = self._inbox()
@@ -215,7 +214,7 @@ class Pg8000Backend(CollectingBackend):
         return [_parsed(body, encoding) for body in raw]
 
     def _read_more(self, batch: list[Plain]) -> bool:
-        """Read what has begun to arrive; return whether there may be more."""
+        """Read the messages that have begun to arrive; return whether there may be more."""
         if self._death is not None or self._connection._usock is None:
             self._death = self._reason_of_loss()
             return False
@@ -227,7 +226,7 @@ class Pg8000Backend(CollectingBackend):
                 return False
             consumed = _parse_all(data, batch, self._encoding())
             if consumed:
-                self._connection._sock.read(consumed)  # is in the buffer: no system call
+                self._connection._sock.read(consumed)  # already in the buffer: no system call
             else:
                 self._read_one_message(batch)
         except (OSError, InterfaceError, DatabaseError, *_NO_SUCH_MESSAGE) as error:
@@ -239,7 +238,7 @@ class Pg8000Backend(CollectingBackend):
         return consumed != len(data) or consumed == io.DEFAULT_BUFFER_SIZE
 
     def _read_one_message(self, batch: list[Plain]) -> None:
-        """Take a message that has not arrived in full, or have pg8000 take one that is none of ours."""
+        """Take a message that has not arrived in full, or have pg8000 take one that is not a notification."""
         stream, usock = self._connection._sock, self._connection._usock
         timeout = usock.gettimeout()
         usock.settimeout(self._rest_seconds if timeout is None else timeout)
@@ -253,14 +252,14 @@ class Pg8000Backend(CollectingBackend):
             return
         context = pg8000.core.Context(None)
         self._connection.message_types[code](body, context)
-        if context.error is not None:  # unasked for: the server says goodbye
+        if context.error is not None:  # not an answer: the server says goodbye
             raise context.error
 
     def _peek(self) -> bytes | None:
-        """Return what is buffered, or read at most a buffer's worth.
+        """Return the buffered bytes, or read at most a buffer's worth.
 
         Returns:
-            None if there is nothing, ``b""`` at the end; without TLS ``b""`` for both, see `_at_end`.
+            None if there are none, ``b""`` at the end; without TLS ``b""`` for both, see `_at_end`.
         """
         usock = self._connection._usock
         timeout = usock.gettimeout()
@@ -285,8 +284,10 @@ class Pg8000Backend(CollectingBackend):
 
     def _lost(self) -> ConnectionLost:
         death = self._death
-        if death is not None and isinstance(death.__cause__ or death, TimeoutError):  # some releases wrap it
-            return Unanswered("the rest of a message has not come in time")
+        if death is not None and isinstance(
+            death.__cause__ or death, TimeoutError
+        ):  # some releases wrap the TimeoutError
+            return Unanswered("the rest of a message did not arrive in time")
         return super()._lost()
 
     def _reason_of_loss(self) -> Exception:
@@ -294,8 +295,8 @@ class Pg8000Backend(CollectingBackend):
 
 
 def _interrupted() -> InterfaceError:
-    # Half a message may be unread; every later one would be taken for another than it is.
-    return InterfaceError("interrupted in the midst of a message")
+    # Half a message may be unread, and every later one would be misread.
+    return InterfaceError("interrupted in the middle of a message")
 
 
 def _is_fatal(error: DatabaseError) -> bool:
@@ -316,15 +317,15 @@ def _parsed(body: bytes, encoding: str) -> Plain:
 def _parse_all(data: bytes, batch: list[Plain], encoding: str) -> int:
     """Append the notifications at the head of ``data``; return the bytes of the whole messages."""
     position, size = 0, len(data)
-    sender = data  # of the message before; none yet: what is behind a head in there is shorter
+    sender = data  # of the message before; none yet, and never a match: the data after a head is shorter
     channel, pid, payload_at = "", 0, 0
     while position + 9 <= size:
         code, length = _HEAD.unpack_from(data, position)
         following = position + 1 + length
         if code != _NOTIFICATION or following > size:
             break
-        # Most messages begin with the pid and the channel of the one before: one comparison, instead
-        # of looking for the end of the name and decoding it.
+        # Most messages begin with the pid and the channel of the one before: one comparison replaces
+        # looking for the end of the name and decoding it.
         if not data.startswith(sender, position + 5):
             end = data.index(0, position + 9)
             sender = data[position + 5 : end + 1]

@@ -1,8 +1,8 @@
 """psycopg 3, from 3.1.
 
 Its own `notifies()` is not used: it holds the connection's lock while it waits, and drops the rest
-of a batch when it is left early. Instead the libpq layer's `notify_handler` collects what statements
-of anybody read along the way, undecoded, and `fetch` reads the rest.
+of a batch when it is left early. Instead, the libpq layer's `notify_handler` collects the notifications
+that any statement reads along the way, undecoded, and `fetch` reads the rest.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ def connect(parameters: dict[str, str]) -> psycopg.Connection[Any]:
 
 
 _encodings: dict[bytes, str] = {b"UTF8": "utf-8"}
-"""Python's names by PostgreSQL's; to ask psycopg for one takes longer than to deliver a notification."""
+"""Python's names by PostgreSQL's; asking psycopg for one takes longer than delivering a notification."""
 
 
 class PsycopgBackend(CollectingBackend):
     """LISTEN and NOTIFY on a `psycopg.Connection`.
 
     From the first listen, wait, fetch or check until the last unlisten, all notifications of the connection
-    come here; its own `notifies()` and notify handlers see none.
+    come here; its own `notifies()` and notify handlers receive none.
     """
 
     DatabaseError = psycopg.DatabaseError
@@ -62,7 +62,7 @@ class PsycopgBackend(CollectingBackend):
 
     @property
     def busy(self) -> bool:
-        """Whether a statement runs, or somebody holds the connection's lock."""
+        """Whether a statement is running, or somebody holds the connection's lock."""
         return self._connection.lock.locked() or super().busy
 
     def fileno(self) -> int:
@@ -81,7 +81,7 @@ class PsycopgBackend(CollectingBackend):
         return pid
 
     def transaction_status(self) -> TransactionStatus:
-        """Return what libpq knows."""
+        """Return libpq's status."""
         return STATUS_OF[self._connection.pgconn.transaction_status]
 
     def query(self, sql: str, parameters: Sequence[str] = ()) -> list[tuple[Any, ...]]:
@@ -89,7 +89,7 @@ class PsycopgBackend(CollectingBackend):
         try:
             with self._own_transaction_if_idle():
                 # Not connection.execute(): the user's cursor factory may do anything. No parameters
-                # are passed as None: with an empty tuple each % in a name would be a placeholder.
+                # are passed as None: with an empty tuple, each % in a name would be a placeholder.
                 cursor = psycopg.Cursor(self._connection, row_factory=tuple_row)
                 cursor.execute(sql.encode(self._encoding()), parameters or None, prepare=False)
                 return cursor.fetchall() if cursor.description else []
@@ -114,8 +114,8 @@ class PsycopgBackend(CollectingBackend):
             yield
 
     def _divert(self, receive: Callable[[Any], None]) -> Any:
-        # psycopg's own handler decodes, and a payload that cannot be decoded, or a registered
-        # handler that raises, leaves the connection unusable in the midst of a statement.
+        # psycopg's own handler decodes. A payload that cannot be decoded, or a registered handler that
+        # raises, leaves the connection unusable during a statement.
         previous = self._connection.pgconn.notify_handler
         self._connection.pgconn.notify_handler = receive
         return previous
@@ -137,7 +137,7 @@ class PsycopgBackend(CollectingBackend):
         return bool(inbox.raw or inbox.decoded)
 
     def _move_what_libpq_has(self, inbox: Inbox) -> None:
-        # What came along with a statement that was run below psycopg, with pgconn.exec_().
+        # Notifications that came along with a statement that was run below psycopg, with pgconn.exec_().
         with self._connection.lock:
             inbox.raw.extend(iter(self._connection.pgconn.notifies, None))
 
@@ -152,13 +152,13 @@ class PsycopgBackend(CollectingBackend):
         return batch
 
     def _consume(self, raw: list[Any]) -> Exception | None:
-        """Read from the socket until a batch is full or nothing new comes; return why that failed."""
+        """Read from the socket until a batch is full or nothing new comes; return the error if that failed."""
         try:
             with self._connection.lock:
                 pgconn = self._connection.pgconn
                 while (before := len(raw)) < BATCH:
                     pgconn.consume_input()  # at most 16 kB
-                    # In C from end to end, where no Ctrl-C can come between taking one and keeping it.
+                    # In C from end to end, so no Ctrl-C can come between taking a notification and keeping it.
                     raw.extend(iter(pgconn.notifies, None))
                     if len(raw) - before < MORE_TO_READ:
                         break
@@ -180,11 +180,11 @@ class PsycopgBackend(CollectingBackend):
     def _encoding(self) -> str:
         try:
             name = self._connection.pgconn.parameter_status(b"client_encoding") or b"UTF8"
-        except psycopg.Error:  # closed; what had arrived is still to be handed over
+        except psycopg.Error:  # closed; the notifications that had arrived must still be returned
             name = b"UTF8"
         encoding = _encodings.get(name)
         if encoding is None:
-            # SQL_ASCII is "ascii" to psycopg, which encodes to UTF-8 then.
+            # For SQL_ASCII psycopg says "ascii", but encodes to UTF-8.
             said = self._connection.info.encoding
             encoding = _encodings[name] = "utf-8" if said == "ascii" else said
         return encoding

@@ -51,7 +51,7 @@ def connect(parameters: dict[str, str]) -> Any:
 class Psycopg2Backend(DriverBackend):
     """LISTEN and NOTIFY on a psycopg2 connection.
 
-    psycopg2 decodes by itself, and undecodable bytes come out as U+FFFD, not as surrogate escapes.
+    psycopg2 decodes by itself. Undecodable bytes become U+FFFD, not surrogate escapes.
     """
 
     DatabaseError = psycopg2.DatabaseError
@@ -66,7 +66,7 @@ class Psycopg2Backend(DriverBackend):
             descriptor: int = self._connection.fileno()
         except psycopg2.Error as error:
             raise self._lost() from error
-        if descriptor < 0:  # libpq has given it up, and psycopg2 does not know yet
+        if descriptor < 0:  # libpq has closed it, and psycopg2 does not know yet
             raise self._lost() from self._reason_of_loss()
         return descriptor
 
@@ -78,20 +78,20 @@ class Psycopg2Backend(DriverBackend):
         return pid
 
     def transaction_status(self) -> TransactionStatus:
-        """Return what libpq knows: connection.status is wrong after a BEGIN of the user's own."""
+        """Return libpq's status: connection.status is wrong after a BEGIN of the user's own."""
         if self._connection.closed:
             return TransactionStatus.UNKNOWN
         return STATUS_OF[self._connection.get_transaction_status()]
 
     def query(self, sql: str, parameters: Sequence[str] = ()) -> list[tuple[Any, ...]]:
-        """Run a statement. Ctrl-C is not seen before it ends."""
+        """Run a statement. Ctrl-C has no effect before it ends."""
         try:
-            # The plain cursor, whatever the connection's cursor_factory is.
+            # A plain cursor: the connection's cursor_factory may do anything.
             with (
                 self._own_transaction_if_idle(),
                 self._connection.cursor(cursor_factory=psycopg2.extensions.cursor) as cursor,
             ):
-                # No parameters are passed as None: else each % in a name would be a placeholder.
+                # No parameters are passed as None: otherwise each % in a name would be a placeholder.
                 cursor.execute(sql, parameters or None)
                 return cursor.fetchall() if cursor.description else []
         except psycopg2.Error as error:
@@ -131,14 +131,14 @@ class Psycopg2Backend(DriverBackend):
         """Whether an idle connection is inside the user's ``with connection:``.
 
         There the next statement opens a transaction, even in autocommit mode, and no attribute
-        tells it beforehand; but a connection that was entered cannot be entered again.
+        shows this beforehand. But a connection that was entered cannot be entered again.
         """
         connection = psycopg2.extensions.connection
         try:
             connection.__enter__(self._connection)
         except psycopg2.ProgrammingError:
             return True
-        connection.__exit__(self._connection, None, None, None)  # nothing to commit: we asked while idle
+        connection.__exit__(self._connection, None, None, None)  # nothing to commit: the connection was idle
         return False
 
     @contextmanager
@@ -147,7 +147,7 @@ class Psycopg2Backend(DriverBackend):
         if (
             connection.autocommit
             or self.transaction_status() is not TransactionStatus.IDLE
-            or self._in_with_block()  # whose transaction begins here
+            or self._in_with_block()  # its transaction begins here
         ):
             yield
             return
@@ -156,7 +156,7 @@ class Psycopg2Backend(DriverBackend):
 
     def _read(self) -> list[Plain]:
         failure: Exception | None = None
-        notifies = self._connection.notifies  # a list, or whatever the user put there
+        notifies = self._connection.notifies  # a list, or the user's own container
         try:
             while len(notifies) < BATCH:
                 before = len(notifies)
@@ -179,7 +179,7 @@ class Psycopg2Backend(DriverBackend):
         return bool(self._connection.notifies)
 
     def _move_what_libpq_has(self) -> None:
-        # Before 2.9.10 what a commit() read stays in there.
+        # Before 2.9.10, notifications that a commit() read stay inside libpq.
         try:
             self._connection.poll()
         except psycopg2.Error as error:

@@ -1,7 +1,7 @@
 """PyGreSQL, from 5.2.5: pg.Connection, pg.DB and pgdb.Connection, which all hold a pg.Connection.
 
-Its functions ignore the end of a connection and return nothing for ever, so that is looked for
-after each one. It has no lock at all: a second thread on the same connection aborts the process.
+Its functions ignore the end of a connection and return nothing for ever, so the backend checks for the
+end after each call. It has no lock at all: a second thread on the same connection aborts the process.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def wrap(connection: Any) -> PyGreSQLBackend | HolderBackend:
     """
     if issubclass(type(connection), pg.DB):
         return HolderBackend(connection, _core_of_db, PyGreSQLBackend)
-    # Its class has no public name before PyGreSQL 6, and isinstance() fails on one that is closed.
+    # Its class has no public name before PyGreSQL 6, and isinstance() fails on a closed connection.
     if hasattr(type(connection), "getnotify"):
         return PyGreSQLBackend(connection)
     if hasattr(connection, "_cnx") and hasattr(connection, "cursor"):
@@ -42,19 +42,19 @@ def connect(parameters: dict[str, str]) -> Any:
     """Open a pg.Connection, which has no implicit transactions."""
     from pgnotify.connecting.conninfo import serialize
 
-    return pg.connect(serialize(parameters))  # libpq takes a connection string for a database name
+    return pg.connect(serialize(parameters))  # libpq accepts a connection string as a database name
 
 
 def _core_of_db(db: Any) -> Any:
-    return db.db  # None once it is closed; reopen() swaps it
+    return db.db  # None after it is closed; reopen() replaces it
 
 
 def _core_of_pgdb(connection: Any) -> Any:
-    return connection._cnx  # private, but there is no other way to its notifications; None once closed
+    return connection._cnx  # private, but the only way to its notifications; None after it is closed
 
 
 class _Inbox:
-    """What wait() had to take out of libpq to see whether it is there: one for each connection."""
+    """Notifications that wait() had to take from libpq to see whether there are any: one inbox for each connection."""
 
     def __init__(self, connection: Any) -> None:
         self.connection = connection
@@ -63,17 +63,17 @@ class _Inbox:
         self.undecodable: UnicodeDecodeError | None = None
 
 
-# By id(), since a pg.Connection takes no weak reference. An inbox lives as long as a backend that
-# uses it, and keeps the connection, so that its id is not given to another one meanwhile.
+# By id(), because a pg.Connection does not support weak references. An inbox lives as long as a backend
+# that uses it. It keeps the connection alive, so that no other one gets the same id.
 _inboxes: WeakValueDictionary[int, _Inbox] = WeakValueDictionary()
 
 
 class PyGreSQLBackend(DriverBackend):
     """LISTEN and NOTIFY on a pg.Connection.
 
-    PyGreSQL decodes payloads as UTF-8, whatever the client_encoding is. One that is not UTF-8 is lost
-    inside PyGreSQL; `fetch` then raises a PayloadError with its bytes, after handing over what came
-    before, and the next call goes on behind it. Set the client_encoding to UTF8 where that matters.
+    PyGreSQL decodes payloads as UTF-8, whatever the client_encoding is. A payload that is not UTF-8 is lost
+    inside PyGreSQL. `fetch` returns the earlier notifications, then raises a PayloadError with the bytes of
+    the lost payload, and the next call continues after it. If that matters, set the client_encoding to UTF8.
     """
 
     DatabaseError = pg.DatabaseError
@@ -100,7 +100,7 @@ class PyGreSQLBackend(DriverBackend):
         return pid
 
     def transaction_status(self) -> TransactionStatus:
-        """Return what libpq knows."""
+        """Return libpq's status."""
         if not self._alive():
             return TransactionStatus.UNKNOWN
         return STATUS_OF[self._connection.transaction()]
@@ -110,7 +110,7 @@ class PyGreSQLBackend(DriverBackend):
         self._raise_if_lost()
         try:
             result = self._connection.query(sql, tuple(parameters)) if parameters else self._connection.query(sql)
-        except Exception as error:  # a dead link raises ProgrammingError first, LookupError later
+        except Exception as error:  # a dead link raises ProgrammingError first, and LookupError later
             if not self._alive():
                 raise self._lost() from error
             raise
@@ -135,12 +135,12 @@ class PyGreSQLBackend(DriverBackend):
         return batch
 
     def _buffered(self) -> bool:
-        # Nothing shows what libpq has read already, but to take it.
+        # The only way to see whether libpq has read a notification is to take it.
         self._take(1)
         return bool(self._inbox.ready) or self._inbox.undecodable is not None
 
     def _take(self, size: int) -> None:
-        """Fill the inbox from libpq, which still has what came before the end of the connection."""
+        """Fill the inbox from libpq, which still has the notifications from before the end of the connection."""
         ready = self._inbox.ready
         if self._inbox.undecodable is not None:
             return
@@ -149,7 +149,7 @@ class PyGreSQLBackend(DriverBackend):
         except TypeError:  # closed by hand
             return
         try:
-            # In C from end to end, where no Ctrl-C can come between taking one and keeping it.
+            # In C from end to end, so no Ctrl-C can come between taking a notification and keeping it.
             ready.extend(islice(iter(getnotify, None), max(0, size - len(ready))))
         except UnicodeDecodeError as error:
             self._inbox.undecodable = error
@@ -168,7 +168,7 @@ class PyGreSQLBackend(DriverBackend):
     def _status(self) -> int | None:
         try:
             status: int = self._connection.status
-        except TypeError:  # closed by hand: no attribute can be read any more
+        except TypeError:  # closed by hand: its attributes can no longer be read
             return None
         return status
 
@@ -182,6 +182,6 @@ class PyGreSQLBackend(DriverBackend):
             reason = pg.OperationalError(self._connection.error.strip() or "the connection is lost")
         except TypeError:
             reason = pg.InternalError("the connection is closed")
-        except UnicodeDecodeError as error:  # it quotes what was no message
+        except UnicodeDecodeError as error:  # the error quotes bytes that are not a message
             reason = pg.OperationalError(f"the connection is lost: {error.object!r}")
         return reason

@@ -30,7 +30,7 @@ def wrap(connection: Any) -> HolderBackend:
 
 class _SQLAlchemyBackend(HolderBackend):
     def close(self) -> None:
-        """Give the connection back to its pool, but never one that is listening still."""
+        """Return the connection to its pool, but never while it still listens."""
         if self._channels and _is_open(self._holder):
             self._forget_listening()
         super().close()
@@ -47,7 +47,7 @@ class _SQLAlchemyBackend(HolderBackend):
             self._holder.close()
 
     def _holds_on(self) -> bool:
-        # To ask one that was invalidated for its connection opens a new one.
+        # Asking an invalidated one for its connection opens a new one.
         invalidated = isinstance(self._holder, Connection) and self._holder.invalidated
         return not invalidated and super()._holds_on()
 
@@ -81,7 +81,7 @@ def _check_database(connection: Connection) -> None:
 
 def _instead_of(connection: object) -> str:
     name = f"{type(connection).__module__}.{type(connection).__qualname__}"
-    if "ext.asyncio" in name:  # first, for its attributes raise all kinds of errors
+    if "ext.asyncio" in name:  # checked first, because its attributes raise all kinds of errors
         return f"a {name} cannot be used in blocking code: pass a sqlalchemy.Connection"
     if isinstance(connection, Engine):
         return "pass a SQLAlchemy Connection, not an Engine: engine.connect()"

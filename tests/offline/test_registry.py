@@ -173,7 +173,7 @@ def test_a_factory_that_returns_no_backend_is_named_with_what_is_lacking():
 
     text = str(caught.value)
     assert text.startswith("the factory registered for 'mydriver', <function ")
-    assert text.endswith("Half, which is no backend: it lacks unlisten, notify")
+    assert text.endswith("Half, which is not a backend: it lacks unlisten, notify")
 
 
 def test_a_registered_factory_that_returns_nothing_is_named():
@@ -183,7 +183,7 @@ def test_a_registered_factory_that_returns_nothing_is_named():
         backend_for(driver_class("mydriver")())
 
     assert str(caught.value) == (
-        "the factory registered for 'mydriver', <built-in function print>, returned None, which is no backend: "
+        "the factory registered for 'mydriver', <built-in function print>, returned None, which is not a backend: "
         "it lacks listen, unlisten, wait, fetch, notify, close"
     )
 
@@ -314,7 +314,7 @@ def test_two_distributions_that_claim_one_package_are_both_named(plug_in):
     assert text.startswith("2 distributions claim the backend for 'mydriver': ")
     assert "one 1.5 (plug_in_one:wrap)" in text
     assert "two 1.5 (plug_in_two:wrap)" in text
-    assert text.endswith("uninstall all but one, or call pgnotify.register()")
+    assert text.endswith("uninstall all except one, or call pgnotify.register()")
 
 
 def test_registering_decides_between_two_that_claim_one_package(plug_in, backend):
@@ -363,15 +363,15 @@ def test_a_plug_in_that_cannot_be_loaded_hurts_no_other(plug_in):
 def test_a_plug_in_that_is_no_factory_is_named(plug_in):
     plug_in("one", "mydriver", "plug_in_odd:wrap", "wrap = 5")
 
-    with pytest.raises(UnknownBackend, match=r"'mydriver' from one 1\.5 \(plug_in_odd:wrap\) is no factory: 5$"):
+    with pytest.raises(UnknownBackend, match=r"'mydriver' from one 1\.5 \(plug_in_odd:wrap\) is not a factory: 5$"):
         backend_for(driver_class("mydriver")())
 
 
 @pytest.mark.parametrize(
     ("returned", "told"),
     [
-        ("None", "None, which is no backend: it lacks listen, unlisten, wait, fetch, notify, close"),
-        ("connection", "a mydriver.connections.Connection, which is no backend: it lacks wait, notify, close"),
+        ("None", "None, which is not a backend: it lacks listen, unlisten, wait, fetch, notify, close"),
+        ("connection", "a mydriver.connections.Connection, which is not a backend: it lacks wait, notify, close"),
     ],
 )
 def test_a_plug_in_that_returns_no_backend_is_named_with_its_version(plug_in, returned, told):
@@ -417,10 +417,10 @@ def test_a_plug_in_with_broken_metadata_is_named_as_far_as_can_be(plug_in, tmp_p
 # Entry points that are never used
 
 NEVER_USED = [
-    ("psycopg", "the built-in one goes first. To go before that, call pgnotify.register('psycopg', …)"),
-    ("pgnotify", "the built-in one goes first. To go before that, call pgnotify.register('pgnotify', …)"),
-    ("my.driver", "'my.driver' is no top-level package. Name it after that of its connection's class"),
-    ("my-driver", "'my-driver' is no top-level package. Name it after that of its connection's class"),
+    ("psycopg", "the built-in backend takes precedence. To replace it, call pgnotify.register('psycopg', …)"),
+    ("pgnotify", "the built-in backend takes precedence. To replace it, call pgnotify.register('pgnotify', …)"),
+    ("my.driver", "'my.driver' is not a top-level package. Name it after the one of the connection's class"),
+    ("my-driver", "'my-driver' is not a top-level package. Name it after the one of the connection's class"),
 ]
 
 
@@ -526,7 +526,7 @@ def test_a_good_plug_in_and_a_registered_factory_work_beside_all_kinds_of_broken
     assert (said["good"], said["mine"]) == ("Wrapped", "Wrapped")
     assert said["raises"].endswith("from d-raises 1.5 (plug_in_raises:wrap) cannot be loaded: RuntimeError: no licence")
     assert "from d-exists-not 1.5 (plug_in_without:wrap) cannot be loaded: AttributeError: " in said["exists_not"]
-    assert said["no_factory"].endswith("from d-no-factory 1.5 (plug_in_five:wrap) is no factory: 5")
+    assert said["no_factory"].endswith("from d-no-factory 1.5 (plug_in_five:wrap) is not a factory: 5")
     assert "d-first 1.5 (plug_in_good:wrap)" in said["claimed_twice"]
     assert "d-second 1.5 (plug_in_better:wrap)" in said["claimed_twice"]
     assert "from d-none 1.5 (plug_in_none:wrap) returned None" in said["returns_none"]
@@ -625,6 +625,6 @@ def test_no_driver_at_all_is_told_with_the_pip_line(installed):
 
 def test_an_unknown_driver_is_told_with_those_there_are(installed):
     with pytest.raises(
-        UnknownBackend, match=r"^there is no driver 'oracle' to connect with; there are psycopg, psycopg2"
+        UnknownBackend, match=r"^there is no driver 'oracle' to connect with; the drivers are psycopg, psycopg2"
     ):
         registry.connect_with("oracle")

@@ -40,7 +40,7 @@ def test_an_exchange_after_a_listen_to_many_is_told_once(server, connection):
 
     holder.connection = server.connect()
 
-    with pytest.raises(ConnectionLost, match="exchanged"):
+    with pytest.raises(ConnectionLost, match="replaced by a new one"):
         backend.check()
     backend.listen_many(["jobs"])
     assert backend.check().server_pid == holder.connection.pid
@@ -54,7 +54,7 @@ def test_what_was_let_go_of_has_no_descriptor_and_no_pid_of_ours(server, connect
     holder.connection = server.connect() if successor else None
 
     for asked in (backend.fileno, lambda: backend.server_pid):
-        with pytest.raises(ConnectionLost, match=r"closed, or was exchanged") as lost:
+        with pytest.raises(ConnectionLost, match=r"closed, or was replaced") as lost:
             asked()
         assert lost.value.__cause__ is not None
     if successor:
@@ -79,5 +79,5 @@ def test_what_a_third_partys_backend_does_not_offer_is_said_by_its_name():
         "server_pid": lambda: backend.server_pid,
         "fileno": backend.fileno,
     }.items():
-        with pytest.raises(NotImplementedError, match=f"FiveVerbs offers no {name}"):
+        with pytest.raises(NotImplementedError, match=f"FiveVerbs does not offer {name}"):
             call()

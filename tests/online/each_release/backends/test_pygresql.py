@@ -157,7 +157,7 @@ def test_a_reopened_db_is_a_loss_once_and_can_listen_again(kind, backend, db, se
     backend.listen(channel)
     db.reopen()
 
-    with pytest.raises(ConnectionLost, match="exchanged") as lost:
+    with pytest.raises(ConnectionLost, match="replaced by a new one") as lost:
         backend.wait(0)
     assert isinstance(lost.value.__cause__, pg.DatabaseError)
 
@@ -172,7 +172,7 @@ def test_a_reopened_db_is_a_loss_whatever_comes_first(kind, backend, db, channel
     backend.listen(channel)
     db.reopen()
 
-    with pytest.raises(ConnectionLost, match="exchanged"):
+    with pytest.raises(ConnectionLost, match="replaced by a new one"):
         backend.fetch() if verb == "fetch" else getattr(backend, verb)(channel)
 
     assert backend.fetch() == []
@@ -196,7 +196,7 @@ def test_a_closed_db_that_is_reopened_can_listen_again(kind, backend, db, sessio
         backend.fetch()
 
     db.reopen()
-    with pytest.raises(ConnectionLost, match="exchanged"):
+    with pytest.raises(ConnectionLost, match="replaced by a new one"):
         backend.listen(channel)
     backend.listen(channel)
 

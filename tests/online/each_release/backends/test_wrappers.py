@@ -116,7 +116,7 @@ def test_an_invalidated_connection_is_a_loss_once_and_can_listen_again(engine, s
         backend.listen(channel)
         connection.invalidate()
 
-        with pytest.raises(ConnectionLost, match="exchanged") as lost:
+        with pytest.raises(ConnectionLost, match="replaced by a new one") as lost:
             backend.wait(0)
         assert isinstance(lost.value.__cause__, Exception)
 
@@ -429,7 +429,7 @@ def test_a_connection_that_django_has_closed_is_lost_and_can_listen_again_when_r
         assert lost.value.__cause__ is not None
 
     django.ensure_connection()
-    with pytest.raises(ConnectionLost, match="exchanged"):
+    with pytest.raises(ConnectionLost, match="replaced by a new one"):
         backend.fetch()
 
     backend.listen(channel)
@@ -452,7 +452,7 @@ def test_a_connection_that_django_finds_dead_and_opens_anew_is_a_loss(django, se
     django.close_if_unusable_or_obsolete()
     django.ensure_connection()
 
-    with pytest.raises(ConnectionLost, match="exchanged"):
+    with pytest.raises(ConnectionLost, match="replaced by a new one"):
         backend.fetch()
     backend.listen(channel)
     backend.notify(channel, "again")
@@ -471,7 +471,7 @@ def test_another_database_of_djangos_is_refused_by_name(django):
 
     other = ConnectionHandler({"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}})["default"]
 
-    with pytest.raises(TypeError, match="'default' is one to sqlite"):
+    with pytest.raises(TypeError, match="'default' connects to sqlite"):
         pgnotify.wrap(other)
     other.close()
 

@@ -201,5 +201,5 @@ def test_pg8000_sets_keepalives_on_its_socket(address: Address):
 
 
 def test_an_unknown_driver_is_refused():
-    with pytest.raises(pgnotify.UnknownBackend, match="no driver 'oracle' to connect with; there are psycopg"):
+    with pytest.raises(pgnotify.UnknownBackend, match="no driver 'oracle' to connect with; the drivers are psycopg"):
         pgnotify.connect("", driver="oracle")
