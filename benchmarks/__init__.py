@@ -1,1 +1,1 @@
-"""What listening costs, ours beside every alternative: `make bench`, or `python -m benchmarks --help`."""
+"""The cost of listening, ours beside every alternative: `make bench`, or `python -m benchmarks --help`."""

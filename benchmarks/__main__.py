@@ -32,7 +32,7 @@ ROOT = Path(__file__).resolve().parent.parent
 OUTPUT = ROOT / "build" / "benchmarks"
 DOCS = ROOT / "docs"
 PAGES = (DOCS / "performance.md", ROOT / "README.md")
-"""What has tables in it that are made from the results; see `tables.put_into`."""
+"""The pages with tables that are made from the results; see `tables.put_into`."""
 DISTRIBUTIONS = ("psycopg", "psycopg2-binary", "PyGreSQL", "pg8000", "asyncpg", "SQLAlchemy", "Django")
 
 
@@ -70,11 +70,13 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--only", default="", metavar="REGEX", help='of "measure, case, way", such as "drain.*psycopg2"'
     )
-    parser.add_argument("--quick", action="store_true", help="little of each, to see that all of it runs")
+    parser.add_argument("--quick", action="store_true", help="measure little, to see that everything runs")
     parser.add_argument("--output", type=Path, default=OUTPUT, help="directory (default: %(default)s)")
     parser.add_argument("--publish", action="store_true", help="put the results into docs/ and the README, too")
-    parser.add_argument("--results", type=Path, metavar="FILE", help="measure nothing, show what was measured before")
-    parser.add_argument("--profile", metavar="WAY", help='only show where the time goes, as in "handler, psycopg"')
+    parser.add_argument("--results", type=Path, metavar="FILE", help="measure nothing, show earlier results")
+    parser.add_argument(
+        "--profile", metavar="WAY", help='only show where the time goes, for a way such as "handler, psycopg"'
+    )
     return parser.parse_args()
 
 
@@ -116,7 +118,7 @@ def _measured(options: argparse.Namespace, directory: Path) -> Results:
 
 
 def _command(options: argparse.Namespace) -> str:
-    """Return what measures the same: where the results are put makes no difference."""
+    """Return the command that repeats the measurement; the destination of the results makes no difference."""
     parts = [f"--rounds {options.rounds}"] if options.rounds != ROUNDS else []
     parts += [f"--only '{options.only}'"] if options.only else []
     parts += ["--quick"] if options.quick else []

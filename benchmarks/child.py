@@ -1,9 +1,9 @@
-"""What a process of its own measures: one way, once.
+"""The measuring process: it measures one way, once.
 
     python -m benchmarks.child MEASURE WAY ADDRESS COUNT [COUNT]
 
-Says "ready" when the LISTENs are in force, starts with the next line that it is sent, and prints its
-figures as JSON. So it is the parent that sends, and what it costs to send is not counted here.
+It says "ready" when the LISTENs are in force, starts with the next line that it is sent, and prints its
+figures as JSON. The parent sends, so the cost of sending is not counted here.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ Call = Callable[[Loop, Callable[[Any], None]], object]
 
 
 def drains(way: Way, address: Address, times: int) -> Figures:
-    """Drain as often as that, each time on a new connection; see `drained`."""
+    """Drain this many times, each time on a new connection; see `drained`."""
     return {"drains": [drained(way, address, number) for number in range(times)]}
 
 
 def drained(way: Way, address: Address, number: int, call: Call = lambda loop, callback: loop(callback)) -> Figures:
     """Deliver a backlog that is there when the loop begins."""
     assert way.prepare is not None
-    # Channels of its own: the connections before are still listening to theirs.
+    # Channels of its own: the earlier connections are still listening to theirs.
     loop = way.prepare(address, [f"{CHANNEL}{number}"], f"{STOP}{number}")
     received = 0
 
@@ -68,7 +68,7 @@ def drained(way: Way, address: Address, number: int, call: Call = lambda loop, c
 
 
 def profile(way: Way, address: Address) -> Figures:
-    """Do the same under the profiler of the standard library, which takes several times as long."""
+    """Do the same under the standard library's profiler, which takes several times as long."""
     profiler = cProfile.Profile()
     figures = drained(way, address, 0, profiler.runcall)
     text = io.StringIO()
@@ -77,7 +77,7 @@ def profile(way: Way, address: Address) -> Figures:
 
 
 def arriving(way: Way, address: Address, count: int) -> Figures:
-    """Deliver what is sent while the loop runs, on ``count`` channels; timed from the first to the last."""
+    """Deliver notifications that are sent during the loop, on ``count`` channels; timed from the first to the last."""
     assert way.prepare is not None
     loop = way.prepare(address, [f"c{number}" for number in range(count)], STOP)
     received = 0
@@ -98,9 +98,9 @@ def arriving(way: Way, address: Address, count: int) -> Figures:
 
 
 def latency(way: Way, address: Address, count: int) -> Figures:
-    """Send the next notification when the last one was called back, from the same thread.
+    """Send the next notification when the last one has been called back, from the same thread.
 
-    The clock stands between the callback and the sending, where the answer to the last NOTIFY is read.
+    The clock stops between the callback and the sending, while the answer to the last NOTIFY is read.
     """
     loop = _listening(way, address)
     _ready()
@@ -112,7 +112,7 @@ def latency(way: Way, address: Address, count: int) -> Figures:
 
 
 class _Pings:
-    """A callback that sends the next notification, and in the end the one on the stop channel."""
+    """A callback that sends the next notification, and at the end the one on the stop channel."""
 
     def __init__(self, session: Session, count: int) -> None:
         self._session = session
@@ -160,7 +160,7 @@ def publish(way: Way, address: Address, count: int) -> Figures:
 
 
 def _statement(way: Way, db: Any) -> Callable[[int], object]:
-    """Return what users write by hand, with the driver's parameters."""
+    """Return the call that users write by hand, with the driver's parameters."""
     if way.connection == "pg":
         return lambda number: db.query("SELECT pg_notify($1, $2)", (CHANNEL, str(number)))
     if way.driver == "pg8000":
@@ -179,7 +179,7 @@ def _each_us(send: Callable[[int], object], count: int) -> float:
 
 
 def handlers(way: Way, address: Address, count: int, notifications: int) -> Figures:
-    """Run ``count`` handlers, each on a connection, a channel and a thread of its own, until all is received."""
+    """Run ``count`` handlers, each with its own connection, channel and thread, until everything is received."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     assert way.prepare is not None
@@ -211,7 +211,7 @@ def _listening(way: Way, address: Address) -> Loop:
 
 
 def _ready() -> None:
-    """Tell the parent, and wait until it says go."""
+    """Tell the parent, and wait for its signal."""
     print("ready", flush=True)
     sys.stdin.readline()
 
@@ -239,7 +239,7 @@ def main() -> None:
     (way,) = (way for way in WAYS if way.name == name)
     figures = MEASURES[measure](way, Address(*json.loads(address)), *map(int, counts))
     print(json.dumps(figures), flush=True)
-    os._exit(0)  # and not by way of a thousand handlers that would all unlisten first
+    os._exit(0)  # otherwise a thousand handlers would all unlisten first
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Compiles the program in C on the spot: against the libpq of the `pg_config` on the PATH, or of the server's."""
+"""Compiles the program in C on the spot, against the libpq of the `pg_config` on the PATH, or of the server."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SOURCE = Path(__file__).parent / "libpq.c"
 
 
 class Compiled(NamedTuple):
-    """A program that was compiled."""
+    """A compiled program."""
 
     path: Path
     libpq: str

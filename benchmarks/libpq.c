@@ -1,4 +1,4 @@
-/* The physical limit: a listener in C, straight on libpq, which does as little as one can with a notification.
+/* The physical limit: a listener in C, directly on libpq, which does as little as possible with a notification.
 
     cc -O2 -I$(pg_config --includedir) libpq.c -L$(pg_config --libdir) -lpq -o libpq
 
@@ -8,10 +8,10 @@
 It listens to STOP and to each CHANNEL; a single CHANNEL like c*1000 means c0 to c999, except for latency. It prints
 "ready", waits for a line on stdin, measures, and prints one line of JSON. Errors go to stderr, with status 1.
 
-drains    COUNT times, on a new connection each time and with the number of the time behind CHANNEL and STOP: what is
-          pending already, from the line to the notification on STOP. "mb" is the peak of the process above its size
-          at the line, null where /proc/self/status does not tell.
-arriving  what is sent after the line: from the first notification to the last before the one on STOP.
+drains    COUNT times, each time on a new connection and with the number of the time after CHANNEL and STOP: the
+          notifications that are already pending, from the line to the notification on STOP. "mb" is the peak of the
+          process above its size at the line, null where /proc/self/status does not show it.
+arriving  notifications that are sent after the line: from the first one to the last before the one on STOP.
 latency   COUNT times: from the NOTIFY on a second connection to its notification here.
 idle      waits until it is killed.
 */

@@ -1,7 +1,7 @@
-"""Measures each way in a process of its own: who sends, what is counted, how the ways take turns.
+"""Measures each way in a process of its own: sends, counts, and lets the ways take turns.
 
-All ways go through each round, one after the other, so that a machine that gets slower in the midst of
-a run does so for all of them.
+All ways go through each round, one after the other. So a machine that gets slower during a run does so
+for all of them.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ PAYLOADS = {
     "14 B": "'payload' || lpad({i}::text, 7, '0')",
     "1 kB": "lpad({i}::text, 1000, 'x')",
 }
-"""All different, since PostgreSQL sends equal ones of a transaction once."""
-SETTLING_SECONDS = 1.0  # until a process that is to be idle has begun to wait
-DRAINS = 3  # in one process, of which the first warms up
-SENDING_SECONDS = 0.01  # between two looks at whether the server has sent all that it can
+"""All different, because PostgreSQL sends equal ones in a transaction only once."""
+SETTLING_SECONDS = 1.0  # for an idle process to begin to wait
+DRAINS = 3  # in one process; the first warms up
+SENDING_SECONDS = 0.01  # between two checks whether the server has sent as much as it can
 PROC = Path("/proc/self/task")
 
 
 class Sizes(NamedTuple):
-    """How much of each is sent."""
+    """How much is sent for each measure."""
 
     small: int = 100_000
     """Notifications of 14 bytes in a drain."""
@@ -45,7 +45,7 @@ class Sizes(NamedTuple):
     """Notifications of 1 kB in a drain."""
     round_trips: int = 5_000
     published: int = 2_000
-    """Single notifications that a way to send sends."""
+    """Single notifications that each way to send sends."""
     pending: int = 1_000_000
     idle_seconds: float = 10.0
     over_channels: int = 20_000
@@ -57,19 +57,19 @@ class Sizes(NamedTuple):
 
 
 QUICK = Sizes(5_000, 1_000, 200, 100, 20_000, 1.0, 1_000, (1, 100), 100, (1, 10))
-"""To see that all of it runs; the numbers mean little."""
+"""To see that everything runs; the numbers mean little."""
 
 
 class Task(NamedTuple):
-    """One thing that is measured in a round."""
+    """One measurement of a round."""
 
     measure: str
     case: str
     way: str
-    """``""`` for what is no way's."""
+    """``""`` if the measurement belongs to no way."""
     run: Callable[[], Values]
     once: bool = False
-    """Whether one round is enough: what is measured is no time."""
+    """Whether one round is enough, because it does not measure a time."""
 
 
 class Bench:
@@ -91,12 +91,12 @@ class Bench:
         return [way for way in WAYS if way.absent is None and (way is not C or self._c_program is not None)]
 
     def skipped(self) -> list[str]:
-        """Return, in words, what cannot be measured here."""
+        """Return, in words, the ways and measures that are impossible here."""
         absent = [f"{way.name}: {way.absent}" for way in WAYS if way.absent is not None]
         return absent if PROC.exists() else [*absent, "idle, and memory: there is no /proc"]
 
     def tasks(self) -> list[Task]:
-        """Return what is to be measured in a round, in order."""
+        """Return the measurements of a round, in order."""
         sizes, ways = self._sizes, self.ways()
         listening = [way for way in ways if way not in FETCHING]
         sending = [way for way in ways if way in HANDLERS or way.group == "by hand"]
@@ -129,12 +129,12 @@ class Bench:
         """
         found = [way for way in self.ways() if way.name == name and way is not C]
         if not found:
-            raise ValueError(f"{name!r} cannot be profiled, but one of {[way.name for way in self.ways()]}")
+            raise ValueError(f"{name!r} cannot be profiled; choose one of {[way.name for way in self.ways()]}")
         text: str = self._drained_once(found[0], "profile", self._sizes.small)["profile"]
         return text
 
     def idle(self) -> Iterator[tuple[str, Values]]:
-        """Yield how often each way was woken, and its CPU time, while all wait for nothing at the same time."""
+        """Yield how often each way was woken, and its CPU time, while all of them wait at once and nothing arrives."""
         with ExitStack() as stack:
             children = {}
             for way in self.ways():
@@ -158,7 +158,7 @@ class Bench:
                 self._send(session, number, size, count, int(transactions.split()[0]))
                 child.go()
             drains = [_all_received(each, count) for each in child.figures()["drains"]]
-        # The first has warmed everything up.
+        # The first drain was the warm-up.
         seconds, cpu = (statistics.median(each[figure] for each in drains[1:]) for figure in ("seconds", "cpu"))
         return {"per_second": count / seconds, "cpu_us": cpu / count * 1e6}
 
@@ -241,7 +241,7 @@ class Bench:
 
 
 class _Child:
-    """A process that measures, and waits for a line to begin."""
+    """A measuring process, which waits for a line before it begins."""
 
     def __init__(self, command: list[str]) -> None:
         self._command = command
@@ -260,7 +260,7 @@ class _Child:
         self._gone = True
 
     def figures(self) -> dict[str, Any]:
-        """Have it begin, unless it has, and return what it says in the end."""
+        """Start it if that has not happened, and return the figures that it prints at the end."""
         if not self._gone:
             self.go()
         said, _ = self._process.communicate()
@@ -282,7 +282,7 @@ class _Child:
 
 
 def _wait_until_sent(session: Session) -> None:
-    """Wait until each session has sent what its socket takes, so that the server is at work for none of the ways."""
+    """Wait until each session has sent as much as its socket takes, so that the server works for none of the ways."""
     sending = "state = 'active' OR wait_event_type IS DISTINCT FROM 'Client'"
     others = f"SELECT 1 FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname IS NOT NULL AND ({sending})"
     while session.sql(others):
@@ -301,7 +301,7 @@ def _all_received(figures: dict[str, Any], count: int) -> dict[str, Any]:
 
 
 def _imports(ways: list[Way]) -> dict[str, str]:
-    """Return what is imported: the package, each driver, and both."""
+    """Return the imports to measure: the package, each driver, and both."""
     drivers = {way.driver: way.modules[0] for way in ways if way.group == "ours" and way.driver != "wrappers"}
     cases = {"pgnotify": "import pgnotify"}
     for driver, module in drivers.items():
@@ -311,7 +311,7 @@ def _imports(ways: list[Way]) -> dict[str, str]:
 
 
 def _import(statement: str) -> Values:
-    """Time an import in a bare interpreter, seven times: it is short, and the disk has a part in it."""
+    """Time an import in a bare interpreter, seven times: it is short, and the disk plays a part in it."""
     code = f"from time import perf_counter as now; started = now(); {statement}; print(now() - started)"
     command = [sys.executable, "-c", code]
     said = [subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(7)]

@@ -1,4 +1,4 @@
-"""The picture of the results: one row for each of the main ways, and below it what many channels and handlers cost.
+"""The picture of the results: one row for each of the main ways, and below it the cost of many channels and handlers.
 
 All lengths are in inches, measured from the top. matplotlib is imported only when a picture is drawn.
 """
@@ -22,7 +22,7 @@ MAIN_KINDS = ("psycopg", "psycopg2", "pg", "pg8000.native", "asyncpg", "libpq")
 """One kind of connection for each driver, so that the picture stays legible."""
 
 DRIVER_NAMES = {"pg": "PyGreSQL", "pg8000.native": "pg8000"}
-"""What the reader knows a kind by, where that is not its own name."""
+"""The name by which readers know a kind, if it is not the kind's own name."""
 
 # Okabe and Ito's colours, which the colour-blind can tell apart: jfly.uni-koeln.de/color
 COLOURS = {"ours": "#0072B2", "by hand": "#009E73", "own way": "#E69F00", "limit": "#555555"}
@@ -43,7 +43,7 @@ AXIS = 0.5  # its ticks and its label
 CURVES = 2.1
 CHARACTERS_A_LINE = 160  # of the small print, in a font as wide as DejaVu Sans
 
-NAMES_END = 2.72  # where the first panel begins
+NAMES_END = 2.72  # the left edge of the first panel
 PANELS = ((NAMES_END, 2.95), (5.92, 1.75), (7.87, 1.22))
 CURVE_PANELS = ((0.55, 3.95), (5.92, 3.25))
 
@@ -90,9 +90,9 @@ class Row(NamedTuple):
 
 
 def draw(results: Results, path: Path | str) -> None:
-    """Draw the results into a file; its suffix says in which format, of which .svg is the one to commit.
+    """Draw the results into a file. Its suffix determines the format; commit the .svg.
 
-    Nothing but the numbers, the fonts and matplotlib's release decides what is in the file.
+    The content of the file depends only on the numbers, the fonts and matplotlib's release.
     """
     import matplotlib.style
     from matplotlib.figure import Figure
@@ -140,7 +140,7 @@ def _is_shown(results: Results, way: Way) -> bool:
 def _small_print(results: Results) -> str:
     data, machine = results.data, results.data["machine"]
     rounds = "one round" if data["rounds"] == 1 else f"medians of {data['rounds']} rounds"
-    # With spaces that no line is broken at.
+    # With spaces at which no line is broken.
     versions = ", ".join(
         f"{name} {version}".replace(" ", "\N{NO-BREAK SPACE}") for name, version in data["versions"].items()
     )
@@ -243,7 +243,7 @@ def _latency(axes: Axes, results: Results, rows: Sequence[Row]) -> None:
 def _memory(axes: Axes, results: Results, rows: Sequence[Row]) -> None:
     axes.set_title("Memory, MB")
     axes.set_xlabel("peak, a million pending")
-    least = 0.1  # less than the pages of a process can tell; what is below is shown there
+    least = 0.1  # less than the pages of a process can show; smaller values are drawn there
     megabytes = {row: results.median("memory", PENDING, row.way.name, "mb") for row in rows}
     measured = [max(each, least) for each in megabytes.values() if each is not None]
     if not measured:
@@ -262,7 +262,7 @@ def _dot(axes: Axes, row: Row, x: float) -> None:
 
 
 def _log_x(axes: Axes, low: float, high: float, *, before: float, behind: float, inches: float) -> None:
-    """Make the axis logarithmic, with so many inches for the numbers before the least and behind the greatest."""
+    """Make the axis logarithmic, with this many inches for the numbers before the least and after the greatest."""
     from matplotlib.ticker import FixedLocator
 
     high = max(high, low * 10)
@@ -279,7 +279,7 @@ def _log_x(axes: Axes, low: float, high: float, *, before: float, behind: float,
 
 
 def _plain(axis: Axis) -> None:
-    """Label the powers of ten as one reads them."""
+    """Label the powers of ten as plain numbers."""
     from matplotlib.ticker import NullFormatter
 
     axis.set_major_formatter(lambda value, _: f"{value:,.0f}" if value >= 1 else f"{value:g}")
@@ -340,14 +340,17 @@ def _log_log(axes: Axes, x_margin: float) -> None:
     axes.margins(x=x_margin, y=0.2)
     axes.grid(axis="both")
     low, high = axes.get_ylim()
-    middle, reach = math.sqrt(low * high), max(math.sqrt(high / low), 4)  # 16 times hold at least one power of ten
+    middle, reach = (
+        math.sqrt(low * high),
+        max(math.sqrt(high / low), 4),
+    )  # a factor of 16 contains at least one power of ten
     axes.set_ylim(middle / reach, middle * reach)
     for axis in (axes.xaxis, axes.yaxis):
         _plain(axis)
 
 
 def _name_ends(axes: Axes, ends: Sequence[tuple[float, str, str]]) -> None:
-    """Write the names behind the ends of the lines, moved apart where they would overlap."""
+    """Write the names after the ends of the lines, moved apart where they would overlap."""
     ordered = sorted(ends)
     to_axes = axes.transData + axes.transAxes.inverted()
     places = _apart([to_axes.transform((1, y))[1] * CURVES for y, _, _ in ordered], 0.155)
@@ -356,7 +359,7 @@ def _name_ends(axes: Axes, ends: Sequence[tuple[float, str, str]]) -> None:
 
 
 def _apart(places: Sequence[float], gap: float) -> list[float]:
-    """Return ascending places that are at least this far from each other, moved as little as that takes."""
+    """Return ascending places that are at least this far from each other, moved as little as possible."""
     groups: list[list[float]] = []  # places that touch share the gap out around their middle
     for place in places:
         groups.append([place])

@@ -1,7 +1,7 @@
-"""What was measured: the file it is kept in, medians and spreads over the rounds, and the targets.
+"""The results: the file that keeps them, medians and spreads over the rounds, and the targets.
 
-Knows no clock and no driver. What a number looks like in a table is said in tables.py, except for the
-digits, which the details of the targets need too.
+This module knows no clock and no driver. tables.py formats a number for a table, except for its digits,
+which the details of the targets need, too.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 GROUPS = ("ours", "by hand", "own way", "limit")
-"""Ours; the best loop that is known for the driver; what the driver or its documentation offers; the C program."""
+"""Ours; the best known loop for the driver; the way of the driver or its documentation; the C program."""
 
 DRAIN_CASES = ("14 B, 1 transaction", "14 B, 100 transactions", "1 kB, 1 transaction", "1 kB, 100 transactions")
-"""The first is the one that the targets and the short table are about."""
+"""The targets and the short table use the first."""
 
 PENDING = "1,000,000 pending"
 """The case of the measure "memory"."""
 
 LIMIT = "C, libpq"
-"""The way that nothing on libpq can be faster than."""
+"""The limit: no way on libpq can be faster."""
 
 BY_HAND = {
     "psycopg": "pgconn loop, psycopg",
@@ -44,20 +44,20 @@ OWN_WAY = {
 """The driver's own way for each kind of connection, as far as there is one."""
 
 READS_WITH_EACH = ("pg", "pg.DB", "pgdb")
-"""Kinds whose driver reads the socket with every notification that it hands over, so that libpq queues the more."""
+"""Kinds whose driver reads the socket with every notification that it returns, so that libpq queues more."""
 
 
 class Way(NamedTuple):
     """A way to receive notifications, or to send them."""
 
     name: str
-    """What is done, and on which connection: ``"handler, psycopg"``."""
+    """The method and the connection: ``"handler, psycopg"``."""
     group: str
     """One of GROUPS."""
     driver: str
-    """What the table is grouped by."""
+    """The table is grouped by it."""
     connection: str
-    """What the connection is opened with."""
+    """The kind of connection to open."""
 
     @property
     def kind(self) -> str:
@@ -76,14 +76,14 @@ def handler(kind: str) -> str:
 
 
 class Results:
-    """What one run of the benchmarks found.
+    """The results of one run of the benchmarks.
 
     Args:
         data: as it is in the file; kept, and added to by add().
 
     Raises:
         ValueError: a run names a way that is not among the ways, a way has no known group, or a value is
-            not a finite number. A slip there would show as "not measured".
+            not a finite number. Such a mistake would appear as "not measured".
     """
 
     def __init__(self, data: dict[str, Any]) -> None:
@@ -93,12 +93,12 @@ class Results:
         self._runs: dict[tuple[str, str, str], list[dict[str, float | None]]] = {}
         for way in self.ways:
             if way.group not in GROUPS:
-                raise ValueError(f"{way.name!r} is of the group {way.group!r}, there are {', '.join(GROUPS)}")
+                raise ValueError(f"{way.name!r} is of the group {way.group!r}; the groups are {', '.join(GROUPS)}")
         for run in data["runs"]:
             self._take(run)
 
     def add(self, measure: str, case: str, way: str, values: dict[str, float | None]) -> None:
-        """Add what one round found; None is what cannot be measured on this machine."""
+        """Add the values of one round; None if one cannot be measured on this machine."""
         run = {"measure": measure, "case": case, "way": way, "values": values}
         self._take(run)
         self.data["runs"].append(run)
@@ -109,11 +109,11 @@ class Results:
             raise ValueError(f"{measure} was measured for {way!r}, which is not among the ways")
         for name, value in values.items():
             if value is not None and not math.isfinite(value):
-                raise ValueError(f"{name} of {measure}, {way!r}, is {value}, which is no measured value")
+                raise ValueError(f"{name} of {measure}, {way!r}, is {value}, which is not a measured value")
         self._runs.setdefault((measure, case, way), []).append(values)
 
     def values(self, measure: str, case: str, way: str, value: str) -> list[float]:
-        """Return what the rounds found, none if it was not measured."""
+        """Return the values of the rounds, none if it was not measured."""
         found = (run.get(value) for run in self._runs.get((measure, case, way), ()))
         return [each for each in found if each is not None]
 
@@ -135,11 +135,11 @@ class Results:
         )
 
     def cases(self, measure: str) -> list[str]:
-        """Return the cases that were measured, in the order in which they were first."""
+        """Return the measured cases, in the order in which they first appeared."""
         return list(dict.fromkeys(case for each, case, _ in self._runs if each == measure))
 
     def measures(self, way: str) -> set[str]:
-        """Return what was measured for a way."""
+        """Return the names of the measures of a way."""
         return {measure for measure, _, each in self._runs if each == way}
 
     def by_driver(self) -> list[Way]:
@@ -167,16 +167,16 @@ def write(results: Results, path: Path | str) -> None:
 
 
 MISSING = "\N{EN DASH}"
-"""What stands for a number that was not measured."""
+"""The sign for a number that was not measured."""
 
 
 def ratio(one: float | None, other: float | None) -> float | None:
-    """Return one : other, None where either was not measured or there is nothing to divide by."""
+    """Return one : other, None if either was not measured or the divisor is zero."""
     return None if one is None or not other else one / other
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """Return a number with three significant digits, or with so many; MISSING if it was not measured."""
+    """Return a number with this many significant digits; MISSING if it was not measured."""
     if value is None:
         return MISSING
     if not value:
@@ -190,16 +190,16 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 class Wanted(NamedTuple):
-    """What is wanted of a number; reads as in the table when made a string."""
+    """A condition on a number; as a string it reads as in the table."""
 
     sense: str
     """``"≥"``, ``"≤"`` or ``"="``."""
     bound: float
-    """Is met by itself."""
+    """A number equal to it meets the condition."""
     unit: str = ""
 
     def met_by(self, measured: float) -> bool:
-        """Return whether this number, not rounded, is as wanted."""
+        """Return whether this number, not rounded, meets the condition."""
         compare = {"≥": operator.ge, "≤": operator.le, "=": operator.eq}[self.sense]
         return bool(compare(measured, self.bound))
 
@@ -209,7 +209,7 @@ class Wanted(NamedTuple):
 
 
 class Target(NamedTuple):
-    """A target and what was measured."""
+    """A target and its measured number."""
 
     text: str
     wanted: Wanted
@@ -218,7 +218,7 @@ class Target(NamedTuple):
     met: bool | None
     """None: not measured."""
     detail: str
-    """Whose number it is, what the other cases say, what was not measured."""
+    """Whose number it is, the numbers of the other cases, and the ways that were not measured."""
 
     @property
     def verdict(self) -> str:
@@ -227,7 +227,7 @@ class Target(NamedTuple):
 
     @property
     def shown(self) -> str:
-        """What was measured, with so many digits that it does not read as the opposite of the verdict."""
+        """The measured number, with enough digits not to contradict the verdict."""
         if self.measured is None:
             return number(None)
         if self.wanted.sense == "=":
@@ -242,7 +242,7 @@ Found = tuple[float | None, str]
 
 
 def _speed_to(others: dict[str, str], kind: str) -> Callable[[Results], Found]:
-    """Return what finds the ratio of our handler's speed to that of another way on the same kind."""
+    """Return a function that finds the ratio of our handler's speed to that of another way on the same kind."""
 
     def found(results: Results) -> Found:
         ways = handler(kind), others[kind]
@@ -260,7 +260,7 @@ def _of_handlers(
     figure: Callable[[Results, str], float | None],
     counts: Callable[[str], bool] = lambda _: True,
 ) -> Callable[[Results], Found]:
-    """Return what finds the least or the greatest number of our handlers, and whose it is."""
+    """Return a function that finds the least or the greatest number of our handlers, and whose it is."""
 
     def found(results: Results) -> Found:
         figures = {way.kind: figure(results, way.name) for way in results.handlers() if counts(way.kind)}
@@ -277,12 +277,12 @@ def _of_handlers(
 
 
 def _latency_to_limit(pick: Callable[[Iterable[float]], float]) -> Callable[[Results], Found]:
-    """Return what finds the least or the greatest ratio of our latency to that of the limit."""
+    """Return a function that finds the least or the greatest ratio of our latency to that of the limit."""
 
     def found(results: Results) -> Found:
         limit = results.median("latency", "", LIMIT, "p50")
         if limit is None:
-            return None, _joined([], LIMIT)  # no matter whether ours was
+            return None, _joined([], LIMIT)  # whether or not ours was
         return _of_handlers(pick, lambda results, way: ratio(results.median("latency", "", way, "p50"), limit))(results)
 
     return found
@@ -334,11 +334,11 @@ TARGETS: tuple[tuple[str, Wanted, Callable[[Results], Found]], ...] = (
     ("wake-ups while idle", Wanted("=", 0), _of_handlers(max, _wakeups)),
     ("import pgnotify", Wanted("≤", 15, "ms"), _import_ms),
 )
-"""What is to be held: the text, the number wanted, and where the measured one is found."""
+"""The targets: the text, the condition, and the function that finds the measured number."""
 
 
 def targets(results: Results) -> list[Target]:
-    """Hold the results to each of TARGETS."""
+    """Compare the results with each of TARGETS."""
     return [_held(results, *target) for target in TARGETS]
 
 

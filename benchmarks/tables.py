@@ -1,6 +1,6 @@
-"""The results as Markdown that also reads well in a terminal, and where it goes in a page.
+"""The results as Markdown that also reads well in a terminal, and their places in a page.
 
-A table is a header and rows of text; what was not measured is a dash, and a table without a row says so.
+A table is a header and rows of text. A number that was not measured is a dash, and a table without a row says so.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ EN_DASH = "\N{EN DASH}"  # between two ends
 MIN_MAX = f"min{EN_DASH}max"
 
 CODE_NAMES = ("pg", "pgdb", "pg8000.native")
-"""Kinds of connection that are named as they are written in code, not as the project calls itself."""
+"""Kinds of connection that are named as in code, not as their project calls itself."""
 
 
 def report(results: Results) -> str:
-    """Return all there is to say, with headings."""
+    """Return the whole report, with headings."""
     sections = (
         ("Targets", "Ratios are those of the medians of this run.", targets_table(results)),
         (
@@ -53,7 +53,7 @@ def report(results: Results) -> str:
 
 
 def summary(results: Results) -> str:
-    """Return the lines that say when, where and with what was measured, and what was not."""
+    """Return the lines with the time, the place and the versions of the run, and the ways that were left out."""
     data, machine = results.data, results.data["machine"]
     rounds = "one round" if data["rounds"] == 1 else f"medians of {data['rounds']} rounds"
     lines = [
@@ -81,7 +81,7 @@ def ways_table(results: Results) -> str:
     named: set[str] = set()
     for way in results.by_driver():
         if way.name.startswith("fetch, "):
-            continue  # fetch() is measured with many channels only, and has its row there
+            continue  # fetch() is measured only with many channels, and has its row there
         rows.append(("" if way.driver in named else way.driver, way.name, way.group, *_of_way(results, way.name)))
         named.add(way.driver)
     return _table(header, rows, left=(0, 1, 2))
@@ -210,7 +210,7 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]], left: Sequence[
 
 
 def by_name(results: Results) -> dict[str, str]:
-    """Return the tables under the names that they have in a page; see put_into()."""
+    """Return the tables by their names in a page; see put_into()."""
     makers = (summary, targets_table, ways_table, publish_table, channels_table, handlers_table, import_table)
     named = {maker.__name__.removesuffix("_table"): maker(results) for maker in makers}
     return {**named, "short": short_table(results)}

@@ -1,8 +1,8 @@
 """The ways to listen that are compared: one function each, in the module of its driver.
 
 Each way opens a connection, sends its LISTENs, and returns its loop. The loop calls back with a
-dict of pid, event and extra for each notification, and ends behind one on the stop channel. So all
-of them do the same work with each notification; what differs is how it gets there.
+dict of pid, event and extra for each notification, and ends after one on the stop channel. So all
+of them do the same work with each notification. They differ in how the notification gets there.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Way(NamedTuple):
     connection: str
     """The kind of connection, in the words of tests/kinds.py."""
     modules: tuple[str, ...]
-    """What must be importable."""
+    """Modules that must be importable."""
     prepare: Prepare | None
     """None for a way that is not written in Python."""
 
@@ -58,7 +58,7 @@ LISTENING = tuple(
     for kind in KINDS
     if kind.name in MANY_CHANNELS
 )
-"""The Listener, which comes back; iterated over in the thread that reads."""
+"""The Listener, which reconnects; iterated over in the reading thread."""
 ALTERNATIVES = (
     Way("pgconn loop, psycopg", "by hand", "psycopg", "psycopg", ("psycopg",), psycopg.pgconn_loop),
     Way("notifies(), psycopg", "own way", "psycopg", "psycopg", ("psycopg",), psycopg.notifies),
@@ -73,10 +73,10 @@ ALTERNATIVES = (
     Way("add_listener, asyncpg", "own way", "asyncpg", "asyncpg", ("asyncpg",), asyncpg.add_listener),
 )
 C = Way("C, libpq", "limit", "libpq", "libpq", (), None)
-"""A program in C, as the limit of what is possible."""
+"""A program in C, as the limit."""
 
 DRIVERS = ("psycopg", "psycopg2", "pygresql", "pg8000", "wrappers", "asyncpg", "libpq")
 WAYS = tuple(
     way for driver in DRIVERS for way in (*HANDLERS, *FETCHING, *LISTENING, *ALTERNATIVES, C) if way.driver == driver
 )
-"""All of them, in the order of the tables."""
+"""All ways, in the order of the tables."""

@@ -30,7 +30,7 @@ def handler(kind: Kind) -> Callable[[Address, Sequence[str], str], Loop]:
 
 
 def listener(kind: Kind) -> Callable[[Address, Sequence[str], str], Loop]:
-    """Iterate over a Listener, which comes back and checks besides."""
+    """Iterate over a Listener, which also reconnects and checks."""
 
     def prepare(address: Address, channels: Sequence[str], stop: str) -> Loop:
         made = pgnotify.Listener(lambda: kind.connect(address), *channels, stop)
@@ -63,7 +63,7 @@ def fetch(kind: Kind) -> Callable[[Address, Sequence[str], str], Loop]:
 
 
 def call_until(stop: str, notifications: Iterable[pgnotify.Notification], callback: Callable[[Any], object]) -> bool:
-    """Call back for each; return whether one was on the stop channel, which is the last one."""
+    """Call back for each; return whether one was on the stop channel, which ends it."""
     arg_dict: dict[str, Any] = {}
     for channel, payload, pid in notifications:
         arg_dict["pid"] = pid

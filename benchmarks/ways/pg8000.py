@@ -1,4 +1,4 @@
-"""The ways of pg8000, which has none of its own but to send queries."""
+"""The ways of pg8000, whose only own way is to send queries."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Loop = Callable[[Callable[[Any], object]], None]
 def query_per_wakeup(address: Address, channels: Sequence[str], stop: str) -> Loop:
     """Send a query for each wake-up, with a deque that keeps more than the last hundred.
 
-    Looks each 10 ms all the same: what came in one read with the answer makes no socket readable.
+    Also looks every 10 ms: notifications read together with the answer make no socket readable.
     """
     import select
     from collections import deque
@@ -40,7 +40,7 @@ def query_per_wakeup(address: Address, channels: Sequence[str], stop: str) -> Lo
 
 
 def bulk_parse(address: Address, channels: Sequence[str], stop: str) -> Loop:
-    """Parse the notifications out of the driver's buffer; knows no other message and no end."""
+    """Parse the notifications out of the driver's buffer; handles no other message and no end."""
     import select
     from struct import Struct
 
@@ -69,7 +69,7 @@ def bulk_parse(address: Address, channels: Sequence[str], stop: str) -> Loop:
                     return
             if position:
                 stream.read(position)
-            elif data:  # a part of a message: as soon as the rest is there, it can be read whole
+            elif data:  # a part of a message: when the rest arrives, it can be read whole
                 usock.settimeout(None)
                 _deliver_one(stream, arg_dict, callback)
                 usock.settimeout(0)

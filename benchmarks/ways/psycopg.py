@@ -29,7 +29,7 @@ def notifies(address: Address, channels: Sequence[str], stop: str) -> Loop:
 
 
 def async_notifies(address: Address, channels: Sequence[str], stop: str) -> Loop:
-    """Iterate over those of an asynchronous connection."""
+    """Iterate over the notifications of an asynchronous connection."""
     import asyncio
 
     import psycopg
@@ -59,7 +59,7 @@ def async_notifies(address: Address, channels: Sequence[str], stop: str) -> Loop
 
 
 def pgconn_loop(address: Address, channels: Sequence[str], stop: str) -> Loop:
-    """Read below the connection, where no lock is taken and nothing is made but two bytes objects."""
+    """Read below the connection: takes no lock, and makes only two bytes objects."""
     import select
 
     db = _listening(address, channels, stop)

@@ -11,7 +11,7 @@ Loop = Callable[[Callable[[Any], object]], None]
 
 
 def recipe(address: Address, channels: Sequence[str], stop: str) -> Loop:
-    """Run the recipe of psycopg2's documentation: select, poll, and one after the other from the list."""
+    """Run the recipe of psycopg2's documentation: select, poll, and take them one by one from the list."""
     import select
 
     db = _listening(address, channels, stop)

@@ -17,7 +17,9 @@ def own_handler(address: Address, channels: Sequence[str], stop: str) -> Loop:
     (channel,) = channels
     db = _listening(address, channels, stop)
     handler = pg.NotificationHandler(db, channel, print, stop_event=stop)
-    handler.listening = True  # as it is: its own LISTEN would read the backlog to where its select() does not see it
+    handler.listening = (
+        True  # true already: its own LISTEN would read the backlog, which its select() then does not see
+    )
 
     def loop(callback: Callable[[Any], object]) -> None:
         handler.callback = callback
@@ -27,7 +29,7 @@ def own_handler(address: Address, channels: Sequence[str], stop: str) -> Loop:
 
 
 def getnotify_loop(address: Address, channels: Sequence[str], stop: str) -> Loop:
-    """Ask a pg.Connection until there is no more, then wait."""
+    """Ask a pg.Connection until there are no more, then wait."""
     return _getnotify_loop(_listening(address, channels, stop), stop)
 
 

@@ -1,4 +1,4 @@
-"""What is special to asyncpg, and to a front whose loop runs in another thread."""
+"""The special behaviour of asyncpg, and of a front whose loop runs in another thread."""
 # ruff: noqa: D103  # a test is named after the fact that it shows
 
 from __future__ import annotations

@@ -157,7 +157,7 @@ class AsyncpgBackend:
         return in_recovery, queue_usage, pid, frozenset(channels)
 
     def _look(self) -> None:
-        """Have the loop read what is there: it may be a little behind, and then an empty inbox proves nothing."""
+        """Have the loop read the socket: it may be a little behind, and then an empty inbox proves nothing."""
         if not self._blocking.closed:
             self._call(_turns())
 

@@ -65,7 +65,7 @@ class BlockingConnection:
         return self.connection.is_closed() or not self.loop.is_running()
 
     def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine in the loop and return its result, or raise what it raises.
+        """Run a coroutine in the loop, and return its result or raise its error.
 
         Raises:
             asyncpg.InterfaceError: the loop no longer runs.
