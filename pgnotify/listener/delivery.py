@@ -15,6 +15,11 @@ from pgnotify.listener.workers import Workers
 from pgnotify.notification import Notification, Plain, new
 from pgnotify.program import actions as p
 
+# After a long batch more is likely to be there, and reading on costs less than going back to the iteration for it; up
+# to a limit, so that the first ones do not wait long, and what is read is still in the processor's cache.
+LONG_BATCH = 50
+ENOUGH = 500
+
 _channel_of = itemgetter(0)
 
 
@@ -40,21 +45,23 @@ class Delivery:
         """Distribute up to ``at_most`` notifications from the head of the queue.
 
         Returns:
-            Whether something waits for the iteration.
+            Whether the iteration had better go on with what waits for it, rather than read on.
         """
         queue = self.watch.queue
-        plains, before = list(islice(queue, at_most)), len(queue)
+        before = len(queue)
+        plains = list(queue if at_most >= before else islice(queue, at_most))
         try:
             if self._routes.of and self.workers is None:
-                self._call_each(at_most)
+                self._call_each(plains)
             else:
                 self._enqueue(plains)
-                _drop(queue, at_most)  # at last: a Ctrl-C before loses nothing
+                _drop(queue, len(plains))  # at last: a Ctrl-C before loses nothing
         finally:
             delivered = before - len(queue)
             self.reporter.counters.received(plains if delivered == len(plains) else plains[:delivered])
             self.reporter.changed()
-        return bool(self.mailbox)
+        mailbox = self.mailbox
+        return bool(mailbox) and (len(plains) < LONG_BATCH or len(mailbox) >= ENOUGH)
 
     def call(self, subscription: Subscription, notification: Notification) -> None:
         """Call a callback; in the reading thread, or a worker."""
@@ -70,41 +77,48 @@ class Delivery:
         assert isinstance(action, p.Tell), "a listener has no time-outs to report"
         return self.reporter.tell(action.event)
 
-    def _call_each(self, at_most: int) -> None:
-        """Call the callbacks here: every notification goes through this loop where there are no workers."""
-        watch, of = self.watch, self._routes.of
+    def _call_each(self, plains: list[Plain]) -> None:
+        """Call the callbacks here: every notification goes through one of these loops where there are no workers.
+
+        The loops end early if the watch is interrupted, which every cancellation does.
+        """
+        channel, of = plains[0][0], self._routes.of
+        subscriptions = of.get(channel, ())
+        if len(subscriptions) == 1 and list(map(_channel_of, plains)).count(channel) == len(plains):
+            self._call_one(subscriptions[0], len(plains))
+            return
+        watch = self.watch
         # Each is taken out of the queue just before it is delivered, without a bytecode for that.
-        for plain in starmap(watch.queue.popleft, repeat((), at_most)):
-            subscriptions = of.get(plain[0])
-            if subscriptions is None:
-                self._enqueue_for_iteration([plain])
+        for plain in starmap(watch.queue.popleft, repeat((), len(plains))):
+            if subscriptions := of.get(plain[0], ()):
+                self._call_all(subscriptions, new(Notification, plain))
             else:
-                notification = new(Notification, plain)
-                for subscription in subscriptions:
-                    if not subscription.cancelled:
-                        try:
-                            subscription.callback(notification)
-                        except Exception as error:
-                            self._after_error(error, notification, subscription, subscriptions)
-                            break
+                self._enqueue_for_iteration([plain])
             if watch.interrupted:
                 return
 
-    def _after_error(
-        self,
-        error: Exception,
-        notification: Notification,
-        failed: Subscription,
-        subscriptions: tuple[Subscription, ...],
-    ) -> None:
-        """Tell the user of a callback's error, and call the other callbacks; then raise the first that ends it all."""
-        failure = self._failure_of(error, notification)
-        for subscription in subscriptions[subscriptions.index(failed) + 1 :]:
+    def _call_one(self, subscription: Subscription, count: int) -> None:
+        """Call one callback for this many from the head of the queue, which all are on its channel."""
+        watch, callback = self.watch, subscription.callback
+        notification: Notification
+        try:
+            for plain in starmap(watch.queue.popleft, repeat((), count)):
+                notification = new(Notification, plain)
+                callback(notification)
+                if watch.interrupted:
+                    return
+        except Exception as error:
+            self.reporter.report(error, notification)  # the loop delivers the rest
+
+    def _call_all(self, subscriptions: tuple[Subscription, ...], notification: Notification) -> None:
+        """Call each callback, whatever the others raise; then raise the first error that is to end the listener."""
+        failure: Exception | None = None
+        for subscription in subscriptions:
             if not subscription.cancelled:
                 try:
                     subscription.callback(notification)
-                except Exception as another:
-                    failure = failure or self._failure_of(another, notification)
+                except Exception as error:
+                    failure = failure or self._failure_of(error, notification)
         if failure is not None:
             raise failure
 

@@ -11,6 +11,8 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import repeat
+from operator import length_hint
 from types import TracebackType
 from typing import Any
 
@@ -189,21 +191,29 @@ class Listener:
         deadline = None if timeout is None else time.monotonic() + timeout
         mailbox = self._delivery.mailbox
         pop = mailbox.pop
-        count = 0
-        while count != stop_after:
-            try:
-                item = pop()
-            except IndexError:
-                if not self._lifecycle.wait_until(self._has_mail, deadline):
+        # One turn of this for each notification; it costs less than to count.
+        left = repeat(None) if stop_after is None else repeat(None, stop_after)
+        while True:
+            overflow = None
+            for _ in left:
+                try:
+                    item = pop()
+                except IndexError:
+                    break
+                if type(item) is Overflow:
+                    overflow = item
+                    break
+                yield new(Notification, item)
+            else:
+                return
+            if stop_after is not None:
+                left = repeat(None, length_hint(left) + 1)  # that turn has yielded none
+            if overflow is not None:
+                mailbox.mark_taken(overflow)
+                if not self._lifecycle.announce_overflow(overflow, deadline):
                     return
-                continue
-            if isinstance(item, Overflow):
-                mailbox.mark_taken(item)
-                if not self._lifecycle.announce_overflow(item, deadline):
-                    return
-                continue
-            count += 1
-            yield new(Notification, item)
+            elif not self._lifecycle.wait_until(self._has_mail, deadline):
+                return
 
     def wait_or_poll(self, healthy: float = 30.0, deaf: float = 1.0) -> Notification | Gap | None:
         """Wait for a hint that there is work: for those who look for it themselves, and use NOTIFY to look at once.

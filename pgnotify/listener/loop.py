@@ -7,13 +7,14 @@ long an attempt waits, and which errors are final. The reporter decides what the
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from pgnotify.errors import ConnectionLost, NotPrimary, SourceError, TransactionError, Unanswered
 from pgnotify.listener.events import Checked, Connected, Connecting, Failed, ListenInForce, Lost, Refused
 from pgnotify.listener.gap import Gap, Reason, utc
 from pgnotify.listener.policy import Policy
 from pgnotify.listener.watch import Link, ListenerWatch
+from pgnotify.notification import Plain
 from pgnotify.program.actions import (
     ASK_HEALTH,
     DISCONNECT,
@@ -47,16 +48,19 @@ class OnListeningFailed(Exception):
 
 
 class _End:
-    """The deadline of one run of the loop, which does not end before everything that is there was fetched."""
+    """When one run of the loop ends; see `listener_loop`."""
 
-    def __init__(self, deadline: float | None) -> None:
+    def __init__(self, until: Callable[[], bool], deadline: float | None) -> None:
+        self.until = until
         self.moment = math.inf if deadline is None else deadline
         self._batches_left = BATCHES_AFTER_THE_DEADLINE
 
-    def has_come(self, batch_was_empty: bool) -> bool:
-        """Whether to end, asked after each batch that was fetched after the deadline."""
+    def comes_after(self, batch: Sequence[Plain], now: float) -> bool:
+        """Whether the deadline has passed, and everything that is there was fetched; asked after each batch."""
+        if now < self.moment:
+            return False
         self._batches_left -= 1
-        return batch_was_empty or not self._batches_left
+        return not batch or not self._batches_left
 
 
 def listener_loop(
@@ -70,8 +74,8 @@ def listener_loop(
     Args:
         watch: over the wanted channels; a further run of the loop goes on where this one has ended.
         policy: how long to wait, and which errors are final.
-        until: True ends the loop, and everything stays as it is. It is asked at first, after a delivery that says
-            that a thread may have what it waits for, after each LISTEN and loss, and after an interruption.
+        until: True ends the loop, and everything stays as it is. It is asked at first, after a delivery whose
+            outcome is true, before a wait, after each LISTEN and loss, and after an interruption.
         deadline: of the monotonic clock. It ends the loop too, but not before what is there was fetched.
 
     Returns:
@@ -83,14 +87,14 @@ def listener_loop(
 
     It also raises the error of the first attempt to connect, if that is final.
     """
-    end = _End(deadline)
+    end = _End(until, deadline)
     while not until():
         try:
             if watch.interrupted and (yield from carry_out(watch)):
                 return True
             if watch.state is State.CLOSED:
                 return True
-            step = _while_listening(watch, policy, until, end) if _listens(watch) else _reconnect(watch, policy, end)
+            step = _while_listening(watch, policy, end) if _listens(watch) else _reconnect(watch, policy, end)
             if not (yield from step):
                 return False
         except Exception as error:
@@ -112,16 +116,16 @@ def _listens(watch: ListenerWatch) -> bool:
 # While LISTEN is in force.
 
 
-def _while_listening(watch: ListenerWatch, policy: Policy, until: Callable[[], bool], end: _End) -> Program[bool]:
-    """Deliver and look for more, until `until()` is to be asked again; return False when the deadline has passed."""
+def _while_listening(watch: ListenerWatch, policy: Policy, end: _End) -> Program[bool]:
+    """Deliver and look for more, until something else is to be done; return False when the run has ended."""
     if watch.to_announce is None and watch.wanted() is not watch.applied:
         yield from _apply_wanted(watch, policy)
         return True
     while watch.state is State.LISTENING and not watch.interrupted:
         if watch.queue:
             watch.link.nothing_pending = False  # callbacks may use the connection
-            if (yield Deliver(len(watch.queue))) and until():
-                return True
+            if (yield Deliver(len(watch.queue))) and end.until():
+                return False
         elif watch.to_announce is not None or watch.dropped_gaps:
             yield from _announce(watch)
             return True
@@ -131,15 +135,17 @@ def _while_listening(watch: ListenerWatch, policy: Policy, until: Callable[[], b
 
 
 def _look_for_more(watch: ListenerWatch, policy: Policy, end: _End) -> Program[bool]:
-    """Fetch, or check, or wait if there is nothing; return False when the deadline has passed."""
+    """Fetch, and check if that is due, or wait if there is nothing; return False when the run has ended."""
     batch = yield FETCH
     watch.take(batch)
     now, link = policy.clock(), watch.link
     if now >= link.check_at:  # also under traffic, see the manual
         yield from _check(watch, policy)
-    elif now >= end.moment and end.has_come(not batch):
+    elif end.comes_after(batch, now):
         return False
     elif not batch:
+        if end.until():
+            return False
         seconds = min(link.check_at, end.moment) - now
         yield WAIT_FOR_EVER if seconds == math.inf else Wait(max(0.0, seconds))
     return True

@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import final
 
 from pgnotify.listener.gap import Gap, Reason, utc
 from pgnotify.notification import Plain
 
 
+@final
 class Overflow:
     """The place in a mailbox where notifications are missing."""
 

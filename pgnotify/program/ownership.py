@@ -19,6 +19,8 @@ class Ownership:
         self._looping = False
         """Whether the owner runs a loop, and not only a call that ends by itself; guarded by `_lock`."""
         self._last_owner: int | None = None
+        self._waiting = 0
+        """How many threads wait, or are about to look; guarded by `_lock`."""
 
     def by_this_thread(self) -> bool:
         """Whether this thread is the owner: then it is in a callback, or in a signal handler."""
@@ -61,8 +63,8 @@ class Ownership:
             RuntimeError: another thread runs a loop.
         """
         with self._lock:
-            while self._owner is not None and not self.by_this_thread() and not self._looping:
-                self._changed.wait()
+            if not self.by_this_thread():
+                self._wait_for(lambda: self._owner is None or self._looping, None)
             taken = self.try_to_take()
             if not taken and not self.by_this_thread():
                 raise RuntimeError(f"{what} is running already, in thread {self._owner}")
@@ -82,7 +84,7 @@ class Ownership:
             if unless():
                 return False
             self._owner, self._looping = None, False
-            self._changed.notify_all()
+            self.notify()
             return True
 
     def ask_owner(self, ask: Callable[[], object]) -> bool:
@@ -95,13 +97,21 @@ class Ownership:
 
     def notify(self) -> None:
         """Have all threads that wait look again; for any thread that has changed something."""
-        with self._lock:
-            self._changed.notify_all()
+        if self._waiting:  # a thread that comes to wait after this sees the change itself
+            with self._lock:
+                self._changed.notify_all()
 
     def wait(self, predicate: Callable[[], bool], deadline: float | None) -> bool:
         """Wait until another thread makes a predicate true; False if the deadline passed first."""
         with self._lock:
-            return self._changed.wait_for(predicate, seconds_until(deadline))
+            return self._wait_for(predicate, seconds_until(deadline))
+
+    def _wait_for(self, predicate: Callable[[], bool], seconds: float | None) -> bool:
+        self._waiting += 1  # before the first look
+        try:
+            return self._changed.wait_for(predicate, seconds)
+        finally:
+            self._waiting -= 1
 
 
 def seconds_until(deadline: float | None) -> float | None:
