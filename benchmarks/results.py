@@ -255,6 +255,20 @@ def _speed_to(others: dict[str, str], kind: str) -> Callable[[Results], Found]:
     return found
 
 
+def _to_handler(name: str) -> Callable[[Results], Found]:
+    """Return a function that finds the least ratio of the speed of a way of the Listener to that of our handler."""
+
+    def found(results: Results) -> Found:
+        ways = [way for way in results.ways if way.name == f"{name}, {way.kind}"]
+        ratios = {way.kind: results.speed_to(DRAIN_CASES[0], way.name, handler(way.kind)) for way in ways}
+        measured = {kind: each for kind, each in ratios.items() if each is not None}
+        absent = ", ".join(kind for kind in ratios if kind not in measured)
+        details = [f"{kind}: {number(each)}" for kind, each in measured.items()]
+        return min(measured.values(), default=None), _joined(details, absent)
+
+    return found
+
+
 def _of_handlers(
     pick: Callable[[Iterable[float]], float],
     figure: Callable[[Results, str], float | None],
@@ -318,6 +332,8 @@ TARGETS: tuple[tuple[str, Wanted, Callable[[Results], Found]], ...] = (
     ("handler : the best loop by hand, pg", Wanted("≥", 0.9), _speed_to(BY_HAND, "pg")),
     ("handler : the best loop by hand, pgdb", Wanted("≥", 0.9), _speed_to(BY_HAND, "pgdb")),
     ("handler : the best loop by hand, pg8000.native", Wanted("≥", 0.9), _speed_to(BY_HAND, "pg8000.native")),
+    ("Listener, iterated : handler, worst driver", Wanted("≥", 0.85), _to_handler("Listener, iterated")),
+    ("Listener.run : handler, worst driver", Wanted("≥", 0.9), _to_handler("Listener.run")),
     ("latency p50 : the C program's, best driver", Wanted("≤", 1.15), _latency_to_limit(min)),
     ("latency p50 : the C program's, worst driver", Wanted("≤", 1.6), _latency_to_limit(max)),
     ("notify_many of 1,000 : 1,000 \N{MULTIPLICATION SIGN} notify", Wanted("≥", 20), _of_handlers(min, _many_to_one)),

@@ -54,11 +54,12 @@ FETCHING = tuple(
 )
 """`wait` and `fetch` of a `pgnotify.Connection`, which listens to any number of channels."""
 LISTENING = tuple(
-    Way(f"listener, {kind.name}", "ours", kind.driver, kind.name, kind.modules, ours.listener(kind))
+    Way(f"{name}, {kind.name}", "ours", kind.driver, kind.name, kind.modules, prepared(kind))
     for kind in KINDS
     if kind.name in MANY_CHANNELS
+    for name, prepared in (("Listener, iterated", ours.listener), ("Listener.run", ours.listener_run))
 )
-"""The Listener, which reconnects; iterated over in the reading thread."""
+"""The Listener, which reconnects: iterated over in the reading thread, and with callbacks there."""
 ALTERNATIVES = (
     Way("pgconn loop, psycopg", "by hand", "psycopg", "psycopg", ("psycopg",), psycopg.pgconn_loop),
     Way("notifies(), psycopg", "own way", "psycopg", "psycopg", ("psycopg",), psycopg.notifies),

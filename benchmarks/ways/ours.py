@@ -45,6 +45,37 @@ def listener(kind: Kind) -> Callable[[Address, Sequence[str], str], Loop]:
     return prepare
 
 
+def listener_run(kind: Kind) -> Callable[[Address, Sequence[str], str], Loop]:
+    """Subscribe a callback to each channel of a Listener, and run it in this thread."""
+
+    def prepare(address: Address, channels: Sequence[str], stop: str) -> Loop:
+        made = pgnotify.Listener(lambda: kind.connect(address))
+        subscriptions = [made.subscribe(channel, print) for channel in (*channels, stop)]
+        made.__enter__()
+
+        def loop(callback: Callable[[Any], object]) -> None:
+            arg_dict: dict[str, Any] = {}
+
+            def call(notification: pgnotify.Notification) -> None:
+                arg_dict["pid"] = notification.pid
+                arg_dict["event"] = notification.channel
+                arg_dict["extra"] = notification.payload
+                callback(arg_dict)
+
+            def call_and_stop(notification: pgnotify.Notification) -> None:
+                call(notification)
+                made.stop()
+
+            for subscription in subscriptions:
+                subscription.callback = call
+            subscriptions[-1].callback = call_and_stop
+            made.run()
+
+        return loop
+
+    return prepare
+
+
 def fetch(kind: Kind) -> Callable[[Address, Sequence[str], str], Loop]:
     """Wait and fetch by hand, on any number of channels."""
 
@@ -65,11 +96,11 @@ def fetch(kind: Kind) -> Callable[[Address, Sequence[str], str], Loop]:
 def call_until(stop: str, notifications: Iterable[pgnotify.Notification], callback: Callable[[Any], object]) -> bool:
     """Call back for each; return whether one was on the stop channel, which ends it."""
     arg_dict: dict[str, Any] = {}
-    for channel, payload, pid in notifications:
-        arg_dict["pid"] = pid
-        arg_dict["event"] = channel
-        arg_dict["extra"] = payload
+    for notification in notifications:
+        arg_dict["pid"] = notification.pid
+        arg_dict["event"] = notification.channel
+        arg_dict["extra"] = notification.payload
         callback(arg_dict)
-        if channel == stop:
+        if notification.channel == stop:
             return True
     return False
