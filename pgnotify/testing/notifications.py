@@ -11,7 +11,6 @@ import re
 import threading
 import time
 import uuid
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError  # another class before Python 3.11
@@ -20,8 +19,11 @@ from typing import Any, NamedTuple, TypeAlias
 
 from pgnotify.limits import check_channel
 from pgnotify.notification import Notification
+from pgnotify.program import actions as p
+from pgnotify.program.commands import answering, carry_out
+from pgnotify.program.runner import BlockingRunner
+from pgnotify.program.watch import Watch
 from pgnotify.registry import backend_for
-from pgnotify.waiting import Wakeup, wait_readable
 
 Payload: TypeAlias = "str | re.Pattern[str] | Callable[[str], object] | None"
 """Which payloads fit: this one, those in which the pattern is found, those for which the function is true, or any."""
@@ -46,23 +48,24 @@ class Notifications:
 
     def __init__(self, connection: Any) -> None:
         self._backend = backend_for(connection)
-        self._wakeup = Wakeup()
+        self._runner = BlockingRunner(self._backend)
+        self._watch = Watch()
         self._changed = threading.Condition()
-        """Guards the attributes below, and signals each change."""
-        self._commands: deque[tuple[Callable[[], None], Future[None]]] = deque()
+        """Guards everything below, and tells of each change."""
         self._listening: set[str] = set()
         self._arrived: list[Notification] = []
         self._expected: set[int] = set()
-        """The indexes in `_arrived` of notifications that an `expect` has returned."""
+        """The indices in `_arrived` that an `expect` has returned already."""
         self._fence = f"pgnotify_fence_{uuid.uuid4().hex}"
         self._fence_numbers = itertools.count(1)
         self._last_fence_back = 0
-        self._closing = False
+        self._asked: list[Future[None]] = []
+        """Of programs that were asked for, done or not."""
         self._end: str | None = None
-        """Why nothing more can arrive; None while something can."""
+        """Why nothing can arrive any more."""
         self._failure: BaseException | None = None
-        self._thread = threading.Thread(target=self._collect, name="pgnotify collector", daemon=True)
-        self._thread.start()
+        self._thread: threading.Thread | None = None
+        """Reads, and runs the programs that the test's thread asks for; started with the first of them."""
 
     def listen(self, *channels: str) -> None:
         """Listen to channels, with names taken as written; in force on return.
@@ -75,7 +78,7 @@ class Notifications:
         __tracebackhide__ = True
         for channel in channels:
             check_channel(channel)
-        self._have_done(lambda: self._listen(channels))
+        self._have_done(self._listen_to(channels))
 
     def expect(self, channel: str, payload: Payload = None, *, within: float = 1.0) -> Notification:
         """Return the first notification that fits, as soon as it has arrived; each is returned once.
@@ -139,14 +142,19 @@ class Notifications:
         Raises:
             RuntimeError: the thread is stuck in a call of the driver; the connection stays open.
         """
-        self._closing = True
-        self._wakeup.wake()
-        self._thread.join(_PATIENCE_SECONDS)
-        if self._thread.is_alive():
-            raise RuntimeError(
-                f"the collector's connection was left open: it has been stuck in a call for {_PATIENCE_SECONDS:g} s"
-            )
-        self._wakeup.close()
+        self._watch.request_stop()
+        self._runner.wake()
+        with self._changed:
+            thread = self._thread
+            if thread is None:
+                self._end = "the collector was closed"
+        if thread is not None:
+            thread.join(_PATIENCE_SECONDS)
+            if thread.is_alive():
+                raise RuntimeError(
+                    f"the collector's connection was left open: it has been stuck in a call for {_PATIENCE_SECONDS:g} s"
+                )
+        self._runner.close()
         self._backend.close()
 
     def __enter__(self) -> Notifications:
@@ -163,15 +171,20 @@ class Notifications:
 
     # In the test's thread.
 
-    def _have_done(self, command: Callable[[], None]) -> None:
-        """Call a function in the collector's thread, and wait until it is done."""
+    def _have_done(self, command: p.Program[None]) -> None:
+        """Have the collector's thread run a program, and wait until it is done."""
         __tracebackhide__ = True
         done: Future[None] = Future()
         with self._changed:
             if self._end is not None:
                 raise self._ended()
-            self._commands.append((command, done))
-        self._wakeup.wake()
+            self._asked.append(done)
+            self._watch.request(answering(command, done))
+            if self._thread is None:
+                # Not before: an error of the connection is raised by the first call, not kept until then.
+                self._thread = threading.Thread(target=self._collect, name="pgnotify collector", daemon=True)
+                self._thread.start()
+        self._runner.wake()
         try:
             done.result(_PATIENCE_SECONDS)
         except FutureTimeoutError:
@@ -180,7 +193,7 @@ class Notifications:
     def _wait_for_all_that_was_sent(self) -> None:
         __tracebackhide__ = True
         number = next(self._fence_numbers)
-        self._have_done(lambda: self._send_fence(number))
+        self._have_done(self._send_fence(number))
         with self._changed:
             if not self._changed.wait_for(lambda: self._last_fence_back >= number or self._end, _PATIENCE_SECONDS):
                 raise AssertionError(
@@ -244,58 +257,53 @@ class Notifications:
 
     def _collect(self) -> None:
         try:
-            # Until the first call from the test, which then reports an error of the connection.
-            wait_readable(self._wakeup.fileno(), None)
-            while not self._told_to_end():
-                self._carry_out_commands()
-                arrived = self._backend.fetch()
-                if arrived:
-                    self._keep(arrived)
-                else:
-                    self._backend.wait(None, self._wakeup.fileno())
+            self._runner.run(_collecting(self._watch), self)
         except BaseException as error:
             self._has_ended(_described(error), error)
         else:
             self._has_ended("the collector was closed", None)
 
-    def _told_to_end(self) -> bool:
-        self._wakeup.clear()  # before checking why it was woken, so that nothing is missed
-        return self._closing
+    def deliver(self, at_most: int) -> None:
+        """Keep notifications for the test; called by the runner, in the collector's thread."""
+        plains = [self._watch.queue.popleft() for _ in range(at_most)]
+        fences = [int(payload) for channel, payload, _ in plains if channel == self._fence]
+        with self._changed:
+            self._arrived += [Notification(*plain) for plain in plains if plain[0] != self._fence]
+            self._last_fence_back = max([self._last_fence_back, *fences])
+            self._changed.notify_all()
 
-    def _carry_out_commands(self) -> None:
-        while self._commands:
-            command, done = self._commands.popleft()
-            try:
-                command()
-            except BaseException as error:
-                done.set_exception(error)
-            else:
-                done.set_result(None)
+    def tell(self, action: object) -> None:
+        """Do nothing: the collector's program reports no events."""
 
-    def _listen(self, channels: tuple[str, ...]) -> None:
+    def _listen_to(self, channels: tuple[str, ...]) -> p.Program[None]:
         for channel in channels:
-            self._backend.listen(channel)
+            yield p.Listen(channel)
             with self._changed:
                 self._listening.add(channel)
 
-    def _send_fence(self, number: int) -> None:
-        self._backend.listen(self._fence)
-        self._backend.notify(self._fence, str(number))
-
-    def _keep(self, arrived: list[Notification]) -> None:
-        fences = [int(each.payload) for each in arrived if each.channel == self._fence]
-        with self._changed:
-            self._arrived += [each for each in arrived if each.channel != self._fence]
-            self._last_fence_back = max([self._last_fence_back, *fences])
-            self._changed.notify_all()
+    def _send_fence(self, number: int) -> p.Program[None]:
+        yield p.Listen(self._fence)
+        yield p.Notify(self._fence, str(number))
 
     def _has_ended(self, why: str, failure: BaseException | None) -> None:
         with self._changed:
             self._end, self._failure = why, failure
-            for _, done in self._commands:
-                done.set_exception(self._ended())
-            self._commands.clear()
+            for done in self._asked:
+                if not done.done():
+                    done.set_exception(self._ended())
+            self._asked.clear()
             self._changed.notify_all()
+
+
+def _collecting(watch: Watch) -> p.Program[None]:
+    """Deliver everything that arrives, and run the programs that are asked for, until the stop."""
+    while not (watch.interrupted and (yield from carry_out(watch))):
+        if watch.queue:
+            yield p.Deliver(len(watch.queue))
+        elif batch := (yield p.FETCH):
+            watch.queue.extend(batch)
+        else:
+            yield p.WAIT_FOR_EVER
 
 
 class _Wanted(NamedTuple):

@@ -393,7 +393,7 @@ def test_a_connection_is_left_alone_until_somebody_listens(connection: MemoryCon
     relay = Relay(connection)
 
     with Notifications(relay) as collector:
-        eventually(lambda: calls_in(collector._thread)[0] == "wait_readable")
+        assert collector._thread is None  # nobody reads yet
 
         assert relay.callers == set()
 
@@ -461,7 +461,7 @@ def test_who_asks_in_the_moment_of_the_loss_is_answered(connection: MemoryConnec
     class Lost(Relay):
         def fetch(self) -> list[Any]:
             fetching.set()
-            eventually(lambda: collector._commands)
+            eventually(lambda: collector._watch.commands)
             raise ConnectionLost("now")
 
     fetching = threading.Event()
