@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterable
 
 from pgnotify.errors import Unanswered
+from pgnotify.listener.failure import OnListeningFailed
 from pgnotify.listener.gap import Gap, Reason
-from pgnotify.listener.loop import OnListeningFailed
 from pgnotify.notification import Notification
 
 log = logging.getLogger("pgnotify.listener")

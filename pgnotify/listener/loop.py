@@ -1,6 +1,6 @@
 """The Listener's loop: connect, listen, deliver, check, come back, without any I/O.
 
-Decided here: what is tried when, what a loss means, when a gap opens and when it is announced. The policy says how
+Decided here: what is done when, and when a gap is announced. `failure` decides what a loss means. The policy says how
 long an attempt waits, and which errors are final. The reporter decides what the user hears of the events.
 """
 
@@ -10,14 +10,14 @@ import math
 from collections.abc import Callable, Sequence
 
 from pgnotify.errors import ConnectionLost, NotPrimary, SourceError, TransactionError, Unanswered
-from pgnotify.listener.events import Checked, Connected, Connecting, Failed, ListenInForce, Lost, Refused
+from pgnotify.listener.events import Checked, Connected, Connecting, ListenInForce, Refused
+from pgnotify.listener.failure import OnListeningFailed, after_failure
 from pgnotify.listener.gap import Gap, Reason, utc
 from pgnotify.listener.policy import Policy
 from pgnotify.listener.watch import Link, ListenerWatch
 from pgnotify.notification import Plain
 from pgnotify.program.actions import (
     ASK_HEALTH,
-    DISCONNECT,
     FETCH,
     WAIT_FOR_EVER,
     Connect,
@@ -33,18 +33,9 @@ from pgnotify.program.commands import carry_out
 from pgnotify.program.state import Input, State
 from pgnotify.protocol import Health
 
-# A server or a proxy that accepts a connection, lets us listen and hangs up at once, this many times in a row, is
-# then left alone for a while.
-SHORT_SECONDS = 1.0
-FUTILE_ALLOWED = 20
-
 # A run whose deadline has passed still gets everything that is there, unless more arrives all the time than is
 # delivered.
 BATCHES_AFTER_THE_DEADLINE = 100
-
-
-class OnListeningFailed(Exception):
-    """on_listening has raised; the reporter has told the user."""
 
 
 class _End:
@@ -94,11 +85,15 @@ def listener_loop(
                 return True
             if watch.state is State.CLOSED:
                 return True
-            step = _while_listening(watch, policy, end) if _listens(watch) else _reconnect(watch, policy, end)
+            step = (
+                _while_listening(watch, policy, end)
+                if watch.state is State.LISTENING
+                else _reconnect(watch, policy, end)
+            )
             if not (yield from step):
                 return False
         except Exception as error:
-            yield from _after_failure(watch, policy, error)
+            yield from after_failure(watch, policy, error)
     return False
 
 
@@ -107,10 +102,6 @@ def announce_dropped(watch: ListenerWatch, gap: Gap) -> Program[None]:
     watch.dropped_gaps.append(gap)
     if watch.is_settled:
         yield from _announce_dropped(watch)
-
-
-def _listens(watch: ListenerWatch) -> bool:
-    return watch.state is State.LISTENING
 
 
 # While LISTEN is in force.
@@ -287,106 +278,6 @@ def _listen_to(watch: ListenerWatch, policy: Policy, channels: tuple[str, ...]) 
     for channel in wanted:
         listened += yield from _listen_to(watch, policy, (channel,))
     return listened
-
-
-# After a failure.
-
-
-def _after_failure(watch: ListenerWatch, policy: Policy, error: Exception) -> Program[None]:
-    """Release a connection that has failed, or that could not be made, and plan the next attempt, if there is one."""
-    if not policy.can_reconnect and isinstance(error, (TransactionError, OnListeningFailed)):
-        _keep_the_only_connection(watch, error)
-        return
-    error, reason, listened = _explained(watch, error), _reason(error), _listens(watch)
-    yield from _release(watch, reason)
-    if isinstance(error, SourceError):
-        raise error
-    if not policy.can_reconnect:
-        yield Tell(Lost(error, reason, None))
-        yield from _deliver_the_rest(watch)
-        if not watch.stop_requested:
-            raise error
-    elif listened and isinstance(error, ConnectionLost):
-        yield Tell(Lost(error, reason, _delay_after_loss(watch, policy)))
-    else:
-        yield Tell(_next_attempt(watch, policy, error, reason, listened))
-
-
-def _keep_the_only_connection(watch: ListenerWatch, error: Exception) -> None:
-    """Go on with a connection that still works, since there is no second one; raise what is the caller's to mend."""
-    if isinstance(error, TransactionError):
-        raise error  # nothing is lost: the server keeps everything for the end of the transaction
-    # on_listening has failed, and there is no further LISTEN to announce the same again.
-    if watch.to_announce is None and watch.dropped_gaps:
-        watch.dropped_gaps.popleft()
-    watch.gap_announced()
-
-
-def _explained(watch: ListenerWatch, error: Exception) -> Exception:
-    if isinstance(error, TransactionError) and watch.ever_listened:
-        what = "a transaction was left open on the listener's connection, by on_listening or by a callback"
-        return TransactionError(f"{what}: no notification arrives there")
-    return error
-
-
-def _release(watch: ListenerWatch, reason: Reason) -> Program[None]:
-    """Take the last notifications from a connection that was listened on, open the gap, and disconnect."""
-    if watch.state is State.LISTENING:
-        if watch.to_announce is None:  # otherwise they are newer than what the user knows, and lie in the gap
-            yield from _fetch_the_rest(watch)
-        watch.open_gap(reason)
-    watch.lost()
-    watch.connecting = False
-    yield DISCONNECT
-
-
-def _fetch_the_rest(watch: ListenerWatch) -> Program[None]:
-    """Take what had arrived before the end of the connection."""
-    try:
-        while batch := (yield FETCH):
-            watch.take(batch)
-    except Exception:  # of any kind: it is the reason why the connection is released
-        return
-
-
-def _deliver_the_rest(watch: ListenerWatch) -> Program[None]:
-    while watch.queue and not watch.stop_requested:
-        yield Deliver(len(watch.queue))
-
-
-def _delay_after_loss(watch: ListenerWatch, policy: Policy) -> float:
-    """Return how long to wait before the first attempt: not at all, unless the server does nothing but hang up."""
-    now, link = policy.clock(), watch.link
-    lasted = now - link.listening_since
-    if policy.is_healthy_after(lasted):
-        watch.attempts = 0
-    futile = lasted < SHORT_SECONDS and not link.has_fetched
-    watch.futile_connections = watch.futile_connections + 1 if futile else 0
-    delay = policy.delay(1) if watch.futile_connections > FUTILE_ALLOWED else 0.0
-    watch.retry_at = now + delay
-    return delay
-
-
-def _next_attempt(
-    watch: ListenerWatch, policy: Policy, error: Exception, reason: Reason, listened: bool
-) -> Lost | Failed:
-    """Plan the next attempt, and return what to tell of this failure; raise it if it is the first, and final."""
-    first = not watch.ever_listened and not watch.attempts
-    permanent = policy.is_permanent(error, at_start=first)
-    if permanent and first:
-        raise error
-    watch.attempts += 1
-    delay = policy.delay(watch.attempts)
-    watch.retry_at = policy.clock() + delay
-    return Lost(error, reason, delay) if listened else Failed(error, watch.attempts, delay, permanent)
-
-
-def _reason(error: Exception) -> Reason:
-    if isinstance(error, Unanswered):
-        return Reason.HEARTBEAT_MISSED
-    if isinstance(error, NotPrimary):
-        return Reason.FAIL_OVER
-    return Reason.CONNECTION_LOST
 
 
 # What the user is told.

@@ -23,7 +23,7 @@ ROW = {name: number for number, names in enumerate(LINE.split("|")) for name in 
 PURE = [
     *(path for path in (PACKAGE / "program").glob("*.py") if path.name not in ("runner.py", "ownership.py")),
     PACKAGE / "handler" / "loop.py",
-    *(PACKAGE / "listener" / f"{name}.py" for name in ("loop", "watch", "events", "gap", "policy")),
+    *(PACKAGE / "listener" / f"{name}.py" for name in ("loop", "failure", "watch", "events", "gap", "policy")),
 ]
 IMPURE = {"socket", "select", "threading", "time", "logging", "asyncio"}
 

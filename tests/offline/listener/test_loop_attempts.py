@@ -6,7 +6,7 @@ import pytest
 
 from pgnotify.errors import ConnectionLost
 from pgnotify.listener.events import Connecting, Failed, Lost
-from pgnotify.listener.loop import FUTILE_ALLOWED, SHORT_SECONDS
+from pgnotify.listener.failure import FUTILE_ALLOWED, SHORT_SECONDS
 from pgnotify.program import actions as p
 from pgnotify.program.state import State
 from tests.helpers.play_handler import LEFT

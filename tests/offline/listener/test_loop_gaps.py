@@ -6,8 +6,9 @@ import pytest
 
 from pgnotify.errors import ConnectionLost, NotPrimary, Unanswered
 from pgnotify.listener.events import Checked, ListenInForce, Lost
+from pgnotify.listener.failure import OnListeningFailed
 from pgnotify.listener.gap import Gap, Reason, utc
-from pgnotify.listener.loop import OnListeningFailed, announce_dropped
+from pgnotify.listener.loop import announce_dropped
 from pgnotify.program import actions as p
 from tests.helpers.play_handler import LEFT
 from tests.helpers.play_listener import CONNECTING, OPENED, Lasting, Passing, health, note, play

@@ -1,0 +1,117 @@
+"""What a failure means to the Listener's loop: whether it ends it, which gap it opens, and when to try again."""
+
+from __future__ import annotations
+
+from pgnotify.errors import ConnectionLost, NotPrimary, SourceError, TransactionError, Unanswered
+from pgnotify.listener.events import Failed, Lost
+from pgnotify.listener.gap import Reason
+from pgnotify.listener.policy import Policy
+from pgnotify.listener.watch import ListenerWatch
+from pgnotify.program.actions import DISCONNECT, FETCH, Deliver, Program, Tell
+from pgnotify.program.state import State
+
+# A server or a proxy that accepts a connection, lets us listen and hangs up at once, this many times in a row, is
+# then left alone for a while.
+SHORT_SECONDS = 1.0
+FUTILE_ALLOWED = 20
+
+
+class OnListeningFailed(Exception):
+    """on_listening has raised; the reporter has told the user."""
+
+
+def after_failure(watch: ListenerWatch, policy: Policy, error: Exception) -> Program[None]:
+    """Release a connection that has failed, or that could not be made, and plan the next attempt, if there is one."""
+    if not policy.can_reconnect and isinstance(error, (TransactionError, OnListeningFailed)):
+        _keep_the_only_connection(watch, error)
+        return
+    error, reason, listened = _explained(watch, error), _reason(error), watch.state is State.LISTENING
+    yield from _release(watch, reason)
+    if isinstance(error, SourceError):
+        raise error
+    if not policy.can_reconnect:
+        yield Tell(Lost(error, reason, None))
+        yield from _deliver_the_rest(watch)
+        if not watch.stop_requested:
+            raise error
+    elif listened and isinstance(error, ConnectionLost):
+        yield Tell(Lost(error, reason, _delay_after_loss(watch, policy)))
+    else:
+        yield Tell(_next_attempt(watch, policy, error, reason, listened))
+
+
+def _keep_the_only_connection(watch: ListenerWatch, error: Exception) -> None:
+    """Go on with a connection that still works, since there is no second one; raise what is the caller's to mend."""
+    if isinstance(error, TransactionError):
+        raise error  # nothing is lost: the server keeps everything for the end of the transaction
+    # on_listening has failed, and there is no further LISTEN to announce the same again.
+    if watch.to_announce is None and watch.dropped_gaps:
+        watch.dropped_gaps.popleft()
+    watch.gap_announced()
+
+
+def _explained(watch: ListenerWatch, error: Exception) -> Exception:
+    if isinstance(error, TransactionError) and watch.ever_listened:
+        what = "a transaction was left open on the listener's connection, by on_listening or by a callback"
+        return TransactionError(f"{what}: no notification arrives there")
+    return error
+
+
+def _release(watch: ListenerWatch, reason: Reason) -> Program[None]:
+    """Take the last notifications from a connection that was listened on, open the gap, and disconnect."""
+    if watch.state is State.LISTENING:
+        if watch.to_announce is None:  # otherwise they are newer than what the user knows, and lie in the gap
+            yield from _fetch_the_rest(watch)
+        watch.open_gap(reason)
+    watch.lost()
+    watch.connecting = False
+    yield DISCONNECT
+
+
+def _fetch_the_rest(watch: ListenerWatch) -> Program[None]:
+    """Take what had arrived before the end of the connection."""
+    try:
+        while batch := (yield FETCH):
+            watch.take(batch)
+    except Exception:  # of any kind: it is the reason why the connection is released
+        return
+
+
+def _deliver_the_rest(watch: ListenerWatch) -> Program[None]:
+    while watch.queue and not watch.stop_requested:
+        yield Deliver(len(watch.queue))
+
+
+def _delay_after_loss(watch: ListenerWatch, policy: Policy) -> float:
+    """Return how long to wait before the first attempt: not at all, unless the server does nothing but hang up."""
+    now, link = policy.clock(), watch.link
+    lasted = now - link.listening_since
+    if policy.is_healthy_after(lasted):
+        watch.attempts = 0
+    futile = lasted < SHORT_SECONDS and not link.has_fetched
+    watch.futile_connections = watch.futile_connections + 1 if futile else 0
+    delay = policy.delay(1) if watch.futile_connections > FUTILE_ALLOWED else 0.0
+    watch.retry_at = now + delay
+    return delay
+
+
+def _next_attempt(
+    watch: ListenerWatch, policy: Policy, error: Exception, reason: Reason, listened: bool
+) -> Lost | Failed:
+    """Plan the next attempt, and return what to tell of this failure; raise it if it is the first, and final."""
+    first = not watch.ever_listened and not watch.attempts
+    permanent = policy.is_permanent(error, at_start=first)
+    if permanent and first:
+        raise error
+    watch.attempts += 1
+    delay = policy.delay(watch.attempts)
+    watch.retry_at = policy.clock() + delay
+    return Lost(error, reason, delay) if listened else Failed(error, watch.attempts, delay, permanent)
+
+
+def _reason(error: Exception) -> Reason:
+    if isinstance(error, Unanswered):
+        return Reason.HEARTBEAT_MISSED
+    if isinstance(error, NotPrimary):
+        return Reason.FAIL_OVER
+    return Reason.CONNECTION_LOST
