@@ -1,9 +1,8 @@
 """The documented handler: PyGreSQL's NotificationHandler, on any driver.
 
-Here, and only here, the words of its documentation (event, extra, arg_dict, callback) are
-translated: an *event* is a channel, *extra* is the payload. What happens in which order is decided
-in `pgnotify.handler.loop`; this module keeps the surface, and sees to it that only one thread at a time
-touches the connection.
+Only this module translates the words of its documentation (event, extra, arg_dict, callback): an
+*event* is a channel, and *extra* is the payload. `pgnotify.handler.loop` decides the order of events.
+This module is the public face, and makes sure that only one thread at a time touches the connection.
 """
 
 from __future__ import annotations
@@ -33,35 +32,37 @@ from pgnotify.registry import backend_for
 
 T = TypeVar("T")
 
-# Connections that a forked child let go of. They are kept until its end: a driver may well say
-# goodbye on the parent's socket when such an object is deleted.
+# Connections that a forked child has released. They are kept until it ends: when such an object is
+# deleted, a driver may say goodbye on the parent's socket.
 _inherited: list[object] = []
 
 
 class NotificationHandler:
     """Listens for one event, and calls a callback for each notification.
 
-    The surface, the defaults and the edges are those of PyGreSQL's class of the same name; see
-    "The documented handler" in the manual for each difference.
+    Its methods, defaults and edge cases are those of PyGreSQL's class of the same name. The manual
+    lists each difference in "The documented handler".
 
     Args:
         db: a connection of any supported driver, or a `pgnotify.Connection`.
         event: the channel to listen to, as written, at most 63 bytes.
-        callback: called with ``arg_dict`` for each notification, with None after a time-out.
+        callback: called with ``arg_dict`` for each notification, and with None after a time-out.
         arg_dict: passed to the callback, with ``"pid"`` (int), ``"event"`` (str) and ``"extra"``
             (the payload, str) put in. It is the same dict each time: copy it to keep it.
-        timeout: seconds without a notification after which the loop ends; None for never; 0 to
-            deliver what is there and return.
-        stop_event: the channel whose notification ends the loop; ``"stop_" + event`` if None.
+        timeout: seconds without a notification after which the loop ends. None waits for ever; 0
+            delivers the notifications that have arrived, and returns.
+        stop_event: the channel whose notification ends the loop; ``"stop_" + event`` if None or
+            empty.
 
     Raises:
         ChannelError: PostgreSQL would refuse or cut one of the two names.
         ValueError: the timeout is negative or not a number.
+        TypeError: a name is not a str, or the timeout is neither a number nor None.
         UnknownBackend: no backend fits ``db``.
 
     One thread at a time runs the handler. `stop`, `close`, `unlisten` and `notify` may be called
-    from any thread and from signal handlers: while the loop runs elsewhere it is woken and does the
-    work in its own thread.
+    from any thread and from signal handlers. While the loop runs in another thread, they wake it,
+    and it does the work in its own thread.
     """
 
     def __init__(
@@ -78,9 +79,9 @@ class NotificationHandler:
         self._stop_event = check_channel(stop_event or f"stop_{event}", "stop_event")
         self.timeout = timeout
         self.callback = callback
-        """What is called with `arg_dict`, or with None after a time-out."""
+        """Called with `arg_dict`, or with None after a time-out."""
         self.arg_dict: dict[str, Any] = {} if arg_dict is None else arg_dict
-        """The very dict that was passed."""
+        """The dict that was passed, not a copy."""
         self._backend = backend_for(db)
         self._db: Any = db
         self._watch = Watch(self._event, self._stop_event)
@@ -95,7 +96,7 @@ class NotificationHandler:
 
     @property
     def event(self) -> str:
-        """The channel."""
+        """The channel whose notifications go to the callback."""
         return self._event
 
     @property
@@ -118,16 +119,19 @@ class NotificationHandler:
         return self._watch.state is State.LISTENING
 
     def __call__(self) -> None:
-        """Listen if need be, and loop until a stop notification, `stop`, or the time-out.
+        """Listen if necessary, and loop until a stop notification, `stop`, or the time-out.
 
-        Returns at once if the handler is closed. What the callback raises passes through; the
-        handler is still listening then, and the next call delivers the rest first.
+        Returns at once if the handler is closed. An exception of the callback is raised to the
+        caller. In that case the handler is still listening, and the next call first delivers the
+        remaining notifications.
 
         Raises:
-            UnexpectedNotification: a third channel was notified; both channels are unlistened.
+            UnexpectedNotification: a notification came from a third channel; both channels are
+                unlistened.
             TransactionError: the connection is inside a transaction, where nothing can arrive.
-            ConnectionLost: the server is gone; all that had arrived was delivered before.
-            RuntimeError: the loop is running in another thread already.
+            ConnectionLost: the server is gone; every notification that had arrived was delivered.
+            HandlerClosed: the handler belongs to the process that this one was forked from.
+            RuntimeError: the loop is already running in another thread.
         """
         if self._db is None:
             return
@@ -140,27 +144,32 @@ class NotificationHandler:
         finally:
             if first:
                 self._release()
-            else:  # called by the callback: the delivery around us looks again at what has changed
+            else:  # called by the callback: the delivery that called it must check for changes
                 self._watch.interrupt()
 
     def listen(self) -> None:
-        """Start listening to both channels; does nothing if they are listened to already.
+        """Listen to both channels. Does nothing if the handler is already listening.
 
         Raises:
             TransactionError: the connection is inside a transaction of the user's.
-            HandlerClosed: the handler is closed.
+            ConnectionLost: the server is gone.
+            HandlerClosed: the handler is closed, or belongs to the process that this one was forked
+                from.
         """
         if not self.listening:
             self._check_open()
             self._do(verbs.listen(self._watch))
 
     def unlisten(self) -> None:
-        """Stop listening to both channels; does nothing if they are not listened to.
+        """Stop listening to both channels. Does nothing if the handler is not listening.
 
-        A running loop ends. What has arrived before is delivered by the next call.
+        A running loop ends. Notifications that have arrived by then are delivered by the next call
+        of the handler.
 
         Raises:
             TransactionError: the connection is inside a transaction of the user's.
+            ConnectionLost: the server is gone.
+            HandlerClosed: the handler belongs to the process that this one was forked from.
         """
         if self._watch.in_force:
             self._check_process()
@@ -174,11 +183,14 @@ class NotificationHandler:
             stop: send on the stop event, which ends the loop.
             payload: at most 7,999 bytes; None is the same as ``""``, as it is for PostgreSQL.
 
-        Inside a transaction it is sent when that commits.
+        Inside a transaction, it is sent when the transaction commits.
 
         Raises:
             PayloadError: PostgreSQL would refuse or cut the payload.
-            HandlerClosed: the handler is closed and no ``db`` was passed.
+            UnknownBackend: no backend fits ``db``.
+            ConnectionLost: the server is gone.
+            HandlerClosed: the handler is closed, or belongs to the process that this one was forked
+                from, and no ``db`` was passed.
         """
         channel = self._stop_event if stop else self._event
         text = check_payload("" if payload is None else payload)
@@ -192,8 +204,8 @@ class NotificationHandler:
     def stop(self) -> None:
         """End the loop: it unlistens and returns, without another call of the callback.
 
-        Does not wait, and takes no lock: safe in any thread and in a signal handler. If no loop is
-        running, the next one ends at once.
+        This does not wait and takes no lock, so it is safe in any thread and in a signal handler.
+        If the loop is not running, the next call of the handler ends at once.
         """
         self._watch.request_stop()
         self._runner.wake()
@@ -201,8 +213,9 @@ class NotificationHandler:
     def close(self) -> None:
         """Unlisten and close the connection; `db` becomes None. A second call does nothing.
 
-        While the loop runs in another thread this waits until that has ended and closed. In a
-        signal handler it does not wait. In a forked child it only lets go of the connection.
+        If the loop runs in another thread, this waits until the loop has ended and has closed the
+        connection. In a signal handler it does not wait. In a forked child it only forgets the
+        connection.
         """
         if self._db is None:
             return
@@ -222,8 +235,8 @@ class NotificationHandler:
         self.close()
 
     def __del__(self) -> None:
-        """Unlisten, where that is safe; otherwise warn with a ResourceWarning and send nothing."""
-        # An __init__ that raised leaves no runner; the interpreter's end takes the connection along.
+        """Unlisten if that is safe; otherwise send nothing, and warn with a ResourceWarning."""
+        # There is no runner if __init__ raised. When the interpreter ends, the connection ends too.
         runner = getattr(self, "_runner", None)
         if runner is None or sys.is_finalizing():
             return
@@ -237,9 +250,9 @@ class NotificationHandler:
     # One thread at a time.
 
     def _do(self, program: p.Program[T]) -> T | None:
-        """Run a program here, if this thread may touch the connection, or else have the loop run it.
+        """Run a program here if this thread may touch the connection; otherwise have the loop run it.
 
-        Returns the program's result, or None if it could only be asked for.
+        Returns the program's result, or None if the loop will only run it later.
         """
         if self._ownership.try_to_take():
             try:
@@ -249,10 +262,10 @@ class NotificationHandler:
         if not self._ownership.by_this_thread():
             return self._ask(program)
         if self._runner.engaged or self._driver_is_busy():
-            # A signal handler, while the loop or the driver works: the loop runs the program next.
+            # In a signal handler, while the loop or the driver works: the loop runs the program next.
             self._request(program)
             return None
-        self._watch.interrupt()  # so that the delivery around us looks again at what has changed
+        self._watch.interrupt()  # the delivery that called us must check for changes
         return self._run(program)
 
     def _run(self, program: p.Program[T]) -> T:
@@ -262,25 +275,25 @@ class NotificationHandler:
         if self._ownership.lock_is_held_here():
             self._request(program)
             return None
-        from concurrent.futures import Future  # takes a quarter of the time to import pgnotify
+        from concurrent.futures import Future  # it would take a quarter of the time to import pgnotify
 
         answer: Future[T] = Future()
         if self._ownership.ask_owner(lambda: self._request(answering(program, answer))):
             return answer.result()
-        return self._do(program)  # the loop has ended by now, so the connection is ours to use
+        return self._do(program)  # the loop has ended by now, so this thread may use the connection
 
     def _request(self, command: p.Program[Any]) -> None:
         self._watch.request(command)
         self._runner.wake()
 
     def _take_for_the_loop(self) -> bool:
-        """Wait for other threads' calls to end; return False if this thread's own callback calls."""
+        """Wait for other threads' calls to end; return False if this call is made by this thread's own callback."""
         if self._ownership.by_this_thread() and self._runner.engaged:  # in a signal handler
-            raise RuntimeError(f"this handler is running already, in thread {threading.get_ident()}")
+            raise RuntimeError(f"this handler is already running, in thread {threading.get_ident()}")
         return self._ownership.take_for_a_loop("this handler")
 
     def _release(self) -> None:
-        """Carry out what other threads asked for at the last moment, then let them have the connection."""
+        """Carry out the last requests of other threads, then release the connection to them."""
         while not self._ownership.release(unless=self._watch.commands.__len__):
             try:
                 self._run(self._watch.commands.popleft())
@@ -289,7 +302,7 @@ class NotificationHandler:
                 raise
 
     def _is_own(self, backend: Backend) -> bool:
-        """Whether a backend speaks on the connection that the loop may be using in another thread."""
+        """Return whether a backend uses this handler's connection, which the loop may be using in another thread."""
         own = getattr(self._backend, "connection", None)
         return backend is self._backend or (own is not None and getattr(backend, "connection", None) is own)
 
@@ -335,7 +348,7 @@ class NotificationHandler:
         if not self._ownership.was_last_here():
             return "its connection was last used in another thread"
         if self._driver_is_busy():
-            return "its connection is in the midst of a call"
+            return "its connection is busy with a call"
         return None
 
     def _unexpected(self, channel: str) -> PgNotifyError:
@@ -344,9 +357,10 @@ class NotificationHandler:
 
 
 class _HandlerFront:
-    """Calls the callback in the words of the documentation: the way of every notification.
+    """Calls the callback, with the keys of the documentation. Every notification passes through here.
 
-    Made for each run of a program, and not kept: a handler must go as soon as its user lets go of it.
+    It is made for each run of a program, and not kept: a handler must be deleted as soon as its user
+    drops it.
     """
 
     def __init__(self, handler: NotificationHandler, watch: Watch) -> None:
@@ -354,9 +368,9 @@ class _HandlerFront:
         self._watch = watch
 
     def deliver(self, at_most: int) -> None:
-        """Call the callback for up to ``at_most`` notifications of the queue."""
+        """Call the callback for up to ``at_most`` notifications from the head of the queue."""
         handler, watch = self._handler, self._watch
-        # Each is taken out of the queue just before it is delivered, without a bytecode for that.
+        # Each is taken from the queue just before it is delivered, without executing a bytecode for that.
         for channel, payload, pid in starmap(watch.queue.popleft, repeat((), at_most)):
             arg_dict = handler.arg_dict
             arg_dict["pid"] = pid
@@ -367,5 +381,5 @@ class _HandlerFront:
                 return
 
     def tell(self, action: object) -> None:
-        """Call the callback with None: the only thing that it is told of is a time-out."""
+        """Call the callback with None: the only event of this loop is a time-out."""
         self._handler.callback(None)

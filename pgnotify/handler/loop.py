@@ -1,4 +1,4 @@
-"""The documented handler's loop: in which order it listens, delivers, waits and ends, without any I/O."""
+"""The documented handler's loop: the order in which it listens, delivers, waits and ends, without any I/O."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from pgnotify.program.watch import Watch
 
 
 class HandlerOptions(Protocol):
-    """What the documented loop reads afresh at each step, since users may change it meanwhile."""
+    """The options that the loop reads again at each step, because users may change them at any time."""
 
     @property
     def event(self) -> str:
-        """The channel that is delivered."""
+        """The channel whose notifications are delivered."""
 
     @property
     def stop_event(self) -> str:
-        """The channel whose notification is delivered and ends the loop."""
+        """The channel whose notification is delivered, and ends the loop."""
 
     @property
     def timeout(self) -> float | None:
-        """Seconds without a notification; None waits for ever, 0 never waits."""
+        """Seconds without a notification after which the loop ends; None waits for ever, 0 never waits."""
 
 
 class Stray(Exception):
-    """The loop was notified of a channel that is not its own; the front words the error."""
+    """A notification of a channel that is not the loop's own. The front turns it into the user's error."""
 
     def __init__(self, notification: Notification) -> None:
         super().__init__(notification)
@@ -41,16 +41,16 @@ class Stray(Exception):
 
 
 def handler_loop(watch: Watch, settings: HandlerOptions, clock: Callable[[], float]) -> Program[None]:
-    """Listen, deliver, wait, until a stop, the time-out, or a poll that finds no more.
+    """Listen, deliver and wait, until a stop, the time-out, or a poll that finds nothing more.
 
     Args:
         watch: over the event and the stop event.
-        settings: what the user may change while the loop runs.
-        clock: seconds, monotonic; read once a wait, and only if there is a time-out.
+        settings: the options, which the user may change while the loop runs.
+        clock: returns seconds of a monotonic clock; read once for each wait, and only if there is a time-out.
 
     Raises:
-        Stray: a notification of a third channel; the watch is unlistened, the rest is queued.
-        ConnectionLost: after all that had arrived was delivered.
+        Stray: a notification came from a third channel; the watch is unlistened, and later notifications are queued.
+        ConnectionLost: the connection is lost; every notification that had arrived was delivered.
     """
     if watch.interrupted and (yield from _obey(watch)):
         return
@@ -64,11 +64,11 @@ def handler_loop(watch: Watch, settings: HandlerOptions, clock: Callable[[], flo
         yield from _deliver_the_rest(watch, settings)
         raise
     if watch.state is not State.LISTENING:
-        watch.stop_requested = False  # it was this loop that was to end
+        watch.stop_requested = False  # the request was for this loop
 
 
 def _obey(watch: Watch) -> Program[bool]:
-    """Do what was asked for from elsewhere; return whether the loop is to end, unlistened."""
+    """Carry out the requests of other threads; return whether the loop is to end. If so, it is unlistened."""
     stop = yield from carry_out(watch)
     if stop:
         yield from unlisten(watch)
@@ -76,7 +76,7 @@ def _obey(watch: Watch) -> Program[bool]:
 
 
 def _loop_while_listening(watch: Watch, settings: HandlerOptions, clock: Callable[[], float]) -> Program[None]:
-    deadline: float | None = None  # counts from the last notification, whatever else comes in
+    deadline: float | None = None  # counts from the last notification; nothing else moves it
     while watch.state is State.LISTENING:
         if watch.interrupted:
             yield from _obey(watch)
@@ -86,7 +86,7 @@ def _loop_while_listening(watch: Watch, settings: HandlerOptions, clock: Callabl
             else:
                 yield from _deliver_stop(watch, settings)
             deadline = None
-        # Fetch before waiting: what the driver has read already makes no socket readable.
+        # Fetch before waiting: data that the driver has already read makes no socket readable.
         elif batch := (yield FETCH):
             watch.queue.extend(batch)
         elif (timeout := settings.timeout) is None or timeout == math.inf:
@@ -104,7 +104,7 @@ def _loop_while_listening(watch: Watch, settings: HandlerOptions, clock: Callabl
 
 
 def _deliver_the_rest(watch: Watch, settings: HandlerOptions) -> Program[None]:
-    """Deliver what had arrived before the connection was lost, up to a stop notification."""
+    """Deliver the notifications that had arrived before the loss of the connection, up to a stop notification."""
     while watch.state is State.LOST:
         if not watch.queue:
             try:
@@ -121,21 +121,21 @@ def _deliver_the_rest(watch: Watch, settings: HandlerOptions) -> Program[None]:
 
 
 def _delivery(queue: deque[Plain], settings: HandlerOptions) -> Deliver | None:
-    """Return the delivery of what leads the queue, None if that is no event: a stop, or a stray."""
+    """Return the delivery of the events at the head of the queue; None if its first item is a stop or a stray."""
     event = settings.event
     if queue[0][0] != event or event == settings.stop_event:
         return None
     if len(queue) == 1:
         return DELIVER_ONE
     channels = [plain[0] for plain in queue]
-    if channels.count(event) == len(channels):  # nearly always, and at half the time of a loop
+    if channels.count(event) == len(channels):  # nearly always, and this takes half the time of a loop
         return Deliver(len(channels))
     return Deliver(next(index for index, channel in enumerate(channels) if channel != event))
 
 
 def _deliver_stop(watch: Watch, settings: HandlerOptions) -> Program[None]:
-    """Unlisten, and only then deliver the stop notification that leads the queue, or raise the stray."""
-    # If the server is gone, it was not worse than that.
+    """Unlisten, and only then deliver the stop notification at the head of the queue, or raise the stray."""
+    # After a loss there is nothing left to unlisten.
     yield from unlisten(watch)
     if watch.queue[0][0] != settings.stop_event:
         raise Stray(Notification(*watch.queue.popleft()))

@@ -1,12 +1,12 @@
-"""What happens in which order, without I/O; and the one module that performs it.
+"""Programs, which decide the order of events without I/O; and the one module that performs them.
 
-A program is a generator that asks for actions and is sent their outcomes.
+A program is a generator. It yields actions, and is sent their outcomes.
 
-- `state`: the states, and which one follows on which input.
-- `actions`: what a program may ask for.
-- `watch`: what is remembered between the steps of a program.
+- `state`: the states, and which state follows on which input.
+- `actions`: the actions that a program may yield.
+- `watch`: the memory of a program between its steps.
 - `verbs`: listen, unlisten, notify and close, as programs.
-- `commands`: what other threads ask the loop for.
-- `ownership`: one thread at a time uses a connection.
-- `runner`: performs the actions on a backend; it decides nothing.
+- `commands`: how a loop carries out the requests of other threads.
+- `ownership`: which thread may use a connection; only one at a time.
+- `runner`: performs the actions on a backend. It decides nothing.
 """

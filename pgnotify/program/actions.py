@@ -1,11 +1,11 @@
-"""What a program may ask for.
+"""The actions that a program may yield.
 
-A program is a generator. It yields an action, is sent the action's outcome, and so on; the runner
-(`pgnotify.program.runner`) performs the actions on a backend. So one program serves blocking and
-asyncio code alike, and is tested without a server, a thread or a clock.
+A program is a generator. It yields an action, is sent the action's outcome, and yields the next one.
+The runner (`pgnotify.program.runner`) performs the actions on a backend. So one program serves both
+blocking and asyncio code, and it is tested without a server, a thread or a clock.
 
-Program and runner alternate per batch of notifications, not per notification: `Deliver` speaks of a
-whole run of them.
+Program and runner take turns once per batch of notifications, not once per notification: one
+`Deliver` covers many of them.
 """
 
 from __future__ import annotations
@@ -43,14 +43,17 @@ class UnlistenMany(NamedTuple):
 
 
 class Wait(NamedTuple):
-    """Wait until something may have arrived, or, without a connection, until woken; the clock decides what follows."""
+    """Wait until something may have arrived; without a connection, until woken.
+
+    There is no outcome: the program reads the clock to see whether the time has passed.
+    """
 
     timeout: float | None
     """Seconds; None waits for ever."""
 
 
 class Fetch(NamedTuple):
-    """Fetch a batch; the outcome is a list of notifications, plain or not."""
+    """Fetch a batch. The outcome is a list of notifications, each a `Notification` or a plain tuple."""
 
 
 class Notify(NamedTuple):
@@ -61,7 +64,10 @@ class Notify(NamedTuple):
 
 
 class AskHealth(NamedTuple):
-    """Ask the server how it stands; the outcome is a `Health`, None if it has merely answered."""
+    """Ask the server for its state.
+
+    The outcome is a `Health`; None if the backend cannot ask, but then the server has at least answered.
+    """
 
 
 class Close(NamedTuple):
@@ -69,19 +75,22 @@ class Close(NamedTuple):
 
 
 class Connect(NamedTuple):
-    """Open a new connection, or go on with the attempt under way; the outcome is an `Opened`, None if woken or late."""
+    """Open a new connection, or continue the attempt that is under way.
+
+    The outcome is an `Opened`, or None if the runner was woken or the timeout passed first.
+    """
 
     timeout: float | None
-    """Seconds; None waits for ever. The attempt goes on after that."""
+    """Seconds; None waits for ever. The attempt continues after a timeout."""
 
 
 class Opened(NamedTuple):
-    """The outcome of `Connect`: a connection that nothing was sent on yet."""
+    """The outcome of `Connect`: a connection on which nothing was sent yet."""
 
     backend: Backend | None
-    """For those that are told of the connection; programs call nothing of it."""
+    """Passed on in events. Programs never call it."""
     server_pid: int | None
-    """The server process that the driver was told it is connected to; None if the backend does not say."""
+    """The server process that was reported to the driver; None if that is not known."""
 
 
 class Disconnect(NamedTuple):
@@ -89,13 +98,13 @@ class Disconnect(NamedTuple):
 
 
 class Deliver(NamedTuple):
-    """Deliver from the head of the watch's queue, and end early if the watch is interrupted.
+    """Deliver notifications from the head of the watch's queue; end early if the watch is interrupted.
 
-    The outcome is true if another part of the program may now have what it waits for.
+    The outcome is true if a thread may now have the notification that it waits for.
     """
 
     at_most: int
-    """How many notifications."""
+    """The largest number of notifications to deliver."""
 
 
 class ReportTimeout(NamedTuple):
@@ -103,13 +112,13 @@ class ReportTimeout(NamedTuple):
 
 
 class Tell(NamedTuple):
-    """Report an event to the front; the outcome is the front's."""
+    """Report an event to the front. The front decides the outcome."""
 
     event: tuple[Any, ...]
-    """A named tuple; its class says what has happened."""
+    """A named tuple. Its class is the kind of event."""
 
 
-# The loops ask for these all the time; making a new one each time would cost more than the rest of the step.
+# The loops yield these all the time. Making a new one each time would cost more than the rest of the step.
 FETCH = Fetch()
 WAIT_FOR_EVER = Wait(None)
 DELIVER_ONE = Deliver(1)
@@ -120,8 +129,8 @@ DISCONNECT = Disconnect()
 Call: TypeAlias = (
     Listen | ListenMany | Unlisten | UnlistenMany | Wait | Fetch | Notify | AskHealth | Close | Connect | Disconnect
 )
-"""Performed on a backend, or on the source of connections; an error there is raised inside the program."""
+"""Performed on a backend, or on the source of connections. An error there is raised inside the program."""
 Action: TypeAlias = Call | Deliver | ReportTimeout | Tell
-"""`Deliver`, `ReportTimeout` and `Tell` call the user; an error there ends the program and is the user's."""
+"""`Deliver`, `ReportTimeout` and `Tell` call the user's code. An error there ends the program, and is the user's."""
 Program: TypeAlias = Generator[Action, Any, T]
-"""Yields actions, is sent their outcomes, returns a result."""
+"""A generator that yields actions, is sent their outcomes, and returns a result."""

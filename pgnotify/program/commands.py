@@ -1,4 +1,4 @@
-"""What other threads ask the loop for."""
+"""Requests of other threads, which a loop carries out in its own thread."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ T = TypeVar("T")
 
 
 def carry_out(watch: Watch) -> Program[bool]:
-    """Run what was asked for from elsewhere; return whether the loop is to end."""
+    """Run the requests of other threads; return whether the loop is to end."""
     watch.interrupted = False
     while watch.commands:
         try:
             yield from watch.commands.popleft()
         except BaseException:
-            watch.interrupt()  # what is left is still to be carried out
+            watch.interrupt()  # the remaining requests must still be carried out
             raise
     stop, watch.stop_requested = watch.stop_requested, False
     return stop
@@ -30,7 +30,7 @@ def carry_out(watch: Watch) -> Program[bool]:
 def answering(program: Program[T], future: Future[T]) -> Program[None]:
     """Run a program on behalf of another thread, which waits for the future.
 
-    What ends the loop too, such as a lost connection, is raised in both places.
+    An error that also ends the loop, such as a lost connection, is raised in both threads.
     """
     try:
         result = yield from program

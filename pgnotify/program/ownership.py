@@ -1,4 +1,4 @@
-"""One thread at a time uses a connection; the others wait for it, or ask it."""
+"""One thread at a time uses a connection. The others wait for it, or ask it to act for them."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 
 class Ownership:
-    """Which thread uses a connection, and the condition on which all other threads wait."""
+    """Which thread uses a connection, and the condition on which the other threads wait."""
 
     def __init__(self) -> None:
-        # Reentrant, since a signal handler may run while its own thread holds it.
+        # Reentrant, because a signal handler may run while its own thread holds it.
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._owner: int | None = None
@@ -20,30 +20,30 @@ class Ownership:
         """Whether the owner runs a loop, and not only a call that ends by itself; guarded by `_lock`."""
         self._last_owner: int | None = None
         self._waiting = 0
-        """How many threads wait, or are about to look; guarded by `_lock`."""
+        """How many threads wait, or are about to check; guarded by `_lock`."""
 
     def by_this_thread(self) -> bool:
-        """Whether this thread is the owner: then it is in a callback, or in a signal handler."""
+        """Return whether this thread is the owner. If so, it is in a callback or in a signal handler."""
         return self._owner == threading.get_ident()
 
     def by_nobody(self) -> bool:
-        """Whether no thread is the owner."""
+        """Return whether no thread is the owner."""
         return self._owner is None
 
     def was_last_here(self) -> bool:
-        """Whether this thread is the owner, or the latest one."""
+        """Return whether this thread is the owner, or was the latest one."""
         return self._last_owner == threading.get_ident()
 
     def lock_is_held_here(self) -> bool:
-        """Whether this thread holds the lock: then it is in a signal handler, and must not wait for the owner.
+        """Return whether this thread holds the lock. If so, it is in a signal handler.
 
-        The owner may need the lock to finish.
+        It must not wait for the owner then, because the owner may need the lock to finish.
         """
         held: bool = self._lock._is_owned()  # type: ignore[attr-defined]  # there is no public way to ask
         return held
 
     def try_to_take(self) -> bool:
-        """Make this thread the owner if there is none; return whether that was so."""
+        """Make this thread the owner if there is none; return False if there is one."""
         with self._lock:
             if self._owner is not None:
                 return False
@@ -51,13 +51,13 @@ class Ownership:
             return True
 
     def take_for_a_loop(self, what: str) -> bool:
-        """Make this thread the owner, after calls of other threads that end by themselves.
+        """Make this thread the owner. Calls of other threads that end by themselves are waited for.
 
         Args:
-            what: the thing with the loop, for the error.
+            what: names the object with the loop, in the error message.
 
         Returns:
-            False if this thread is the owner already.
+            False if this thread is already the owner.
 
         Raises:
             RuntimeError: another thread runs a loop.
@@ -67,7 +67,7 @@ class Ownership:
                 self._wait_for(lambda: self._owner is None or self._looping, None)
             taken = self.try_to_take()
             if not taken and not self.by_this_thread():
-                raise RuntimeError(f"{what} is running already, in thread {self._owner}")
+                raise RuntimeError(f"{what} is already running, in thread {self._owner}")
             self._looping = True
             return taken
 
@@ -75,10 +75,10 @@ class Ownership:
         """Let other threads become the owner.
 
         Args:
-            unless: called under the lock; if it returns something true, this thread stays the owner.
+            unless: called under the lock. If it returns a true value, this thread stays the owner.
 
         Returns:
-            Whether it was released.
+            Whether the connection was released.
         """
         with self._lock:
             if unless():
@@ -88,7 +88,14 @@ class Ownership:
             return True
 
     def ask_owner(self, ask: Callable[[], object]) -> bool:
-        """Call a function that asks the owner for something, while the owner cannot release; False if there is none."""
+        """Call a function while there is an owner, which cannot release until it returns.
+
+        Args:
+            ask: asks the owner for something.
+
+        Returns:
+            False if there is no owner; the function was not called.
+        """
         with self._lock:
             if self._owner is None:
                 return False
@@ -96,18 +103,26 @@ class Ownership:
             return True
 
     def notify(self) -> None:
-        """Have all threads that wait look again; for any thread that has changed something."""
-        if self._waiting:  # a thread that comes to wait after this sees the change itself
+        """Have all waiting threads check again. Any thread calls this after a change."""
+        if self._waiting:  # a thread that begins to wait after this sees the change itself
             with self._lock:
                 self._changed.notify_all()
 
     def wait(self, predicate: Callable[[], bool], deadline: float | None) -> bool:
-        """Wait until another thread makes a predicate true; False if the deadline passed first."""
+        """Wait until another thread makes a predicate true.
+
+        Args:
+            predicate: called under the lock, now and after each `notify`.
+            deadline: of the monotonic clock; None waits for ever.
+
+        Returns:
+            False if the deadline passed first.
+        """
         with self._lock:
             return self._wait_for(predicate, seconds_until(deadline))
 
     def _wait_for(self, predicate: Callable[[], bool], seconds: float | None) -> bool:
-        self._waiting += 1  # before the first look
+        self._waiting += 1  # before the first check
         try:
             return self._changed.wait_for(predicate, seconds)
         finally:

@@ -1,6 +1,6 @@
 """The blocking runner: performs the actions of a program on a backend.
 
-The only code that calls a backend on behalf of a front. It decides nothing.
+It is the only code that calls a backend on behalf of a front. It decides nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _FOR_THE_FRONT = (p.Deliver, p.ReportTimeout, p.Tell)
 
 
 class Front(Protocol):
-    """Where notifications and events go: it knows the user's callbacks."""
+    """Receives notifications and events. It knows the user's callbacks."""
 
     def deliver(self, at_most: int) -> object:
         """Deliver up to ``at_most`` notifications from the head of the queue; return the outcome of `Deliver`."""
@@ -31,10 +31,10 @@ class BlockingRunner:
     """Runs programs on one backend, in whichever thread calls `run`.
 
     Attributes:
-        backend: the one that the programs run on.
-        engaged: whether a program is between two of its steps, or in a call of the backend's: True
-            all the time but while the front is called. A signal handler that finds it set has
-            interrupted the program or the driver, and must call neither.
+        backend: the backend that programs run on.
+        engaged: whether the program or the backend is running: True except while the front is called.
+            A signal handler that finds it True has interrupted the program or the driver, and must
+            call neither.
     """
 
     backend: Backend
@@ -53,12 +53,12 @@ class BlockingRunner:
     def run(self, program: p.Program[T], front: Front) -> T:
         """Run a program to its end and return its result.
 
-        What the backend raises is raised inside the program, which may deal with it. What the front
-        raises is the user's: it passes straight through, and the program ends where it stands.
+        An error of the backend is raised inside the program, which may handle it. An error of the
+        front is the user's: it is raised to the caller, and the program ends at that step.
         """
         outcome: object = None
         failure: BaseException | None = None
-        before = self.engaged  # False in a front that runs another program in the midst of ours
+        before = self.engaged  # False in a front that runs another program during ours
         self.engaged = True
         try:
             with closing(program):
@@ -77,16 +77,16 @@ class BlockingRunner:
                     except BaseException as error:
                         failure = error
         finally:
-            failure = None  # or it would keep this frame, and so the front, alive in a cycle
+            failure = None  # otherwise it would keep this frame, and so the front, alive in a cycle
             self.engaged = before
 
     def wake(self) -> None:
-        """End the wait that is under way; from any thread, or a signal handler."""
+        """End the current wait. Safe in any thread and in a signal handler."""
         if self._wakeup is not None:
             self._wakeup.wake()
 
     def close(self) -> None:
-        """Release the descriptors of the wake-up; may be called twice."""
+        """Release the descriptors of the wake-up. A second call does nothing."""
         wakeup, self._wakeup = self._wakeup, None
         if wakeup is not None:
             wakeup.close()
@@ -124,12 +124,12 @@ class BlockingRunner:
 
     def _wait(self, timeout: float | None) -> None:
         if self._wakeup is None:
-            # Who interrupted before there was a wake-up woke nobody. So the first wait is a false
-            # alarm: the program looks for interruptions once more, now that none can be missed.
+            # An interruption before there was a wake-up woke nobody. So the first wait is a false
+            # alarm: the program checks for interruptions once more, now that none can be missed.
             self._wakeup = Wakeup()
             return
-        # Before the wait, not behind it, where a notification would be kept waiting for it. What is
-        # taken back may be newer than the program's last look, which therefore looks once more.
+        # Clear it before the wait: after the wait, this would delay a notification. The wake-up that is
+        # cleared here may be newer than the program's last check, so the program checks once more.
         if self._wakeup.clear():
             return
         with self._wakeup.by_signals():

@@ -1,7 +1,7 @@
 """The states, and which state follows on which input.
 
-This module decides nothing else: it knows no channel, no notification and no connection. The
-pictures of the states in the documentation are drawn from the two tables.
+This module decides nothing else. It does not know channels, notifications or connections. The
+pictures of the states in the documentation are drawn from its two tables.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ class State(enum.Enum):
     LISTENING = "listening"
     """Every LISTEN is in force."""
     LOST = "lost"
-    """The connection is gone; a LISTEN that comes into force ends this."""
+    """The connection is gone. The next LISTEN that comes into force ends this state."""
     CLOSED = "closed"
     """Closed by the user, for good."""
 
 
 class Input(enum.Enum):
-    """A fact that is already true when a program says so."""
+    """A fact. It is already true when a program reports it."""
 
     LISTENED = "LISTEN in force"
     UNLISTENED = "UNLISTEN in force"
@@ -33,7 +33,7 @@ class Input(enum.Enum):
     CLOSED = "closed"
 
 
-# A missing row is a step that cannot happen: a program that takes it has a bug (see `advance`).
+# A missing entry is a step that cannot happen: a program that takes it has a bug (see `advance`).
 TRANSITIONS: Mapping[State, Mapping[Input, State]] = MappingProxyType(
     {
         State.IDLE: {
@@ -70,14 +70,14 @@ def advance(state: State, happened: Input) -> State:
 
 
 class ListenerState(str, enum.Enum):
-    """The state of a Listener, as its users see it; each is also its own text."""
+    """The state of a `Listener`, as its users see it. Each member is also a string: its own value."""
 
     IDLE = "idle"
     """Not started."""
     CONNECTING = "connecting"
     """An attempt to connect, or to listen on the new connection, is under way."""
     BACKING_OFF = "backing off"
-    """An attempt has failed, or a connection; the next attempt follows after a pause."""
+    """A connection, or an attempt to connect, has failed. The next attempt follows after a pause."""
     LISTENING = "listening"
     """Every LISTEN is in force."""
     LOST = "lost"
@@ -118,7 +118,7 @@ LISTENER_TRANSITIONS: Mapping[ListenerState, frozenset[ListenerState]] = Mapping
 
 
 def follow(state: ListenerState, following: ListenerState) -> ListenerState:
-    """Return the state that follows; a state may follow on itself.
+    """Return ``following``, if that may follow on ``state``. A state may follow on itself.
 
     Raises:
         RuntimeError: it cannot follow, which is a bug of pgnotify.

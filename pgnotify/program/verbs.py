@@ -12,7 +12,11 @@ from pgnotify.program.watch import Watch
 
 
 def listen(watch: Watch) -> Program[None]:
-    """Bring the LISTENs of all channels into force, or of none."""
+    """Bring the LISTEN of every channel into force, or of none.
+
+    Raises:
+        HandlerClosed: the watch is closed.
+    """
     _refuse_closed(watch)
     if watch.state is State.LISTENING:
         return
@@ -27,27 +31,31 @@ def listen(watch: Watch) -> Program[None]:
 
 
 def unlisten(watch: Watch) -> Program[None]:
-    """Bring the UNLISTENs of all channels into force whose LISTENs are."""
+    """Unlisten every channel whose LISTEN is in force."""
     with _noticing_loss(watch):
         while watch.in_force:
             yield from _unlisten(watch, watch.in_force[0])
 
 
 def notify(watch: Watch, channel: str, payload: str) -> Program[None]:
-    """Send a notification on the connection that is watched."""
+    """Send a notification on the connection that is watched.
+
+    Raises:
+        HandlerClosed: the watch is closed.
+    """
     _refuse_closed(watch)
     with _noticing_loss(watch):
         yield Notify(channel, payload)
 
 
 def close(watch: Watch) -> Program[None]:
-    """Unlisten if that is possible, and close the connection; the server forgets the rest."""
+    """Unlisten if possible, and close the connection. Then the server forgets every LISTEN."""
     if watch.state is State.CLOSED:
         return
     try:
         yield from unlisten(watch)
     except PgNotifyError:
-        # Lost already, or inside a transaction: closing ends the LISTENs all the same.
+        # Already lost, or inside a transaction. Closing ends the LISTENs anyway.
         pass
     finally:
         watch.closed()
@@ -60,7 +68,7 @@ def _listen_to(watch: Watch, channel: str) -> Program[None]:
         watch.in_force.append(channel)
     try:
         yield Listen(channel)
-    except Exception:  # and not after a Ctrl-C, which may have come when all was done
+    except Exception:  # but not after a Ctrl-C: LISTEN may be in force by then
         watch.in_force[:] = before
         raise
 
@@ -68,7 +76,7 @@ def _listen_to(watch: Watch, channel: str) -> Program[None]:
 def _unlisten(watch: Watch, channel: str) -> Program[None]:
     try:
         yield Unlisten(channel)
-    except KeyboardInterrupt:  # it may be in force, so that we may be deaf
+    except KeyboardInterrupt:  # UNLISTEN may be in force, and then nothing arrives
         _no_longer_listening(watch)
         raise
     watch.in_force.remove(channel)
@@ -82,7 +90,7 @@ def _no_longer_listening(watch: Watch) -> None:
 
 def _refuse_closed(watch: Watch) -> None:
     if watch.state is State.CLOSED:
-        raise HandlerClosed("the handler was closed meanwhile")
+        raise HandlerClosed("the handler was closed in the meantime")
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What is remembered between the steps of a program."""
+"""The memory of a program between its steps."""
 
 from __future__ import annotations
 
@@ -10,9 +10,13 @@ from pgnotify.program.state import Input, State, advance
 
 
 class Watch:
-    """What is remembered between the steps of a program: one watch over some channels.
+    """The memory of a program between its steps: one watch over some channels.
 
-    The queue holds what was fetched and not delivered yet; a callback that raises loses nothing.
+    The queue holds notifications that were fetched and are not delivered yet. A callback that raises
+    loses nothing.
+
+    Args:
+        channels: to listen to; duplicates are ignored.
     """
 
     __slots__ = ("channels", "commands", "in_force", "interrupted", "queue", "state", "stop_requested")
@@ -21,16 +25,20 @@ class Watch:
         self.channels: tuple[str, ...] = tuple(dict.fromkeys(channels))
         self.state: State = State.IDLE
         self.in_force: list[str] = []
-        """The channels whose LISTEN is in force, or may be: after a Ctrl-C nobody knows."""
+        """The channels whose LISTEN is in force, or may be: after a Ctrl-C this is unknown."""
         self.queue: deque[Plain] = deque()
         self.commands: deque[Program[object]] = deque()
-        """What other threads have asked for, as programs; see `carry_out`."""
+        """The requests of other threads, as programs; see `carry_out`."""
         self.stop_requested: bool = False
         self.interrupted: bool = False
-        """Set last, after any other change here; a delivery that sees it ends early."""
+        """Set last, after every other change here. A delivery that sees it ends early."""
 
     def happened(self, fact: Input) -> None:
-        """Take the state that follows."""
+        """Enter the state that follows on a fact.
+
+        Raises:
+            RuntimeError: the fact cannot happen in this state, which is a bug of pgnotify.
+        """
         self.state = advance(self.state, fact)
 
     def closed(self) -> None:
@@ -45,7 +53,7 @@ class Watch:
             self.happened(Input.CONNECTION_LOST)
 
     def interrupt(self) -> None:
-        """Have the running delivery end after the current notification."""
+        """End the running delivery after the current notification; safe in a signal handler."""
         self.interrupted = True
 
     def request_stop(self) -> None:

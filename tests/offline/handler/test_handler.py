@@ -760,7 +760,7 @@ def test_a_notification_that_comes_while_the_loop_waits_is_delivered(waiting, ba
 
 
 def test_calling_a_handler_that_runs_in_another_thread_is_an_error(waiting, handler):
-    with pytest.raises(RuntimeError, match=f"^this handler is running already, in thread {waiting.ident}$"):
+    with pytest.raises(RuntimeError, match=f"^this handler is already running, in thread {waiting.ident}$"):
         handler()
 
 
@@ -1118,7 +1118,7 @@ def test_a_handler_on_a_busy_connection_is_not_unlistened_by_deletion(backend, n
     handler.listen()
     backend.busy = True
 
-    with warned_on_deletion("its connection is in the midst of a call"):
+    with warned_on_deletion("its connection is busy with a call"):
         del handler
 
     assert backend.calls == LISTENING

@@ -266,7 +266,7 @@ def test_a_handler_deleted_in_the_midst_of_a_statement_sends_nothing_and_warns(d
     handlers[0].listen()
     both = {handlers[0].event, handlers[0].stop_event}
 
-    with pytest.warns(ResourceWarning, match="deleted while listening.*in the midst of"), on_signal(handlers.clear):
+    with pytest.warns(ResourceWarning, match="deleted while listening.*busy with a call"), on_signal(handlers.clear):
         run_with_a_signal(user, session)
 
     assert user.listened_to == both

@@ -265,7 +265,7 @@ def test_a_loop_runs_in_one_thread_at_a_time(documented):
     loop = Background(handler)
     eventually(lambda: waits(loop.thread))
 
-    with pytest.raises(RuntimeError, match="running already"):
+    with pytest.raises(RuntimeError, match="already running"):
         handler()
 
     assert loop.running
