@@ -1,4 +1,11 @@
-"""PostgreSQL's LISTEN and NOTIFY on whichever driver connection you have."""
+"""PostgreSQL's LISTEN and NOTIFY, on a connection of any supported driver.
+
+- `connect`, `wrap`: a `Connection` that listens and notifies, one call at a time.
+- `notify`, `notify_many`: for a caller that only sends.
+- `NotificationHandler`: a loop over one channel, as PyGreSQL documents it.
+- `Listener`: many channels; it reconnects after every loss, and reports each `Gap`.
+- `Backend`, `register`, `check`: to add a driver, and to check that its backend keeps every promise.
+"""
 
 import typing
 
@@ -37,7 +44,7 @@ if typing.TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# What only a Listener needs takes longer to import than all the rest: it is imported when it is asked for.
+# These names take longer to import than all the others together, so each is imported on first use.
 _LATER = {
     "Backoff": "connecting.backoff",
     "Gap": "listener.gap",

@@ -1,4 +1,4 @@
-"""`python -m pgnotify`: the command line, where what it needs is installed."""
+"""`python -m pgnotify`: the command line, if its dependencies are installed."""
 
 from __future__ import annotations
 

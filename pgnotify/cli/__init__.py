@@ -1,1 +1,5 @@
-"""The command line: arguments and output."""
+"""The command line: it reads arguments and prints results. Needs the extra ``[cli]``.
+
+- `app`: which commands there are, their options, and the exit code.
+- `demo`: the notifications that `pgnotify demo` sends, and its report of them.
+"""

@@ -1,4 +1,4 @@
-"""The command line. Needs the extra ``[cli]``."""
+"""The commands of the command line. Needs the extra ``[cli]``."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from pgnotify.cli.demo import demonstrate
 from pgnotify.testing import NoPostgreSQL, TemporaryPostgreSQL
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="PostgreSQL's LISTEN and NOTIFY on any driver.")
-# highlight=False and markup=False: what arrives is shown as it is.
+# highlight=False and markup=False: a payload is shown exactly as it arrived.
 _console = Console(highlight=False, markup=False, soft_wrap=True)
 
 
 @app.callback()
 def _commands() -> None:
-    """Keep `demo` a subcommand, although it is the only one so far."""
+    """Keep `demo` a subcommand, although it is the only command so far."""
 
 
 @app.command()
@@ -27,7 +27,7 @@ def demo(
         typer.Option(envvar="PGNOTIFY_DSN", help="A libpq connection string; without it, a PostgreSQL is started."),
     ] = None,
 ) -> None:
-    """Send notifications through a real PostgreSQL, and show what a callback receives."""
+    """Send notifications through a real PostgreSQL, and show how a callback receives them."""
     if dsn:
         demonstrate(dsn, _console.print)
         return

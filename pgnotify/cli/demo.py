@@ -1,6 +1,6 @@
-"""The demonstration: notifications go through a real PostgreSQL, into a callback.
+"""The demonstration: notifications go through a real PostgreSQL to a callback.
 
-The same few lines that a user would write, with a clock beside them.
+It consists of the few lines that a user would write, and a clock.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ TIMEOUT = 20.0  # seconds without any notification, after which the demonstratio
 
 
 class Received(NamedTuple):
-    """What the callback was called with, and when."""
+    """One call of the callback."""
 
     at: float
-    """Seconds, of a monotonic clock."""
+    """When it was called: seconds of a monotonic clock."""
     arg_dict: dict[str, Any] | None
-    """A copy; None for a time-out."""
+    """A copy of its argument; None for a time-out."""
 
 
 def demonstrate(dsn: str, say: Callable[[str], None]) -> None:
-    """Run a handler in a thread, send to it from a second connection, and say what arrives.
+    """Run a handler in a thread, send to it from a second connection, and report the notifications that arrive.
 
     Args:
         dsn: a libpq connection string.
-        say: takes each line of the report.
+        say: called with each line of the report.
 
     Raises:
-        RuntimeError: not everything arrived.
+        RuntimeError: not every notification arrived, or they did not arrive in order.
     """
     received: list[Received] = []
 
