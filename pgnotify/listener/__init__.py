@@ -1,4 +1,33 @@
-"""The Listener: many channels, always back, nothing lost in silence."""
+"""The Listener: it listens to many channels, reconnects after every loss, and reports every gap.
+
+Decided without I/O:
+
+- `loop`: the order in which it connects, listens, delivers, checks and reconnects.
+- `failure`: how it continues after a failure: which gap opens, and when the next attempt follows.
+- `watch`: the memory of the loop between its steps.
+- `events`: the events that the loop reports.
+- `gap`: `Gap` and `Listening`, the values that on_listening receives.
+- `policy`: how long the loop waits, and which errors are final.
+
+Performed, on one thread or several:
+
+- `lifecycle`: which thread runs the loop, and how the other threads wait for it.
+- `shutdown`: how it ends, from any thread.
+- `runner`: how the loop's actions are performed on one connection after another.
+- `delivery`: which notification goes to a callback, to a worker or to the iteration.
+- `subscriptions`: which callbacks belong to which channel, and so which channels to listen to.
+- `mailbox`: which notifications are dropped while their consumer is too slow.
+- `workers`: which thread runs which callback.
+
+Seen by users:
+
+- `listener`: `Listener`, the class that users call.
+- `options`: its options, with their defaults and limits.
+- `status`: `Status`, the counters, and the user's `Observer`.
+- `report`: which events on_listening and on_error are called for.
+- `log`: the wording of the log, and how often it repeats a warning.
+- `probe`: how to find out whether notifications arrive.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +40,7 @@ __all__ = ["Listener"]
 
 
 def __getattr__(name: str) -> object:
-    # On first use: who needs the rooms here without threads, such as an asyncio front, need not pay for them.
+    # On first use: an asyncio front uses only the modules without threads, and need not pay for the others.
     if name != "Listener":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from pgnotify.listener.listener import Listener

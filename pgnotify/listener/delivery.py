@@ -15,8 +15,8 @@ from pgnotify.listener.workers import Workers
 from pgnotify.notification import Notification, Plain, new
 from pgnotify.program import actions as p
 
-# After a long batch more is likely to be there, and reading on costs less than going back to the iteration for it; up
-# to a limit, so that the first ones do not wait long, and what is read is still in the processor's cache.
+# After a long batch, more notifications have probably arrived; reading on costs less than a detour by the iteration.
+# There is a limit, so that the first ones do not wait long, and all of them are still in the processor's cache.
 LONG_BATCH = 50
 ENOUGH = 500
 
@@ -24,12 +24,12 @@ _channel_of = itemgetter(0)
 
 
 class Delivery:
-    """The front of a Listener's programs: called in the reading thread, except where a method says otherwise.
+    """The front of a Listener's programs. It is called in the reading thread, except where a method says otherwise.
 
     Args:
         watch: the loop's memory, with the queue.
         routes: the subscriptions of each channel.
-        reporter: is told what arrives, and which errors callbacks raise.
+        reporter: is told of notifications that arrive, and of errors that callbacks raise.
     """
 
     def __init__(self, watch: ListenerWatch, routes: Routes, reporter: Reporter) -> None:
@@ -45,7 +45,7 @@ class Delivery:
         """Distribute up to ``at_most`` notifications from the head of the queue.
 
         Returns:
-            Whether the iteration had better go on with what waits for it, rather than read on.
+            Whether the iteration is to take the notifications that wait for it, instead of reading on.
         """
         queue = self.watch.queue
         before = len(queue)
@@ -55,7 +55,7 @@ class Delivery:
                 self._call_each(plains)
             else:
                 self._enqueue(plains)
-                _drop(queue, len(plains))  # at last: a Ctrl-C before loses nothing
+                _drop(queue, len(plains))  # last: an earlier Ctrl-C loses nothing
         finally:
             delivered = before - len(queue)
             self.reporter.counters.received(plains if delivered == len(plains) else plains[:delivered])
@@ -64,7 +64,7 @@ class Delivery:
         return bool(mailbox) and (len(plains) < LONG_BATCH or len(mailbox) >= ENOUGH)
 
     def call(self, subscription: Subscription, notification: Notification) -> None:
-        """Call a callback; in the reading thread, or a worker."""
+        """Call a callback, in the reading thread or in a worker."""
         if subscription.cancelled:
             return
         try:
@@ -78,9 +78,9 @@ class Delivery:
         return self.reporter.tell(action.event)
 
     def _call_each(self, plains: list[Plain]) -> None:
-        """Call the callbacks here: every notification goes through one of these loops where there are no workers.
+        """Call the callbacks here. If there are no workers, every notification goes through one of these loops.
 
-        The loops end early if the watch is interrupted, which every cancellation does.
+        The loops end early if the watch is interrupted. Every cancellation interrupts it.
         """
         channel, of = plains[0][0], self._routes.of
         subscriptions = of.get(channel, ())
@@ -88,7 +88,7 @@ class Delivery:
             self._call_one(subscriptions[0], len(plains))
             return
         watch = self.watch
-        # Each is taken out of the queue just before it is delivered, without a bytecode for that.
+        # Each is taken from the queue just before it is delivered, without executing a bytecode for that.
         for plain in starmap(watch.queue.popleft, repeat((), len(plains))):
             if subscriptions := of.get(plain[0], ()):
                 self._call_all(subscriptions, new(Notification, plain))
@@ -98,7 +98,7 @@ class Delivery:
                 return
 
     def _call_one(self, subscription: Subscription, count: int) -> None:
-        """Call one callback for this many from the head of the queue, which all are on its channel."""
+        """Call one callback for this many notifications from the head of the queue. All of them are on its channel."""
         watch, callback = self.watch, subscription.callback
         notification: Notification
         try:
@@ -111,7 +111,7 @@ class Delivery:
             self.reporter.report(error, notification)  # the loop delivers the rest
 
     def _call_all(self, subscriptions: tuple[Subscription, ...], notification: Notification) -> None:
-        """Call each callback, whatever the others raise; then raise the first error that is to end the listener."""
+        """Call each callback, even if others raise; then raise the first error that ends the listener."""
         failure: Exception | None = None
         for subscription in subscriptions:
             if not subscription.cancelled:
@@ -123,7 +123,7 @@ class Delivery:
             raise failure
 
     def _failure_of(self, error: Exception, notification: Notification) -> Exception | None:
-        """Tell the user of a callback's error; return the one that is to end the listener."""
+        """Report a callback's error; return the error that ends the listener, None if there is none."""
         try:
             self.reporter.report(error, notification)
         except Exception as raised:
@@ -131,7 +131,7 @@ class Delivery:
         return None
 
     def _enqueue(self, plains: list[Plain]) -> None:
-        """Put notifications into the mailboxes where they belong, without waiting for anybody."""
+        """Put notifications into their mailboxes, without waiting for any consumer."""
         of = self._routes.of
         if not of:
             self._enqueue_for_iteration(plains)
@@ -155,7 +155,7 @@ class Delivery:
             self.reporter.dropped(dropped, [subscription.channel], "its callback is too slow")
 
     def _enqueue_for_iteration(self, plains: list[Plain]) -> None:
-        """Put them into the iteration's mailbox, except those that arrived before their channel was unlistened."""
+        """Put notifications into the iteration's mailbox, except those of channels that are unlistened by now."""
         wanted = self._routes.channels
         if not wanted.keys() >= set(map(_channel_of, plains)):
             plains = [plain for plain in plains if plain[0] in wanted]
@@ -165,7 +165,7 @@ class Delivery:
 
 
 def _drop(queue: deque[Plain], count: int) -> None:
-    """Remove this many from the head, in C from end to end, so that a Ctrl-C cannot come in between."""
+    """Remove this many from the head. It is done in C, where a Ctrl-C cannot interrupt it."""
     if count >= len(queue):
         queue.clear()
     else:

@@ -13,22 +13,25 @@ class Connecting(NamedTuple):
 
 
 class Connected(NamedTuple):
-    """There is a new connection, and its server has answered; reported before any LISTEN."""
+    """There is a new connection, and its server has answered. Reported before any LISTEN."""
 
     health: Health | None
+    """The server's answer; None if the backend cannot ask for its state."""
     server_pid: int | None
-    """The server process that the driver was told it is connected to; None if the backend does not say."""
+    """The server process that was reported to the driver; None if that is not known."""
     behind_pooler: bool
     """Whether a pooler is in between: another process has answered."""
 
 
 class ListenInForce(NamedTuple):
-    """LISTEN has come into force; the outcome is whether on_listening returned without an error."""
+    """LISTEN has come into force. The outcome is whether on_listening returned without an error."""
 
     channels: tuple[str, ...]
+    """The channels whose LISTEN came into force; after a queue overflow, those whose notifications were dropped."""
     gap: Gap | None
+    """The gap to tell the user of; None if there is none."""
     backend: Backend | None = None
-    """Of the connection; None if that has ended, which only happens to the gap of a queue overflow."""
+    """The backend of the connection. None if that has ended, which only happens with the gap of a queue overflow."""
 
 
 class Lost(NamedTuple):
@@ -41,10 +44,11 @@ class Lost(NamedTuple):
 
 
 class Failed(NamedTuple):
-    """An attempt to come back has failed."""
+    """An attempt to connect, or to listen on the new connection, has failed."""
 
     error: Exception
     attempt: int
+    """How many attempts have failed in a row, counted from 1."""
     delay: float
     """Seconds until the next attempt."""
     permanent: bool
@@ -55,14 +59,15 @@ class Checked(NamedTuple):
     """The server has answered the heartbeat."""
 
     health: Health | None
+    """The server's answer; None if the backend cannot ask for its state."""
     seconds: float
     """How long the answer took."""
     changed_from: int | None
-    """The server process that answered before, if it was another one; None if it was not."""
+    """The server process that answered before, if that was another one; otherwise None."""
 
 
 class Refused(NamedTuple):
-    """The server refuses a channel; its LISTEN is not tried again."""
+    """The server refuses a channel. Its LISTEN is not tried again."""
 
     channel: str
     error: Exception

@@ -1,4 +1,4 @@
-"""What a failure means to the Listener's loop: whether it ends it, which gap it opens, and when to try again."""
+"""Failures of the Listener's connection: whether they end the loop, which gap they open, and when to try again."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from pgnotify.listener.watch import ListenerWatch
 from pgnotify.program.actions import DISCONNECT, FETCH, Deliver, Program, Tell
 from pgnotify.program.state import State
 
-# A server or a proxy that accepts a connection, lets us listen and hangs up at once, this many times in a row, is
-# then left alone for a while.
+# If a server or a proxy accepts a connection, lets us listen and hangs up within a second, this many times in a row,
+# it is left alone for a while.
 SHORT_SECONDS = 1.0
 FUTILE_ALLOWED = 20
 
 
 class OnListeningFailed(Exception):
-    """on_listening has raised; the reporter has told the user."""
+    """on_listening has raised, and the reporter has told the user of that."""
 
 
 def after_failure(watch: ListenerWatch, policy: Policy, error: Exception) -> Program[None]:
-    """Release a connection that has failed, or that could not be made, and plan the next attempt, if there is one."""
+    """Release a connection, or an attempt to connect, that has failed; plan the next attempt, if there is one."""
     if not policy.can_reconnect and isinstance(error, (TransactionError, OnListeningFailed)):
         _keep_the_only_connection(watch, error)
         return
@@ -41,10 +41,10 @@ def after_failure(watch: ListenerWatch, policy: Policy, error: Exception) -> Pro
 
 
 def _keep_the_only_connection(watch: ListenerWatch, error: Exception) -> None:
-    """Go on with a connection that still works, since there is no second one; raise what is the caller's to mend."""
+    """Continue on a connection that still works, as there is no other; raise an error that the caller must mend."""
     if isinstance(error, TransactionError):
-        raise error  # nothing is lost: the server keeps everything for the end of the transaction
-    # on_listening has failed, and there is no further LISTEN to announce the same again.
+        raise error  # nothing is lost: the server keeps everything until the end of the transaction
+    # on_listening has failed, and no further LISTEN will announce the same again.
     if watch.to_announce is None and watch.dropped_gaps:
         watch.dropped_gaps.popleft()
     watch.gap_announced()
@@ -60,7 +60,7 @@ def _explained(watch: ListenerWatch, error: Exception) -> Exception:
 def _release(watch: ListenerWatch, reason: Reason) -> Program[None]:
     """Take the last notifications from a connection that was listened on, open the gap, and disconnect."""
     if watch.state is State.LISTENING:
-        if watch.to_announce is None:  # otherwise they are newer than what the user knows, and lie in the gap
+        if watch.to_announce is None:  # otherwise they are newer than the user's last event, and lie in the gap
             yield from _fetch_the_rest(watch)
         watch.open_gap(reason)
     watch.lost()
@@ -69,7 +69,7 @@ def _release(watch: ListenerWatch, reason: Reason) -> Program[None]:
 
 
 def _fetch_the_rest(watch: ListenerWatch) -> Program[None]:
-    """Take what had arrived before the end of the connection."""
+    """Fetch the notifications that had arrived before the end of the connection."""
     try:
         while batch := (yield FETCH):
             watch.take(batch)
@@ -83,7 +83,7 @@ def _deliver_the_rest(watch: ListenerWatch) -> Program[None]:
 
 
 def _delay_after_loss(watch: ListenerWatch, policy: Policy) -> float:
-    """Return how long to wait before the first attempt: not at all, unless the server does nothing but hang up."""
+    """Return how many seconds to wait before the first attempt: 0, unless the server hangs up at once every time."""
     now, link = policy.clock(), watch.link
     lasted = now - link.listening_since
     if policy.is_healthy_after(lasted):
@@ -98,7 +98,7 @@ def _delay_after_loss(watch: ListenerWatch, policy: Policy) -> float:
 def _next_attempt(
     watch: ListenerWatch, policy: Policy, error: Exception, reason: Reason, listened: bool
 ) -> Lost | Failed:
-    """Plan the next attempt, and return what to tell of this failure; raise it if it is the first, and final."""
+    """Plan the next attempt, and return the event of this failure; raise the error if it is the first one and final."""
     first = not watch.ever_listened and not watch.attempts
     permanent = policy.is_permanent(error, at_start=first)
     if permanent and first:

@@ -1,4 +1,4 @@
-"""What may not have arrived: a gap, and the moment at which all is in order again."""
+"""Gaps: periods from which notifications may be missing; and the event after which nothing is missed any longer."""
 
 from __future__ import annotations
 
@@ -9,55 +9,56 @@ from typing import Any
 
 
 class Reason(str, enum.Enum):
-    """Why notifications may be missing; each is also its own text."""
+    """Why notifications may be missing. Each member is also a string: its own value."""
 
     CONNECTION_LOST = "connection lost"
     """The connection ended, or the server did."""
     HEARTBEAT_MISSED = "heartbeat missed"
     """The server did not answer within `answer_timeout`, and the connection was given up."""
     SUBSCRIPTION_LOST = "subscription lost"
-    """The server did not know any more that we listen; somebody else's UNLISTEN, or a pooler."""
+    """The server no longer knew that the listener listens, because of somebody's UNLISTEN or a pooler."""
     FAIL_OVER = "fail-over"
     """The server was found to be a standby."""
     QUEUE_OVERFLOW = "queue overflow"
-    """Callbacks or the iteration were slower than what came in, and our own queue was full."""
+    """Notifications arrived faster than callbacks or the iteration took them, and a queue of ours was full."""
 
     __str__ = str.__str__
 
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """A stretch of time from which notifications may be missing.
+    """A period from which notifications may be missing.
 
-    What was sent before `lost_at` or after `restored_at`, by this machine's clock, is not missing: "sent" means
-    that the sender's NOTIFY, or its COMMIT, had returned before the one, or had not begun before the other.
+    Notifications that were sent before `lost_at` or after `restored_at`, by this machine's clock, are not missing.
+    "Sent before" means that the sender's NOTIFY, or its COMMIT, had returned by then. "Sent after" means that it had
+    not begun by then.
     """
 
     reason: Reason
-    """Why; if one followed another before all was in order again, the first one."""
+    """Why. If one reason followed another before everything was in order again, this is the first one."""
     lost_at: datetime
-    """The last moment at which all was known to be in order; aware, in UTC."""
+    """The last moment at which everything was known to be in order; aware, in UTC."""
     restored_at: datetime
-    """The moment from which all is in order again; aware, in UTC."""
+    """The moment from which everything is in order again; aware, in UTC."""
     channels: tuple[str, ...]
-    """Whose notifications may be missing."""
+    """The channels whose notifications may be missing."""
     dropped: int = 0
-    """How many a full queue has dropped; 0 for the other reasons, since what never came nobody can count."""
+    """How many notifications a full queue dropped. 0 for other reasons, as missing notifications cannot be counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Listening:
-    """The event that on_listening is called with: LISTEN is in force, from now on nothing is missed."""
+    """The event that on_listening is called with: LISTEN is in force, and from now on nothing is missed."""
 
     channels: tuple[str, ...]
-    """The channels whose LISTEN came into force; of a queue overflow, those whose notifications were dropped."""
+    """The channels whose LISTEN came into force; after a queue overflow, those whose notifications were dropped."""
     connection: Any
-    """The driver's own connection, live and idle, for reading what was missed; commit or roll back what you begin.
+    """The driver's own connection, live and idle, to catch up with. Commit or roll back transactions that you begin.
 
-    None only for a queue overflow that the iteration comes to when the listener has ended already.
+    None only for a queue overflow that the iteration reaches after the listener has ended.
     """
     gap: Gap | None
-    """What may be missing; None if these channels were not listened to before."""
+    """The gap to catch up on; None if these channels were not listened to before."""
 
 
 def utc(seconds: float) -> datetime:

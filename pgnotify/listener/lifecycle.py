@@ -1,6 +1,7 @@
 """The life of a Listener: which thread reads, from the first connection to the end, and how the others wait for it.
 
-One thread at a time runs the loop: the caller's, or a thread of our own. All other threads only ask, and wait.
+One thread at a time runs the loop: the caller's, or a thread of our own. All other threads only make requests, and
+wait.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ class Lifecycle:
     Args:
         options: the listener's.
         policy: the loop's.
-        runner, delivery: what the loop runs on, and where notifications go.
+        runner: performs the loop's actions.
+        delivery: receives notifications and events, and knows the watch and the reporter.
         ownership: which thread reads.
     """
 
@@ -64,10 +66,10 @@ class Lifecycle:
     # Reading.
 
     def run(self) -> None:
-        """Read in this thread until it is stopped; see `Listener.run`."""
+        """Read in this thread until the listener is stopped; see `Listener.run`."""
         self.check_open()
         if not self._read():
-            raise RuntimeError("this listener is being read already, in another thread")
+            raise RuntimeError("another thread already reads this listener")
         self.shutdown.raise_failure()
 
     def enter(self) -> None:
@@ -76,11 +78,11 @@ class Lifecycle:
         self.wait_until(lambda: self._watch.is_settled, None)
 
     def start(self) -> None:
-        """Have a thread of its own read; see `Listener.start`."""
+        """Read in a thread of its own; see `Listener.start`."""
         self.check_open()
         with self._starting:
             if self._thread is not None or not self._ownership.by_nobody():
-                raise RuntimeError("this listener is being read already")
+                raise RuntimeError("a thread already reads this listener")
             thread = threading.Thread(target=self._serve, name=f"{self._title} listener", daemon=True)
             thread.start()
             self._thread = thread
@@ -94,26 +96,26 @@ class Lifecycle:
         self.shutdown.at_exit(self.stop)
 
     def connect(self, deadline: float | None = None) -> None:
-        """Try to connect at least once; raise the error if another attempt cannot help."""
+        """Try to connect at least once before a deadline; raise the error if another attempt cannot help."""
         self.wait_until(self._was_attempted, deadline)
 
     def _was_attempted(self) -> bool:
         return self._watch.is_settled or self._reporter.has_failed
 
     def _has_never_worked(self) -> bool:
-        """Whether the error of the first attempt is the caller's of `start`, rather than the end of the listener."""
+        """Return whether `start` raises an error of the first attempt, which then does not end the listener."""
         return not self._watch.ever_listened and not self._reporter.has_failed
 
     @property
     def reads_here(self) -> bool:
-        """Whether this thread reads: then it is in a callback, or in a signal handler."""
+        """Whether this thread reads. If so, it is in a callback or in a signal handler."""
         return self._ownership.by_this_thread()
 
     def wait_until(self, predicate: Callable[[], bool], deadline: float | None) -> bool:
-        """Return as soon as a predicate is true, or the listener has ended; read if no other thread does.
+        """Wait until a predicate is true, or the listener has ended. Read here if no other thread does.
 
         Returns:
-            False if the deadline passed first, or it was stopped.
+            False if the deadline passed first, or the listener was stopped.
 
         Raises:
             RuntimeError: this thread reads, and so cannot wait for itself.
@@ -134,14 +136,14 @@ class Lifecycle:
         return True
 
     def _read(self, until: Callable[[], bool] = lambda: False, deadline: float | None = None) -> bool:
-        """Run the loop in this thread; see `listener_loop`. End the listener if that was asked for.
+        """Run the loop in this thread; see `listener_loop`. End the listener if that was requested.
 
         Returns:
-            False if another thread reads, and nothing was done.
+            False if another thread reads; then nothing was done.
         """
         if self._ownership.by_this_thread():
             raise RuntimeError("called in the thread that reads, which cannot wait for itself")
-        try:  # around the taking too: a Ctrl-C may come right after it
+        try:  # try_to_take() is inside, too: a Ctrl-C may come right after it
             if not self._ownership.try_to_take():
                 return False
             self._run(until, deadline)
@@ -172,13 +174,13 @@ class Lifecycle:
             self.shutdown.fail(error)
             if not self._has_never_worked():  # otherwise start() raises it
                 self._reporter.ended_by(error)
-                self.shutdown.end(drain_workers=isinstance(error, ConnectionLost))  # what had arrived is delivered
+                self.shutdown.end(drain_workers=isinstance(error, ConnectionLost))  # workers deliver the rest
         self._ownership.notify()
 
-    # What is asked of the reading thread, and what other threads of ours do.
+    # Requests to the reading thread, and the work of our other threads.
 
     def wake(self) -> None:
-        """Have the reading thread, and all that wait, look at what was changed."""
+        """Have the reading thread and all waiting threads check for changes."""
         self._watch.interrupt()
         self._runner.wake()
         self._ownership.notify()
@@ -187,7 +189,7 @@ class Lifecycle:
         """Have the reading thread tell the user of a gap, or do it here if no thread reads.
 
         Returns:
-            Whether that is done, or will be with the next LISTEN; False if the deadline passed first.
+            True if that is done, or will be done with the next LISTEN; False if the deadline passed first.
         """
         gap = overflow.gap()
         if self.shutdown.is_over:
@@ -205,7 +207,7 @@ class Lifecycle:
             pass
 
     def _ask_to_announce(self, gap: Gap) -> threading.Event:
-        """Have the reading thread announce a gap; return the event that it sets then."""
+        """Have the reading thread announce a gap; return the event that it sets after that."""
         told = threading.Event()
         self._watch.request(_announcing(self._watch, gap, told))
         self._runner.wake()
@@ -214,7 +216,7 @@ class Lifecycle:
     def _call_in_worker(self, subscription: Subscription, notification: Notification) -> None:
         try:
             self._delivery.call(subscription, notification)
-        except BaseException as error:  # a SystemExit too: it would end the worker, and nobody would know
+        except BaseException as error:  # a SystemExit too, which would end the worker in silence
             self.shutdown.fail(error)
             self._reporter.ended_by(error)
             self.shutdown.request_stop()
@@ -223,9 +225,9 @@ class Lifecycle:
     # The end.
 
     def stop(self, timeout: float | None = 5.0, drain: bool = False) -> bool:
-        """End it for good; see `Listener.stop`."""
+        """End the listener for good; see `Listener.stop`."""
         if self._process != os.getpid():
-            return True  # nothing of it is in this process
+            return True  # in a forked child there is nothing to end
         deadline = None if timeout is None else time.monotonic() + timeout
         self.shutdown.request(drain, deadline)
         if self.shutdown.is_called_inside():
@@ -234,10 +236,11 @@ class Lifecycle:
         return self.shutdown.join(self._thread, deadline)
 
     def check_open(self) -> None:
-        """Refuse what an ended listener cannot do.
+        """Raise an error if the listener has ended.
 
         Raises:
-            ListenerClosed: it was stopped, or this is a forked child; or it has ended with an error, the __cause__.
+            ListenerClosed: it was stopped; or this is a forked child; or it has ended with an error, which is the
+                __cause__.
         """
         self.check_process()
         failure = self.shutdown.failure
@@ -248,7 +251,7 @@ class Lifecycle:
             raise ListenerClosed(f"the listener {self._title!r} was stopped")
 
     def check_process(self) -> None:
-        """Refuse what a forked child cannot do; see `check_open`."""
+        """Raise an error in a forked child; see `check_open`."""
         if self._process != os.getpid():
             raise ListenerClosed(
                 f"this listener belongs to process {self._process}, from which {os.getpid()} was forked; "
@@ -256,15 +259,15 @@ class Lifecycle:
             )
 
     def is_abandoned(self) -> bool:
-        """Whether it holds a connection, in this process, that was never released."""
+        """Return whether it still holds a connection, in this process."""
         return self._process == os.getpid() and self._watch.ever_listened and not self.shutdown.has_ended
 
     def is_read(self) -> bool:
-        """Whether a thread reads, or one of its own is about to."""
+        """Return whether a thread reads, or its own thread is about to."""
         return not self._ownership.by_nobody() or (self._thread is not None and self._thread.is_alive())
 
     def forget_in_child(self) -> None:
-        """After a fork, in the child."""
+        """Forget the connection. Called in the child after a fork."""
         self._runner.forget_in_child()
 
 

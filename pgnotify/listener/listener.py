@@ -1,7 +1,7 @@
-"""The Listener: many channels, always back, nothing lost in silence.
+"""The Listener: it listens to many channels, reconnects after every loss, and reports every gap.
 
-This module keeps the face. What happens in which order is decided in `pgnotify.listener.loop`, which thread does it in
-`pgnotify.listener.lifecycle`, and where it goes in `pgnotify.listener.delivery`.
+This module is its public face. `pgnotify.listener.loop` decides the order of events, `pgnotify.listener.lifecycle`
+which thread runs the loop, and `pgnotify.listener.delivery` where notifications go.
 """
 
 from __future__ import annotations
@@ -37,38 +37,41 @@ from pgnotify.program.state import State
 
 
 class Listener:
-    """Listens to channels on a connection of its own, and comes back when that is lost.
+    """Listens to channels on a connection of its own, and reconnects when that is lost.
 
-    Three ways to use it, one at a time: iterate over it; `run` it, with callbacks in this thread; or `start` a thread
-    that reads, and iterate or have callbacks called beside it. Only the last keeps reading while your code is busy.
+    There are three ways to use it, one at a time. Iterate over it. Or call `run`, which calls callbacks in this thread.
+    Or call `start`, which reads in a thread of its own, and iterate or let it call callbacks. While your code is busy,
+    the listener keeps reading only if `workers` run the callbacks, or if you iterate after `start`.
 
     Args:
         source: a connection string; or a function that takes nothing and returns a new connection of any supported
-            driver; or a connection, which then cannot come back, and which is not closed.
-        channels: to listen to, as written, at most 63 bytes each. What comes in on one of them goes to the iteration,
-            unless it has a subscription.
-        on_listening: called with a `Listening` event after every LISTEN that came into force, before any newer
-            notification, in the thread that reads. If it raises, the connection is given up and all begins anew.
-        on_error: called with (exception, notification) if a callback raises, and with (exception, None) if
-            on_listening does, or if connecting fails in a way that trying again does not help; in the thread where it
-            happened. What it raises itself is logged. None logs the error with its traceback and goes on; ``"raise"``
-            ends the listener with it.
+            driver; or a connection. A connection cannot be replaced when it is lost, and it is not closed.
+        channels: the channels to listen to, as written, at most 63 bytes each. Notifications of a channel go to the
+            iteration, unless the channel has a subscription.
+        on_listening: called with a `Listening` event each time LISTEN has come into force, before any newer
+            notification, in the thread that reads. If it raises, the listener gives up the connection and reconnects
+            after a pause.
+        on_error: called with (exception, notification) if a callback raises. Called with (exception, None) if
+            on_listening raises, if the server refuses a channel, if a transaction was left open on the connection, or
+            if connecting fails with an error that no further attempt mends. It is called in the thread where the error
+            happened. An exception that it raises itself is logged. None logs the error with its traceback, and the
+            listener continues; ``"raise"`` ends the listener with the error.
         workers: how many threads run callbacks; 0 runs them in the thread that reads.
-        queue_size: how many notifications wait at most, for each subscription with workers, and for an iteration
-            beside `start`. What comes in addition is dropped, and is a `Gap` in its place.
-        heartbeat: seconds after which the server is asked whether all is in order; None never asks.
-        answer_timeout: seconds for each answer of the server, and for each host to connect to.
+        queue_size: how many notifications may wait, for each subscription with workers, and for an iteration after
+            `start`. Further notifications are dropped, and a `Gap` takes their place.
+        heartbeat: seconds between two questions to the server whether everything is in order; None never asks.
+        answer_timeout: seconds to wait for each answer of the server, and for each host to connect to.
         backoff: how long to wait between attempts to connect.
         name: for the logs and for the server's pg_stat_activity; "pgnotify" if None.
-        driver: with a connection string only; None takes the first of `pgnotify.registry.DRIVERS` that is installed.
-        observer: told what goes on; see `Observer`.
+        driver: only with a connection string; None takes the first of `pgnotify.registry.DRIVERS` that is installed.
+        observer: told of states, batches, gaps and heartbeats; see `Observer`.
 
     Raises:
-        ChannelError, ValueError, TypeError: a value is not possible; nothing was opened.
+        ChannelError, ValueError, TypeError: an argument is not possible. Nothing was opened.
         UnknownBackend: no backend fits, or the driver is not installed.
 
-    `stop`, `subscribe`, `status` and `Subscription.cancel` may be called from any thread and from callbacks, `stop`
-    from signal handlers too.
+    `stop`, `subscribe`, `status` and `Subscription.cancel` may be called from any thread and from callbacks. `stop` may
+    be called from signal handlers, too.
     """
 
     def __init__(
@@ -124,40 +127,47 @@ class Listener:
         """Connect, and call the callbacks until `stop`, in this thread or in workers.
 
         Raises:
-            RuntimeError: another thread reads already.
-            ListenerClosed: it was stopped before.
-            ConnectionLost: it was lost, and it is the source itself; all that had arrived was delivered.
+            RuntimeError: another thread already reads.
+            ListenerClosed: it was stopped before, or it belongs to the process that this one was forked from.
+            ConnectionLost: the connection is lost, and is itself the source; every notification that had arrived was
+                delivered.
+            SourceError: the source has returned the lost connection again, or at first a dead one.
 
-        And what the first attempt to connect raises, if trying again does not help, and what callbacks raise with
-        ``on_error="raise"``.
+        It also raises the error of the first attempt to connect, if another attempt does not help, and the errors of
+        callbacks, if on_error is ``"raise"``.
         """
-        self._delivery.mailbox.size = self._options.queue_size  # there may be nobody who iterates
+        self._delivery.mailbox.size = self._options.queue_size  # perhaps no thread iterates
         self._lifecycle.run()
 
     def start(self) -> None:
-        """Have a thread of its own read; return when it listens, or when the first attempt to connect has failed.
+        """Read in a thread of its own. Return when it listens, or when the first attempt to connect has failed.
 
-        Such an attempt is repeated if that may help; else its error is raised here, and `start` may be called again.
+        A failed attempt is repeated if that may help. Otherwise its error is raised here, and `start` may be called
+        again.
 
         Raises:
-            RuntimeError: it was started before, or another thread reads already.
-            ListenerClosed: it was stopped before.
+            RuntimeError: it was started before, or another thread already reads.
+            ListenerClosed: it was stopped before, or it belongs to the process that this one was forked from.
         """
         self._delivery.mailbox.size = self._options.queue_size
         self._lifecycle.start()
 
     def stop(self, timeout: float | None = 5.0, drain: bool = False) -> bool:
-        """End it for good: disconnect, or UNLISTEN if the connection is yours.
+        """End the listener for good: disconnect, or UNLISTEN if the connection is yours.
 
-        From any thread. In a callback, or in a signal handler of the thread that reads, it only asks, and the loop
-        ends as soon as that has returned. A second call waits again.
+        Any thread may call this. In a callback, and in a signal handler of the thread that reads, it only makes the
+        request: the listener ends as soon as the callback or the signal handler has returned. A second call waits
+        again.
 
         Args:
-            timeout: seconds to wait for the end, None for ever; a call that waits for the server is cut off.
-            drain: deliver first what has come in and is queued; else that is dropped.
+            timeout: seconds to wait for the end; None waits for ever. A call that waits for the server is cut off.
+            drain: whether to deliver first the notifications that have arrived; otherwise they are dropped.
 
         Returns:
-            Whether it has ended. If not, a callback is still running, or an on_listening.
+            Whether the listener has ended. If not, a callback or on_listening is still running.
+
+        Raises:
+            ValueError, TypeError: the timeout is not possible.
         """
         check_timeout(timeout)
         return self._lifecycle.stop(timeout, drain)
@@ -169,21 +179,26 @@ class Listener:
         return self.notifications()
 
     def notifications(self, timeout: float | None = None, stop_after: int | None = None) -> Iterator[Notification]:
-        """Yield notifications as they come in; leave it at any time, nothing is lost by that.
+        """Yield notifications as they arrive. You may stop iterating at any time without losing any.
 
         Args:
-            timeout: seconds after which it ends, counted from the first step, however long it takes to connect; None
-                for never; 0 yields what is there, and goes on with connecting if it is not connected.
-            stop_after: how many to yield at most.
+            timeout: seconds after which the iteration ends, counted from its first step, however long connecting
+                takes. None never ends it. 0 yields the notifications that have arrived; if the listener is not
+                connected, it continues to connect, without waiting for that.
+            stop_after: the largest number of notifications to yield; None for any number.
 
         Raises:
-            ListenerClosed: it was stopped before.
+            ListenerClosed: it was stopped before, or it belongs to the process that this one was forked from.
+            ValueError, TypeError: an argument is not possible.
+
+        The iteration raises the errors that end `run`, and a RuntimeError in the thread that reads, which cannot wait
+        for itself.
         """
         check_timeout(timeout)
         if stop_after is not None:
             check_count("stop_after", stop_after, 0)
         self._lifecycle.check_process()
-        if not self._has_mail() and self._lifecycle.shutdown.failure is None:  # else that comes first
+        if not self._has_mail() and self._lifecycle.shutdown.failure is None:  # otherwise these come first
             self._lifecycle.check_open()
         return self._notifications(timeout, stop_after)
 
@@ -191,7 +206,7 @@ class Listener:
         deadline = None if timeout is None else time.monotonic() + timeout
         mailbox = self._delivery.mailbox
         pop = mailbox.pop
-        # One turn of this for each notification; it costs less than to count.
+        # One turn of this for each notification; it costs less than counting.
         left = repeat(None) if stop_after is None else repeat(None, stop_after)
         while True:
             overflow = None
@@ -207,7 +222,7 @@ class Listener:
             else:
                 return
             if stop_after is not None:
-                left = repeat(None, length_hint(left) + 1)  # that turn has yielded none
+                left = repeat(None, length_hint(left) + 1)  # the last turn has yielded nothing
             if overflow is not None:
                 mailbox.mark_taken(overflow)
                 if not self._lifecycle.announce_overflow(overflow, deadline):
@@ -216,18 +231,24 @@ class Listener:
                 return
 
     def wait_or_poll(self, healthy: float = 30.0, deaf: float = 1.0) -> Notification | Gap | None:
-        """Wait for a hint that there is work: for those who look for it themselves, and use NOTIFY to look at once.
+        """Wait for a hint that there is work. For code that looks for its work itself, and uses NOTIFY to look at once.
 
         Args:
-            healthy: seconds to wait at most while notifications should arrive.
-            deaf: the same while they do not: disconnected, or behind a pooler and nothing has come in yet.
+            healthy: the longest wait, in seconds, while notifications should arrive.
+            deaf: the longest wait, in seconds, while they do not: the listener is disconnected, or behind a pooler from
+                which nothing has arrived yet.
 
         Returns:
-            The latest notification, and those before it are taken as seen; or the latest `Gap` since the last call;
-            or None: the interval has passed. In each case it is time to look.
+            The latest notification, in which case earlier ones count as seen; or the latest `Gap` since the last call;
+            or None if the interval has passed. In each case it is time to look.
 
         Raises:
-            ListenerClosed: it was stopped, before or meanwhile.
+            ListenerClosed: it was stopped before or during the call, or it belongs to the process that this one was
+                forked from.
+            ValueError, TypeError: an interval is not possible.
+
+        It also raises the errors that end `run`, and a RuntimeError in the thread that reads, which cannot wait for
+        itself.
         """
         started = time.monotonic()
         for what, seconds in (("healthy", healthy), ("deaf", deaf)):
@@ -245,15 +266,20 @@ class Listener:
                 return self._latest_hint()
 
     def subscribe(self, channel: str, callback: Callable[[Notification], object]) -> Subscription:
-        """Have a callback called with each notification of a channel; from any thread, before or while it is read.
+        """Call a callback with each notification of a channel. Any thread may subscribe, before or while one reads.
 
-        A channel that is not listened to yet is so at once, which `Subscription.wait_listening` tells. Several
-        subscriptions of one channel share one LISTEN, and are called in the order in which they were made.
+        If the channel is new, a connected listener listens to it at once; `Subscription.wait_listening` waits until
+        that is in force. Several subscriptions of one channel share one LISTEN. Their callbacks are called in the
+        order in which the subscriptions were made.
+
+        Args:
+            channel: as written, at most 63 bytes.
+            callback: called with each `Notification`; its result is ignored.
 
         Raises:
             ChannelError: PostgreSQL would refuse or cut the name.
-            TypeError: the callback cannot be called.
-            ListenerClosed: it was stopped.
+            TypeError: the channel is not a str, or the callback cannot be called.
+            ListenerClosed: it was stopped, or it belongs to the process that this one was forked from.
         """
         check_channel(channel)
         if not callable(callback):
@@ -288,18 +314,18 @@ class Listener:
         return not subscription.cancelled and self._has_applied_all()
 
     def _has_applied_all(self) -> bool:
-        """Whether LISTEN is in force for all channels that are wanted and not refused, and the user knows."""
+        """Return whether LISTEN is in force for every channel that is wanted and not refused, and the user knows."""
         return self._watch.is_settled and self._watch.applied is self._routes.wanted()
 
-    # How it stands.
+    # Its state.
 
     @property
     def delivering(self) -> bool:
-        """Whether what is sent now should arrive; see `Status.delivering`."""
+        """Whether a notification that is sent now should arrive; see `Status.delivering`."""
         return self._watch.delivering
 
     def status(self) -> Status:
-        """Return how it stands; from any thread, waits for nothing."""
+        """Return its state and its counters at this moment. Any thread may call this; it does not wait."""
         counters, watch, link = self._reporter.counters, self._watch, self._watch.link
         waiting = sum(len(subscription.mailbox) for subscription in self._routes.subscriptions())
         return Status(
@@ -323,13 +349,14 @@ class Listener:
         )
 
     def probe(self, timeout: float | None = None) -> Probe:
-        """Send something from a second session, and see whether it arrives here: the only proof there is.
+        """Send a notification from a second session, and see whether it arrives. Nothing else proves that any does.
 
         Args:
-            timeout: seconds to wait for it; its `answer_timeout` if None.
+            timeout: seconds to wait for the notification; None takes the listener's `answer_timeout`.
 
         Raises:
-            ListenerClosed: this is a forked child.
+            ListenerClosed: it belongs to the process that this one was forked from.
+            ValueError, TypeError: the timeout is not possible.
         """
         self._lifecycle.check_process()
         check_timeout(timeout)
@@ -342,9 +369,9 @@ class Listener:
         return probe(_Probed(self), self._source, seconds)
 
     def __enter__(self) -> Listener:
-        """Connect and listen, however many attempts that takes: what is sent from then on arrives, or lies in a gap.
+        """Connect and listen, however many attempts that takes.
 
-        Raises what `start` raises.
+        Every notification that is sent from then on arrives, or lies in a gap. It raises the same errors as `start`.
         """
         try:
             self._lifecycle.enter()
@@ -362,10 +389,10 @@ class Listener:
         return f"<{type(self).__name__} {self._options.title!r} {self._reporter.counters.state}>"
 
     def __del__(self) -> None:
-        """Let go of a connection that nobody can reach any more, with a ResourceWarning."""
-        lifecycle = getattr(self, "_lifecycle", None)  # an __init__ that raised leaves none
+        """Release a connection that can no longer be reached, with a ResourceWarning."""
+        lifecycle = getattr(self, "_lifecycle", None)  # there is none if __init__ raised
         if lifecycle is None or sys.is_finalizing() or lifecycle.is_read():
-            return  # a thread of ours goes on, as threads do
+            return  # a thread still reads, and keeps the connection
         if lifecycle.is_abandoned():
             warnings.warn(f"{self!r} was deleted without stop()", ResourceWarning, source=self, stacklevel=2)
         self._runner.close()
@@ -393,7 +420,7 @@ class Listener:
 
 
 class _Probed:
-    """What `pgnotify.listener.probe` may ask of a listener."""
+    """The part of a listener that `pgnotify.listener.probe` uses."""
 
     def __init__(self, listener: Listener) -> None:
         self._listener = listener

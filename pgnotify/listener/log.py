@@ -1,4 +1,4 @@
-"""What the log says of a Listener: one line for each change of state, once for each thing to mend."""
+"""The log of a Listener: one line for each change of state, and one warning for each thing that must be mended."""
 
 from __future__ import annotations
 
@@ -13,36 +13,35 @@ from pgnotify.notification import Notification
 
 log = logging.getLogger("pgnotify.listener")
 
-# Of the server's notification queue. From the second on it is urgent: when the queue is full, every NOTIFY fails at
-# commit.
+# Parts of the server's notification queue. At half it is urgent: when the queue is full, every NOTIFY fails at commit.
 QUEUE_USAGES_TO_WARN_OF = (0.5, 0.1)
 
 
 class Log:
-    """Writes the lines of one listener, each of which begins with its name."""
+    """Writes the log of one listener. Each line begins with its name."""
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._lost_since: float | None = None
         self._behind_pooler = False
         self._process_changed = False
-        """Whether another process has answered on this connection than before."""
+        """Whether two different server processes have answered on this connection."""
         self._is_dropping = False
         self._usage_warned_of = 0.0
 
     def connected(self, behind_pooler: bool, told: int | None, answering: int | None) -> None:
-        """Warn of a pooler, unless the connection before had one too.
+        """Warn of a pooler, unless the previous connection had one, too.
 
         Args:
             behind_pooler: whether there is one.
-            told: the server process that the driver was told it is connected to.
-            answering: the server process that has answered.
+            told: the server process that was reported to the driver; None if that is not known.
+            answering: the server process that has answered; None if that is not known.
         """
         self._process_changed = False
         if behind_pooler and not self._behind_pooler:
             log.warning(
-                "%s: a pooler is in between: process %s answers, and %s was connected to. In its transaction mode no "
-                "notification arrives, without an error; Listener.probe() finds out",
+                "%s: a pooler is in between: server process %s answers, but the driver connected to process %s. If the "
+                "pooler is in transaction mode, nothing arrives, without any error; Listener.probe() finds out",
                 self._name,
                 answering,
                 told,
@@ -50,12 +49,12 @@ class Log:
         self._behind_pooler = behind_pooler
 
     def listening(self, channels: tuple[str, ...], gap: Gap | None, server_pid: int | None) -> None:
-        """Say that LISTEN is in force, and what may be missing."""
+        """Say that LISTEN is in force, and from which period notifications may be missing."""
         what = repr(channels[0]) if len(channels) == 1 else f"{len(channels)} channels"
         if gap is None:
             log.info("%s: listening to %s, server process %s", self._name, what, server_pid)
         elif gap.reason is Reason.QUEUE_OVERFLOW:
-            log.warning("%s: %d notifications of %s were dropped, a queue was full", self._name, gap.dropped, what)
+            log.warning("%s: %d notifications of %s were dropped: a queue was full", self._name, gap.dropped, what)
         else:
             log.warning(
                 "%s: listening again to %s after %.2f s, server process %s; "
@@ -70,15 +69,15 @@ class Log:
             )
 
     def lost(self, error: Exception, reason: Reason, delay: float | None) -> None:
-        """Say that a connection is lost, and when the next attempt follows."""
+        """Say that a connection is lost, and when the next attempt follows: in ``delay`` seconds, never if None."""
         self._lost_since = time.monotonic()
         what = "on_listening has failed" if isinstance(error, OnListeningFailed) else f"{reason}: {text_of(error)}"
         log.warning("%s: %s; connecting again %s", self._name, what, _in(delay))
 
     def failed(self, error: Exception, attempt: int, delay: float, permanent: bool) -> None:
-        """Say that an attempt to connect has failed, as an error if something must be changed."""
+        """Say that an attempt to connect has failed. It is logged as an error if something must be changed."""
         level = logging.ERROR if permanent else logging.WARNING
-        message = "%s: attempt %d to connect failed: %s; the next %s"
+        message = "%s: attempt %d to connect failed: %s; next attempt %s"
         log.log(level, message, self._name, attempt, text_of(error), _in(delay))
 
     def refused(self, channel: str, error: Exception) -> None:
@@ -86,25 +85,27 @@ class Log:
         log.error("%s: the server refuses to listen to %r: %s", self._name, channel, text_of(error))
 
     def process_changed(self, before: int, now: int) -> None:
-        """Warn, once for each connection, that one server process answers and then another."""
+        """Warn, once for each connection, that first one server process answered and now another one does."""
         if self._process_changed:
             return
         self._process_changed = True
         log.warning(
-            "%s: process %s answers, and before it %s did: a pooler lends server connections for a transaction at "
-            "a time, and no notification arrives. Listen in its session mode, or past it",
+            "%s: server process %s answers, and before it process %s did: a pooler lends server connections for one "
+            "transaction at a time, so no notification arrives. Listen through its session mode, or connect to the "
+            "server itself",
             self._name,
             now,
             before,
         )
 
     def queue_usage(self, usage: float) -> None:
-        """Warn once that a mark was passed, and again when it was passed again."""
+        """Warn once when the usage, from 0 to 1, passes a mark; again only if it has fallen below that mark."""
         passed = next((mark for mark in QUEUE_USAGES_TO_WARN_OF if usage >= mark), 0.0)
         if passed > self._usage_warned_of:
             log.warning(
                 "%s: the server's notification queue is %.0f %% full; once it is full, no transaction that notifies "
-                "commits. A session that listens and does not read, or is idle in a transaction, holds it back",
+                "can commit. A session that listens but does not read, or is idle in a transaction, keeps it from "
+                "shrinking",
                 self._name,
                 usage * 100,
             )
@@ -114,9 +115,9 @@ class Log:
         """Warn once that a full queue has begun to drop.
 
         Args:
-            dropped: how many; 0 ends it.
-            channels: of the notifications.
-            slow: what should have been quicker.
+            dropped: how many notifications; 0 if it has stopped dropping.
+            channels: the channels of these notifications.
+            slow: says which code of the user's is too slow.
         """
         if dropped and not self._is_dropping:
             names = ", ".join(map(repr, dict.fromkeys(channels)))
@@ -128,15 +129,15 @@ class Log:
         log.error("%s: %s failed", self._name, _code_of(notification), exc_info=error)
 
     def on_error_failed(self, error: Exception, notification: Notification | None) -> None:
-        """Log, while it is handled, an error that on_error raised when it was told of another one."""
-        log.exception("%s: on_error failed, with what %s had raised: %r", self._name, _code_of(notification), error)
+        """Log the error of on_error that is being handled, and the error that on_error was called with."""
+        log.exception("%s: on_error failed on an error of %s: %r", self._name, _code_of(notification), error)
 
     def stopped(self) -> None:
         """Say that the listener was stopped."""
         log.info("%s: stopped", self._name)
 
     def ended_by(self, error: BaseException) -> None:
-        """Say what has ended the listener, since its own thread can raise it nowhere."""
+        """Log the error that has ended the listener, because its own thread has no caller to raise it to."""
         log.error("%s: the listener has ended", self._name, exc_info=error)
 
 
@@ -144,7 +145,7 @@ def text_of(error: BaseException) -> str:
     """Return an error and its cause in one line."""
     text = f"{type(error).__name__}: {_message_of(error)}"
     cause = error.__cause__
-    # The driver's error after we have shut down the socket ourselves would mislead.
+    # After we have shut down the socket ourselves, the driver's error would be misleading.
     if cause is not None and not isinstance(error, Unanswered) and _message_of(cause) not in text:
         text += f" ({_message_of(cause)})"
     return " ".join(text.split())

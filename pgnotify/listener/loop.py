@@ -1,7 +1,8 @@
-"""The Listener's loop: connect, listen, deliver, check, come back, without any I/O.
+"""The Listener's loop: connect, listen, deliver, check and reconnect, without any I/O.
 
-Decided here: what is done when, and when a gap is announced. `failure` decides what a loss means. The policy says how
-long an attempt waits, and which errors are final. The reporter decides what the user hears of the events.
+This module decides the order of the steps, and when a gap is announced. `failure` decides how to continue after a loss.
+The policy says how long to wait before an attempt, and which errors are final. The reporter decides which events the
+user hears of.
 """
 
 from __future__ import annotations
@@ -33,13 +34,13 @@ from pgnotify.program.commands import carry_out
 from pgnotify.program.state import Input, State
 from pgnotify.protocol import Health
 
-# A run whose deadline has passed still gets everything that is there, unless more arrives all the time than is
-# delivered.
+# A run whose deadline has passed still delivers everything that has arrived, unless notifications arrive faster than
+# they are delivered.
 BATCHES_AFTER_THE_DEADLINE = 100
 
 
 class _End:
-    """When one run of the loop ends; see `listener_loop`."""
+    """When one run of the loop ends; see the arguments of `listener_loop`."""
 
     def __init__(self, until: Callable[[], bool], deadline: float | None) -> None:
         self.until = until
@@ -47,7 +48,7 @@ class _End:
         self._batches_left = BATCHES_AFTER_THE_DEADLINE
 
     def comes_after(self, batch: Sequence[Plain], now: float) -> bool:
-        """Whether the deadline has passed, and everything that is there was fetched; asked after each batch."""
+        """Return whether the deadline has passed and everything that arrived is fetched. Called after each batch."""
         if now < self.moment:
             return False
         self._batches_left -= 1
@@ -60,23 +61,24 @@ def listener_loop(
     until: Callable[[], bool] = lambda: False,
     deadline: float | None = None,
 ) -> Program[bool]:
-    """Connect, listen and deliver, and come back after every loss.
+    """Connect, listen and deliver, and reconnect after every loss.
 
     Args:
-        watch: over the wanted channels; a further run of the loop goes on where this one has ended.
+        watch: over the wanted channels. A further run of the loop continues where this one has ended.
         policy: how long to wait, and which errors are final.
-        until: True ends the loop, and everything stays as it is. It is asked at first, after a delivery whose
+        until: True ends the loop, and everything stays as it is. It is called at first, after each delivery whose
             outcome is true, before a wait, after each LISTEN and loss, and after an interruption.
-        deadline: of the monotonic clock. It ends the loop too, but not before what is there was fetched.
+        deadline: of the monotonic clock. It ends the loop too, but not before everything that has arrived is fetched.
 
     Returns:
-        Whether it was asked to stop.
+        Whether the loop was asked to stop.
 
     Raises:
-        SourceError: the connection that came back is the lost one.
-        ConnectionLost: it cannot come back; everything that had arrived was delivered.
+        SourceError: the source has returned the lost connection, or at first one that is dead or in a transaction.
+        ConnectionLost: the connection cannot be replaced; every notification that had arrived was delivered.
+        TransactionError: the connection cannot be replaced, and is inside a transaction.
 
-    It also raises the error of the first attempt to connect, if that is final.
+    It also raises the error of the first attempt to connect, if that is final, and errors of the front.
     """
     end = _End(until, deadline)
     while not until():
@@ -98,7 +100,7 @@ def listener_loop(
 
 
 def announce_dropped(watch: ListenerWatch, gap: Gap) -> Program[None]:
-    """Announce that a queue of ours has dropped some; without a connection, with the next LISTEN."""
+    """Announce the gap of a full queue of ours; without a connection, announce it with the next LISTEN."""
     watch.dropped_gaps.append(gap)
     if watch.is_settled:
         yield from _announce_dropped(watch)
@@ -108,7 +110,7 @@ def announce_dropped(watch: ListenerWatch, gap: Gap) -> Program[None]:
 
 
 def _while_listening(watch: ListenerWatch, policy: Policy, end: _End) -> Program[bool]:
-    """Deliver and look for more, until something else is to be done; return False when the run has ended."""
+    """Deliver and look for more, until there is something else to do; return False if the run is to end."""
     if watch.to_announce is None and watch.wanted() is not watch.applied:
         yield from _apply_wanted(watch, policy)
         return True
@@ -126,11 +128,11 @@ def _while_listening(watch: ListenerWatch, policy: Policy, end: _End) -> Program
 
 
 def _look_for_more(watch: ListenerWatch, policy: Policy, end: _End) -> Program[bool]:
-    """Fetch, and check if that is due, or wait if there is nothing; return False when the run has ended."""
+    """Fetch; then check if that is due, or wait if nothing has arrived; return False if the run is to end."""
     batch = yield FETCH
     watch.take(batch)
     now, link = policy.clock(), watch.link
-    if now >= link.check_at:  # also under traffic, see the manual
+    if now >= link.check_at:  # under traffic, too: see the manual
         yield from _check(watch, policy)
     elif end.comes_after(batch, now):
         return False
@@ -170,7 +172,7 @@ def _check(watch: ListenerWatch, policy: Policy) -> Program[None]:
     if health is not None:
         if health.in_recovery:
             raise NotPrimary("the server has become a standby, where nobody can listen")
-        if changed:  # a pooler lends it for one transaction at a time
+        if changed:  # a pooler lends a server process for one transaction at a time
             link.behind_pooler, link.delivery_proved, link.server_pid = True, False, health.server_pid
             watch.interrupt()  # a thread may wait for `delivering` to change
         yield from _listen_to_missing(watch, policy, health)
@@ -188,7 +190,7 @@ def _listen_to_missing(watch: ListenerWatch, policy: Policy, health: Health) -> 
         return
     yield ListenMany(missing)
     gap = Gap(Reason.SUBSCRIPTION_LOST, utc(watch.link.complete_until), utc(policy.now()), missing)
-    # Notifications that have arrived on the other channels are older than this, or do not matter to it.
+    # Notifications that have arrived on the other channels are older than this gap, or do not matter to it.
     yield from _tell_listen_in_force(watch, missing, gap)
     watch.interrupt()  # a thread may wait for a gap
 
@@ -197,14 +199,14 @@ def _listen_to_missing(watch: ListenerWatch, policy: Policy, health: Health) -> 
 
 
 def _reconnect(watch: ListenerWatch, policy: Policy, end: _End) -> Program[bool]:
-    """Go one step towards a LISTEN that is in force again; return False when the deadline has passed.
+    """Take one step towards a LISTEN that is in force again; return False if the deadline has passed.
 
-    An attempt to connect goes on after the deadline, so that runs with short deadlines get there too.
+    An attempt to connect continues after the deadline, so that runs with short deadlines succeed, too.
     """
     now = policy.clock()
     left = max(0.0, end.moment - now)
     pause = watch.retry_at - now
-    if pause > 0 and watch.queue:  # notifications that came before the loss have waited for nothing
+    if pause > 0 and watch.queue:  # notifications from before the loss need not wait
         yield Deliver(len(watch.queue))
     elif pause > 0:
         yield Wait(min(pause, left))
@@ -256,9 +258,9 @@ def _first_check(watch: ListenerWatch, policy: Policy) -> Program[Health | None]
 
 
 def _listen_to(watch: ListenerWatch, policy: Policy, channels: tuple[str, ...]) -> Program[tuple[str, ...]]:
-    """Listen to channels, except those that the server refuses; return the others.
+    """Listen to channels, except those that the server refuses; return those that are listened to.
 
-    The channels of the first LISTEN are not tried one by one: the error is raised at once.
+    The channels of the very first LISTEN are not tried one by one: its error is raised at once.
     """
     wanted = tuple(channel for channel in channels if channel not in watch.refused)
     try:
@@ -280,7 +282,7 @@ def _listen_to(watch: ListenerWatch, policy: Policy, channels: tuple[str, ...]) 
     return listened
 
 
-# What the user is told.
+# Telling the user.
 
 
 def _announce(watch: ListenerWatch) -> Program[None]:

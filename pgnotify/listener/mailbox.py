@@ -1,4 +1,4 @@
-"""A bounded queue between a reader that never waits and a slower consumer, which learns what was dropped, and where."""
+"""A bounded queue between a reader that never waits and a slower consumer. It records each drop in its place."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ class Overflow:
 class Mailbox:
     """Notifications in order of arrival, at most ``size`` of them; further notifications are dropped.
 
-    One thread puts, any number of others take. Once it has overflowed it drops everything until half of it is free:
-    otherwise each notification taken would make room for one, and be followed by a gap.
+    One thread puts; any number of other threads take. After an overflow, everything is dropped until half of it is
+    free. Otherwise each notification that is taken would make room for one more, and a gap would follow it.
 
     Attributes:
-        size: how many it holds; None for any number.
-        pop: removes and returns the oldest item, raises IndexError if there is none. An `Overflow` that it returns
-            must go to `mark_taken`; `take` does both.
+        size: how many notifications it holds; None for any number.
+        pop: removes and returns the oldest item, and raises IndexError if there is none. An `Overflow` that it returns
+            must be passed to `mark_taken`; `take` does both.
     """
 
     def __init__(self, size: int | None = None) -> None:
@@ -49,28 +49,28 @@ class Mailbox:
         self._items: deque[Plain | Overflow] = deque()
         self.pop: Callable[[], Plain | Overflow] = self._items.popleft
         self._overflow: Overflow | None = None
-        """The mark of the latest drop; the last of the items, until it is taken or there is room again."""
+        """The mark of the latest drop. It is the last item, until it is taken or there is room again."""
         self._marks = 0
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
         """Return how many notifications wait; marks of an overflow do not count."""
-        return max(0, len(self._items) - self._marks)  # a mark is taken first, and counted after that
+        return max(0, len(self._items) - self._marks)  # a mark is removed first, and its count after that
 
     def __bool__(self) -> bool:
         """Whether there is anything to take."""
         return bool(self._items)
 
     def put(self, plains: Sequence[Plain], complete_until: float, now: float) -> int:
-        """Append as many as there is room for.
+        """Append as many notifications as there is room for, and drop the others.
 
         Args:
             plains: the notifications.
-            complete_until: what was sent before this, in seconds since the epoch, was put in before.
+            complete_until: seconds since the epoch; notifications that were sent before this were put in earlier.
             now: seconds since the epoch.
 
         Returns:
-            How many were dropped.
+            How many notifications were dropped.
         """
         if self.size is None:
             self._items.extend(plains)
@@ -96,7 +96,7 @@ class Mailbox:
         return item
 
     def mark_taken(self, overflow: Overflow) -> None:
-        """Record that `pop` has returned the mark of an overflow: what is dropped next opens another one."""
+        """Record that `pop` has returned the mark of an overflow. The next drop makes another mark."""
         with self._lock:
             self._marks -= 1
             if self._overflow is overflow:

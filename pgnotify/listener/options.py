@@ -1,7 +1,7 @@
-"""The options of a Listener: their defaults, and what they may be.
+"""The options of a Listener: their defaults and their limits.
 
-They are checked once, here, and are passed on whole. So a new option is written into this module, into the module
-that uses it, and into the signatures of the public faces.
+They are checked once, here, and are passed on whole. So a new option is added to this module, to the module that uses
+it, and to the signatures of the public faces.
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ from pgnotify.listener.status import Observer, check_observer
 from pgnotify.notification import Notification
 
 OnListening: TypeAlias = Callable[[Listening], object]
+"""Called with the event of each LISTEN; its result is ignored."""
 OnError: TypeAlias = Callable[[Exception, Notification | None], object] | Literal["raise"]
+"""Called with an exception and its notification, None if it has none; its result is ignored."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """The options of one Listener; `pgnotify.Listener` says what each of them does.
+    """The options of one Listener. `pgnotify.Listener` describes each of them.
 
     Raises:
         ValueError, TypeError: a value is not possible; the message names the option, the value and the limit.

@@ -11,29 +11,29 @@ from pgnotify.connecting.backoff import Backoff
 
 @dataclass(frozen=True)
 class Policy:
-    """Everything that the loop asks for; it has no clock of its own."""
+    """The settings and the clocks of the loop, which has no clock of its own."""
 
     heartbeat: float | None
-    """Seconds between two checks; None for none."""
+    """Seconds between two checks; None never checks."""
     backoff: Backoff
     """How long to wait between attempts to connect."""
     can_reconnect: bool
     """Whether there can be a second connection."""
     new_is_fresh: bool
-    """Whether a new connection cannot have been dead for long."""
+    """Whether a new connection is certainly new. If not, it may have died long ago."""
     clock: Callable[[], float]
     """Returns seconds of a monotonic clock."""
     now: Callable[[], float]
     """Returns seconds since the epoch."""
 
     def delay(self, attempt: int) -> float:
-        """Return the seconds to wait after this many failed attempts."""
+        """Return how many seconds to wait after this many failed attempts."""
         return self.backoff.delay(attempt)
 
     def is_healthy_after(self, seconds: float) -> bool:
-        """Whether a connection that has lasted for this long makes earlier failures forgotten."""
+        """Return whether earlier failures are forgotten after a connection that has lasted this many seconds."""
         return seconds >= self.backoff.healthy_after
 
     def is_permanent(self, error: Exception, at_start: bool) -> bool:
-        """Whether trying again cannot help; see `pgnotify.connecting.retryable`."""
+        """Return whether another attempt cannot help; see `pgnotify.connecting.retryable`."""
         return retryable.is_permanent(error, at_start)

@@ -1,4 +1,4 @@
-"""Whether notifications arrive, found out: one is sent from a second session."""
+"""Find out whether notifications arrive, by sending one from a second session."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from pgnotify.protocol import Backend, HasDescriptor
 
 
 class Probe(NamedTuple):
-    """What `Listener.probe` returns."""
+    """The result of `Listener.probe`."""
 
     delivering: Literal["yes", "no", "unknown"]
     """Whether a notification from another session arrives."""
     reason: str
     """Why, in words."""
     seconds: float | None
-    """How long it took to arrive; None if it did not."""
+    """How many seconds it took to arrive; None if it did not arrive."""
 
 
 class Probed(Protocol):
-    """What is asked of a listener here."""
+    """The part of a listener that is used here."""
 
     @property
     def delivering(self) -> bool:
@@ -39,23 +39,28 @@ class Probed(Protocol):
         """See `Listener.status`."""
 
     def subscribe_internally(self, callback: Callable[[Notification], object]) -> Subscription:
-        """Subscribe to a channel that is nobody else's, without telling the user."""
+        """Subscribe to a channel that nobody else uses, without telling the user."""
 
     def changed(self) -> None:
-        """Have all that wait look again."""
+        """Have all waiting threads check again."""
 
     def wait_until(self, predicate: Callable[[], bool], deadline: float | None) -> bool:
-        """Return as soon as the predicate is true; read meanwhile if nobody does."""
+        """Wait until the predicate is true; read while waiting if no other thread does."""
 
 
 def probe(listener: Probed, source: Source, timeout: float) -> Probe:
     """Listen to a channel of our own, and notify it from a second session.
 
-    Only a second session, and a listener that does nothing else, prove anything: behind a pooler what a session sends
-    to itself may arrive though nothing else does.
+    Only a second session proves anything, and only while the listener does nothing else. Behind a pooler, notifications
+    that a session sends to itself may arrive although no others do.
+
+    Args:
+        listener: the listener.
+        source: where its connections come from.
+        timeout: seconds for the LISTEN, and for the notification.
     """
     if not source.can_reconnect:
-        return Probe("unknown", "the listener was given a connection, so that no second session can be opened", None)
+        return Probe("unknown", "the listener was given a connection, so no second session can be opened", None)
     if not listener.delivering and not listener.status().behind_pooler:
         return Probe("no", "the listener is not connected at the moment", None)
     attempt = _Attempt(listener.changed)
@@ -66,10 +71,12 @@ def probe(listener: Probed, source: Source, timeout: float) -> Probe:
 
 
 class _Attempt:
-    """What is sent, so that it is not taken for that of another probe at the same time, and what becomes of it.
+    """The notification of one probe, and whether it has arrived. Its payload is random.
+
+    So it cannot be mistaken for that of another probe at the same time.
 
     Args:
-        changed: called when something has.
+        changed: called after each change of the attributes.
     """
 
     def __init__(self, changed: Callable[[], None]) -> None:
@@ -79,7 +86,7 @@ class _Attempt:
         self._changed = changed
 
     def send(self, source: Source, channel: str, timeout: float) -> None:
-        """Open the second session and send; in a thread of its own."""
+        """Open the second session and send. Called in a thread of its own."""
         try:
             with closing(source.open_another()) as second:
                 _notify(second, channel, self.payload, timeout)
@@ -89,7 +96,7 @@ class _Attempt:
         self._changed()
 
     def take(self, notification: Notification) -> None:
-        """Look whether it is what was sent."""
+        """Check whether a notification is the one that was sent."""
         if notification.payload == self.payload:
             self.arrived = True
             self._changed()
@@ -97,7 +104,7 @@ class _Attempt:
 
 def _send_and_see(listener: Probed, source: Source, channel: str, attempt: _Attempt, timeout: float) -> Probe:
     started = time.monotonic()
-    # In a thread of its own: no driver lets go of an attempt to connect that is under way.
+    # In a thread of its own: no driver can cancel an attempt to connect that is under way.
     threading.Thread(target=attempt.send, args=(source, channel, timeout), name="pgnotify probing", daemon=True).start()
     listener.wait_until(lambda: attempt.arrived or attempt.error is not None, started + timeout)
     if attempt.arrived:
@@ -108,7 +115,7 @@ def _send_and_see(listener: Probed, source: Source, channel: str, attempt: _Atte
         return Probe("unknown", f"the second session has not sent anything within {timeout:g} s", None)
     if listener.status().behind_pooler:
         reason = (
-            "a pooler is in between, and nothing arrives: it lends server connections for a transaction at a time. "
+            "a pooler is in between, and nothing arrives: it lends server connections for one transaction at a time. "
             "Listen through its session mode, or connect to the server itself"
         )
         return Probe("no", reason, None)

@@ -20,12 +20,12 @@ from pgnotify.protocol import connection_of
 
 
 class Reporter:
-    """Tells the user, in the reading thread, except where a method says that others may call it.
+    """Tells the user of events. It is called in the reading thread, except where a method says otherwise.
 
     Args:
         options: the listener's, with the user's callbacks.
         watch: the loop's memory.
-        routes: which channel is the listener's own, and hidden from the user.
+        routes: knows which channel is the listener's own, and hidden from the user.
         changed: called after each change that another thread may wait for.
     """
 
@@ -39,15 +39,15 @@ class Reporter:
         self.counters = Counters(options.title, options.observer)
         self.log = Log(options.title)
         self.raised: Exception | None = None
-        """The error that was raised because the user wanted it to end the listener."""
+        """The error that was raised to end the listener, because on_error is ``"raise"``."""
         self.has_failed = False
-        """Whether an attempt to connect has failed, ever."""
+        """Whether any attempt to connect has ever failed."""
         self._is_new = False
-        """Whether the connection is one on which nothing was listened to yet."""
+        """Whether nothing was listened to on this connection yet."""
         self._has_listened = False
 
     def report(self, error: Exception, notification: Notification | None = None) -> None:
-        """Tell the user of an error, as the options want it; in any thread. Raise it if they want that."""
+        """Tell the user of an error, in any thread, as on_error says. Raise the error if on_error is ``"raise"``."""
         if self._on_error == "raise":
             self.raised = error
             raise error
@@ -60,7 +60,7 @@ class Reporter:
             self.log.on_error_failed(error, notification)
 
     def dropped(self, count: int, channels: Iterable[str], slow: str) -> None:
-        """Count notifications that a full queue has dropped, and log that it has begun; see `Log.dropped`."""
+        """Count notifications that a full queue has dropped, and log that this has begun; see `Log.dropped`."""
         self.log.dropped(count, channels, slow)
         self.counters.dropped += count
 
@@ -87,11 +87,11 @@ class Reporter:
         return None
 
     def tell_of_overflow(self, gap: Gap) -> None:
-        """Call on_listening for a gap of our own queues after the end of the listener; in any thread."""
+        """Call on_listening for a gap of our own queues after the end of the listener. Any thread may call this."""
         self._call_on_listening(Listening(gap.channels, None, gap))
 
     def ended_by(self, error: BaseException) -> None:
-        """Log what has ended the listener; in any thread."""
+        """Log the error that has ended the listener. Any thread may call this."""
         self.log.ended_by(error)
 
     def enter(self, state: ListenerState) -> None:
@@ -101,7 +101,7 @@ class Reporter:
         self.changed()
 
     def _listen_in_force(self, event: events.ListenInForce) -> bool:
-        """Call on_listening; return whether it has not failed."""
+        """Call on_listening; return False if it has failed."""
         channels, gap = self._shown(event.channels), event.gap
         if gap is not None:
             gap = replace(gap, channels=self._shown(gap.channels))
@@ -160,6 +160,6 @@ class Reporter:
         self.counters.checked(event.seconds, None if health is None else health.queue_usage)
 
     def _report_if_wanted(self, error: Exception) -> None:
-        """Pass an error to on_error that was logged already."""
+        """Pass an error that is already logged to on_error, if the user has one."""
         if self._on_error is not None:
             self.report(error)

@@ -16,13 +16,13 @@ from pgnotify.program.runner import BlockingRunner
 from pgnotify.protocol import Backend, HasDescriptor, LimitsRest, server_pid_of
 from pgnotify.waiting import wait_readable
 
-# A connect function of the user's may have no time-out; an attempt from a connection string has one.
+# A connect function of the user's may have no time-out. An attempt from a connection string has one.
 LONGEST_CONNECT_SECONDS = 60.0
 IDLE_SECONDS = 30.0  # before TCP keepalive asks, if there is no heartbeat
 UNANSWERED_PROBES = 3  # of TCP keepalive, before the system gives a connection up
 
-# A forked child's copies of its parent's connections. They are not closed: a thread of the parent may hold a lock of
-# the driver, and does not exist here. They are not deleted either, since some drivers warn of that.
+# A forked child's copies of its parent's connections. They are not closed: a lock of the driver may be held by a thread
+# of the parent, which does not exist here. They are not deleted either, because some drivers warn of that.
 _inherited: list[Backend] = []
 
 
@@ -59,10 +59,10 @@ def _not_connected() -> ConnectionLost:
 
 
 class ReconnectingRunner(BlockingRunner):
-    """Runs programs on one connection after another; `run` always in one thread at a time.
+    """Runs programs on one connection after another. One thread at a time may call `run`.
 
     Args:
-        source: where they come from.
+        source: where the connections come from.
         options: the listener's: seconds between heartbeats, and seconds for each answer of the server.
     """
 
@@ -77,17 +77,17 @@ class ReconnectingRunner(BlockingRunner):
         self._calling = False
 
     def abort_call(self, even_the_users: bool = False) -> None:
-        """End a call that waits for the server, from another thread, if the connection is ours to end.
+        """End a call that waits for the server, from another thread, if the listener opened the connection.
 
         Args:
-            even_the_users: also a call in on_listening.
+            even_the_users: end also a call that on_listening makes.
         """
         socket_handle = self._socket_handle
         if (self._calling or even_the_users) and socket_handle is not None and self._source.can_reconnect:
             socket_handle.shut_down()
 
     def forget_in_child(self) -> None:
-        """After a fork, in the child: make sure that nothing here can reach the parent's socket."""
+        """Make sure that nothing here can reach the parent's socket. Called in the child after a fork."""
         socket_handle, self._socket_handle = self._socket_handle, None
         if socket_handle is not None and self._source.can_reconnect:
             socket_handle.forget_in_child()
@@ -99,7 +99,7 @@ class ReconnectingRunner(BlockingRunner):
         super().close()
 
     def close(self) -> None:
-        """Release all descriptors; may be called twice."""
+        """Release all descriptors. A second call does nothing."""
         self._disconnect()
         super().close()
 
@@ -115,7 +115,7 @@ class ReconnectingRunner(BlockingRunner):
         self._calling = True
         try:
             if isinstance(action, p.Fetch):
-                return self._fetch()  # waits for nothing, except the rest of a message that has begun to arrive
+                return self._fetch()  # only waits for the rest of a message that has begun to arrive
             with self._answered_in_time():
                 return super()._call(action)
         finally:
@@ -164,7 +164,7 @@ class ReconnectingRunner(BlockingRunner):
         except (ConnectionLost, OSError, NotImplementedError):  # the next call to the server finds out why
             return None
         if self._source.keeps_alive:
-            # A net below the heartbeat, which cannot be sent while a callback runs in the reading thread.
+            # A safety net below the heartbeat, which cannot be sent while a callback runs in the reading thread.
             idle = IDLE_SECONDS if self._heartbeat is None else self._heartbeat
             socket_handle.keep_alive(
                 idle, self._answer_timeout, UNANSWERED_PROBES, UNANSWERED_PROBES * self._answer_timeout
@@ -176,7 +176,7 @@ class ReconnectingRunner(BlockingRunner):
         if attempt is not None:
             attempt.abandon()
         if self._connected and self._source.can_reconnect:
-            with suppress(Exception), self._answered_in_time():  # it is lost, or the server forgets it
+            with suppress(Exception), self._answered_in_time():  # the connection is lost, or the server forgets it
                 self.backend.close()
         self._connected = False
         self.use(NoConnection())

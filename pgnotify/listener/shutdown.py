@@ -1,4 +1,4 @@
-"""How a Listener ends: stopped from any thread, drained if that is wanted, or ended by an error."""
+"""How a Listener ends: stopped from any thread, drained if requested, or ended by an error."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ LOOK_EACH_SECONDS = 0.05
 
 
 class Shutdown:
-    """Ends one listener, in the thread that reads or, if none does, in the one that stops it.
+    """Ends one listener: in the thread that reads, or in the thread that stops it if none reads.
 
     Args:
-        policy: its clock, and whether the connection is ours to close.
-        runner, delivery: what the loop runs on, and where notifications go.
+        policy: the clock, and whether the listener opened the connection and so closes it.
+        runner: performs the loop's actions.
+        delivery: receives notifications and events, and knows the watch.
         ownership: which thread reads.
     """
 
@@ -43,16 +44,16 @@ class Shutdown:
 
     @property
     def has_ended(self) -> bool:
-        """Whether it has ended, for good."""
+        """Whether the listener has ended, for good."""
         return self._delivery.watch.state is State.CLOSED
 
     @property
     def is_over(self) -> bool:
-        """Whether it was stopped, or has ended with an error."""
+        """Whether the listener was stopped, or has ended with an error."""
         return self.failure is not None or self.has_ended
 
     def fail(self, error: BaseException) -> None:
-        """Record an error that ends the listener; the first one counts."""
+        """Record an error that ends the listener. Only the first one counts."""
         self.failure = self.failure or error
 
     def raise_failure(self) -> None:
@@ -61,28 +62,33 @@ class Shutdown:
             raise self.failure
 
     def at_exit(self, stop: Callable[[], object]) -> None:
-        """Have the interpreter's end call a function, unless the listener has ended by then."""
+        """Have a function called at the interpreter's exit, unless the listener has ended by then."""
         self._at_exit = stop
         atexit.register(stop)
 
     def request(self, drain: bool, deadline: float | None) -> None:
-        """Ask the reading thread to end; safe in a signal handler."""
+        """Ask the reading thread to end; safe in a signal handler.
+
+        Args:
+            drain: whether to deliver queued notifications first.
+            deadline: for that, of the monotonic clock; None for none.
+        """
         if not self.has_ended:
             self._drain = self._drain or drain
             self._deadline = deadline
             self.request_stop()
 
     def request_stop(self) -> None:
-        """Have the loop end, wherever it runs; safe in a signal handler."""
+        """End the loop, in whichever thread it runs; safe in a signal handler."""
         self._delivery.watch.request_stop()
         self._runner.wake()
 
     def is_called_inside(self) -> bool:
-        """Whether this thread reads, or is a worker: then it is in a callback, and cannot wait for the end."""
+        """Return whether this thread reads or is a worker. If so, it is in a callback, and cannot wait for the end."""
         return self._ownership.by_this_thread() or self._is_worker()
 
     def wait(self, deadline: float | None, is_read: Callable[[], bool]) -> None:
-        """Wait for the reader to end, aborting the calls that it waits for; end it here if no thread reads."""
+        """Wait for the reader to end, and abort its calls to the server. If no thread reads, end the listener here."""
         self._abort_unless_draining()
         while not self._ownership.wait(lambda: self.has_ended or not is_read(), earlier(deadline, LOOK_EACH_SECONDS)):
             self._abort_unless_draining()
@@ -96,7 +102,7 @@ class Shutdown:
                 self._ownership.release()
 
     def join(self, thread: threading.Thread | None, deadline: float | None) -> bool:
-        """Wait for our threads, except this one; return whether all have ended."""
+        """Wait for our threads, except this one; return whether all of them have ended."""
         workers = self._delivery.workers
         if not self.has_ended:
             return False
@@ -107,10 +113,10 @@ class Shutdown:
         return workers is None or self._is_worker() or workers.close(self._drain, deadline)
 
     def end(self, drain_workers: bool = False) -> None:
-        """Deliver what is queued if that is wanted, release the connection, and be closed; in the owner's thread.
+        """Deliver queued notifications if requested, release the connection, and be closed. For the owner's thread.
 
         Args:
-            drain_workers: whether to have workers deliver what they have, however long that takes.
+            drain_workers: whether workers deliver the notifications in their queues, however long that takes.
         """
         if self.has_ended:
             return
@@ -140,7 +146,7 @@ class Shutdown:
             workers.close(drain_workers or self._drain, None if drain_workers else self._deadline)
 
     def _deliver_all(self) -> None:
-        """Deliver what is queued, here and in workers, and announce what their queues have dropped."""
+        """Deliver queued notifications, here and in workers, and announce the gaps of the workers' queues."""
         watch, workers, deadline = self._delivery.watch, self._delivery.workers, self._deadline
         self._runner.run(_deliver_queue(watch, self._policy.clock, deadline), self._delivery)
         while workers is not None and not workers.wait_idle(earlier(deadline, LOOK_EACH_SECONDS)):
@@ -149,7 +155,7 @@ class Shutdown:
             self._runner.run(carry_out(watch), self._delivery)
 
     def _abort_unless_draining(self) -> None:
-        if not self._drain:  # which still needs the connection, to announce what was dropped
+        if not self._drain:  # draining still needs the connection, to announce gaps
             self._runner.abort_call()
 
     def _is_worker(self) -> bool:
@@ -157,7 +163,7 @@ class Shutdown:
 
 
 def earlier(deadline: float | None, seconds: float) -> float:
-    """Return the moment in this many seconds, or the deadline if that is before it."""
+    """Return the moment this many seconds from now, or the deadline if that is earlier."""
     moment = time.monotonic() + seconds
     return moment if deadline is None else min(deadline, moment)
 

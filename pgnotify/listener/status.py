@@ -21,58 +21,58 @@ _payload_of = itemgetter(1)
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What `Listener.status` returns: a picture of one moment."""
+    """The result of `Listener.status`: a snapshot of one moment."""
 
     name: str
-    """As in the logs, and in the server's pg_stat_activity."""
+    """The name in the logs, and in the server's pg_stat_activity."""
     state: ListenerState
     """One of "idle" (not started), "connecting", "backing off", "listening", "lost" (for good), "closed"."""
     since: datetime
-    """When it entered that state; aware, in UTC."""
+    """When the listener entered that state; aware, in UTC."""
     channels: tuple[str, ...]
     """The channels whose LISTEN is in force."""
     notifications: int
-    """How many have arrived, including those that were dropped."""
+    """How many notifications have arrived, including those that were dropped."""
     bytes: int
-    """The size of their payloads, in UTF-8."""
+    """The size of their payloads, in bytes of UTF-8."""
     dropped: int
-    """How many were dropped by full queues."""
+    """How many notifications were dropped by full queues."""
     queued: int
-    """How many have arrived and wait for a callback, or for the iteration."""
+    """How many notifications have arrived and wait for a callback, or for the iteration."""
     gaps: int
     """How many gaps were announced."""
     reconnects: int
-    """How many times it has come back."""
+    """How many times the listener has reconnected."""
     attempts: int
-    """How many attempts to connect have failed in a row, since it has listened."""
+    """How many attempts to connect have failed in a row; 0 while it listens."""
     delivering: bool
     """Whether a notification that is sent now should arrive. False behind a pooler, until one has arrived by itself."""
     server_pid: int | None
-    """The process of the server that has answered last; None if none has."""
+    """The ID of the server process that answered last; None if none has answered."""
     behind_pooler: bool
-    """Whether another process answers than the one that was connected to."""
+    """Whether the server process that answers is not the one that the driver connected to."""
     last_error: str | None
-    """Why the latest connection, or attempt to connect, failed, in words; None if none did."""
+    """Why a connection, or an attempt to connect, failed last, in words; None if none has failed."""
     round_trip: float | None
     """Seconds that the latest heartbeat took; None before the first."""
     queue_usage: float | None
-    """How full the server's notification queue was then, from 0 to 1."""
+    """How full the server's notification queue was at that heartbeat, from 0 to 1; None if unknown."""
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it for JSON: the state as a plain string, the moment in ISO 8601, the channels as a list."""
+        """Return a dict for JSON: the state is a plain string, `since` is in ISO 8601, the channels are a list."""
         channels = list(self.channels)
         return {**asdict(self), "state": str(self.state), "since": self.since.isoformat(), "channels": channels}
 
 
 class Observer(Protocol):
-    """Feeds a metrics or tracing library; all methods are called in the reading thread.
+    """Feeds a metrics or tracing library. All methods are called in the thread that reads.
 
-    Make a subclass and override the methods of use. An exception of a method is logged, and changes nothing. The
-    methods are called for each batch of notifications: keep them quick.
+    Make a subclass, and override the methods that you need. An exception of a method is logged, and changes nothing
+    else. The methods are called for each batch of notifications, so keep them quick.
     """
 
     def state_changed(self, name: str, state: ListenerState) -> None:
-        """The listener of that name entered a state; see `Status.state`."""
+        """The listener of this name entered a state; see `Status.state`."""
 
     def received(self, name: str, notifications: int, size: int) -> None:
         """A batch arrived: the number of notifications, and the size of their payloads in bytes."""
@@ -81,14 +81,14 @@ class Observer(Protocol):
         """The user was told of a gap."""
 
     def checked(self, name: str, round_trip: float, queue_usage: float | None) -> None:
-        """The server has answered a heartbeat after `round_trip` seconds; the usage is None if it did not tell it."""
+        """The server answered a heartbeat after `round_trip` seconds; `queue_usage` is None if it is unknown."""
 
 
 def check_observer(observer: object) -> None:
     """Refuse an object that lacks one of an observer's methods.
 
     Raises:
-        TypeError: it does; the message names the methods.
+        TypeError: it lacks at least one; the message names them.
     """
     lacking = [
         name for name in vars(Observer) if not name.startswith("_") and not callable(getattr(observer, name, None))
@@ -98,7 +98,7 @@ def check_observer(observer: object) -> None:
 
 
 class Counters:
-    """Counts what happens to one listener, and tells its observer.
+    """The state and the counters of one listener. Changes are reported to its observer.
 
     Args:
         name: the listener's, for the observer and the log.
@@ -111,14 +111,19 @@ class Counters:
         self.state = ListenerState.IDLE
         self.since = _now()
         self.notifications = self.bytes = self.dropped = self.gaps = self.reconnects = 0
-        """As in `Status`, like all others here."""
+        """As in `Status`; so are the other attributes here, except `latest_gap`."""
         self.latest_gap: Gap | None = None
+        """The latest gap that the user was told of; None if there was none."""
         self.last_error: str | None = None
         self.round_trip: float | None = None
         self.queue_usage: float | None = None
 
     def enter(self, state: ListenerState) -> bool:
-        """Record a state; return whether it is another one than before."""
+        """Record a state; return whether it is a new one.
+
+        Raises:
+            RuntimeError: it cannot follow on the current one, which is a bug of pgnotify.
+        """
         if state is self.state:
             return False
         self.state, self.since = follow(self.state, state), _now()
@@ -127,8 +132,8 @@ class Counters:
         return True
 
     def received(self, plains: Sequence[Plain]) -> None:
-        """Count notifications that have arrived, or as many of them as were delivered."""
-        # Joined first: to look at each by itself would take three times as long.
+        """Count notifications that have arrived and have left the loop's queue."""
+        # Joined first: to look at each payload by itself takes three times as long.
         payloads = "".join(map(_payload_of, plains))
         size = len(payloads) if payloads.isascii() else len(payloads.encode("utf-8", "surrogateescape"))
         self.notifications += len(plains)

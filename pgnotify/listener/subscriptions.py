@@ -12,11 +12,14 @@ from pgnotify.notification import Notification
 
 
 class Subscription:
-    """A callback for a channel, until `cancel`; `Listener.subscribe` makes it. Also a context manager.
+    """A callback for a channel, until `cancel`. `Listener.subscribe` returns it.
+
+    It is also a context manager, which cancels it at the end.
 
     Attributes:
         channel: its channel.
         callback: called with each `Notification`.
+        cancelled: whether `cancel` was called.
     """
 
     def __init__(
@@ -31,13 +34,13 @@ class Subscription:
         self.channel = channel
         self.callback = callback
         self.cancelled = False
-        """Whether `cancel` was called: then the callback is not called any more."""
+        """Whether `cancel` was called. If so, the callback is no longer called."""
         self.internal = internal
-        """Whether it is the listener's own, and none of the user's business."""
+        """Whether it belongs to the listener itself, and is hidden from the user."""
         self.mailbox = Mailbox(size)
-        """What waits for a worker."""
+        """Notifications that wait for a worker."""
         self.scheduled = False
-        """Whether a worker has it, or will; guarded by `lock`."""
+        """Whether a worker serves it, or will; guarded by `lock`."""
         self.lock = threading.Lock()
         self._wait_listening = wait_listening
         self._cancel = cancel
@@ -45,7 +48,7 @@ class Subscription:
     def wait_listening(self, timeout: float | None = None) -> bool:
         """Wait until LISTEN is in force.
 
-        If no thread reads, this one connects and reads meanwhile.
+        If no thread reads, this one connects and reads while it waits.
 
         Args:
             timeout: seconds; None waits for ever.
@@ -55,15 +58,17 @@ class Subscription:
 
         Raises:
             ListenerClosed: the listener was stopped.
+            RuntimeError: called in the thread that reads, which cannot wait for itself.
 
-        And the driver's error, if the server refuses the channel: such as a name that its encoding has no letters for.
+        It also raises the driver's error if the server refuses the channel, such as a name for which its encoding has
+        no letters.
         """
         return not self.cancelled and self._wait_listening(self, timeout)
 
     def cancel(self) -> None:
-        """Call the callback no more; UNLISTEN follows if nobody else wants the channel. A second call does nothing.
+        """Stop calling the callback. UNLISTEN follows if nothing else needs the channel. A second call does nothing.
 
-        From the callback's own thread, or another one; a call that is under way is not waited for.
+        The callback itself, or any thread, may call this. It does not wait for a call that is under way.
         """
         self._cancel(self)
 
@@ -82,11 +87,11 @@ class Subscription:
 class Routes:
     """Which subscriptions each channel has, and so which channels to listen to.
 
-    Any thread adds and removes, under a lock; the threads that deliver only look up, one channel at a time, and take
-    no lock. Each change takes the same time, however many channels there are.
+    Any thread adds and removes, under a lock. The threads that deliver only look up one channel at a time, and take no
+    lock. Each change takes the same time, however many channels there are.
 
     Args:
-        channels: to be listened to whatever subscriptions there are.
+        channels: the channels to listen to without any subscription, too.
     """
 
     def __init__(self, channels: tuple[str, ...]) -> None:
@@ -99,17 +104,17 @@ class Routes:
         self.channels: dict[str, None] = dict.fromkeys(channels)
         """All channels to listen to, in the order in which they were added."""
         self.internal_channel = f"pgnotify_probe_{secrets.token_hex(8)}"
-        """A channel of the listener's own, which users never see."""
+        """A channel of the listener itself, which users never see."""
 
     def wanted(self) -> tuple[str, ...]:
-        """Return all channels to listen to, each once; the same object as long as they are the same."""
+        """Return all channels to listen to, each once. It is the same tuple until they change."""
         with self._lock:
             if self._tuple is None:
                 self._tuple = tuple(self.channels)
             return self._tuple
 
     def add(self, subscription: Subscription) -> None:
-        """Have the callback of a subscription called from now on."""
+        """Call the callback of a subscription from now on."""
         channel = subscription.channel
         with self._lock:
             self.of[channel] = (*self.of.get(channel, ()), subscription)
@@ -118,7 +123,7 @@ class Routes:
                 self._tuple = None
 
     def remove(self, subscription: Subscription) -> bool:
-        """Have it called no more; return whether nobody wants its channel any longer."""
+        """Stop calling the callback of a subscription; return whether its channel is no longer needed."""
         channel = subscription.channel
         with self._lock:
             subscription.cancelled = True

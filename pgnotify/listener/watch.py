@@ -1,4 +1,4 @@
-"""What the Listener's loop remembers between its steps, and between one run of it and the next."""
+"""The memory of the Listener's loop, between its steps and between its runs."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _NOTHING_OPENED = Opened(None, None)
 
 
 class Link:
-    """What belongs to one connection; each connection gets a new one.
+    """The memory of one connection. Each connection gets a new one.
 
-    A listener that never had a connection has one too, on which nothing was ever listened to.
+    A listener that was never connected has one, too; nothing was ever listened to on that.
     """
 
     __slots__ = (
@@ -39,30 +39,30 @@ class Link:
     def __init__(self, opened: Opened = _NOTHING_OPENED) -> None:
         self.backend = opened.backend
         self.told_server_pid = opened.server_pid
-        """The server process that the driver was told it is connected to; None if the backend does not say."""
+        """The server process that was reported to the driver; None if that is not known."""
         self.server_pid: int | None = None
-        """The server process that has answered last."""
+        """The server process that answered last; None if that is not known."""
         self.behind_pooler = False
-        """Whether another server process answers than the one that was connected to."""
+        """Whether the server process that answers is not the one that was reported to the driver."""
         self.listening_since = 0.0
         """When LISTEN came into force, by the monotonic clock."""
         self.check_at = 0.0
-        """When to check, by the monotonic clock."""
+        """When to check next, by the monotonic clock."""
         self.has_fetched = False
-        """Whether it has brought anything."""
+        """Whether any notification was fetched from it."""
         self.nothing_pending = False
-        """Whether everything was fetched, and no statement has run since: the next batch comes by itself."""
+        """Whether everything was fetched, and no statement has run since. If so, the next batch arrives by itself."""
         self.delivery_proved = False
-        """Whether a notification has come by itself. One that comes along with a statement proves nothing behind a
-        pooler that lends its server connections for one transaction at a time."""
+        """Whether a notification has arrived by itself. One that arrives with the reply to a statement proves nothing
+        behind a pooler that lends its server connections for one transaction at a time."""
         self.complete_until = 0.0
-        """Seconds since the epoch: notifications that were sent before were fetched, or lie in an earlier gap."""
+        """Seconds since the epoch. Notifications that were sent before this were fetched, or lie in an earlier gap."""
         self.complete_until_next: float | None = None
-        """The next `complete_until`, as soon as everything is fetched that came before the server's answer."""
+        """The next `complete_until`, as soon as everything that arrived before the server's answer is fetched."""
 
 
 class OpenGap(NamedTuple):
-    """A gap from a loss until the user is told of it."""
+    """A gap, from the loss until the user is told of it."""
 
     reason: Reason
     lost_at: float
@@ -75,11 +75,11 @@ class OpenGap(NamedTuple):
 
 
 class ListenerWatch(Watch):
-    """What is remembered between the steps of the loop, and between one run of it and the next.
+    """The memory of the loop, between its steps and between its runs.
 
     Args:
-        wanted: returns the channels to listen to, the same tuple as long as they are the same; called in the reading
-            thread. Interrupt the watch when they have changed.
+        wanted: returns the channels to listen to, as the same tuple until they change. It is called in the reading
+            thread. Interrupt the watch after a change.
     """
 
     __slots__ = (
@@ -103,26 +103,27 @@ class ListenerWatch(Watch):
         self.state = State.LOST
         self.wanted = wanted
         self.applied: tuple[str, ...] | None = None
-        """The value of `wanted` that the server was told last; None before the first LISTEN."""
+        """The value of `wanted()` that the server was told last; None before the first LISTEN."""
         self.link = Link()
-        """The connection, or the latest one."""
+        """The current connection, or the latest one."""
         self.refused: dict[str, Exception] = {}
-        """Channels that are wanted, and that the server refuses; each with its error."""
+        """Wanted channels that the server refuses, each with its error."""
         self.connecting = False
-        """Whether an attempt is under way."""
+        """Whether an attempt to connect is under way."""
         self.attempts = 0
-        """How many attempts have failed in a row; a connection that has lasted sets it back."""
+        """How many attempts to connect have failed in a row. A connection that has lasted long enough resets it."""
         self.futile_connections = 0
-        """How many connections in a row were lost at once and brought nothing."""
+        """How many connections in a row were lost at once, without any notification."""
         self.retry_at = 0.0
         """When to try again, by the monotonic clock."""
         self.ever_listened = False
+        """Whether LISTEN was ever in force."""
         self.queue_complete_until = 0.0
-        """The `complete_until` from when the queue was filled: its notifications were sent after that."""
+        """The value of `complete_until` when the queue was filled. The notifications in it were sent after that."""
         self.lost_gap: OpenGap | None = None
         """The gap since the loss, until the user is told of it."""
         self.to_announce: ListenInForce | None = None
-        """A LISTEN that the user does not know of yet; queued notifications are older."""
+        """A LISTEN that the user does not know of yet. Queued notifications are older."""
         self.dropped_gaps: deque[Gap] = deque()
         """Gaps of our own queues that could not be announced when the user reached them."""
 
@@ -140,7 +141,7 @@ class ListenerWatch(Watch):
     def open_gap(self, reason: Reason) -> None:
         """Record that from `complete_until` on notifications may be missing."""
         if self.to_announce is not None:
-            # Nothing newer was delivered: the old gap, which the user does not know of, goes on.
+            # Nothing newer was delivered: the old gap, which the user does not know of, continues.
             self.to_announce = None
         elif self.lost_gap is None and self.in_force:
             self.lost_gap = OpenGap(reason, self.link.complete_until, tuple(self.in_force))
@@ -151,7 +152,7 @@ class ListenerWatch(Watch):
         self.to_announce = self.lost_gap = None
 
     def take(self, batch: Sequence[Plain]) -> None:
-        """Queue a batch that was fetched; an empty one says that everything is fetched that had arrived."""
+        """Queue a batch that was fetched. An empty batch means that everything that had arrived is fetched."""
         link = self.link
         if batch:
             self.queue.extend(batch)

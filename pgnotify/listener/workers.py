@@ -1,4 +1,4 @@
-"""Threads that run the callbacks, so that the reader never waits for one; in order within each subscription."""
+"""Threads that run the callbacks, so that the reader never waits for one. Each subscription keeps its order."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from pgnotify.listener.subscriptions import Subscription
 from pgnotify.notification import Notification, Plain
 from pgnotify.program.ownership import seconds_until
 
-# How many a worker delivers of one subscription before it looks for others that wait.
+# How many notifications of one subscription a worker delivers before it serves another one that waits.
 TURN = 100
 
 
 class Workers:
-    """So many threads; a subscription with something in its mailbox is served by one of them at a time.
+    """A fixed number of threads. One of them at a time serves a subscription whose mailbox is not empty.
 
     Args:
-        count: how many.
-        name: of the listener, for the names of the threads.
-        call: calls the callback; what it raises is its own business.
-        announce: has the user told of an overflow, and returns when that is done.
+        count: how many threads.
+        name: the listener's, for the names of the threads.
+        call: calls the callback. It handles every error itself.
+        announce: tells the user of an overflow, and returns after that.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class Workers:
         self._ready: queue.SimpleQueue[Subscription | None] = queue.SimpleQueue()
         self._closing = False
         self._unserved = 0
-        """How many subscriptions have something to do; guarded by `_served`."""
+        """How many subscriptions wait or are served; guarded by `_served`."""
         self._served = threading.Condition()
         self._threads = [
             threading.Thread(target=self._work, name=f"{name} worker {number}", daemon=True)
@@ -47,7 +47,10 @@ class Workers:
             thread.start()
 
     def give(self, subscription: Subscription, plains: Sequence[Plain], complete_until: float, now: float) -> int:
-        """Put notifications into a subscription's mailbox, and have it served; return how many were dropped."""
+        """Put notifications into a subscription's mailbox, and have it served; return how many were dropped.
+
+        The times are as in `Mailbox.put`.
+        """
         dropped = subscription.mailbox.put(plains, complete_until, now)
         with subscription.lock:
             new, subscription.scheduled = not subscription.scheduled, True
@@ -59,21 +62,21 @@ class Workers:
 
     @property
     def include_this_thread(self) -> bool:
-        """Whether this thread is one of them: then it is in a callback."""
+        """Whether this thread is one of them. If so, it is in a callback."""
         return threading.current_thread() in self._threads
 
     def wait_idle(self, deadline: float | None) -> bool:
-        """Wait until nothing is left to deliver; return whether that was in time."""
+        """Wait until nothing is left to deliver; return False if the deadline, of the monotonic clock, passed first."""
         with self._served:
             return self._served.wait_for(lambda: not self._unserved, seconds_until(deadline))
 
     def close(self, drain: bool, deadline: float | None) -> bool:
-        """End the threads, after what waits if that is to be delivered; return whether they have ended in time.
+        """End the threads; return whether they have ended in time.
 
         Args:
-            drain: whether to deliver what waits.
-            deadline: of the monotonic clock, None for none; behind it all is dropped, and a callback that runs is left
-                alone.
+            drain: whether to deliver the waiting notifications first.
+            deadline: of the monotonic clock; None for none. After it, waiting notifications are dropped, and a callback
+                that still runs is left alone.
         """
         if drain:
             self.wait_idle(deadline)
@@ -95,14 +98,14 @@ class Workers:
                     self._served.notify_all()
 
     def _serve(self, subscription: Subscription) -> bool:
-        """Deliver some of what waits; return whether there is more."""
+        """Deliver some of the waiting notifications; return whether there are more."""
         for _ in range(TURN):
             item = None if self._closing else subscription.mailbox.take()
             if item is None:
                 with subscription.lock:
-                    # Looked at once more, under the lock: the reader may just have found it scheduled.
+                    # Check once more, under the lock: the reader may just have found it scheduled.
                     more = subscription.scheduled = bool(subscription.mailbox) and not self._closing
-                return more  # behind the lock another worker may have it already
+                return more  # after the lock, another worker may already have it
             if isinstance(item, Overflow):
                 self._announce(item)
             else:

@@ -285,8 +285,8 @@ def test_each_attempt_that_fails_is_a_line(make, server, log):
 
     attempts = [(level, text) for level, text in log() if "attempt" in text]
     assert attempts == [
-        ("WARNING", "pgnotify: attempt 1 to connect failed: OSError: refused; the next at once"),
-        ("WARNING", "pgnotify: attempt 2 to connect failed: OSError: refused; the next at once"),
+        ("WARNING", "pgnotify: attempt 1 to connect failed: OSError: refused; next attempt at once"),
+        ("WARNING", "pgnotify: attempt 2 to connect failed: OSError: refused; next attempt at once"),
     ]
 
 
