@@ -1,0 +1,223 @@
+"""The wording of the log, and how often a warning is repeated; see test_report.py for the lines of a whole life."""
+
+from __future__ import annotations
+
+import logging
+import re
+from types import SimpleNamespace
+
+import pytest
+
+from pgnotify.errors import ConnectionLost, Unanswered
+from pgnotify.listener.failure import OnListeningFailed
+from pgnotify.listener.gap import Gap, Reason, utc
+from pgnotify.listener.log import Log, text_of
+from pgnotify.notification import Notification
+
+
+@pytest.fixture
+def log():
+    return Log("cache")
+
+
+@pytest.fixture
+def lines(caplog):
+    """A function that returns the levels and texts of all lines so far."""
+    caplog.set_level(logging.INFO, "pgnotify.listener")
+    return lambda: [(record.levelname, record.getMessage()) for record in caplog.records]
+
+
+def caused(error, cause):
+    error.__cause__ = cause
+    return error
+
+
+# A LISTEN.
+
+
+def gap(reason, dropped=0, channels=("jobs",)):
+    return Gap(reason, utc(0), utc(1.5), channels, dropped)
+
+
+def test_a_gap_without_a_loss_took_no_time(log, lines):
+    log.listening(("jobs",), gap(Reason.SUBSCRIPTION_LOST), 7)
+
+    assert lines() == [
+        (
+            "WARNING",
+            "cache: listening again to 'jobs' after 0.00 s, server process 7; notifications sent from "
+            "1970-01-01T00:00:00+00:00 to 1970-01-01T00:00:01.500000+00:00 may be missing: subscription lost",
+        )
+    ]
+
+
+def test_the_time_counts_from_the_latest_loss(log, lines, monkeypatch):
+    moments = iter((100.0, 150.0, 160.25))
+    monkeypatch.setattr("pgnotify.listener.log.time", SimpleNamespace(monotonic=lambda: next(moments)))
+
+    log.lost(ConnectionLost("gone"), Reason.CONNECTION_LOST, 0.0)
+    log.lost(ConnectionLost("gone again"), Reason.CONNECTION_LOST, 0.0)
+    log.listening(("a", "b"), gap(Reason.CONNECTION_LOST), 7)
+
+    assert re.match("cache: listening again to 2 channels after 10[.]25 s, ", lines()[-1][1])
+
+
+def test_a_queue_overflow_says_how_many_were_dropped(log, lines):
+    log.listening(("jobs",), gap(Reason.QUEUE_OVERFLOW, 3), 7)
+    log.listening(("a", "b"), gap(Reason.QUEUE_OVERFLOW, 4), None)
+
+    assert lines() == [
+        ("WARNING", "cache: 3 notifications of 'jobs' were dropped: a queue was full"),
+        ("WARNING", "cache: 4 notifications of 2 channels were dropped: a queue was full"),
+    ]
+
+
+def test_a_refused_channel_is_an_error(log, lines):
+    log.refused("日本", ValueError("no such character"))
+
+    assert lines() == [("ERROR", "cache: the server refuses to listen to '日本': ValueError: no such character")]
+
+
+# A loss, and the attempts after it.
+
+
+@pytest.mark.parametrize(
+    ("delay", "when"), [(None, "is not possible"), (0.0, "at once"), (0.25, "in 0.25 s"), (12.346, "in 12.35 s")]
+)
+def test_a_loss_says_when_the_next_attempt_follows(log, lines, delay, when):
+    log.lost(Unanswered("no answer"), Reason.HEARTBEAT_MISSED, delay)
+
+    assert lines() == [("WARNING", f"cache: heartbeat missed: Unanswered: no answer; connecting again {when}")]
+
+
+def test_a_connection_given_up_for_on_listening_is_not_called_lost(log, lines):
+    log.lost(OnListeningFailed("on_listening has failed"), Reason.CONNECTION_LOST, 0.5)
+
+    assert lines() == [("WARNING", "cache: on_listening has failed; connecting again in 0.50 s")]
+
+
+@pytest.mark.parametrize(("permanent", "level"), [(False, "WARNING"), (True, "ERROR")])
+def test_a_failed_attempt_is_an_error_only_if_something_must_be_changed(log, lines, permanent, level):
+    log.failed(OSError("refused"), 3, 1.5, permanent)
+
+    assert lines() == [(level, "cache: attempt 3 to connect failed: OSError: refused; next attempt in 1.50 s")]
+
+
+# A pooler.
+
+
+def test_a_pooler_is_warned_of_with_both_processes(log, lines):
+    log.connected(behind_pooler=True, told=7, answering=8)
+
+    ((level, text),) = lines()
+    assert level == "WARNING"
+    assert text.startswith(
+        "cache: a pooler is in between: server process 8 answers, but the driver connected to process 7. "
+    )
+    assert text.endswith("Listener.probe() finds out")
+
+
+def test_a_pooler_is_warned_of_once_until_a_connection_has_none(log, lines):
+    log.connected(behind_pooler=False, told=7, answering=7)
+    assert lines() == []
+
+    for behind_pooler in (True, True, False, True):
+        log.connected(behind_pooler, told=7, answering=8)
+
+    assert [text.partition(": server")[0] for _, text in lines()] == ["cache: a pooler is in between"] * 2
+
+
+def test_a_changed_process_is_warned_of_once_for_each_connection(log, lines):
+    for _ in "ab":
+        log.connected(behind_pooler=False, told=7, answering=7)
+        log.process_changed(7, 8)
+        log.process_changed(8, 7)
+
+    warning = (
+        "cache: server process 8 answers, and before it process 7 did: a pooler lends server connections for one "
+        "transaction at a time, so no notification arrives. Listen through its session mode, or connect to the "
+        "server itself"
+    )
+    assert lines() == [("WARNING", warning), ("WARNING", warning)]
+
+
+# Full queues.
+
+
+def test_the_usage_of_the_servers_queue_is_warned_of_in_percent(log, lines):
+    log.queue_usage(0.5)
+
+    ((level, text),) = lines()
+    assert level == "WARNING"
+    assert text.startswith("cache: the server's notification queue is 50 % full; ")
+
+
+def test_a_mark_is_warned_of_again_only_if_the_usage_has_fallen_below_it(log, lines):
+    for usage in (0.09, 0.1, 0.3, 0.1, 0.6, 0.9, 0.5, 0.4, 0.55, 0.0, 0.2):
+        log.queue_usage(usage)
+
+    assert [re.search(r"\d+ %", text)[0] for _, text in lines()] == ["10 %", "60 %", "55 %", "20 %"]
+
+
+def test_drops_are_one_line_until_they_have_stopped(log, lines):
+    for dropped in (0, 2, 3, 0, 4):
+        log.dropped(dropped, ["a", "b", "a"], "its callback is too slow")
+
+    warning = "cache: a queue is full, and notifications of 'a', 'b' are dropped: its callback is too slow"
+    assert lines() == [("WARNING", warning), ("WARNING", warning)]
+
+
+# Errors.
+
+
+@pytest.mark.parametrize(
+    ("notification", "text"),
+    [
+        (None, "cache: on_listening failed"),
+        (Notification("jobs", "1", 7), "cache: the callback for 'jobs' failed"),
+    ],
+)
+def test_an_error_of_the_user_is_logged_with_its_traceback(log, lines, caplog, notification, text):
+    error = ZeroDivisionError("1")
+
+    log.user_error(error, notification)
+
+    assert lines() == [("ERROR", text)]
+    assert caplog.records[0].exc_info[1] is error
+
+
+def test_an_error_of_on_error_is_logged_with_the_error_that_it_was_called_with(log, lines, caplog):
+    failure = KeyError("2")
+    try:
+        raise failure
+    except KeyError:
+        log.on_error_failed(ZeroDivisionError("1"), None)
+
+    assert lines() == [("ERROR", "cache: on_error failed on an error of on_listening: ZeroDivisionError('1')")]
+    assert caplog.records[0].exc_info[1] is failure
+
+
+def test_the_error_that_ended_the_listener_is_logged_with_its_traceback(log, lines, caplog):
+    error = SystemExit("over")
+
+    log.ended_by(error)
+
+    assert lines() == [("ERROR", "cache: the listener has ended")]
+    assert caplog.records[0].exc_info[1] is error
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (ConnectionLost("gone"), "ConnectionLost: gone"),
+        (ConnectionLost("two\n  lines\n"), "ConnectionLost: two lines"),
+        (caused(ConnectionLost("gone"), OSError("reset")), "ConnectionLost: gone (reset)"),
+        (caused(ConnectionLost("gone: reset"), OSError("reset")), "ConnectionLost: gone: reset"),
+        (caused(Unanswered("no answer"), OSError("shut down by us")), "Unanswered: no answer"),
+        (ValueError({"M": "no such role", "C": "28000"}), "ValueError: no such role (28000)"),
+        (caused(ConnectionLost("gone"), ValueError({"M": "bye", "C": "57P01"})), "ConnectionLost: gone (bye (57P01))"),
+    ],
+    ids=str,
+)
+def test_an_error_is_one_line_with_its_cause_if_that_adds_something(error, text):
+    assert text_of(error) == text
