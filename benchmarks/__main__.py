@@ -26,6 +26,7 @@ from benchmarks.results import Results
 from benchmarks.ways import C
 from pgnotify.testing import TemporaryPostgreSQL
 from pgnotify.testing.address import Address
+from tests.kinds import DISTRIBUTIONS
 
 ROUNDS = 5
 ROOT = Path(__file__).resolve().parent.parent
@@ -33,7 +34,6 @@ OUTPUT = ROOT / "build" / "benchmarks"
 DOCS = ROOT / "docs"
 PAGES = (DOCS / "performance.md", ROOT / "README.md")
 """The pages with tables that are made from the results; see `tables.put_into`."""
-DISTRIBUTIONS = ("psycopg", "psycopg2-binary", "PyGreSQL", "pg8000", "asyncpg", "SQLAlchemy", "Django")
 
 
 def main() -> None:
@@ -177,7 +177,7 @@ def _processor() -> str:
 
 def _versions(postgresql: str, program: Compiled | None) -> dict[str, str]:
     versions = {"Python": platform.python_version(), "PostgreSQL": postgresql, "pgnotify": pgnotify.__version__}
-    for name in DISTRIBUTIONS:
+    for name in (*DISTRIBUTIONS, "asyncpg"):
         try:
             versions[name.removesuffix("-binary")] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from pgnotify.registry import DRIVERS
 from pgnotify.testing._proxy import Proxy
 from pgnotify.testing._wire import Session
 from tests import kinds
@@ -18,8 +19,6 @@ from tests.helpers.user import User
 from tests.kinds import Address, Kind
 
 pytest_plugins = ["pgnotify.testing.plugin"]
-
-_DISTRIBUTIONS = ("psycopg", "psycopg-binary", "psycopg2-binary", "pg8000", "PyGreSQL", "SQLAlchemy", "Django")
 
 
 def pytest_report_header() -> list[str]:
@@ -48,11 +47,18 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run each test that takes a ``kind`` on each kind, or on those that its marker names, or whose driver it names."""
+    """Run each test that takes a ``kind`` or a ``driver`` on each of them.
+
+    Of the kinds, on those that its marker names, or whose driver it names. A driver that is not tested here is
+    deselected by its mark.
+    """
     if "kind" in metafunc.fixturenames:
         marker = metafunc.definition.get_closest_marker("drivers")
         chosen = [kind for kind in kinds.selected() if marker is None or {kind.driver, kind.name} & {*marker.args}]
         metafunc.parametrize("kind", chosen, ids=[kind.name for kind in chosen], indirect=True)
+    has_its_own = any("driver" in mark.args[0] for mark in metafunc.definition.iter_markers("parametrize"))
+    if "driver" in metafunc.fixturenames and not has_its_own:
+        metafunc.parametrize("driver", [pytest.param(name, marks=pytest.mark.drivers(name)) for name in DRIVERS])
 
 
 @pytest.fixture
@@ -118,6 +124,6 @@ def channel() -> str:
 
 
 def _versions() -> Iterator[str]:
-    for name in _DISTRIBUTIONS:
+    for name in kinds.DISTRIBUTIONS:
         with suppress(importlib.metadata.PackageNotFoundError):
             yield f"{name} {importlib.metadata.version(name)}"

@@ -1,7 +1,7 @@
 """The kinds of connection that are tested: what to install for each, and how to open one.
 
 A kind opens its connection as its driver does by default; psycopg and psycopg2 come in autocommit
-mode too.
+mode too. What else differs from driver to driver, and matters in more than one test, is here too.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ class Kind(NamedTuple):
 
     name: str
     driver: str
-    """The distribution that makes the connection below."""
+    """A name in `pgnotify.registry.DRIVERS`, or "wrappers"."""
     modules: tuple[str, ...]
-    """What must be importable."""
+    """What must be importable; the last one makes the connection below, and has the errors of the DB-API."""
     connect: Callable[[Address], Any]
     implicit_transactions: bool
     """Whether a statement of the user's opens a transaction by itself."""
@@ -31,6 +31,11 @@ class Kind(NamedTuple):
         """Why it cannot be tested here, or None."""
         missing = [module for module in self.modules if importlib.util.find_spec(module) is None]
         return f"{', '.join(missing)} not installed" if missing else None
+
+    @property
+    def interruptible(self) -> bool:
+        """Whether the driver lets a signal handler run during a statement, not only after it."""
+        return self.modules[-1] in ("psycopg", "pg8000")
 
 
 def _psycopg(address: Address) -> Any:
@@ -149,6 +154,14 @@ KINDS = (
     Kind("sqlalchemy-raw", "wrappers", ("sqlalchemy", "psycopg"), _sqlalchemy_raw, True),
     Kind("django", "wrappers", ("django", "psycopg"), _django, False),
 )
+
+FIRST: dict[str, Kind] = {}
+"""The first kind of each driver, for what is not tested or measured on every kind."""
+for _kind in KINDS:
+    FIRST.setdefault(_kind.driver, _kind)
+
+DISTRIBUTIONS = ("psycopg", "psycopg-binary", "psycopg2-binary", "pg8000", "PyGreSQL", "SQLAlchemy", "Django")
+"""What is installed of them, where a report says its versions."""
 
 
 def required() -> frozenset[str]:

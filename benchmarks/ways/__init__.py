@@ -12,8 +12,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 from benchmarks.ways import asyncpg, ours, pg8000, psycopg, psycopg2, pygresql
+from pgnotify import registry
 from pgnotify.testing.address import Address
-from tests.kinds import KINDS
+from tests.kinds import FIRST, KINDS
 
 Group = Literal["ours", "by hand", "own way", "limit"]
 Loop = Callable[[Callable[[Any], object]], None]
@@ -46,7 +47,7 @@ HANDLERS = tuple(
     Way(f"handler, {kind.name}", "ours", kind.driver, kind.name, kind.modules, ours.handler(kind)) for kind in KINDS
 )
 """The documented handler, on every kind of connection."""
-MANY_CHANNELS = ("psycopg", "psycopg2", "pg", "pg8000.native")
+MANY_CHANNELS = tuple(kind.name for kind in FIRST.values() if kind.driver in registry.DRIVERS)
 FETCHING = tuple(
     Way(f"fetch, {kind.name}", "ours", kind.driver, kind.name, kind.modules, ours.fetch(kind))
     for kind in KINDS
@@ -76,7 +77,7 @@ ALTERNATIVES = (
 C = Way("C, libpq", "limit", "libpq", "libpq", (), None)
 """A program in C, as the limit."""
 
-DRIVERS = ("psycopg", "psycopg2", "pygresql", "pg8000", "wrappers", "asyncpg", "libpq")
+DRIVERS = (*FIRST, "asyncpg", "libpq")
 WAYS = tuple(
     way for driver in DRIVERS for way in (*HANDLERS, *FETCHING, *LISTENING, *ALTERNATIVES, C) if way.driver == driver
 )

@@ -11,12 +11,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import pytest
-
 from pgnotify import Backoff, Listener
 from pgnotify.listener.gap import Gap, Listening
 from pgnotify.notification import Notification
-from pgnotify.registry import DRIVERS
 from pgnotify.testing._proxy import Proxy
 from pgnotify.testing._wire import Session, literal
 from pgnotify.testing.address import Address
@@ -24,12 +21,6 @@ from tests.helpers.waiting import PATIENCE, eventually
 
 AT_ONCE = Backoff(0.0, 0.0)
 """For tests that lose connections by the dozen."""
-
-
-def on_each_driver(metafunc: pytest.Metafunc) -> None:
-    """Run each test that takes a ``driver`` on each; those that are not tested here are deselected by their mark."""
-    if "driver" in metafunc.fixturenames:
-        metafunc.parametrize("driver", [pytest.param(name, marks=pytest.mark.drivers(name)) for name in DRIVERS])
 
 
 def through(proxy: Proxy, address: Address) -> Address:

@@ -70,12 +70,4 @@ class User:
     @property
     def driver(self) -> Any:
         """The module of the driver below, which has the exceptions of the DB-API."""
-        if self.kind.name in ("django", "sqlalchemy-raw"):
-            return importlib.import_module("psycopg")
-        below = self.kind.name.removeprefix("sqlalchemy-").removesuffix("-autocommit").partition(".")[0]
-        return importlib.import_module(below)
-
-    @property
-    def interruptible(self) -> bool:
-        """Whether the driver lets a signal handler run in the midst of a statement, not only after it."""
-        return self.driver.__name__ in ("psycopg", "pg8000")
+        return importlib.import_module(self.kind.modules[-1])

@@ -135,7 +135,7 @@ def run_with_a_signal(user: User, session: Session) -> None:
         eventually(lambda: session.sql(f"SELECT FROM pg_stat_activity WHERE pid = {pid} AND wait_event = 'advisory'"))
         runs_before = _runs_of_handler[0]
         send_signal()
-        if user.interruptible:
+        if user.kind.interruptible:
             eventually(lambda: _runs_of_handler[0] > runs_before)
         session.sql(f"SELECT pg_advisory_unlock({number})")
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import logging
 import random
 import sys
 
+from pgnotify.registry import DRIVERS, installed_drivers
 from pgnotify.testing import TemporaryPostgreSQL
 from tests.ledger import tables
 from tests.ledger.faults import FAULTS, plan
 from tests.ledger.listeners import MODES
-from tests.ledger.trial import CHANNELS, DRIVERS, FUNCTIONS, Outcome, Trial
+from tests.ledger.trial import CHANNELS, FUNCTIONS, Outcome, Trial
 
 LONGEST_PAUSE = 1.5
 
@@ -44,7 +44,7 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser("python -m tests.ledger", description=__doc__)
-    installed = [name for name, module in DRIVERS.items() if importlib.util.find_spec(module) is not None]
+    installed = installed_drivers()
     parser.add_argument("--minutes", type=float, default=2.0, help="for each driver and mode; default: %(default)s")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6), help="of the sequence of faults")
     parser.add_argument(

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 
+from pgnotify.registry import DRIVERS
 from pgnotify.testing import TemporaryPostgreSQL
 from pgnotify.testing._proxy import Proxy
 from pgnotify.testing._wire import Session
@@ -27,8 +28,6 @@ PATIENCE_SECONDS = 20.0
 _LOOK_SECONDS = 0.005
 _LAST_TRIES = 5
 
-DRIVERS = {"psycopg": "psycopg", "psycopg2": "psycopg2", "pg8000": "pg8000", "pygresql": "pg"}
-"""Those that connect from a connection string, and what must be importable."""
 FUNCTIONS = {kind.name: kind for kind in KINDS if kind.name not in DRIVERS}
 """Kinds of connection that a function connects."""
 
@@ -61,7 +60,7 @@ class Trial:
     Args:
         server: one of its own, running.
         modes: of the listeners; all are there at once.
-        driver: one of `DRIVERS` or `FUNCTIONS`.
+        driver: one of the registry's `DRIVERS`, which connect from a connection string, or of `FUNCTIONS`.
         seed: the same seed has the same faults in the same order.
     """
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import pgnotify
+from pgnotify import registry
 
 PACKAGE = Path(pgnotify.__file__).parent
 
@@ -27,7 +28,9 @@ PURE = [
 ]
 IMPURE = {"socket", "select", "threading", "time", "logging", "asyncio"}
 
-DRIVERS = re.compile(r"\b(psycopg|psycopg2|pg8000|pygresql|pgdb|asyncpg|sqlalchemy|django)\b", re.IGNORECASE)
+DRIVERS = re.compile(
+    rf"\b({'|'.join({*registry.DRIVERS, *registry.BUILT_IN, 'asyncpg'} - {'pgnotify', 'pg'})})\b", re.IGNORECASE
+)
 MAY_NAME_DRIVERS = ("registry.py", "backends/")
 
 

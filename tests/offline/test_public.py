@@ -10,17 +10,13 @@ from pathlib import Path
 import pytest
 
 import pgnotify
+from pgnotify import registry
 
 HERE = str(Path(pgnotify.__file__).parent.parent)
 
+DRIVER_PACKAGES = tuple(package for package in registry.BUILT_IN if package != "pgnotify")
 NEVER_IMPORTED = (
-    "psycopg",
-    "psycopg2",
-    "pg",
-    "pgdb",
-    "pg8000",
-    "sqlalchemy",
-    "django",
+    *DRIVER_PACKAGES,
     "asyncio",
     "importlib.metadata",
     "pgnotify.listener",
@@ -123,11 +119,11 @@ def test_importing_opens_nothing():
     assert printed == "True\n"
 
 
-WITHOUT_DRIVERS = """
+WITHOUT_DRIVERS = f"""
 class NotInstalled:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ("psycopg", "psycopg2", "pg", "pgdb", "pg8000", "sqlalchemy", "django"):
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        if name.partition(".")[0] in {DRIVER_PACKAGES}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 
 sys.meta_path.insert(0, NotInstalled())
 """
@@ -165,4 +161,5 @@ except pgnotify.UnknownBackend as error:
 """
     )
 
-    assert printed.startswith("no driver is installed; looked for psycopg, psycopg2, pg8000, pygresql: pip install ")
+    looked_for = ", ".join(registry.DRIVERS)
+    assert printed.startswith(f"no driver is installed; looked for {looked_for}: pip install ")

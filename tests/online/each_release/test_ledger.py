@@ -7,6 +7,7 @@ from itertools import islice
 
 import pytest
 
+from pgnotify.registry import DRIVERS
 from pgnotify.testing import TemporaryPostgreSQL
 from pgnotify.testing.finder import NoPostgreSQL
 from tests import kinds
@@ -19,8 +20,6 @@ from tests.ledger.trial import CHANNELS, Trial
 SEED = 5
 LONGEST_PAUSE = 0.2
 
-DRIVERS = {kind.driver: kind for kind in reversed(kinds.selected())}  # the first kind of each
-
 
 @pytest.fixture
 def server():
@@ -31,9 +30,9 @@ def server():
         pytest.skip(str(error))
 
 
-@pytest.mark.parametrize("driver", DRIVERS)
+@pytest.mark.parametrize("driver", dict.fromkeys(kind.driver for kind in kinds.selected()))
 def test_each_notification_is_delivered_once_in_order_or_lies_in_a_reported_gap(server, driver):
-    trial = Trial(server, MODES, DRIVERS[driver].name if driver == "wrappers" else driver, SEED)
+    trial = Trial(server, MODES, driver if driver in DRIVERS else kinds.FIRST[driver].name, SEED)
 
     outcome = trial.run(islice(plan(SEED, list(FAULTS), CHANNELS, LONGEST_PAUSE), len(FAULTS)), math.inf)
 

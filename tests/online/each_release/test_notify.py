@@ -4,6 +4,7 @@ import pytest
 
 import pgnotify
 from pgnotify import ChannelError, ConnectionLost, PayloadError
+from pgnotify.registry import DRIVERS
 from pgnotify.testing.nasty import BAD_CHANNELS, BAD_PAYLOADS, GOOD_CHANNELS, GOOD_PAYLOADS
 from tests.helpers.user import User
 
@@ -265,7 +266,7 @@ def test_a_connection_that_was_closed_is_a_lost_connection(db, channel):
         wrapped.notify_many([(channel, "1")])
 
 
-@pytest.mark.drivers("psycopg", "psycopg2", "pg8000", "pygresql")  # Django connects anew
+@pytest.mark.drivers(*DRIVERS)  # Django connects anew
 def test_a_connection_that_the_user_has_closed_is_a_lost_connection(db, channel):
     db.close()
 

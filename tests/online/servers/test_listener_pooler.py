@@ -14,7 +14,6 @@ from pgnotify import Gap, Listening, Reason
 from pgnotify.testing import NoPostgreSQL, TemporaryPostgreSQL
 from pgnotify.testing._wire import Session
 from tests.helpers.backends import until
-from tests.helpers.listeners import on_each_driver
 from tests.helpers.pooler import DROPPED, NOT_INSTALLED, PgBouncer, find_pgbouncer
 from tests.helpers.recorded import LONGER_THAN_PATIENCE, PATIENCE, Recorded
 from tests.helpers.waiting import Background
@@ -24,9 +23,6 @@ pytestmark = pytest.mark.skipif(find_pgbouncer() is None, reason=NOT_INSTALLED)
 
 SOON, NEVER = 0.05, LONGER_THAN_PATIENCE
 """Seconds for `wait_or_poll`: which of the two it took is seen from whether it returns at all."""
-
-
-pytest_generate_tests = on_each_driver
 
 
 @pytest.fixture(scope="module")

@@ -14,12 +14,9 @@ import pgnotify
 from pgnotify import Reason
 from pgnotify.testing import NoPostgreSQL, TemporaryPostgreSQL
 from pgnotify.testing._wire import Session
-from tests.helpers.listeners import on_each_driver
 from tests.helpers.pooler import NOT_INSTALLED, PgBouncer, find_pgbouncer
 from tests.helpers.recorded import PATIENCE, Recorded
 from tests.helpers.standby import Standby
-
-pytest_generate_tests = on_each_driver
 
 
 @pytest.fixture(scope="module")

@@ -15,22 +15,17 @@ from typing import Any
 import pytest
 
 import pgnotify
+from pgnotify.registry import DRIVERS
 from pgnotify.testing._wire import Session, SQLError
-from tests import kinds
 from tests.helpers.backends import collect, until, until_lost
 from tests.helpers.pooler import DROPPED, NOT_INSTALLED, PgBouncer, find_pgbouncer
 from tests.kinds import Address
 
-pytestmark = pytest.mark.drivers("psycopg", "psycopg2", "pg8000", "pygresql")
+pytestmark = pytest.mark.drivers(*DRIVERS)
 
 Opener = Callable[..., PgBouncer]
 OTHER_END_OF_THE_SERVER = "closing because: server conn crashed?"
 """What the log says when a connection to the server has ended, and nobody asked for that."""
-
-
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "driver" in metafunc.fixturenames:
-        metafunc.parametrize("driver", sorted({kind.driver for kind in kinds.selected()} - {"wrappers"}))
 
 
 @pytest.fixture

@@ -10,17 +10,12 @@ from typing import Any, NamedTuple
 import pytest
 
 import pgnotify
+from pgnotify.registry import DRIVERS
 from pgnotify.testing import NoPostgreSQL, ServerFailed, TemporaryPostgreSQL
-from tests import kinds
 from tests.helpers.backends import collect, until, until_lost
 from tests.helpers.standby import Standby
 
-pytestmark = pytest.mark.drivers("psycopg", "psycopg2", "pg8000", "pygresql")
-
-
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "driver" in metafunc.fixturenames:
-        metafunc.parametrize("driver", sorted({kind.driver for kind in kinds.selected()} - {"wrappers"}))
+pytestmark = pytest.mark.drivers(*DRIVERS)
 
 
 class Pair(NamedTuple):

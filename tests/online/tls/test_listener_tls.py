@@ -13,13 +13,11 @@ from pgnotify import Reason
 from pgnotify.testing import TemporaryPostgreSQL
 from pgnotify.testing._proxy import Proxy
 from pgnotify.testing._wire import Session, literal
-from tests.helpers.listeners import on_each_driver, through
+from tests.helpers.listeners import through
 from tests.helpers.recorded import LONGER_THAN_PATIENCE, PATIENCE, Recorded
 from tests.helpers.waiting import Background
 from tests.kinds import Address
 from tests.online.tls import test_tls
-
-pytest_generate_tests = on_each_driver
 
 certificates = test_tls.certificates
 tls_server = test_tls.tls_server

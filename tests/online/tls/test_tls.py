@@ -11,16 +11,16 @@ from typing import Any
 import pytest
 
 import pgnotify
+from pgnotify.registry import DRIVERS
 from pgnotify.testing import NoPostgreSQL, ServerFailed, TemporaryPostgreSQL, find_postgresql
 from pgnotify.testing._wire import Session, literal
-from tests import kinds
 from tests.helpers.backends import collect, payloads, until_lost
 from tests.helpers.user import User
 from tests.kinds import Address
 
 trustme = pytest.importorskip("trustme")
 
-pytestmark = pytest.mark.drivers("psycopg", "psycopg2", "pygresql", "pg8000")
+pytestmark = pytest.mark.drivers(*DRIVERS)
 
 # 37 to 7,900 bytes, so that messages lie across the records of TLS in every way.
 MIXED = "rpad(n::text || '|', 37 + (n * 193) % 7864, 'x')"
@@ -170,11 +170,6 @@ def test_the_last_words_come_before_the_loss(backend, tls_user, sender, channel)
 
 
 # pgnotify.connect
-
-
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "driver" in metafunc.fixturenames:
-        metafunc.parametrize("driver", sorted({kind.driver for kind in kinds.selected()} - {"wrappers"}))
 
 
 @pytest.fixture

@@ -8,21 +8,15 @@ from collections.abc import Iterator
 import pytest
 
 import pgnotify
-from pgnotify.registry import installed_drivers
+from pgnotify.registry import DRIVERS, installed_drivers
 from pgnotify.testing import NoPostgreSQL, TemporaryPostgreSQL
-from tests import kinds
 from tests.kinds import Address
 
-pytestmark = pytest.mark.drivers("psycopg", "psycopg2", "pg8000", "pygresql")
+pytestmark = pytest.mark.drivers(*DRIVERS)
 
 PASSWORD = """p:a@s/s w'or"d\\%41?&=é"""
 URI_PASSWORD = "p%3Aa%40s%2Fs%20w'or%22d%5C%2541%3F%26%3D%C3%A9"
 QUOTED_PASSWORD = """'p:a@s/s w\\'or"d\\\\%41?&=é'"""
-
-
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "driver" in metafunc.fixturenames:
-        metafunc.parametrize("driver", sorted({kind.driver for kind in kinds.selected()} - {"wrappers"}))
 
 
 @pytest.fixture(scope="module")

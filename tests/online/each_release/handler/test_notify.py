@@ -3,6 +3,7 @@
 import pytest
 
 import pgnotify
+from pgnotify.registry import DRIVERS
 from pgnotify.testing.nasty import GOOD_CHANNELS, GOOD_PAYLOADS
 from tests.helpers.user import User
 from tests.helpers.waiting import Recorder
@@ -96,7 +97,7 @@ def test_a_closed_handler_still_sends_through_another_connection_but_not_through
     assert session.received() == [(handler.event, "still")]
 
 
-@pytest.mark.drivers("psycopg", "psycopg2", "pg8000", "pygresql")
+@pytest.mark.drivers(*DRIVERS)
 def test_a_connection_that_pgnotify_has_opened_makes_handlers(kind, address, channel, record, session):
     with pgnotify.connect(address.dsn, driver=kind.driver).notification_handler(channel, record) as handler:
         handler.listen()

@@ -112,7 +112,7 @@ def test_a_loop_in_a_callback_in_the_midst_of_a_statement_is_ended_by_a_signal_h
                 run_with_a_signal(user, session)
 
     def end():
-        if verb == "unlisten" and kind.implicit_transactions and not user.interruptible:
+        if verb == "unlisten" and kind.implicit_transactions and not kind.interruptible:
             user.commit()  # Python runs this only after the statement, which has opened a transaction
         doing(handler, verb)()
 

@@ -14,6 +14,7 @@ import pgnotify
 from pgnotify import Listener
 from pgnotify.errors import SourceError
 from pgnotify.listener.gap import Reason
+from pgnotify.registry import DRIVERS
 from pgnotify.testing import NoPostgreSQL, TemporaryPostgreSQL
 from pgnotify.testing._wire import Session
 from tests.helpers.listeners import (
@@ -21,7 +22,6 @@ from tests.helpers.listeners import (
     Told,
     is_in,
     listening,
-    on_each_driver,
     payloads,
     reader_of,
     refused,
@@ -29,8 +29,6 @@ from tests.helpers.listeners import (
     until_arrived,
 )
 from tests.helpers.waiting import PATIENCE, burst, eventually, waits
-
-pytest_generate_tests = on_each_driver
 
 QUICK = {"heartbeat": 0.2, "answer_timeout": 0.3}
 BLACK_HOLE_SECONDS = 0.5
@@ -300,7 +298,7 @@ def test_a_connect_function_that_returns_the_same_connection_ends_it_with_a_clea
         eventually(lambda: listener.status().state == "closed")
 
 
-@pytest.mark.drivers("psycopg", "psycopg2", "pg8000", "pygresql", "sqlalchemy-psycopg", "sqlalchemy-psycopg2")
+@pytest.mark.drivers(*DRIVERS, "sqlalchemy-psycopg", "sqlalchemy-psycopg2")
 def test_a_connect_function_that_returns_a_dead_connection_later_is_asked_again(kind, address, session, channel):
     told = Told()
     made = []

@@ -9,11 +9,8 @@ import pytest
 from pgnotify import ConnectionLost, Listener, ListenerClosed
 from pgnotify.testing._proxy import Proxy
 from pgnotify.testing.conformance._statements import run_statement
-from tests.helpers.listeners import Told, is_in, listening, on_each_driver, payloads, through, until_arrived
+from tests.helpers.listeners import Told, is_in, listening, payloads, through, until_arrived
 from tests.helpers.waiting import PATIENCE, Background, burst, eventually, waits
-
-pytest_generate_tests = on_each_driver
-
 
 # Receiving.
 

@@ -10,10 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.listeners import on_each_driver
-
-pytest_generate_tests = on_each_driver
-
 ROOT = Path(__file__).parents[4]
 
 # The child is a whole Python, since what its interpreter deletes at its end is what matters.

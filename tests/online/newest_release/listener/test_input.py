@@ -10,11 +10,9 @@ from pgnotify.connecting.retryable import sqlstate_of
 from pgnotify.errors import SourceError
 from pgnotify.testing import NoPostgreSQL, TemporaryPostgreSQL
 from pgnotify.testing.nasty import BAD_CHANNELS
-from tests.helpers.listeners import listening, on_each_driver, payloads
+from tests.helpers.listeners import listening, payloads
 from tests.helpers.user import User
 from tests.helpers.waiting import PATIENCE, Background, eventually
-
-pytest_generate_tests = on_each_driver
 
 WAYS = {
     "start": Listener.start,

@@ -13,10 +13,8 @@ import pytest
 
 from pgnotify.listener.gap import Reason
 from pgnotify.listener.runner import ReconnectingRunner
-from tests.helpers.listeners import Holding, Told, flood, listening, on_each_driver, reader_of
+from tests.helpers.listeners import Holding, Told, flood, listening, reader_of
 from tests.helpers.waiting import PATIENCE, eventually, waits
-
-pytest_generate_tests = on_each_driver
 
 COUNT, SIZE = 20_000, 7_000
 

@@ -8,9 +8,8 @@ import socket
 import pytest
 
 from pgnotify.testing import NoPostgreSQL, TemporaryPostgreSQL
-from tests.helpers.listeners import AT_ONCE, Told, listening, on_each_driver, payloads
+from tests.helpers.listeners import AT_ONCE, Told, listening, payloads
 
-pytest_generate_tests = on_each_driver
 pytestmark = pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="not applicable: not on this system")
 
 NAMES = ["TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT", "TCP_USER_TIMEOUT"]

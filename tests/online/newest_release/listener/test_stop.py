@@ -20,7 +20,6 @@ from tests.helpers.listeners import (
     flood,
     is_in,
     listening,
-    on_each_driver,
     payloads,
     reader_of,
     refused,
@@ -28,8 +27,6 @@ from tests.helpers.listeners import (
     through,
 )
 from tests.helpers.waiting import PATIENCE, Background, burst, eventually, waits
-
-pytest_generate_tests = on_each_driver
 
 GENEROUS = 5.0  # seconds; what is needed stands in the table
 LONG = Backoff(PATIENCE * 100, PATIENCE * 100)

@@ -15,10 +15,8 @@ import pytest
 from pgnotify import Listener
 from pgnotify.connecting import conninfo
 from pgnotify.registry import connect_with
-from tests.helpers.listeners import Holding, is_in, listening, on_each_driver, through
+from tests.helpers.listeners import Holding, is_in, listening, through
 from tests.helpers.waiting import PATIENCE, Background, burst, eventually, on_signal, send_signal, waits
-
-pytest_generate_tests = on_each_driver
 
 ROOT = Path(__file__).parents[4]
 GENEROUS = 5.0  # seconds
