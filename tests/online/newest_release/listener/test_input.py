@@ -134,7 +134,7 @@ def test_a_permanent_error_later_goes_to_on_error_and_is_tried_again(driver, add
 
 
 def test_a_driver_that_is_none_is_refused(address):
-    with pytest.raises(UnknownBackend, match="no driver 'oracle' to connect with; there are psycopg"):
+    with pytest.raises(UnknownBackend, match="no driver 'oracle' to connect with; the drivers are psycopg"):
         Listener(address.dsn, "a", driver="oracle")
 
 
