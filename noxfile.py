@@ -36,36 +36,23 @@ nox.options.sessions = [
     "build",
 ]
 
-PYPROJECT = nox.project.load_toml("pyproject.toml")
-PYTHONS = nox.project.python_versions(PYPROJECT)
+PROJECT = nox.project.load_toml("pyproject.toml")
+PYTHONS = nox.project.python_versions(PROJECT)
 IN_CI = os.environ.get("CI", "").lower() == "true"
-HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 
-NEWEST = {
-    "psycopg": "psycopg[binary]",
-    "psycopg2": "psycopg2-binary",
-    "pg8000": "pg8000",
-    "pygresql": "PyGreSQL",
-}
-# The oldest release that has what the backend uses, or else the oldest one with wheels for this Python.
-#   psycopg   3.1: the libpq layer's notify_handler, and Cursor() of a connection without more arguments.
-#   psycopg2  2.9.1: the first 2.9 with wheels at all for a Python that we support.
-#   pg8000    1.31.0: from there ssl_context=False means no TLS, and None that the server may choose.
-#   PyGreSQL  5.2.5: the last 5.x, before the modules were split up; it builds on all our Pythons.
-OLDEST = {
-    "psycopg": {"3.10": "3.1", "3.11": "3.1.4", "3.12": "3.1.12", "3.13": "3.2.2"}.get(HERE, "3.2.10"),
-    "psycopg2": {"3.10": "2.9.1", "3.11": "2.9.5", "3.12": "2.9.9", "3.13": "2.9.10"}.get(HERE, "2.9.11"),
-    "pg8000": "1.31.0",
-    "pygresql": "5.2.5",
-}
-DRIVERS = tuple(NEWEST)
-# Tests with servers of their own, which all drivers share in one session. PgBouncer is no wheel, and is not everywhere.
-SERVERS = ("tests/online/servers",)
-# Tests over TLS, likewise: they need what makes the certificates.
-TLS = ("tests/online/tls",)
-# What is the same whichever release of a driver is below, or whoever holds its connection: with the newest only. With
-# all of them run the conformance class, the contract, coming back, and the ledger.
-ONCE = ("tests/online/newest_release",)
+# A built-in driver has an extra of its name with the newest release, and a dependency group with the oldest.
+DRIVERS = tuple(name.removeprefix("oldest-") for name in PROJECT["dependency-groups"] if name.startswith("oldest-"))
+PYGRESQL = "pygresql"  # has no wheels, so it must be built
+
+# What each session runs is a folder of its name, or two. A test of Listener.stop(), say, is the same whichever release
+# of a driver is used: it is in the folder for the newest.
+EACH_RELEASE = "tests/online/each_release"
+NEWEST_RELEASE = "tests/online/newest_release"
+
+# Compile each module once, for all sessions, beside their environments: even where Python is told to write nothing
+# into the checkout, a process should not have to compile pytest and the tests again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+os.environ["PYTHONPYCACHEPREFIX"] = str(Path(".nox", "bytecode").absolute())
 
 
 @nox.session
@@ -101,48 +88,47 @@ def server(session: nox.Session) -> None:
 @nox.parametrize("driver", DRIVERS, ids=DRIVERS)
 def newest(session: nox.Session, driver: str) -> None:
     """Run the tests against a real server with the newest release of one driver, and no other."""
-    _one_driver(session, driver, NEWEST[driver], *SERVERS, *TLS)
+    session.install("-e", ".", *_group("tests", "server"))
+    _install_drivers(session, {driver: _extra(driver)})
+    _pytest(session, EACH_RELEASE, NEWEST_RELEASE, drivers=[driver])
 
 
 @nox.session
 @nox.parametrize("driver", DRIVERS, ids=DRIVERS)
 def oldest(session: nox.Session, driver: str) -> None:
     """Run the tests against a real server with the oldest supported release of one driver."""
-    _one_driver(session, driver, f"{NEWEST[driver]}=={OLDEST[driver]}", *SERVERS, *TLS, *ONCE)
+    session.install("-e", ".", *_group("tests", "server"))
+    _install_drivers(session, {driver: _group(f"oldest-{driver}")})
+    _pytest(session, EACH_RELEASE, drivers=[driver])
 
 
 @nox.session
 def wrappers(session: nox.Session) -> None:
     """Run the tests on connections that SQLAlchemy and Django hold."""
-    session.install("-e", ".[psycopg,psycopg2,pg8000]", *_group("tests", "server", "wrappers"))
-    _pytest(session, "tests/online", *_ignoring(*SERVERS, *TLS, *ONCE), drivers="wrappers")
+    with_wheels = [driver for driver in DRIVERS if driver != PYGRESQL]
+    session.install("-e", f".[{','.join(with_wheels)}]", *_group("tests", "server", "wrappers"))
+    _pytest(session, EACH_RELEASE, drivers=["wrappers"])
 
 
 @nox.session
 def tls(session: nox.Session) -> None:
     """Run the tests over TLS, with all drivers."""
-    session.install("-e", ".[psycopg,psycopg2,pg8000]", *_group("tests", "server", "tls"))
-    drivers = ["psycopg", "psycopg2", "pg8000"]
-    if _install_pygresql(session, NEWEST["pygresql"]):
-        drivers.append("pygresql")
-    _pytest(session, *TLS, drivers=",".join(drivers))
+    drivers = _install_all(session, "tests", "server", "tls")
+    _pytest(session, "tests/online/tls", drivers=drivers)
 
 
 @nox.session
 def servers(session: nox.Session) -> None:
-    """Run the tests behind PgBouncer and with a standby, with all drivers."""
-    session.install("-e", ".[psycopg,psycopg2,pg8000]", *_group("tests", "server"))
-    drivers = ["psycopg", "psycopg2", "pg8000"]
-    if _install_pygresql(session, NEWEST["pygresql"]):
-        drivers.append("pygresql")
-    _pytest(session, *SERVERS, drivers=",".join(drivers))
+    """Run the tests with servers of their own, such as PgBouncer and a standby, with all drivers."""
+    drivers = _install_all(session, "tests", "server")
+    _pytest(session, "tests/online/servers", drivers=drivers)
 
 
 @nox.session
 def kit(session: nox.Session) -> None:
     """Test the conformance class itself, with broken backends."""
     session.install("-e", ".[psycopg]", *_group("tests", "server"))
-    _pytest(session, "tests/kit", drivers="psycopg")
+    _pytest(session, "tests/kit", drivers=["psycopg"])
 
 
 @nox.session
@@ -155,17 +141,15 @@ def example(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """Measure all ways on all drivers, for twenty minutes; what stands behind -- goes to it, such as --publish."""
-    groups = _group("server", "wrappers", "bench")
-    session.install("-e", ".[psycopg,psycopg2,pg8000]", "asyncpg", *groups)
-    _install_pygresql(session, NEWEST["pygresql"])
+    _install_all(session, "server", "wrappers", "bench")
+    session.install("asyncpg")
     session.run("python", "-m", "benchmarks", *session.posargs)
 
 
 @nox.session
 def soak(session: nox.Session) -> None:
     """Keep the ledger for minutes on all drivers; what stands behind -- goes to it, such as --minutes 10 --seed 1."""
-    session.install("-e", ".[psycopg,psycopg2,pg8000]", *_group("server"))
-    _install_pygresql(session, NEWEST["pygresql"])
+    _install_all(session, "server")
     session.run("python", "-m", "tests.ledger", *session.posargs)
 
 
@@ -183,16 +167,17 @@ def quick_bench(session: nox.Session) -> None:
 @nox.session
 def build(session: nox.Session) -> None:
     """Build the sdist, the wheel from it, and try that in an environment with nothing else."""
-    session.install("build", "virtualenv", "twine")
+    session.install("build[uv]", "twine")
     with tempfile.TemporaryDirectory() as directory:
-        session.run("python", "-m", "build", "--outdir", directory)  # the wheel is built from the sdist
+        # The wheel is built from the sdist.
+        session.run("python", "-m", "build", "--installer", "uv", "--outdir", directory)
         built = sorted(map(str, Path(directory).iterdir()))
         session.run("twine", "check", "--strict", *built)
         clean = Path(directory) / "clean"
-        session.run("python", "-m", "virtualenv", "--quiet", str(clean))
+        session.run("uv", "venv", "--quiet", "--python", session.python or sys.executable, str(clean))
         python = str(clean / "bin" / "python")
         (wheel,) = (name for name in built if name.endswith(".whl"))
-        session.run(python, "-m", "pip", "install", "--quiet", f"{wheel}[demo]", external=True)
+        session.run("uv", "pip", "install", "--quiet", "--python", python, f"{wheel}[demo]")
         session.chdir(directory)  # away from the checkout, which would be imported first
         session.run(python, "-m", "pgnotify", "demo", external=True)
 
@@ -200,28 +185,28 @@ def build(session: nox.Session) -> None:
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
     """Run all tests with all drivers on each Python that this machine has."""
-    session.install("-e", ".[psycopg,psycopg2,pg8000]", *_group("tests", "server", "wrappers", "tls"))
-    drivers = ["psycopg", "psycopg2", "pg8000", "wrappers"]
-    if _install_pygresql(session, NEWEST["pygresql"]):
-        drivers.append("pygresql")
-    _pytest(session, "tests", drivers=",".join(drivers))
+    drivers = _install_all(session, "tests", "server", "wrappers", "tls")
+    _pytest(session, "tests", drivers=[*drivers, "wrappers"])
 
 
-def _one_driver(session: nox.Session, driver: str, requirement: str, *ignored: str) -> None:
-    session.install("-e", ".", *_group("tests", "server"))
-    if driver != "pygresql":
-        session.install(requirement, *(["psycopg_pool"] if driver == "psycopg" else []))
-    elif not _install_pygresql(session, requirement):
-        session.skip("PyGreSQL has no wheels and there is no C compiler")
-    _pytest(session, "tests/online", *_ignoring(*ignored), drivers=driver)
+def _install_all(session: nox.Session, *groups: str) -> list[str]:
+    """Install the package, some groups, and the newest release of each driver; return the drivers."""
+    session.install("-e", ".", *_group(*groups))
+    return _install_drivers(session, {driver: _extra(driver) for driver in DRIVERS})
 
 
-def _ignoring(*paths: str) -> list[str]:
-    return [f"--ignore={path}" for path in paths]
+def _install_drivers(session: nox.Session, requirements: dict[str, list[str]]) -> list[str]:
+    """Install the requirements of some drivers; return those that are installed, which PyGreSQL may not be."""
+    wheels = [requirement for driver, needed in requirements.items() if driver != PYGRESQL for requirement in needed]
+    if wheels:
+        session.install(*wheels)
+    if PYGRESQL in requirements and not _install_pygresql(session, *requirements[PYGRESQL]):
+        return [driver for driver in requirements if driver != PYGRESQL]
+    return list(requirements)
 
 
 def _install_pygresql(session: nox.Session, requirement: str) -> bool:
-    """Build PyGreSQL against the system's libpq if there is one, else against the embedded server's."""
+    """Build PyGreSQL against the system's libpq if there is one, otherwise against the embedded server's."""
     if shutil.which(sysconfig.get_config_var("CC").split()[0]) is None:
         if IN_CI:
             session.error("no C compiler to build PyGreSQL with")
@@ -245,10 +230,18 @@ def _install_pygresql(session: nox.Session, requirement: str) -> bool:
     return True
 
 
-def _pytest(session: nox.Session, *paths: str, drivers: str = "") -> None:
+def _pytest(session: nox.Session, *paths: str, drivers: list[str] | None = None) -> None:
+    if drivers == []:
+        session.skip("no driver is installed")
     # Two processes, each with a server of its own: most tests wait for the other side half of their time.
-    session.run("pytest", "-n", "2", *paths, *session.posargs, env={"PGNOTIFY_TEST_DRIVERS": drivers})
+    env = {"PGNOTIFY_TEST_DRIVERS": ",".join(drivers or [])}
+    session.run("pytest", "-n", "2", *paths, *session.posargs, env=env)
+
+
+def _extra(driver: str) -> list[str]:
+    requirements: list[str] = PROJECT["project"]["optional-dependencies"][driver]
+    return requirements
 
 
 def _group(*names: str) -> list[str]:
-    return nox.project.dependency_groups(PYPROJECT, *names)
+    return nox.project.dependency_groups(PROJECT, *names)

@@ -16,8 +16,6 @@ from tests.helpers.waiting import Recorder
 # What tests one driver can only be imported where that is installed.
 _TESTED = {kind.driver for kind in kinds.selected()}
 collect_ignore = [f"each_release/backends/test_{kind.driver}.py" for kind in kinds.KINDS if kind.driver not in _TESTED]
-if "psycopg" not in _TESTED:
-    collect_ignore.append("test_conninfo_libpq.py")
 if importlib.util.find_spec("trustme") is None:  # which makes the certificates
     collect_ignore.append("tls")
 

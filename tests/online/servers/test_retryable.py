@@ -10,12 +10,8 @@ import pytest
 
 import pgnotify
 from pgnotify.connecting.retryable import is_permanent, sqlstate_of
-from pgnotify.registry import DRIVERS, installed_drivers
 from pgnotify.testing import NoPostgreSQL, ServerFailed, TemporaryPostgreSQL, find_postgresql
-from tests import kinds
 from tests.helpers.waiting import Background
-
-TESTED = [name for name in DRIVERS if name in (kinds.required() or installed_drivers())]
 
 HBA = [
     "local all all trust",
@@ -33,8 +29,6 @@ ROLES = """
     ALTER DATABASE resting ALLOW_CONNECTIONS false; CREATE DATABASE limited CONNECTION LIMIT 0
 """
 SETTINGS = {"max_connections": 4, "superuser_reserved_connections": 1, "max_wal_senders": 0}
-
-pytestmark = pytest.mark.parametrize("driver", TESTED)
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,8 @@ from pgnotify.connecting.hosts import hosts
 from pgnotify.connecting.keywords import KEYWORDS, environment
 from tests.offline.connecting.test_conninfo import READ, UNREADABLE, parameter_sets
 
+pytestmark = pytest.mark.drivers("psycopg")
+
 
 @pytest.fixture(scope="module", autouse=True)
 def no_environment() -> Iterator[None]:
