@@ -12,8 +12,7 @@ from pgnotify.errors import ConnectionLost
 from pgnotify.notification import Notification
 from pgnotify.protocol import Backend
 from pgnotify.waiting import Wakeup, wait_readable
-
-PATIENCE = 10.0  # seconds; what takes longer is taken for a hang
+from tests.helpers.waiting import IN_MEMORY
 
 
 class CannedError(Exception):
@@ -27,7 +26,7 @@ class Canned(Backend):
     violation, since an error here may be caught above; the fixture ``backend`` looks at it.
     """
 
-    def __init__(self, patience: float = PATIENCE) -> None:
+    def __init__(self, patience: float = IN_MEMORY) -> None:
         self.calls: list[tuple[Any, ...]] = []
         self.callers: list[int] = []
         """The threads of `calls`."""
@@ -142,29 +141,3 @@ class Canned(Backend):
     def _object(self, violation: str) -> None:
         self.violations.append(violation)
         raise AssertionError(violation)
-
-
-class Running(threading.Thread):
-    """A function that runs in a thread of its own; it ends within bounds, or the test fails."""
-
-    def __init__(self, function: Callable[[], object]) -> None:
-        super().__init__(daemon=True)
-        self._function = function
-        self._result: object = None
-        self._error: BaseException | None = None
-        self.start()
-
-    def run(self) -> None:
-        try:
-            self._result = self._function()
-        except BaseException as error:
-            self._error = error
-
-    def ended(self) -> Any:
-        """Wait until it has ended; return or raise what came of it."""
-        self.join(PATIENCE)
-        assert not self.is_alive(), f"{self._function} has not ended"
-        error, self._error = self._error, None
-        if error is not None:
-            raise error
-        return self._result

@@ -1,12 +1,9 @@
-"""What the online tests of the Listener share: who listens, what it is told, and the drivers it runs on."""
+"""Listeners and callbacks for the tests of the Listener, on real servers and on one in memory."""
 
 from __future__ import annotations
 
 import queue
-import socket
-import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,18 +11,11 @@ from typing import Any
 from pgnotify import Backoff, Listener
 from pgnotify.listener.gap import Gap, Listening
 from pgnotify.notification import Notification
-from pgnotify.testing._proxy import Proxy
-from pgnotify.testing._wire import Session, literal
-from pgnotify.testing.address import Address
-from tests.helpers.waiting import PATIENCE, eventually
+from tests.helpers.notifications import payloads
+from tests.helpers.waiting import IN_MEMORY, PATIENCE
 
 AT_ONCE = Backoff(0.0, 0.0)
 """For tests that lose connections by the dozen."""
-
-
-def through(proxy: Proxy, address: Address) -> Address:
-    """Return the address by way of a proxy."""
-    return address._replace(host=proxy.host, port=proxy.port)
 
 
 class Told:
@@ -76,46 +66,9 @@ def listening(source: Any, *channels: str, **options: Any) -> Iterator[Listener]
         listener.stop()
 
 
-def payloads(listener: Listener, count: int) -> list[str]:
-    """Return so many payloads of the iteration, fewer if they do not come."""
-    return [each.payload for each in listener.notifications(PATIENCE, count)]
-
-
-def flood(session: Session, channel: str, count: int, size: int) -> None:
-    """Send so many payloads of a size, which begin with their number, in transactions of a thousand."""
-    for first in range(0, count, 1000):
-        last = min(first + 1000, count) - 1
-        session.sql(
-            f"SELECT count(pg_notify({literal(channel)}, rpad(n::text || ' ', {size}, '.'))) "
-            f"FROM generate_series({first}, {last}) n"
-        )
-
-
-@contextmanager
-def timed(record: Callable[[str, object], None], name: str) -> Iterator[None]:
-    """Record how long the body takes, in milliseconds."""
-    began = time.monotonic()
-    try:
-        yield
-    finally:
-        record(name, round((time.monotonic() - began) * 1000, 1))
-
-
-def until_arrived(proxy: Proxy, channel: str, count: int) -> None:
-    """Return when so many notifications have gone through the proxy since `Proxy.record`.
-
-    Their sender's commit says nothing of that: a session that is ended first does not send them any more.
-    """
-    eventually(lambda: proxy._links[-1].down.recorded.count(channel.encode()) == count, "all is sent")
-
-
-def is_in(thread: threading.Thread, *names: str) -> bool:
-    """Whether a thread is in functions of all these names, as its stack says."""
-    frame, found = sys._current_frames().get(thread.ident or 0), set()
-    while frame is not None:
-        found.add(frame.f_code.co_name)
-        frame = frame.f_back
-    return found.issuperset(names)
+def next_payloads(listener: Listener, count: int) -> list[str]:
+    """Return this many payloads of the iteration, fewer if they do not come."""
+    return payloads(listener.notifications(PATIENCE, count))
 
 
 def reader_of(listener: Listener) -> threading.Thread:
@@ -124,16 +77,65 @@ def reader_of(listener: Listener) -> threading.Thread:
     return thread
 
 
-@contextmanager
-def silent_server() -> Iterator[int]:
-    """Give the port of a server that accepts, and never says a word."""
-    with socket.create_server(("127.0.0.1", 0)) as listening_socket:
-        yield listening_socket.getsockname()[1]
+class Happened(list):
+    """What has happened, in order; other threads wait for it."""
+
+    def __init__(self):
+        super().__init__()
+        self._changed = threading.Condition()
+
+    def append(self, what):
+        with self._changed:
+            super().append(what)
+            self._changed.notify_all()
+
+    def wait_for(self, condition: int | Callable[[Happened], object], patience: float = IN_MEMORY):
+        """Wait until there are this many, or until something is true."""
+        holds = (lambda: len(self) >= condition) if isinstance(condition, int) else (lambda: condition(self))
+        with self._changed:
+            assert self._changed.wait_for(holds, patience), f"has not happened, but {list(self)}"
 
 
-@contextmanager
-def refused() -> Iterator[int]:
-    """Give a port that nobody listens on, and nobody else will."""
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        yield bound.getsockname()[1]
+class Watching:
+    """An observer that remembers."""
+
+    def __init__(self):
+        self.states, self.batches, self.gaps, self.checks = Happened(), Happened(), Happened(), Happened()
+
+    def state_changed(self, name, state):
+        self.states.append(state)
+
+    def received(self, name, notifications, size):
+        self.batches.append((notifications, size))
+
+    def gap_announced(self, name, gap):
+        self.gaps.append(gap)
+
+    def checked(self, name, round_trip, queue_usage):
+        self.checks.append((round_trip, queue_usage))
+
+    def wait_for_notifications(self, count):
+        """Wait until this many have arrived."""
+        self.batches.wait_for(lambda batches: sum(each for each, _ in batches) >= count)
+
+
+def its_connection(server):
+    """Return the listener's connection: the one that was opened last."""
+    return server.connections[-1]
+
+
+def send(sender, *messages, channel="jobs"):
+    for message in messages:
+        sender.notify(channel, str(message))
+
+
+def refusing(server, times, error=None):
+    """Return a function that connects, but fails this many times first."""
+    left = [error or OSError("refused")] * times
+
+    def connect():
+        if left:
+            raise left.pop()
+        return server.connect()
+
+    return connect

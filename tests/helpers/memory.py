@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import threading
 from contextlib import suppress
 
 import pytest
 
 from pgnotify import ConnectionLost
-from pgnotify.testing.memory import DatabaseError, MemoryServer
+from pgnotify.testing.memory import DatabaseError
 from pgnotify.waiting import wait_readable
-from tests.helpers.canned import PATIENCE
+from tests.helpers.notifications import payloads
+from tests.helpers.waiting import IN_MEMORY
 
 VERBS = {
     "listen": lambda connection: connection.listen("jobs"),
@@ -33,54 +33,11 @@ STATEMENTS = {
 }
 
 
-@pytest.fixture
-def server():
-    with MemoryServer() as running:
-        yield running
-
-
-@pytest.fixture
-def sender(server):
-    return server.connect()
-
-
-@pytest.fixture
-def listener(server):
-    connection = server.connect()
-    connection.listen("jobs")
-    return connection
-
-
-class Blocking(threading.Event):
-    """Set when a call is about to wait for its descriptor."""
-
-    asleep = False
-    """Whether it really has to wait."""
-
-    @staticmethod
-    def then():
-        """What happens at that moment, in the thread of the call."""
-
-    def wait_readable(self, descriptor, timeout, wakeup=None):
-        if timeout != 0:
-            self.asleep = not wait_readable(descriptor, 0)
-            self.then()
-            self.set()
-        return wait_readable(descriptor, timeout, wakeup)
-
-
-@pytest.fixture
-def blocking(monkeypatch):
-    made = Blocking()
-    monkeypatch.setattr("pgnotify.testing._memory_connection.wait_readable", made.wait_readable)
-    return made
-
-
-def payloads(connection):
+def arrived_payloads(connection):
     """Return the payloads of all that has arrived."""
     arrived = []
     while batch := connection.fetch():
-        arrived += [each.payload for each in batch]
+        arrived += payloads(batch)
     return arrived
 
 
@@ -110,6 +67,6 @@ def payloads_before_the_loss(connection):
     """Play a listener until the connection is lost."""
     arrived = []
     with suppress(ConnectionLost):
-        while connection.wait(PATIENCE):
-            arrived += [each.payload for each in connection.fetch()]
+        while connection.wait(IN_MEMORY):
+            arrived += payloads(connection.fetch())
     return arrived

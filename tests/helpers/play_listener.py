@@ -120,11 +120,6 @@ class Lasting:
         return utc(EPOCH + 1000.0 + seconds)
 
 
-def note(payload: str = "", channel: str = "jobs") -> Notification:
-    """Return a notification."""
-    return Notification(channel, payload, 7)
-
-
 def health(*channels: str, in_recovery: bool = False, queue_usage: float = 0.0, server_pid: int = 42) -> Health:
     """Return what a server says."""
     return Health(in_recovery, queue_usage, server_pid, frozenset(channels))

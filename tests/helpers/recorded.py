@@ -5,18 +5,14 @@ from __future__ import annotations
 import itertools
 import logging
 import os
-import sys
 import threading
-import traceback
 from collections.abc import Callable
 from typing import Any
 
 from pgnotify import Backoff, Gap, Listener, Listening, Notification, Status
-from pgnotify.testing.conformance import _tools
-
-PATIENCE = _tools.PATIENCE_SECONDS
-LONGER_THAN_PATIENCE = 3 * PATIENCE
-"""For what must not be waited for: a test that does so has failed before."""
+from tests.helpers import notifications
+from tests.helpers.threads import functions_of
+from tests.helpers.waiting import PATIENCE, eventually
 
 _log = logging.getLogger("pgnotify.listener")
 _numbers = itertools.count(1)
@@ -79,7 +75,7 @@ class Recorded(logging.Handler):
     @property
     def payloads(self) -> list[str]:
         """Of what was heard."""
-        return [each.payload for each in list(self.heard)]
+        return notifications.payloads(list(self.heard))
 
     def lines(self, word: str) -> list[str]:
         """Return the lines of the log that have a word in them."""
@@ -96,7 +92,7 @@ class Recorded(logging.Handler):
         """Return as soon as something is true; fail with all that was told if that takes too long."""
         __tracebackhide__ = True
         try:
-            _tools.until(condition, "")
+            eventually(condition)
         except AssertionError:
             raise AssertionError(f"it did not become true; {self._told()}") from None
 
@@ -163,8 +159,5 @@ class Recorded(logging.Handler):
         return f"{self.status}\n{told}\nstack of the thread that reads: {self._stack()}"
 
     def _stack(self) -> list[str]:
-        for thread in threading.enumerate():
-            if thread.name == f"{self.name_of_it} listener":
-                frame = sys._current_frames().get(thread.ident or 0)
-                return [each.name for each in traceback.extract_stack(frame)]
-        return []
+        named = (thread for thread in threading.enumerate() if thread.name == f"{self.name_of_it} listener")
+        return next(map(functions_of, named), [])

@@ -11,7 +11,7 @@ import pgnotify
 from pgnotify import UnknownBackend
 from pgnotify.testing import MemoryServer
 from pgnotify.testing.conformance import FEATURES, running
-from tests.helpers.backends import until
+from tests.helpers.waiting import eventually
 from tests.kit import mutants
 
 
@@ -102,7 +102,7 @@ def test_nothing_stays_on_the_server(address, session, few):
 
     assert session.sql("SELECT FROM pg_database WHERE datname LIKE 'pgnotify%'") == []
     others = f"SELECT FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> {session.pid}"
-    until(lambda: not session.sql(others))
+    eventually(lambda: not session.sql(others))
 
 
 @pytest.fixture

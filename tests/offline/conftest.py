@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from pgnotify.testing.memory import MemoryServer
 from tests.helpers.canned import Canned
 
 
@@ -41,3 +42,16 @@ def no_gc() -> Iterator[None]:
     gc.disable()
     yield
     gc.enable()
+
+
+@pytest.fixture
+def server():
+    """A PostgreSQL in memory."""
+    with MemoryServer() as running:
+        yield running
+
+
+@pytest.fixture
+def sender(server):
+    """A connection to it."""
+    return server.connect()

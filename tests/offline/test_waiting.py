@@ -13,7 +13,7 @@ import time
 import pytest
 
 from pgnotify.waiting import Wakeup, wait_readable
-from tests.helpers.canned import Running
+from tests.helpers.threads import Running
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 
 from pgnotify import NotificationHandler
 from tests import kinds
-from tests.helpers.waiting import Recorder
+from tests.helpers.handlers import Recorder
 
 # What tests one driver can only be imported where that is installed.
 _TESTED = {kind.driver for kind in kinds.selected()}

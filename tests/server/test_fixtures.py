@@ -21,7 +21,8 @@ from pgnotify.testing import NoPostgreSQL, find_postgresql
 from pgnotify.testing import notifications as module
 from pgnotify.testing.memory import MemoryConnection, MemoryServer
 from pgnotify.testing.notifications import Notifications
-from tests.helpers.waiting import PATIENCE, Background, eventually
+from tests.helpers.threads import Background, functions_of, is_in
+from tests.helpers.waiting import PATIENCE, eventually
 
 pytest_plugins = ["pytester"]
 
@@ -93,18 +94,8 @@ class Relay(Backend):
 def failure(background: Background) -> str:
     """Return the failure of an expectation in another thread."""
     with pytest.raises(AssertionError) as caught:
-        background.join()
+        background.ended()
     return str(caught.value)
-
-
-def calls_in(thread: threading.Thread) -> list[str]:
-    """Return the names of the functions that a thread is in, the innermost first."""
-    frame = sys._current_frames().get(thread.ident or 0)
-    names = []
-    while frame is not None:
-        names.append(frame.f_code.co_name)
-        frame = frame.f_back
-    return names
 
 
 # Expectations.
@@ -118,12 +109,12 @@ def test_what_was_sent_before_is_expected_at_once(collector: Notifications, send
 
 def test_an_expectation_ends_as_soon_as_it_is_met(collector: Notifications, sender: MemoryConnection) -> None:
     expecting = Background(collector.expect, "orders", "42", within=FOR_EVER)
-    eventually(lambda: {"_search", "wait"} <= {*calls_in(expecting.thread)})
+    eventually(lambda: is_in(expecting, "_search", "wait"))
 
     sender.notify("orders", "41")
     sender.notify("orders", "42")
 
-    expecting.join()
+    expecting.ended()
 
 
 def test_a_second_equal_notification_is_needed_for_a_second_equal_expectation(
@@ -415,7 +406,7 @@ def test_a_loss_fails_an_expectation_at_once_with_the_cause(
     memory_server.drop_connection(connection)
 
     with pytest.raises(AssertionError) as caught:
-        expecting.join()
+        expecting.ended()
     assert str(caught.value) == (
         "no notification on 'orders' arrived before ConnectionLost: the connection to the server is lost, from "
         "DatabaseError: terminating connection due to administrator command; received:\n"
@@ -492,7 +483,7 @@ def test_an_idle_collector_sleeps(sender: MemoryConnection, connection: MemoryCo
         collector.listen("orders")
         sender.notify("orders")
         collector.expect("orders", within=PATIENCE)
-        eventually(lambda: calls_in(collector._thread)[0] == "wait_readable")
+        eventually(lambda: functions_of(collector._thread)[0] == "wait_readable")
         waits_before = len(relay.timeouts)
 
         with pytest.raises(AssertionError):
@@ -538,8 +529,8 @@ def test_closing_a_stuck_collector_says_so_and_leaves_its_connection_alone(
     collector = Notifications(connection)
     memory_server.blackhole(connection)
     listening = Background(collector.listen, "orders")
-    eventually(lambda: {"listen", "wait_readable"} <= {*calls_in(collector._thread)})
-    eventually(lambda: {"result", "wait"} <= {*calls_in(listening.thread)})
+    eventually(lambda: is_in(collector._thread, "listen", "wait_readable"))
+    eventually(lambda: is_in(listening, "result", "wait"))
 
     with monkeypatch.context() as impatient:
         impatient.setattr(module, "_PATIENCE_SECONDS", 0.01)
@@ -548,7 +539,7 @@ def test_closing_a_stuck_collector_says_so_and_leaves_its_connection_alone(
     assert not connection.closed
 
     memory_server.heal(connection)
-    listening.join()
+    listening.ended()
     collector.close()
     assert connection.closed
 

@@ -8,9 +8,6 @@ import pytest
 
 from pgnotify import Backend, ConnectionLost
 from pgnotify.backends._holder import HolderBackend
-from tests.helpers import memory
-
-server = memory.server
 
 
 def holding(connection, backend_of=lambda connection: connection):

@@ -8,7 +8,7 @@ import pytest
 
 from pgnotify.connecting.attempt import ConnectAttempt
 from pgnotify.connecting.source import Source
-from tests.helpers.canned import PATIENCE
+from tests.helpers.waiting import IN_MEMORY
 
 
 def attempt_with(function):
@@ -19,7 +19,7 @@ def attempt_with(function):
 def test_an_attempt_runs_in_the_background_and_says_when_it_is_done(memory_server):
     attempt, done = attempt_with(memory_server.connect)
 
-    assert done.wait(PATIENCE)
+    assert done.wait(IN_MEMORY)
     assert attempt.finished
     assert attempt.result() is memory_server.connections[0]
 
@@ -27,7 +27,7 @@ def test_an_attempt_runs_in_the_background_and_says_when_it_is_done(memory_serve
 def test_an_attempt_that_fails_is_finished_too():
     attempt, done = attempt_with(lambda: 1 / 0)
 
-    assert done.wait(PATIENCE)
+    assert done.wait(IN_MEMORY)
     with pytest.raises(ZeroDivisionError):
         attempt.result()
 
@@ -36,7 +36,7 @@ def test_an_attempt_that_is_abandoned_in_time_closes_its_connection(memory_serve
     go, made = threading.Event(), []
 
     def connect():
-        assert go.wait(PATIENCE)
+        assert go.wait(IN_MEMORY)
         made.append(memory_server.connect())
         return made[0]
 
@@ -44,13 +44,13 @@ def test_an_attempt_that_is_abandoned_in_time_closes_its_connection(memory_serve
     attempt.abandon()
     go.set()
 
-    assert done.wait(PATIENCE)
+    assert done.wait(IN_MEMORY)
     assert made[0].closed
 
 
 def test_an_attempt_that_is_abandoned_late_closes_its_connection(memory_server):
     attempt, done = attempt_with(memory_server.connect)
-    assert done.wait(PATIENCE)
+    assert done.wait(IN_MEMORY)
 
     attempt.abandon()
 

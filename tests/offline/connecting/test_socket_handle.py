@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import struct
-import sys
 import threading
 import time
 import traceback
@@ -16,7 +15,8 @@ import pytest
 
 from pgnotify.connecting.socket_handle import SocketHandle
 from pgnotify.errors import ConnectionLost, Unanswered
-from tests.helpers.waiting import PATIENCE, Background, eventually
+from tests.helpers.threads import Background, is_in
+from tests.helpers.waiting import PATIENCE, eventually
 
 KEEP_ALIVE = {
     "SO_KEEPALIVE": socket.SOL_SOCKET,
@@ -74,7 +74,7 @@ def reads_nothing(plug, error=None):
 
 def shut_down_elsewhere(socket_handle, error):
     """Have another thread shut down the connection, and then raise an error."""
-    Background(socket_handle.shut_down).join()
+    Background(socket_handle.shut_down).ended()
     raise error
 
 
@@ -83,16 +83,12 @@ def shut_down_elsewhere(socket_handle, error):
 
 def test_a_call_that_is_blocked_in_another_thread_ends_at_once(pair, socket_handle):
     reading = Background(reads_nothing, pair[0])
-    eventually(lambda: "reads_nothing" in {frame.name for frame in stack_of(reading.thread)})
+    eventually(lambda: is_in(reading, "reads_nothing"))
 
     socket_handle.shut_down()
 
-    reading.join()
+    reading.ended()
     assert socket_handle.was_shut_down
-
-
-def stack_of(thread):
-    return traceback.extract_stack(sys._current_frames()[thread.ident]) if thread.ident else []
 
 
 def test_later_calls_fail_and_the_peer_sees_the_end(pair, socket_handle):
@@ -216,9 +212,9 @@ def test_shutting_down_does_not_wait_for_another_thread_that_is_closing(pair):
 
     holding = Background(hold)
     held.wait(PATIENCE)
-    Background(socket_handle.shut_down).join()  # would time out if it waited
+    Background(socket_handle.shut_down).ended()  # would time out if it waited
     release.set()
-    holding.join()
+    holding.ended()
     socket_handle.close()
 
 
@@ -511,4 +507,4 @@ def test_a_child_can_forget_though_a_thread_of_the_parent_held_the_lock(socket_h
         assert in_child(forget)
     finally:
         release.set()
-        holding.join()
+        holding.ended()

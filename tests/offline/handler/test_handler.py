@@ -24,35 +24,17 @@ from pgnotify import (
     TransactionError,
     UnexpectedNotification,
 )
-from pgnotify.notification import Notification
 from pgnotify.testing.nasty import BAD_CHANNELS, BAD_PAYLOADS, GOOD_CHANNELS, GOOD_PAYLOADS
-from tests.helpers.canned import CannedError, Running
+from tests.helpers.canned import CannedError
+from tests.helpers.handlers import Recorder
+from tests.helpers.notifications import note
+from tests.helpers.threads import Running
 
 UNLISTENING = [("unlisten", "jobs"), ("unlisten", "stop_jobs")]
 LISTENING = [("listen", "jobs"), ("listen", "stop_jobs")]
 
 
-def note(payload="", channel="jobs"):
-    return Notification(channel, payload, 7)
-
-
 STOP = note(channel="stop_jobs")
-
-
-class Received(list):
-    """A callback that keeps copies of what it gets, and then does what a test says."""
-
-    def __init__(self, then=lambda: None):
-        super().__init__()
-        self.then = then
-
-    def __call__(self, arg_dict):
-        self.append(arg_dict and dict(arg_dict))
-        self.then()
-
-    @property
-    def payloads(self):
-        return [arg_dict and arg_dict["extra"] for arg_dict in self]
 
 
 def handler_on(backend, callback=print, **settings):
@@ -61,7 +43,7 @@ def handler_on(backend, callback=print, **settings):
 
 @pytest.fixture
 def received():
-    return Received()
+    return Recorder()
 
 
 @pytest.fixture
@@ -158,7 +140,7 @@ def test_the_timeout_can_be_set_and_is_checked(poll):
 
 def test_the_callback_and_the_arg_dict_can_be_set(poll, backend):
     poll()
-    poll.callback, poll.arg_dict = Received(), {"my": "own"}
+    poll.callback, poll.arg_dict = Recorder(), {"my": "own"}
     backend.arrive(note("1"))
 
     poll()
@@ -982,7 +964,7 @@ def test_a_call_waits_for_another_thread_that_only_sends_or_listens(poll, backen
 
 def test_a_storm_of_stops_unlistens_and_notifies(canned):
     backend = canned()
-    received = Received()
+    received = Recorder()
     handler = handler_on(backend, received, timeout=None)
     over = threading.Event()
 
@@ -1015,7 +997,7 @@ def test_a_storm_of_stops_unlistens_and_notifies(canned):
 @pytest.mark.parametrize("seed", range(5))
 def test_a_storm_with_a_close_in_it(canned, seed):
     backend = canned()
-    handler = handler_on(backend, Received(), timeout=None)
+    handler = handler_on(backend, Recorder(), timeout=None)
     begin = threading.Barrier(4)
 
     def act(*actions):
@@ -1047,7 +1029,7 @@ def test_a_storm_with_a_close_in_it(canned, seed):
 
 
 def test_deleting_a_listening_handler_unlistens_at_once(backend, no_gc):
-    handler = handler_on(backend, Received(), timeout=0)
+    handler = handler_on(backend, Recorder(), timeout=0)
     handler()
 
     del handler
@@ -1057,7 +1039,7 @@ def test_deleting_a_listening_handler_unlistens_at_once(backend, no_gc):
 
 
 def test_deleting_a_handler_after_an_error_of_the_callback_unlistens_at_once(backend, no_gc):
-    handler = handler_on(backend, Received(lambda: 1 / 0), timeout=0)
+    handler = handler_on(backend, Recorder(lambda: 1 / 0), timeout=0)
     backend.arrive(note("1"))
     with pytest.raises(ZeroDivisionError):
         handler()
@@ -1068,7 +1050,7 @@ def test_deleting_a_handler_after_an_error_of_the_callback_unlistens_at_once(bac
 
 
 def test_deleting_a_handler_after_a_third_channel_leaves_nothing(backend, no_gc):
-    handler = handler_on(backend, Received(), timeout=0)
+    handler = handler_on(backend, Recorder(), timeout=0)
     backend.arrive(note("", "other"))
     with pytest.raises(UnexpectedNotification):
         handler()
@@ -1089,7 +1071,7 @@ def test_deleting_a_handler_that_is_not_listening_sends_nothing(backend, no_gc):
 
 def test_deleting_a_handler_releases_its_descriptors(backend, no_gc):
     before = os.listdir("/proc/self/fd") if os.path.isdir("/proc/self/fd") else pytest.skip("no /proc here")
-    handler = handler_on(backend, Received(), timeout=0.01)
+    handler = handler_on(backend, Recorder(), timeout=0.01)
     handler()
     assert len(os.listdir("/proc/self/fd")) > len(before)
 
@@ -1154,7 +1136,7 @@ def succeeds_in_a_child(function):
 @forking
 @pytest.mark.parametrize("method", ["__call__", "listen", "unlisten", "notify"])
 def test_a_forked_child_cannot_use_the_handler(backend, method):
-    handler = handler_on(backend, Received(), timeout=0)
+    handler = handler_on(backend, Recorder(), timeout=0)
     if method != "listen":
         handler.listen()
     backend.calls.clear()
@@ -1170,7 +1152,7 @@ def test_a_forked_child_cannot_use_the_handler(backend, method):
 
 @forking
 def test_closing_in_a_forked_child_sends_nothing_and_lets_go_of_the_connection(backend):
-    handler = handler_on(backend, Received(), timeout=0)
+    handler = handler_on(backend, Recorder(), timeout=0)
     handler.listen()
     backend.calls.clear()
 
@@ -1187,7 +1169,7 @@ def test_closing_in_a_forked_child_sends_nothing_and_lets_go_of_the_connection(b
 
 @forking
 def test_a_handler_closed_in_a_forked_child_is_not_listening_there(backend):
-    handler = handler_on(backend, Received(), timeout=0)
+    handler = handler_on(backend, Recorder(), timeout=0)
     handler.listen()
 
     def close():
@@ -1206,7 +1188,7 @@ def test_a_handler_closed_in_a_forked_child_is_not_listening_there(backend):
 
 @forking
 def test_a_child_does_not_keep_the_parent_from_listening(backend):
-    received = Received()
+    received = Recorder()
     handler = handler_on(backend, received, timeout=0.01)
     handler()
     handler.listen()
@@ -1220,7 +1202,7 @@ def test_a_child_does_not_keep_the_parent_from_listening(backend):
 
 @forking
 def test_a_stop_in_a_forked_child_does_not_end_the_loop_of_the_parent(backend):
-    received = Received()
+    received = Recorder()
     handler = handler_on(backend, received, timeout=0.01)
     handler()
     assert succeeds_in_a_child(handler.stop)
@@ -1254,7 +1236,7 @@ def test_a_new_handler_in_a_forked_child_works(backend, canned):
 
     def start_anew():
         other = canned()
-        received = Received()
+        received = Recorder()
         other.arrive(note("1"))
         handler_on(other, received, timeout=0)()
         assert received.payloads == ["1"]

@@ -12,7 +12,8 @@ import pytest
 import pgnotify
 from pgnotify import NotificationHandler
 from pgnotify.notification import Notification
-from tests.helpers.canned import Canned, Running
+from tests.helpers.canned import Canned
+from tests.helpers.threads import Running
 
 OURS = str(Path(pgnotify.__file__).parent)
 

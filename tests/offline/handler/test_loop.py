@@ -9,20 +9,16 @@ import pytest
 
 from pgnotify.errors import ConnectionLost, HandlerClosed, TransactionError
 from pgnotify.handler.loop import Stray
-from pgnotify.notification import Notification
 from pgnotify.program import actions as p
 from pgnotify.program import verbs
 from pgnotify.program.commands import answering
 from pgnotify.program.state import State
+from tests.helpers.notifications import note
 from tests.helpers.play_handler import LEFT, documented, play, run
 
 LISTENING = (("listen", None), ("listen", None))
 UNLISTENING = (("unlisten", None), ("unlisten", None))
 DEAD = ("fetch", ConnectionLost)  # asked once more after a loss: the driver may hold the last notifications
-
-
-def note(payload="", channel="jobs"):
-    return Notification(channel, payload, 7)
 
 
 STOP = note(channel="stop_jobs")

@@ -10,11 +10,10 @@ import pytest
 
 from pgnotify.connecting.backoff import Backoff
 from pgnotify.errors import ListenerClosed
-from tests.helpers import memory_listeners as listeners
-from tests.helpers.canned import PATIENCE, Running
-from tests.helpers.memory_listeners import Happened, its_connection, payloads, refusing, send
-
-server, sender, make = listeners.server, listeners.sender, listeners.make
+from tests.helpers.listeners import Happened, its_connection, refusing, send
+from tests.helpers.notifications import payloads
+from tests.helpers.threads import Running
+from tests.helpers.waiting import IN_MEMORY
 
 
 def read(listener):
@@ -98,7 +97,7 @@ def test_channels_that_are_subscribed_to_from_many_threads_at_once_are_all_liste
 def test_whoever_waits_for_a_subscription_reads_meanwhile(make, server):
     listener = make()
 
-    assert listener.subscribe("jobs", print).wait_listening(PATIENCE) is True
+    assert listener.subscribe("jobs", print).wait_listening(IN_MEMORY) is True
     assert its_connection(server).listening_channels == {"jobs"}
 
 
@@ -106,7 +105,7 @@ def test_with_a_thread_that_reads_it_only_waits(make, server):
     listener = make()
     listener.start()
 
-    assert listener.subscribe("jobs", print).wait_listening(PATIENCE) is True
+    assert listener.subscribe("jobs", print).wait_listening(IN_MEMORY) is True
 
 
 def test_a_wait_that_takes_too_long_is_in_vain(make, server):
@@ -122,7 +121,7 @@ def test_a_wait_ends_with_a_stop(make, server):
     subscription = listener.subscribe("jobs", print)
     waiting = Running(subscription.wait_listening)
 
-    listener.stop(PATIENCE)
+    listener.stop(IN_MEMORY)
 
     with contextlib.suppress(ListenerClosed):  # it had not begun
         assert waiting.ended() is False
@@ -131,7 +130,7 @@ def test_a_wait_ends_with_a_stop(make, server):
 def test_a_wait_ends_when_it_is_cancelled(make, server):
     listener = make()
     listening, go = Happened(), threading.Event()
-    listener = make("own", on_listening=lambda event: (listening.append(event), go.wait(PATIENCE)))
+    listener = make("own", on_listening=lambda event: (listening.append(event), go.wait(IN_MEMORY)))
     Running(listener.start)
     listening.wait_for(1)  # the thread that reads is busy for now
     subscription = listener.subscribe("jobs", print)
@@ -286,7 +285,7 @@ def test_raise_ends_what_was_started_and_disconnects(make, server, sender, worke
 
     with pytest.raises(ListenerClosed, match="has ended: ZeroDivisionError: 1"):
         listener.subscribe("other", print)
-    listener.stop(PATIENCE)
+    listener.stop(IN_MEMORY)
     assert server.connections == [sender]
     assert listener.status().state == "closed"
 
@@ -349,14 +348,14 @@ def test_a_worker_calls_the_callback_while_the_reader_goes_on(make, sender):
 
     def slow(notification):
         entered.set()
-        assert go.wait(PATIENCE)
+        assert go.wait(IN_MEMORY)
         called.append(notification.payload)
 
     listener = make("own", workers=1)
     listener.subscribe("jobs", slow)
     listener.start()
     send(sender, 1)
-    assert entered.wait(PATIENCE)
+    assert entered.wait(IN_MEMORY)
     send(sender, 2, channel="own")
 
     assert payloads(listener.notifications(stop_after=1)) == ["2"]

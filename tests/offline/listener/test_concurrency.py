@@ -24,29 +24,28 @@ from pgnotify.listener.runner import ReconnectingRunner
 from pgnotify.listener.subscriptions import Routes, Subscription
 from pgnotify.listener.workers import Workers
 from pgnotify.testing.memory import DatabaseError
-from tests.helpers import memory_listeners as listeners
-from tests.helpers.canned import PATIENCE, Running
-from tests.helpers.memory_listeners import Happened, Watching, its_connection, payloads, send
-
-server, sender, make = listeners.server, listeners.sender, listeners.make
+from tests.helpers.listeners import Happened, Watching, its_connection, send
+from tests.helpers.notifications import payloads
+from tests.helpers.threads import Running
+from tests.helpers.waiting import IN_MEMORY, eventually
 
 
 def test_who_subscribes_while_the_unlisten_is_under_way_waits_for_the_new_listen(make, server):
     listener = make()
     listener.start()
     first = listener.subscribe("jobs", print)
-    assert first.wait_listening(PATIENCE)
+    assert first.wait_listening(IN_MEMORY)
     connection, entered, go = its_connection(server), threading.Event(), threading.Event()
     unlisten = connection.unlisten
-    connection.unlisten = lambda channel: (entered.set(), go.wait(PATIENCE), unlisten(channel))
+    connection.unlisten = lambda channel: (entered.set(), go.wait(IN_MEMORY), unlisten(channel))
 
     first.cancel()
-    assert entered.wait(PATIENCE)
+    assert entered.wait(IN_MEMORY)
     second = listener.subscribe("jobs", print)
 
     assert second.wait_listening(0) is False
     go.set()
-    assert second.wait_listening(PATIENCE) is True
+    assert second.wait_listening(IN_MEMORY) is True
     assert connection.listening_channels == {"jobs"}
 
 
@@ -65,11 +64,11 @@ def test_who_subscribes_while_a_batch_is_shared_out_gets_all_of_it_or_nothing(ma
             return value
 
     with listener:
-        listener.subscribe("other", print).wait_listening(PATIENCE)
+        listener.subscribe("other", print).wait_listening(IN_MEMORY)
         send(sender, 1, 2, 3)
         listener._routes.__class__, looks = Changing, itertools.count(1)
         iterated = payloads(listener.notifications(timeout=0))
-        assert listener.stop(PATIENCE, drain=True)
+        assert listener.stop(IN_MEMORY, drain=True)
 
     assert sorted(iterated + payloads(called)) == ["1", "2", "3"]
 
@@ -83,7 +82,7 @@ def test_of_two_threads_that_begin_to_iterate_at_once_one_reads_for_both(make, s
     def meeting():
         if len(met) < 2:
             met.append(1)
-            both.wait(PATIENCE)
+            both.wait(IN_MEMORY)
         return try_to_take()
 
     ownership.try_to_take = meeting  # neither does before the other, too, has seen that nobody reads
@@ -140,7 +139,7 @@ def test_a_subscription_that_is_given_more_just_when_its_worker_is_done_is_serve
     def call(subscription, notification):
         entered.append(notification.payload)
         if notification.payload == "busy":
-            assert go.wait(PATIENCE)
+            assert go.wait(IN_MEMORY)
         if notification.payload == "2":
             give("other", "next")
             go.set()
@@ -173,7 +172,7 @@ def test_a_subscription_that_is_given_more_just_when_its_worker_is_done_is_serve
     give("jobs", "1")
     entered.wait_for(4)
 
-    assert some.close(drain=True, deadline=time.monotonic() + PATIENCE)
+    assert some.close(drain=True, deadline=time.monotonic() + IN_MEMORY)
     assert entered == ["busy", "1", "2", "next", "3"]
 
 
@@ -185,19 +184,19 @@ def test_a_stop_with_drain_announces_what_the_queues_of_workers_have_dropped(mak
 
     def callback(notification):
         if notification.payload == "1":
-            assert full.wait(PATIENCE)
+            assert full.wait(IN_MEMORY)
             workers = listener._delivery.workers
             wait_idle = workers.wait_idle
             workers.wait_idle = lambda deadline: (draining.set(), wait_idle(deadline))[1]
-            assert listener.stop(PATIENCE, drain=True) is False
-            assert draining.wait(PATIENCE)
+            assert listener.stop(IN_MEMORY, drain=True) is False
+            assert draining.wait(IN_MEMORY)
         called.append(notification.payload)
 
     listener = make(workers=1, queue_size=2, observer=watching, on_listening=on_listening)
     listener.subscribe("jobs", callback)
     listener.start()
     send(sender, 1)
-    listeners.wait_until(lambda: watching.batches and not listener.status().queued)  # the worker has it
+    eventually(lambda: watching.batches and not listener.status().queued, patience=IN_MEMORY)  # the worker has it
     send(sender, 2, 3, 4, 5)
     watching.wait_for_notifications(5)
     full.set()
@@ -213,7 +212,7 @@ def test_a_callback_of_a_worker_may_stop_twice(make, sender):
     def callback(notification):
         for _ in range(2):
             began = time.monotonic()
-            results.append((listener.stop(PATIENCE), time.monotonic() - began < PATIENCE / 2))
+            results.append((listener.stop(IN_MEMORY), time.monotonic() - began < IN_MEMORY / 2))
             watching.states.wait_for(lambda states: "closed" in states)
 
     listener = make(workers=1, observer=watching)
@@ -221,7 +220,7 @@ def test_a_callback_of_a_worker_may_stop_twice(make, sender):
     listener.start()
     send(sender, 1)
 
-    results.wait_for(2, 3 * PATIENCE)
+    results.wait_for(2, 3 * IN_MEMORY)
     assert results == [(False, True)] * 2
 
 
@@ -232,7 +231,7 @@ def test_a_stop_with_drain_delivers_nothing_behind_its_deadline(make, sender):
         called.append(notification.payload)
         if notification.payload == "1":
             entered.set()
-            assert go.wait(PATIENCE)
+            assert go.wait(IN_MEMORY)
         if notification.payload == "2":  # while it drains, and the deadline passes
             assert stopping.ended() is False
 
@@ -240,9 +239,9 @@ def test_a_stop_with_drain_delivers_nothing_behind_its_deadline(make, sender):
     listener.subscribe("jobs", callback)
     listener.start()
     sender.notify_many([("jobs", payload) for payload in "123"])  # in one batch
-    assert entered.wait(PATIENCE)
+    assert entered.wait(IN_MEMORY)
     stopping = Running(lambda: listener.stop(0.2, drain=True))
-    listeners.wait_until(lambda: listener._watch.stop_requested)
+    eventually(lambda: listener._watch.stop_requested, patience=IN_MEMORY)
     go.set()
 
     watching.states.wait_for(lambda states: "closed" in states)
@@ -269,7 +268,7 @@ def test_what_raise_ends_under_run_is_closed_and_says_why(make, server, sender):
 def test_of_a_users_connection_that_is_lost_all_that_had_arrived_is_still_delivered(make, server, sender):
     connection, watching, called, got, go = server.connect(), Watching(), [], [], threading.Event()
     listener = make("own", source=connection, observer=watching, workers=1)
-    listener.subscribe("jobs", lambda notification: (go.wait(PATIENCE), called.append(notification.payload)))
+    listener.subscribe("jobs", lambda notification: (go.wait(IN_MEMORY), called.append(notification.payload)))
     listener.start()
     send(sender, 1, 2, channel="own")
     send(sender, 3, 4)
@@ -282,7 +281,7 @@ def test_of_a_users_connection_that_is_lost_all_that_had_arrived_is_still_delive
 
     assert payloads(got) == ["1", "2"]
     go.set()
-    assert listener.stop(PATIENCE) is True
+    assert listener.stop(IN_MEMORY) is True
     assert called == ["3", "4"]
 
 
@@ -293,7 +292,7 @@ def test_an_attempt_that_fails_for_good_after_start_has_returned_is_told_and_not
 
     def connect():
         if len(failures) < 2:
-            assert returned.wait(PATIENCE)
+            assert returned.wait(IN_MEMORY)
         if failures:
             raise failures.pop(0)
         return server.connect()
@@ -312,7 +311,7 @@ def test_a_probe_whose_second_session_hangs_ends_in_time(make, server):
     connections, go = Happened(), threading.Event()
 
     def connect():
-        assert not connections or go.wait(PATIENCE), "the probe waits for it"
+        assert not connections or go.wait(IN_MEMORY), "the probe waits for it"
         connections.append(server.connect())
         return connections[-1]
 
@@ -324,7 +323,7 @@ def test_a_probe_whose_second_session_hangs_ends_in_time(make, server):
     assert result == Probe("unknown", "the second session has not sent anything within 0.05 s", None)
     go.set()
     connections.wait_for(2)
-    listeners.wait_until(lambda: connections[1].closed)
+    eventually(lambda: connections[1].closed, patience=IN_MEMORY)
 
 
 def test_without_a_heartbeat_the_system_still_checks_the_connection():
@@ -347,20 +346,20 @@ def test_what_cannot_be_used_is_refused_before_anything_is_opened(make, name):
 def test_a_stop_that_drains_cuts_nothing_off_that_the_announcement_needs(make, server, sender):
     gaps, watching, entered, go = [], Watching(), threading.Event(), threading.Event()
     listener = make(workers=1, queue_size=2, observer=watching, on_listening=lambda event: gaps.append(event.gap))
-    listener.subscribe("jobs", lambda notification: (entered.set(), go.wait(PATIENCE)))
+    listener.subscribe("jobs", lambda notification: (entered.set(), go.wait(IN_MEMORY)))
     listener.start()
     send(sender, 1)
-    assert entered.wait(PATIENCE)
+    assert entered.wait(IN_MEMORY)
     send(sender, 2, 3, 4, 5)
     watching.wait_for_notifications(5)
     fetching, asked = threading.Event(), threading.Event()
     fetch = listener._runner._fetch
-    listener._runner._fetch = lambda: (fetching.set(), asked.wait(PATIENCE), fetch())[2]
+    listener._runner._fetch = lambda: (fetching.set(), asked.wait(IN_MEMORY), fetch())[2]
     listener._runner.wake()
-    assert fetching.wait(PATIENCE)
+    assert fetching.wait(IN_MEMORY)
 
-    stopping = Running(lambda: listener.stop(PATIENCE, drain=True))
-    listeners.wait_until(lambda: listener._lifecycle.shutdown._drain)
+    stopping = Running(lambda: listener.stop(IN_MEMORY, drain=True))
+    eventually(lambda: listener._lifecycle.shutdown._drain, patience=IN_MEMORY)
     asked.set()
     go.set()
 

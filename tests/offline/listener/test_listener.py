@@ -10,11 +10,10 @@ import pytest
 from pgnotify.connecting.backoff import Backoff
 from pgnotify.errors import ConnectionLost, ListenerClosed
 from pgnotify.listener.gap import Gap, Listening, Reason
-from tests.helpers import memory_listeners as listeners
-from tests.helpers.canned import PATIENCE, Running
-from tests.helpers.memory_listeners import Happened, Watching, its_connection, payloads, refusing, send
-
-server, sender, make = listeners.server, listeners.sender, listeners.make
+from tests.helpers.listeners import Happened, Watching, its_connection, refusing, send
+from tests.helpers.notifications import payloads
+from tests.helpers.threads import Running
+from tests.helpers.waiting import IN_MEMORY
 
 
 class WrongPassword(Exception):
@@ -28,7 +27,7 @@ def drain(listener):
 
 def come_back(listener):
     """Have a listener that nobody reads notice its loss, and come back."""
-    assert listener.wait_or_poll(PATIENCE, PATIENCE) is not None
+    assert listener.wait_or_poll(IN_MEMORY, IN_MEMORY) is not None
 
 
 # Iteration without a thread.
@@ -101,7 +100,7 @@ def test_what_has_a_subscription_is_not_iterated_over(make, sender):
 
 def test_two_threads_cannot_both_read(make, server):
     listening, go = Happened(), threading.Event()
-    listener = make("jobs", on_listening=lambda event: (listening.append(event), go.wait(PATIENCE)))
+    listener = make("jobs", on_listening=lambda event: (listening.append(event), go.wait(IN_MEMORY)))
     reader = Running(listener.run)
     listening.wait_for(1)
 
@@ -111,7 +110,7 @@ def test_two_threads_cannot_both_read(make, server):
         listener.start()
 
     go.set()
-    assert listener.stop(PATIENCE)
+    assert listener.stop(IN_MEMORY)
     reader.ended()
 
 
@@ -141,7 +140,7 @@ def test_run_ends_by_a_stop_from_elsewhere(make, server):
     reader = Running(listener.run)
     listening.wait_for(1)
 
-    assert listener.stop(PATIENCE) is True
+    assert listener.stop(IN_MEMORY) is True
 
     reader.ended()
     assert server.connections == []
@@ -153,10 +152,10 @@ def test_beside_run_others_may_wait_for_a_subscription_and_probe(make):
     reader = Running(listener.run)
     listening.wait_for(1)
 
-    assert listener.subscribe("other", print).wait_listening(PATIENCE) is True
-    assert listener.probe(PATIENCE).delivering == "yes"
+    assert listener.subscribe("other", print).wait_listening(IN_MEMORY) is True
+    assert listener.probe(IN_MEMORY).delivering == "yes"
 
-    listener.stop(PATIENCE)
+    listener.stop(IN_MEMORY)
     reader.ended()
 
 
@@ -217,7 +216,7 @@ def test_a_passing_error_at_the_start_is_tried_again_later(make, server):
     listener = make(source=refusing(server, 3))
     listener.start()
 
-    assert listener.subscribe("jobs", print).wait_listening(PATIENCE)
+    assert listener.subscribe("jobs", print).wait_listening(IN_MEMORY)
 
 
 # A loss.
@@ -259,7 +258,7 @@ def test_a_loss_between_entering_and_reading_is_a_gap(make, server, sender):
     with make("jobs", on_listening=events.append) as listener:
         server.drop_connection(its_connection(server))
         send(sender, "missed")
-        assert listener.subscribe("other", print).wait_listening(PATIENCE)
+        assert listener.subscribe("other", print).wait_listening(IN_MEMORY)
         drain(listener)
 
         assert events[-1].gap is not None
@@ -432,13 +431,13 @@ def test_an_overflow_of_a_worker_is_a_gap_in_its_place(make, sender):
 
     def callback(notification):
         entered.set()
-        assert go.wait(PATIENCE)
+        assert go.wait(IN_MEMORY)
         seen.append(notification.payload)
 
     listener.subscribe("jobs", callback)
     listener.start()
     send(sender, 1)
-    assert entered.wait(PATIENCE)
+    assert entered.wait(IN_MEMORY)
     send(sender, 2, 3, 4, 5)
     watching.wait_for_notifications(5)
     go.set()
@@ -452,7 +451,7 @@ def test_an_overflow_of_a_run_that_has_ended_is_announced_to_an_iteration(make, 
     events = []
     listener = make("own", queue_size=2, on_error="raise", on_listening=lambda event: events.append(event.gap))
     with listener:
-        assert listener.subscribe("jobs", lambda notification: 1 / 0).wait_listening(PATIENCE)
+        assert listener.subscribe("jobs", lambda notification: 1 / 0).wait_listening(IN_MEMORY)
         send(sender, 1, 2, 3, 4, channel="own")
         send(sender, 5)
         with pytest.raises(ZeroDivisionError):
@@ -472,17 +471,17 @@ def test_the_latest_notification_is_the_hint_and_those_before_are_seen(make, sen
     with make("jobs") as listener:
         send(sender, 1, 2, 3)
 
-        assert listener.wait_or_poll(PATIENCE).payload == "3"
+        assert listener.wait_or_poll(IN_MEMORY).payload == "3"
         assert listener.wait_or_poll(0.001) is None
 
 
 def test_a_gap_is_a_hint_once(make, server, sender):
     with make("jobs") as listener:
         send(sender, 1)
-        assert listener.wait_or_poll(PATIENCE).payload == "1"
+        assert listener.wait_or_poll(IN_MEMORY).payload == "1"
         server.drop_connection(its_connection(server))
 
-        assert isinstance(listener.wait_or_poll(PATIENCE, PATIENCE), Gap)
+        assert isinstance(listener.wait_or_poll(IN_MEMORY, IN_MEMORY), Gap)
         assert listener.wait_or_poll(0.001) is None
 
 
@@ -495,9 +494,9 @@ def test_while_deaf_it_waits_less(make, server):
 def test_a_stop_ends_the_wait_for_a_hint(make):
     listener = make("jobs")
     listener.start()
-    waiting = Running(lambda: listener.wait_or_poll(PATIENCE))
+    waiting = Running(lambda: listener.wait_or_poll(IN_MEMORY))
 
-    listener.stop(PATIENCE)
+    listener.stop(IN_MEMORY)
 
     with pytest.raises(ListenerClosed):
         waiting.ended()

@@ -8,8 +8,9 @@ from pgnotify.errors import ConnectionLost, NotPrimary, SourceError, Transaction
 from pgnotify.listener.events import Connected, Connecting, Failed, ListenInForce, Lost, Refused
 from pgnotify.program import actions as p
 from pgnotify.program.state import State
+from tests.helpers.notifications import note
 from tests.helpers.play_handler import LEFT
-from tests.helpers.play_listener import CONNECTING, OPENED, Lasting, Passing, Permanent, health, note, play
+from tests.helpers.play_listener import CONNECTING, OPENED, Lasting, Passing, Permanent, health, play
 
 GONE = (("fetch", ConnectionLost), ("fetch", ConnectionLost), ("disconnect", None))
 """A loss that is found by fetching, and after which nothing is left in the driver."""

@@ -9,8 +9,9 @@ from pgnotify.listener.events import Connecting, Failed, Lost
 from pgnotify.listener.failure import FUTILE_ALLOWED, SHORT_SECONDS
 from pgnotify.program import actions as p
 from pgnotify.program.state import State
+from tests.helpers.notifications import note
 from tests.helpers.play_handler import LEFT
-from tests.helpers.play_listener import CONNECTING, Passing, note, play
+from tests.helpers.play_listener import CONNECTING, Passing, play
 from tests.offline.listener.test_loop import GONE, listening
 
 FAILING = (("connect", Passing), ("disconnect", None))

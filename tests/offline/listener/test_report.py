@@ -12,11 +12,9 @@ from pgnotify.connecting.backoff import Backoff
 from pgnotify.errors import ChannelError, UnknownBackend
 from pgnotify.listener import Listener
 from pgnotify.listener.gap import Reason
-from tests.helpers import memory_listeners as listeners
-from tests.helpers.canned import PATIENCE
-from tests.helpers.memory_listeners import Happened, Watching, its_connection, payloads, refusing, send, wait_until
-
-server, sender, make = listeners.server, listeners.sender, listeners.make
+from tests.helpers.listeners import Happened, Watching, its_connection, refusing, send
+from tests.helpers.notifications import payloads
+from tests.helpers.waiting import IN_MEMORY, eventually
 
 
 def read(listener):
@@ -132,7 +130,7 @@ def test_a_loss_is_counted(make, server):
     with make("jobs") as listener:
         read(listener)
         server.drop_connection(its_connection(server))
-        assert listener.wait_or_poll(PATIENCE, PATIENCE) is not None
+        assert listener.wait_or_poll(IN_MEMORY, IN_MEMORY) is not None
         status = listener.status()
 
     assert (status.gaps, status.reconnects) == (1, 1)
@@ -195,7 +193,7 @@ def test_an_observer_is_told_what_goes_on(make, server, sender):
         send(sender, "1", "22")
         read(listener)
         server.drop_connection(its_connection(server))
-        listener.wait_or_poll(PATIENCE, PATIENCE)
+        listener.wait_or_poll(IN_MEMORY, IN_MEMORY)
 
     assert watching.states == ["connecting", "listening", "connecting", "listening", "closed"]
     assert watching.batches == [(2, 3)]
@@ -212,7 +210,7 @@ def test_an_observer_is_told_of_heartbeats(make, server):
     round_trip, queue_usage = watching.checks[0]
     assert round_trip >= 0
     assert queue_usage == 0.25
-    listener.stop(PATIENCE)
+    listener.stop(IN_MEMORY)
     assert listener.status().queue_usage == 0.25
     assert listener.status().round_trip >= 0
 
@@ -265,7 +263,7 @@ def test_a_loss_is_a_line_and_so_is_the_way_back(make, server, log):
     with make("jobs") as listener:
         read(listener)
         server.drop_connection(its_connection(server))
-        listener.wait_or_poll(PATIENCE, PATIENCE)
+        listener.wait_or_poll(IN_MEMORY, IN_MEMORY)
 
     _, (level, loss), (level_again, again), _ = log()
     assert level == level_again == "WARNING"
@@ -281,7 +279,7 @@ def test_a_loss_is_a_line_and_so_is_the_way_back(make, server, log):
 def test_each_attempt_that_fails_is_a_line(make, server, log):
     listener = make("jobs", source=refusing(server, 2))
     listener.start()
-    assert listener.subscribe("other", print).wait_listening(PATIENCE)
+    assert listener.subscribe("other", print).wait_listening(IN_MEMORY)
 
     attempts = [(level, text) for level, text in log() if "attempt" in text]
     assert attempts == [
@@ -348,11 +346,11 @@ def test_a_queue_of_the_servers_that_fills_is_a_line_for_each_mark_it_passes(mak
 def test_what_arrives_from_a_second_session_is_proof(make, server):
     events = []
     with make("jobs", on_listening=events.append) as listener:
-        probe = listener.probe(PATIENCE)
+        probe = listener.probe(IN_MEMORY)
 
         assert (probe.delivering, probe.reason) == ("yes", "a notification from a second session has arrived")
         assert probe.seconds >= 0
-        wait_until(lambda: len(server.connections) == 1)  # the second one is closed behind that
+        eventually(lambda: len(server.connections) == 1, patience=IN_MEMORY)  # the second one is closed after that
         assert [event.channels for event in events] == [("jobs",)], "the probe is none of the user's business"
         read(listener)
         assert its_connection(server).listening_channels == {"jobs"}
@@ -413,7 +411,7 @@ def test_without_a_second_session_nothing_is_known(make, server):
 def test_a_second_session_that_fails_proves_nothing(make, server):
     left = [server.connect]
     with make("jobs", source=lambda: left.pop()()) as listener:
-        probe = listener.probe(PATIENCE)
+        probe = listener.probe(IN_MEMORY)
 
     assert probe.delivering == "unknown"
     assert "the second session failed: IndexError" in probe.reason

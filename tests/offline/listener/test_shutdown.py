@@ -14,11 +14,10 @@ import pytest
 from pgnotify.connecting.backoff import Backoff
 from pgnotify.errors import ListenerClosed
 from pgnotify.listener import Listener
-from tests.helpers import memory_listeners as listeners
-from tests.helpers.canned import PATIENCE, Running
-from tests.helpers.memory_listeners import Happened, Watching, its_connection, payloads, refusing, send
-
-server, sender, make = listeners.server, listeners.sender, listeners.make
+from tests.helpers.listeners import Happened, Watching, its_connection, refusing, send
+from tests.helpers.notifications import payloads
+from tests.helpers.threads import Running
+from tests.helpers.waiting import IN_MEMORY, eventually
 
 
 def started(make, sender, *messages, **settings):
@@ -39,7 +38,7 @@ def test_a_stop_drops_what_is_queued(make, sender):
     iteration = listener.notifications()
     assert next(iteration).payload == "1"
 
-    assert listener.stop(PATIENCE) is True
+    assert listener.stop(IN_MEMORY) is True
 
     assert list(iteration) == []
 
@@ -49,7 +48,7 @@ def test_a_stop_with_drain_leaves_it_to_the_iteration(make, sender):
     iteration = listener.notifications()
     assert next(iteration).payload == "1"
 
-    assert listener.stop(PATIENCE, drain=True) is True
+    assert listener.stop(IN_MEMORY, drain=True) is True
 
     assert payloads(iteration) == ["2", "3"]
 
@@ -63,7 +62,7 @@ def test_a_stop_inside_a_callback_counts_for_what_it_was_fetched_with(make, send
         assert listener.stop(drain=drain) is False
 
     with listener:
-        assert listener.subscribe("jobs", callback).wait_listening(PATIENCE)
+        assert listener.subscribe("jobs", callback).wait_listening(IN_MEMORY)
         send(sender, 1, 2, 3)
         listener.run()
 
@@ -76,7 +75,7 @@ def test_a_stop_of_workers(make, sender, drain, expected):
 
     def callback(notification):
         entered.set()
-        assert go.wait(PATIENCE)
+        assert go.wait(IN_MEMORY)
         called.append(notification.payload)
 
     listener = make(workers=1, observer=watching)
@@ -84,12 +83,12 @@ def test_a_stop_of_workers(make, sender, drain, expected):
     listener.start()
     send(sender, 1, 2, 3)
     watching.wait_for_notifications(3)
-    assert entered.wait(PATIENCE)
-    stopping = Running(lambda: listener.stop(PATIENCE, drain=drain))
+    assert entered.wait(IN_MEMORY)
+    stopping = Running(lambda: listener.stop(IN_MEMORY, drain=drain))
     if not drain:
         watching.states.wait_for(lambda states: "closed" in states)
         workers = listener._delivery.workers
-        listeners.wait_until(lambda: workers._closing)
+        eventually(lambda: workers._closing, patience=IN_MEMORY)
     go.set()
 
     assert stopping.ended() is True
@@ -102,7 +101,7 @@ def test_a_stop_inside_a_callback_of_a_worker_only_asks(make, server, sender, dr
 
     def callback(notification):
         began = time.monotonic()
-        results.append((listener.stop(PATIENCE, drain=drain), time.monotonic() - began < PATIENCE / 2))
+        results.append((listener.stop(IN_MEMORY, drain=drain), time.monotonic() - began < IN_MEMORY / 2))
 
     listener = make(workers=1, observer=closed)
     listener.subscribe("jobs", callback)
@@ -129,15 +128,15 @@ def test_a_second_stop_says_the_same(make):
     listener = make("jobs")
     listener.start()
 
-    assert listener.stop(PATIENCE) is True
-    assert listener.stop(PATIENCE) is True
+    assert listener.stop(IN_MEMORY) is True
+    assert listener.stop(IN_MEMORY) is True
 
 
 def test_a_stop_in_a_pause_between_attempts_does_not_wait_for_it(make, server):
     listener = make("jobs", source=refusing(server, 100), backoff=Backoff(1000, 1000))
     listener.start()
 
-    assert listener.stop(PATIENCE) is True
+    assert listener.stop(IN_MEMORY) is True
 
 
 def test_a_stop_while_it_connects_does_not_wait_for_that_and_its_connection_is_closed(make, server):
@@ -145,19 +144,19 @@ def test_a_stop_while_it_connects_does_not_wait_for_that_and_its_connection_is_c
 
     def connect():
         connecting.set()
-        assert go.wait(PATIENCE)
+        assert go.wait(IN_MEMORY)
         made.append(server.connect())
         return made[0]
 
     listener = make("jobs", source=connect)
     reader = Running(listener.run)
-    assert connecting.wait(PATIENCE)
+    assert connecting.wait(IN_MEMORY)
 
-    assert listener.stop(PATIENCE) is True
+    assert listener.stop(IN_MEMORY) is True
     reader.ended()
     go.set()
     made.wait_for(1)
-    listeners.wait_until(lambda: made[0].closed)
+    eventually(lambda: made[0].closed, patience=IN_MEMORY)
 
 
 @pytest.mark.parametrize("answered_before", [True, False])
@@ -177,24 +176,24 @@ def test_a_stop_cuts_off_a_call_that_waits_for_the_server(make, server, answered
         listening.wait_for(1)
         server.drop_connection(its_connection(server))
     silent.wait_for(1)
-    listeners.wait_until(lambda: silent[0]._link._answer_awaited)
+    eventually(lambda: silent[0]._link._answer_awaited, patience=IN_MEMORY)
 
-    assert listener.stop(PATIENCE) is True
+    assert listener.stop(IN_MEMORY) is True
     reader.ended()
 
 
 def test_a_stop_gives_up_on_a_callback_that_does_not_return(make, sender):
     entered, go = threading.Event(), threading.Event()
     listener = make()
-    listener.subscribe("jobs", lambda notification: (entered.set(), go.wait(PATIENCE)))
+    listener.subscribe("jobs", lambda notification: (entered.set(), go.wait(IN_MEMORY)))
     listener.start()
     send(sender, 1)
-    assert entered.wait(PATIENCE)
+    assert entered.wait(IN_MEMORY)
 
     assert listener.stop(timeout=0.01) is False
     go.set()
 
-    assert listener.stop(PATIENCE) is True
+    assert listener.stop(IN_MEMORY) is True
 
 
 @pytest.fixture
@@ -214,7 +213,7 @@ def test_a_stop_in_a_signal_handler_of_the_thread_that_reads_only_asks(make, sen
         signal.raise_signal(signal.SIGUSR1)
 
     with listener:
-        assert listener.subscribe("jobs", callback).wait_listening(PATIENCE)
+        assert listener.subscribe("jobs", callback).wait_listening(IN_MEMORY)
         send(sender, 1, 2)
         listener.run()
 
@@ -238,7 +237,7 @@ def test_a_signal_handler_that_stops_ends_a_wait(make, on_signal):
 
 def test_a_signal_handler_of_a_thread_that_does_not_read_waits_for_the_end(make, on_signal):
     results, listener = [], make("jobs")
-    on_signal(lambda: results.append(listener.stop(PATIENCE)))
+    on_signal(lambda: results.append(listener.stop(IN_MEMORY)))
     listener.start()
 
     signal.raise_signal(signal.SIGUSR1)

@@ -11,7 +11,8 @@ import pytest
 from pgnotify.listener.mailbox import Overflow
 from pgnotify.listener.subscriptions import Subscription
 from pgnotify.listener.workers import TURN, Workers
-from tests.helpers.canned import PATIENCE, Running
+from tests.helpers.threads import Running
+from tests.helpers.waiting import IN_MEMORY
 
 
 class Calls:
@@ -27,7 +28,7 @@ class Calls:
 
     def call(self, subscription, notification):
         self.entered.release()
-        assert self.released.wait(PATIENCE)
+        assert self.released.wait(IN_MEMORY)
         with self.happened:
             self.seen.append((subscription.channel, notification.payload, threading.get_ident()))
             self.happened.notify_all()
@@ -40,7 +41,7 @@ class Calls:
 
     def wait_for(self, count):
         with self.happened:
-            assert self.happened.wait_for(lambda: len(self.seen) >= count, PATIENCE)
+            assert self.happened.wait_for(lambda: len(self.seen) >= count, IN_MEMORY)
 
     def payloads(self, channel):
         return [payload for each, payload, _ in self.seen if each == channel]
@@ -58,7 +59,7 @@ def workers(count, calls):
         yield made
     finally:
         calls.released.set()
-        assert made.close(drain=False, deadline=time.monotonic() + PATIENCE)
+        assert made.close(drain=False, deadline=time.monotonic() + IN_MEMORY)
 
 
 def subscription(channel="jobs", size=1000):
@@ -103,8 +104,8 @@ def test_two_subscriptions_are_served_at_once(calls):
         give(some, subscription("a"), 1)
         give(some, subscription("b"), 1)
 
-        assert calls.entered.acquire(timeout=PATIENCE)
-        assert calls.entered.acquire(timeout=PATIENCE)
+        assert calls.entered.acquire(timeout=IN_MEMORY)
+        assert calls.entered.acquire(timeout=IN_MEMORY)
 
 
 def test_one_subscription_is_served_by_one_worker_at_a_time(calls):
@@ -112,10 +113,10 @@ def test_one_subscription_is_served_by_one_worker_at_a_time(calls):
     with workers(2, calls) as some:
         jobs = subscription("jobs")
         give(some, jobs, 1)
-        assert calls.entered.acquire(timeout=PATIENCE)
+        assert calls.entered.acquire(timeout=IN_MEMORY)
         give(some, jobs, 2)
         give(some, subscription("other"), 1)  # which the other worker takes, and so has looked
-        assert calls.entered.acquire(timeout=PATIENCE)
+        assert calls.entered.acquire(timeout=IN_MEMORY)
 
         assert not calls.entered.acquire(blocking=False)
 
@@ -136,7 +137,7 @@ def test_what_is_dropped_is_returned_and_announced_in_its_place(calls):
     jobs = subscription(size=2)
     with workers(1, calls) as some:
         give(some, jobs, 1)
-        assert calls.entered.acquire(timeout=PATIENCE)
+        assert calls.entered.acquire(timeout=IN_MEMORY)
 
         assert give(some, jobs, 2, 3, 4, 5) == 2
         calls.released.set()
@@ -152,8 +153,8 @@ def test_closed_with_drain_it_delivers_what_waits(calls):
     calls.released.clear()
     some = Workers(1, "test", calls.call, calls.announce)
     give(some, subscription(), 1, 2, 3)
-    assert calls.entered.acquire(timeout=PATIENCE)
-    closing = Running(lambda: some.close(drain=True, deadline=time.monotonic() + PATIENCE))
+    assert calls.entered.acquire(timeout=IN_MEMORY)
+    closing = Running(lambda: some.close(drain=True, deadline=time.monotonic() + IN_MEMORY))
     calls.released.set()
 
     assert closing.ended() is True
@@ -164,12 +165,12 @@ def test_closed_without_drain_it_ends_after_the_callback_that_runs(calls):
     calls.released.clear()
     some = Workers(1, "test", calls.call, calls.announce)
     give(some, subscription(), 1, 2, 3)
-    assert calls.entered.acquire(timeout=PATIENCE)
+    assert calls.entered.acquire(timeout=IN_MEMORY)
 
     assert some.close(drain=False, deadline=time.monotonic()) is False  # the callback runs
     calls.released.set()
 
-    assert some.close(drain=False, deadline=time.monotonic() + PATIENCE) is True
+    assert some.close(drain=False, deadline=time.monotonic() + IN_MEMORY) is True
     assert calls.payloads("jobs") == ["1"]
 
 
@@ -177,21 +178,23 @@ def test_a_drain_that_takes_too_long_is_given_up(calls):
     calls.released.clear()
     some = Workers(1, "test", calls.call, calls.announce)
     give(some, subscription(), 1, 2)
-    assert calls.entered.acquire(timeout=PATIENCE)
+    assert calls.entered.acquire(timeout=IN_MEMORY)
 
     assert some.close(drain=True, deadline=time.monotonic()) is False
     calls.released.set()
 
-    assert some.close(drain=False, deadline=time.monotonic() + PATIENCE) is True
+    assert some.close(drain=False, deadline=time.monotonic() + IN_MEMORY) is True
     assert calls.payloads("jobs") == ["1"]
 
 
 def test_a_worker_that_closes_does_not_wait_for_itself(calls):
     results = []
-    some = Workers(1, "test", lambda *_: results.append(some.close(False, time.monotonic() + PATIENCE)), calls.announce)
+    some = Workers(
+        1, "test", lambda *_: results.append(some.close(False, time.monotonic() + IN_MEMORY)), calls.announce
+    )
     give(some, subscription(), 1)
 
-    assert some.close(drain=True, deadline=time.monotonic() + PATIENCE) is True
+    assert some.close(drain=True, deadline=time.monotonic() + IN_MEMORY) is True
     assert results == [False]
 
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-import threading
-
 import pytest
 
 from pgnotify import NotificationHandler
 from pgnotify.program.state import State
-from tests.helpers.canned import Running
+from tests.helpers.threads import Running, is_in
 from tests.helpers.waiting import eventually
 
 
@@ -21,7 +18,7 @@ def test_a_signal_handler_does_not_wait_while_its_own_thread_holds_the_lock(cann
 
     with handler._ownership._lock:  # here the signal comes in, in the thread that holds this
         handler.stop()
-        eventually(lambda: "release" in _functions_of(loop))  # the loop wants it too
+        eventually(lambda: is_in(loop, "release"))  # the loop wants it too
         handler._watch.in_force[:] = ["jobs"]  # there is still something to do
         getattr(handler, method)()
     loop.ended()
@@ -29,11 +26,3 @@ def test_a_signal_handler_does_not_wait_while_its_own_thread_holds_the_lock(cann
     assert handler._watch.state is (State.CLOSED if method == "close" else State.IDLE)
     assert handler._watch.in_force == []
     handler.close()
-
-
-def _functions_of(thread: threading.Thread) -> set[str]:
-    frame, names = sys._current_frames().get(thread.ident or 0), set()
-    while frame is not None:
-        names.add(frame.f_code.co_name)
-        frame = frame.f_back
-    return names

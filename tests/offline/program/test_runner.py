@@ -11,7 +11,7 @@ from pgnotify.errors import ConnectionLost
 from pgnotify.notification import Notification
 from pgnotify.program import actions as p
 from pgnotify.program.runner import BlockingRunner
-from tests.helpers.canned import Running
+from tests.helpers.threads import Running
 
 NOTE = Notification("jobs", "1", 7)
 

@@ -7,11 +7,7 @@ import pytest
 from pgnotify import TransactionError
 from pgnotify.notification import Notification
 from pgnotify.testing.nasty import BAD_CHANNELS, BAD_PAYLOADS, GOOD_CHANNELS, GOOD_PAYLOADS
-from tests.helpers import memory
-from tests.helpers.memory import VERBS, payloads, readable, refused
-
-server, sender, listener = memory.server, memory.sender, memory.listener
-
+from tests.helpers.memory import VERBS, arrived_payloads, readable, refused
 
 # Delivery
 
@@ -37,8 +33,8 @@ def test_a_notification_is_heard_in_its_own_database_only(server, listener):
     listener.notify("jobs", "here")
 
     assert (elsewhere.database, listener.database) == ("elsewhere", "postgres")
-    assert payloads(elsewhere) == ["there"]
-    assert payloads(listener) == ["here"]
+    assert arrived_payloads(elsewhere) == ["there"]
+    assert arrived_payloads(listener) == ["here"]
 
 
 def test_each_connection_has_a_pid_of_its_own_also_after_others_have_gone(server):
@@ -57,7 +53,7 @@ def test_a_listen_begins_with_what_is_sent_after_it_and_listening_twice_is_liste
     late.listen("jobs")
     sender.notify("jobs", "after")
 
-    assert payloads(late) == ["after"]
+    assert arrived_payloads(late) == ["after"]
 
 
 def test_an_unlisten_ends_it_and_keeps_what_has_arrived(sender, listener):
@@ -67,7 +63,7 @@ def test_an_unlisten_ends_it_and_keeps_what_has_arrived(sender, listener):
     sender.notify("jobs", "after")
 
     assert listener.listening_channels == frozenset()
-    assert payloads(listener) == ["before"]
+    assert arrived_payloads(listener) == ["before"]
 
 
 @pytest.mark.parametrize("channel", GOOD_CHANNELS)
@@ -84,7 +80,7 @@ def test_a_name_may_have_anything_in_it_that_a_name_can(server, sender, channel)
 def test_a_payload_may_have_anything_in_it_that_text_can(sender, listener):
     sender.notify_many([("jobs", payload) for payload in GOOD_PAYLOADS])
 
-    assert payloads(listener) == list(GOOD_PAYLOADS)
+    assert arrived_payloads(listener) == list(GOOD_PAYLOADS)
 
 
 # Refusals of the server
@@ -96,7 +92,7 @@ def test_a_channel_that_is_not_possible_is_the_servers_error_and_nothing_is_sent
 
     assert refused(sender.notify, channel, "x") == expected
     assert refused(sender.notify_many, [("jobs", "x"), (channel, "x")]) == expected
-    assert payloads(listener) == []
+    assert arrived_payloads(listener) == []
 
 
 @pytest.mark.parametrize("payload", BAD_PAYLOADS)
@@ -105,7 +101,7 @@ def test_a_payload_that_is_not_possible_is_the_servers_error_and_nothing_is_sent
 
     assert refused(sender.notify, "jobs", payload) == expected
     assert refused(sender.notify_many, [("jobs", "x"), ("jobs", payload)]) == expected
-    assert payloads(listener) == []
+    assert arrived_payloads(listener) == []
 
 
 def test_a_refusal_aborts_the_transaction(sender, listener):
@@ -116,7 +112,7 @@ def test_a_refusal_aborts_the_transaction(sender, listener):
     assert refused(sender.notify, "jobs", "x") == "25P02"
     sender.commit()
 
-    assert payloads(listener) == []
+    assert arrived_payloads(listener) == []
 
 
 @pytest.mark.parametrize(("written", "in_force"), [("x" * 64, "x" * 63), ("é" * 32, "é" * 31)])
@@ -141,11 +137,11 @@ def test_in_a_transaction_it_is_sent_when_that_commits(sender, listener):
     sender.begin()
     sender.notify("jobs", "in it")
     listener.notify("jobs", "meanwhile")
-    assert payloads(listener) == ["meanwhile"]
+    assert arrived_payloads(listener) == ["meanwhile"]
 
     sender.commit()
 
-    assert payloads(listener) == ["in it"]
+    assert arrived_payloads(listener) == ["in it"]
 
 
 @pytest.mark.parametrize("end", ["rollback", "close", "drop"])
@@ -155,7 +151,7 @@ def test_what_is_rolled_back_is_never_sent(server, sender, listener, end):
 
     {"rollback": sender.rollback, "close": sender.close, "drop": lambda: server.drop_connection(sender)}[end]()
 
-    assert payloads(listener) == []
+    assert arrived_payloads(listener) == []
 
 
 def test_equal_pairs_of_a_transaction_are_sent_once_where_they_came_first(sender, listener):
@@ -178,7 +174,7 @@ def test_equal_pairs_are_sent_once_across_released_savepoints_too(sender, listen
     sender.notify("jobs", "3")
     sender.commit()
 
-    assert payloads(listener) == ["1", "2", "3"]
+    assert arrived_payloads(listener) == ["1", "2", "3"]
 
 
 def test_what_a_savepoint_takes_back_may_be_sent_again(sender, listener):
@@ -192,7 +188,7 @@ def test_what_a_savepoint_takes_back_may_be_sent_again(sender, listener):
     sender.notify("jobs", "1")
     sender.commit()
 
-    assert payloads(listener) == ["3", "1"]
+    assert arrived_payloads(listener) == ["3", "1"]
 
 
 def test_the_innermost_savepoint_of_a_name_is_meant(sender, listener):
@@ -206,7 +202,7 @@ def test_the_innermost_savepoint_of_a_name_is_meant(sender, listener):
     sender.notify("jobs", "then")
     sender.commit()
 
-    assert payloads(listener) == ["outer", "then"]
+    assert arrived_payloads(listener) == ["outer", "then"]
 
 
 def test_going_back_to_an_outer_savepoint_ends_the_inner_ones(sender):
@@ -242,7 +238,7 @@ def test_a_failed_transaction_refuses_everything_and_is_rolled_back_by_its_commi
     sender.commit()
     sender.notify("jobs", "3")
 
-    assert payloads(listener) == ["3"]
+    assert arrived_payloads(listener) == ["3"]
 
 
 def test_a_failure_after_a_savepoint_is_taken_back_with_it(sender, listener):
@@ -254,7 +250,7 @@ def test_a_failure_after_a_savepoint_is_taken_back_with_it(sender, listener):
     sender.notify("jobs", "2")
     sender.commit()
 
-    assert payloads(listener) == ["1", "2"]
+    assert arrived_payloads(listener) == ["1", "2"]
 
 
 def test_what_is_only_a_warning_to_the_server_does_nothing(sender, listener):
@@ -266,7 +262,7 @@ def test_what_is_only_a_warning_to_the_server_does_nothing(sender, listener):
     sender.begin()
     sender.commit()
 
-    assert payloads(listener) == ["1"]
+    assert arrived_payloads(listener) == ["1"]
 
 
 @pytest.mark.parametrize("end", ["commit", "rollback"])
@@ -275,12 +271,12 @@ def test_nothing_arrives_in_a_transaction_and_all_of_it_afterwards_in_the_order_
     listener.begin()
     listener.notify("jobs", "my own")
     sender.notify("jobs", "during")
-    assert payloads(listener) == ["before"]
+    assert arrived_payloads(listener) == ["before"]
     assert not readable(listener)
 
     getattr(listener, end)()
 
-    assert payloads(listener) == (["during", "my own"] if end == "commit" else ["during"])
+    assert arrived_payloads(listener) == (["during", "my own"] if end == "commit" else ["during"])
 
 
 @pytest.mark.parametrize("state", ["begin", "fail"])

@@ -17,12 +17,9 @@ from pgnotify import ConnectionLost, NotificationHandler
 from pgnotify.protocol import Backend, Busy, NamesConnection, NamesDatabaseError, NotifiesMany
 from pgnotify.testing.memory import DatabaseError, MemoryServer
 from pgnotify.waiting import Wakeup
-from tests.helpers import memory
-from tests.helpers.canned import PATIENCE, Running
-from tests.helpers.memory import assert_lost, payloads, payloads_before_the_loss, readable, refused
-
-server, sender, listener, blocking = memory.server, memory.sender, memory.listener, memory.blocking
-
+from tests.helpers.memory import arrived_payloads, assert_lost, payloads_before_the_loss, readable, refused
+from tests.helpers.threads import Running
+from tests.helpers.waiting import IN_MEMORY
 
 # pgnotify on top of it
 
@@ -61,12 +58,12 @@ def test_a_handler_that_waits_in_a_thread_is_notified_stopped_and_lost(server, s
     handler = NotificationHandler(listener, "jobs", received.append)
 
     loop = Running(handler)
-    assert blocking.wait(PATIENCE)
+    assert blocking.wait(IN_MEMORY)
     handler.stop()
     loop.ended()
     blocking.clear()
     loop = Running(handler)
-    assert blocking.wait(PATIENCE)
+    assert blocking.wait(IN_MEMORY)
     sender.notify("jobs", "last words")
     server.drop_connection(listener)
 
@@ -105,7 +102,7 @@ def test_a_wait_of_no_time_only_looks(sender, listener):
 
 def test_a_notification_ends_a_wait_in_another_thread(sender, listener, blocking):
     waiting = Running(lambda: listener.wait(None))
-    assert blocking.wait(PATIENCE)
+    assert blocking.wait(IN_MEMORY)
     assert listener.busy
 
     sender.notify("jobs")
@@ -150,7 +147,7 @@ def test_an_event_loop_can_watch_the_descriptor(server, sender, listener):
         assert came.empty()
         return first + second
 
-    assert [each.payload for each in asyncio.run(asyncio.wait_for(listen(), PATIENCE))] == ["1", "2"]
+    assert [each.payload for each in asyncio.run(asyncio.wait_for(listen(), IN_MEMORY))] == ["1", "2"]
 
 
 def test_a_descriptor_may_be_over_1023(server, sender):
@@ -170,8 +167,8 @@ def test_a_descriptor_may_be_over_1023(server, sender):
 
         sender.notify("jobs", "high")
 
-        assert listener.wait(PATIENCE)
-        assert payloads(listener) == ["high"]
+        assert listener.wait(IN_MEMORY)
+        assert arrived_payloads(listener) == ["high"]
 
 
 # The end
@@ -220,7 +217,7 @@ def test_a_closed_connection_is_a_lost_one_and_does_not_listen(server, sender, l
 def test_closing_ends_the_call_of_another_thread_and_frees_the_descriptors_after_it(server, listener, blocking):
     before = _open_descriptors()
     waiting = Running(lambda: listener.wait(None))
-    assert blocking.wait(PATIENCE)
+    assert blocking.wait(IN_MEMORY)
 
     listener.close()
     waiting.ended()
@@ -293,7 +290,7 @@ def test_all_listeners_see_the_same_whole_transactions_in_the_same_order_whichev
     start = threading.Barrier(len(senders))
 
     def send(connection):
-        start.wait(PATIENCE)
+        start.wait(IN_MEMORY)
         for number in range(50):
             connection.notify_many([("jobs", f"{number}.{part}") for part in range(20)])
 

@@ -10,20 +10,17 @@ import pytest
 import pgnotify
 from pgnotify import ConnectionLost, TransactionError
 from pgnotify.testing.memory import DatabaseError, MemoryServer
-from tests.helpers import memory
-from tests.helpers.canned import PATIENCE, Running
 from tests.helpers.memory import (
     STATEMENTS,
     VERBS,
+    arrived_payloads,
     assert_lost,
-    payloads,
     payloads_before_the_loss,
     readable,
     refused,
 )
-
-server, sender, listener, blocking = memory.server, memory.sender, memory.listener, memory.blocking
-
+from tests.helpers.threads import Running
+from tests.helpers.waiting import IN_MEMORY
 
 # Faults: the connection is dropped
 
@@ -68,7 +65,7 @@ def test_a_drop_inside_a_transaction_is_a_loss_and_what_was_held_back_is_gone(se
 
 def test_a_drop_ends_a_wait_in_another_thread(server, listener, blocking):
     waiting = Running(lambda: payloads_before_the_loss(listener))
-    assert blocking.wait(PATIENCE)
+    assert blocking.wait(IN_MEMORY)
 
     server.drop_connection(listener)
 
@@ -101,7 +98,7 @@ def test_nothing_comes_out_of_a_black_hole_until_it_is_healed(server, sender, li
     sender.notify("jobs", "before")
     server.blackhole(listener)
     sender.notify("jobs", "1")
-    assert payloads(listener) == ["before"]
+    assert arrived_payloads(listener) == ["before"]
     assert listener.wait(0) is False
     assert not readable(listener)
 
@@ -110,7 +107,7 @@ def test_nothing_comes_out_of_a_black_hole_until_it_is_healed(server, sender, li
     server.heal(listener)
 
     assert listener.wait(0) is True
-    assert payloads(listener) == ["1", "2"]
+    assert arrived_payloads(listener) == ["1", "2"]
 
 
 @pytest.mark.parametrize("verb", sorted(STATEMENTS))
@@ -120,7 +117,7 @@ def test_a_statement_blocks_in_a_black_hole_and_goes_on_when_it_is_healed(server
         sender.savepoint("a")
     server.blackhole(sender)
     call = Running(lambda: STATEMENTS[verb](sender))
-    assert blocking.wait(PATIENCE)
+    assert blocking.wait(IN_MEMORY)
     assert sender.busy
 
     server.heal(sender)
@@ -135,26 +132,26 @@ def test_a_statement_blocks_in_a_black_hole_and_goes_on_when_it_is_healed(server
 def test_what_is_sent_from_within_a_black_hole_is_sent_when_it_is_healed(server, sender, listener, blocking):
     server.blackhole(sender)
     call = Running(lambda: sender.notify("jobs", "late"))
-    assert blocking.wait(PATIENCE)
-    assert payloads(listener) == []
+    assert blocking.wait(IN_MEMORY)
+    assert arrived_payloads(listener) == []
 
     server.heal()
     call.ended()
 
-    assert payloads(listener) == ["late"]
+    assert arrived_payloads(listener) == ["late"]
 
 
 def test_a_wait_in_a_black_hole_ends_with_it(server, sender, listener, blocking):
     server.blackhole()
     waiting = Running(lambda: listener.wait(None))
-    assert blocking.wait(PATIENCE)
+    assert blocking.wait(IN_MEMORY)
     other = server.connect()
     other.notify("jobs", "held back")
 
     server.heal()
 
     assert waiting.ended() is True
-    assert payloads(listener) == ["held back"]
+    assert arrived_payloads(listener) == ["held back"]
 
 
 @pytest.mark.parametrize("end", ["drop", "close", "shutdown", "close the server"])
@@ -163,7 +160,7 @@ def test_the_end_of_the_connection_ends_a_call_that_a_black_hole_has_swallowed(s
     sender.notify("jobs", "arrived before")  # which must not keep the call from sleeping
     server.blackhole(sender)
     call = Running(lambda: sender.notify("jobs", "swallowed"))
-    assert blocking.wait(PATIENCE)
+    assert blocking.wait(IN_MEMORY)
 
     {
         "drop": lambda: server.drop_connection(sender),
@@ -182,14 +179,14 @@ def test_what_had_arrived_before_a_black_hole_is_there_after_a_call_that_it_bloc
     sender.notify("jobs", "before")
     server.blackhole(listener)
     call = Running(lambda: listener.listen("other"))
-    assert blocking.wait(PATIENCE)
+    assert blocking.wait(IN_MEMORY)
     assert blocking.asleep
 
     server.heal(listener)
     call.ended()
 
     assert readable(listener)
-    assert payloads(listener) == ["before"]
+    assert arrived_payloads(listener) == ["before"]
 
 
 def test_a_refusal_in_a_transaction_needs_no_answer_from_within_a_black_hole(server, listener):
@@ -208,8 +205,8 @@ def test_a_black_hole_swallows_the_connections_of_its_time_only(server, sender, 
     later.listen("jobs")
     later.notify("jobs", "x")
 
-    assert payloads(later) == ["x"]
-    assert payloads(listener) == []
+    assert arrived_payloads(later) == ["x"]
+    assert arrived_payloads(listener) == []
 
 
 def test_a_drop_in_a_black_hole_loses_what_was_under_way(server, sender, listener):
@@ -231,12 +228,12 @@ def test_a_lost_subscription_is_silence_until_one_listens_again(server, sender, 
     sender.notify("jobs", "unheard")
     sender.notify("other", "heard")
     assert listener.listening_channels == {"other"}
-    assert payloads(listener) == ["heard"]
+    assert arrived_payloads(listener) == ["heard"]
 
     listener.listen("jobs")
     sender.notify("jobs", "again")
 
-    assert payloads(listener) == ["again"]
+    assert arrived_payloads(listener) == ["again"]
 
 
 def test_all_subscriptions_may_be_lost_at_once(server, sender, listener):
@@ -285,7 +282,7 @@ def test_a_standby_refuses_to_listen_and_notify_until_it_is_promoted(server, sen
     connection.listen("jobs")
     connection.notify("jobs", "x")
     assert not connection.in_recovery
-    assert payloads(connection) == ["x"]
+    assert arrived_payloads(connection) == ["x"]
 
 
 def test_a_connection_of_another_server_is_refused(server):

@@ -7,9 +7,6 @@ import pytest
 from pgnotify.errors import TransactionError
 from pgnotify.protocol import ChecksHealth, HasDescriptor, Health, ListensMany, NamesServerPid
 from pgnotify.testing.memory import DatabaseError
-from tests.helpers import memory
-
-server = memory.server
 
 
 @pytest.fixture

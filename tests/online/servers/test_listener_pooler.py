@@ -13,10 +13,10 @@ import pgnotify
 from pgnotify import Gap, Listening, Reason
 from pgnotify.testing import NoPostgreSQL, TemporaryPostgreSQL
 from pgnotify.testing._wire import Session
-from tests.helpers.backends import until
 from tests.helpers.pooler import DROPPED, NOT_INSTALLED, PgBouncer, find_pgbouncer
-from tests.helpers.recorded import LONGER_THAN_PATIENCE, PATIENCE, Recorded
-from tests.helpers.waiting import Background
+from tests.helpers.recorded import Recorded
+from tests.helpers.threads import Background
+from tests.helpers.waiting import LONGER_THAN_PATIENCE, PATIENCE, eventually
 from tests.kinds import Address
 
 pytestmark = pytest.mark.skipif(find_pgbouncer() is None, reason=NOT_INSTALLED)
@@ -167,7 +167,7 @@ def test_it_is_back_when_the_server_behind_the_pooler_is(listening, pooler, own_
 
 def test_an_answer_that_does_not_come_since_the_pool_is_taken_is_given_up(listening, pooler, session, channel):
     opened = pooler(default_pool_size=1)
-    with Session(opened.host, opened.port):  # has the pool's only connection until it leaves
+    with Session(opened.host, opened.port):  # has the pool's only connection eventually it leaves
         recorded = listening(opened, answer_timeout=0.1)
         recorded.until(lambda: recorded.status.attempts >= 3)
         assert recorded.events == []
@@ -204,7 +204,7 @@ def test_it_is_stopped_while_the_pooler_does_not_answer(driver, pooler, channel)
         recorded.until_in("check")
 
         assert recorded.listener.stop(PATIENCE)  # less than the deadline: it was cut off
-        starting.join()
+        starting.ended()
 
     assert recorded.status.state == "closed"
     assert recorded.lines("to connect failed") == []
@@ -218,7 +218,7 @@ def test_in_transaction_mode_nothing_arrives_and_the_pooler_is_told_of(listening
     recorded = listening(opened)
 
     session.notify(channel)
-    until(lambda: DROPPED in opened.log())
+    eventually(lambda: DROPPED in opened.log())
 
     assert len(recorded.lines("a pooler is in between")) == 1
     assert (recorded.status.behind_pooler, recorded.status.delivering) == (True, False)
@@ -305,7 +305,7 @@ def test_in_transaction_mode_the_gap_has_all_that_was_dropped(listening, pooler,
     recorded = listening(opened, heartbeat=0.3)
     session.notify(channel)
     sent = _now()
-    until(lambda: DROPPED in opened.log())
+    eventually(lambda: DROPPED in opened.log())
     recorded.until(lambda: recorded.checks >= 1)
 
     session.terminate(recorded.status.server_pid)

@@ -15,8 +15,9 @@ from pgnotify import Reason
 from pgnotify.testing import NoPostgreSQL, TemporaryPostgreSQL
 from pgnotify.testing._wire import Session
 from tests.helpers.pooler import NOT_INSTALLED, PgBouncer, find_pgbouncer
-from tests.helpers.recorded import PATIENCE, Recorded
+from tests.helpers.recorded import Recorded
 from tests.helpers.standby import Standby
+from tests.helpers.waiting import PATIENCE
 
 
 @pytest.fixture(scope="module")

@@ -17,8 +17,9 @@ import pytest
 import pgnotify
 from pgnotify.registry import DRIVERS
 from pgnotify.testing._wire import Session, SQLError
-from tests.helpers.backends import collect, until, until_lost
+from tests.helpers.backends import collect, until_lost
 from tests.helpers.pooler import DROPPED, NOT_INSTALLED, PgBouncer, find_pgbouncer
+from tests.helpers.waiting import eventually
 from tests.kinds import Address
 
 pytestmark = pytest.mark.drivers(*DRIVERS)
@@ -115,7 +116,7 @@ def test_in_transaction_mode_listen_succeeds_and_nothing_arrives(connect, pooler
     connection.listen(channel)
 
     session.notify(channel)
-    until(lambda: DROPPED in opened.log())
+    eventually(lambda: DROPPED in opened.log())
 
     assert connection.backend.check().channels == {channel}  # so that does not show it
     assert _heard(connection) == []
@@ -160,7 +161,7 @@ def test_in_transaction_mode_the_end_of_the_servers_connection_is_told_to_nobody
     pid = connection.backend.check().server_pid
 
     session.terminate(pid)
-    until(lambda: OTHER_END_OF_THE_SERVER in opened.log())
+    eventually(lambda: OTHER_END_OF_THE_SERVER in opened.log())
 
     assert not connection.wait(0)
     after = connection.backend.check()
@@ -184,7 +185,7 @@ def test_the_end_of_the_pooler_is_a_loss_and_one_connects_again_when_it_is_back(
 
 def test_connecting_says_nothing_of_the_server_behind_only_a_statement_does(connect, pooler, channel):
     opened = pooler("session", default_pool_size=1, query_wait_timeout=1)  # by default two minutes
-    with Session(opened.host, opened.port):  # has the pool's only connection until it leaves
+    with Session(opened.host, opened.port):  # has the pool's only connection eventually it leaves
         connection = connect(opened.dsn)
 
         with pytest.raises(pgnotify.ConnectionLost):
@@ -229,8 +230,8 @@ def test_a_pooler_and_its_directory_go_even_when_the_tests_are_killed(address):
         finally:
             parent.send_signal(signal.SIGKILL)
 
-    until(lambda: not Path(directory).exists())
-    until(lambda: not _is_served(port))
+    eventually(lambda: not Path(directory).exists())
+    eventually(lambda: not _is_served(port))
 
 
 @pytest.mark.usefixtures("installed")

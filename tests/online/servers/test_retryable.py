@@ -11,7 +11,7 @@ import pytest
 import pgnotify
 from pgnotify.connecting.retryable import is_permanent, sqlstate_of
 from pgnotify.testing import NoPostgreSQL, ServerFailed, TemporaryPostgreSQL, find_postgresql
-from tests.helpers.waiting import Background
+from tests.helpers.threads import Background
 
 HBA = [
     "local all all trust",

@@ -12,8 +12,9 @@ import pytest
 import pgnotify
 from pgnotify.registry import DRIVERS
 from pgnotify.testing import NoPostgreSQL, ServerFailed, TemporaryPostgreSQL
-from tests.helpers.backends import collect, until, until_lost
+from tests.helpers.backends import collect, until_lost
 from tests.helpers.standby import Standby
+from tests.helpers.waiting import eventually
 
 pytestmark = pytest.mark.drivers(*DRIVERS)
 
@@ -154,7 +155,7 @@ def test_a_standby_has_caught_up_when_it_has_what_its_primary_has_written(lastin
     assert not standby.caught_up()
 
     standby.sql("SELECT pg_wal_replay_resume()")
-    until(standby.caught_up)
+    eventually(standby.caught_up)
     assert standby.sql("SELECT n FROM written") == "42"
 
 

@@ -13,9 +13,10 @@ from pgnotify import Reason
 from pgnotify.testing import TemporaryPostgreSQL
 from pgnotify.testing._proxy import Proxy
 from pgnotify.testing._wire import Session, literal
-from tests.helpers.listeners import through
-from tests.helpers.recorded import LONGER_THAN_PATIENCE, PATIENCE, Recorded
-from tests.helpers.waiting import Background
+from tests.helpers.network import through
+from tests.helpers.recorded import Recorded
+from tests.helpers.threads import Background
+from tests.helpers.waiting import LONGER_THAN_PATIENCE, PATIENCE
 from tests.kinds import Address
 from tests.online.tls import test_tls
 
@@ -145,7 +146,7 @@ def test_it_is_stopped_at_once_while_tls_is_being_agreed_on(recorded_on, tls_add
     recorded.until(lambda: recorded.status.state == "connecting")
 
     assert recorded.listener.stop(PATIENCE)
-    starting.join()
+    starting.ended()
 
 
 def _dsn(address: Address) -> str:

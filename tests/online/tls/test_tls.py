@@ -14,7 +14,7 @@ import pgnotify
 from pgnotify.registry import DRIVERS
 from pgnotify.testing import NoPostgreSQL, ServerFailed, TemporaryPostgreSQL, find_postgresql
 from pgnotify.testing._wire import Session, literal
-from tests.helpers.backends import collect, payloads, until_lost
+from tests.helpers.backends import collect, collect_payloads, until_lost
 from tests.helpers.user import User
 from tests.kinds import Address
 
@@ -111,7 +111,7 @@ def test_notifications_of_all_sizes_arrive_whole_and_in_order_and_then_the_loss(
     pid = tls_user.pid
 
     sender.sql(f"SELECT count(pg_notify({literal(channel)}, {MIXED})) FROM generate_series(1, 5000) n")
-    arrived = payloads(backend, 5_000)
+    arrived = collect_payloads(backend, 5_000)
 
     assert arrived == [f"{n}|".ljust(37 + (n * 193) % 7864, "x") for n in range(1, 5_001)]
     assert backend.wait(0) is False
@@ -125,7 +125,7 @@ def test_a_notification_at_a_time_is_never_stuck_inside_the_layer(backend, sende
     for number in range(200):
         sender.notify(channel, f"{number}")
         sender.notify(channel, f"{number} again")
-        assert payloads(backend, 2) == [f"{number}", f"{number} again"]
+        assert collect_payloads(backend, 2) == [f"{number}", f"{number} again"]
 
 
 def test_what_came_along_with_a_query_ends_the_wait_at_once(backend, tls_user, sender, channel):

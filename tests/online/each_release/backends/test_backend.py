@@ -19,7 +19,8 @@ from pgnotify.errors import ConnectionLost
 from pgnotify.protocol import Backend
 from pgnotify.testing._wire import Session
 from pgnotify.testing.address import Address
-from tests.helpers.backends import payloads, send_numbers, until_lost
+from tests.helpers.backends import collect_payloads, until_lost
+from tests.helpers.sending import send_numbers
 from tests.helpers.user import User
 
 
@@ -116,7 +117,7 @@ def test_what_the_client_encoding_cannot_express_is_refused_and_does_no_harm(lat
 
     assert user.run("SELECT 2") == [(2,)]
     backend.notify("plain", "usable")
-    assert payloads(backend, 1) == ["usable"]
+    assert collect_payloads(backend, 1) == ["usable"]
 
 
 # How the server stands, in a statement of our own
@@ -168,7 +169,7 @@ def test_a_check_may_be_the_first_use_and_swallows_nothing(backend, user, sessio
 
     backend.check()
 
-    assert payloads(backend, 1) == ["before any verb"]
+    assert collect_payloads(backend, 1) == ["before any verb"]
 
 
 # Whose connection it is
@@ -182,7 +183,7 @@ def test_two_backends_on_one_connection_see_one_queue(db, session, channel):
     assert first.wait(20) is True
     assert second.wait(20) is True
 
-    assert payloads(second, 20) == sent
+    assert collect_payloads(second, 20) == sent
     assert first.wait(0) is False
     assert first.fetch() == []
 
@@ -202,7 +203,7 @@ def test_a_second_wrap_goes_on_where_the_first_one_ended(db, session, channel):
     pgnotify.wrap(db).backend.listen(channel)
     session.notify(channel, "between them")
 
-    assert payloads(pgnotify.wrap(db).backend, 1) == ["between them"]
+    assert collect_payloads(pgnotify.wrap(db).backend, 1) == ["between them"]
 
 
 def test_the_proxy_of_a_tracing_library_is_as_good_as_the_connection(db, session, channel):
@@ -212,9 +213,9 @@ def test_the_proxy_of_a_tracing_library_is_as_good_as_the_connection(db, session
 
     session.notify(channel, "traced")
 
-    assert payloads(backend, 1) == ["traced"]
+    assert collect_payloads(backend, 1) == ["traced"]
     backend.notify(channel, "and back")
-    assert payloads(backend, 1) == ["and back"]
+    assert collect_payloads(backend, 1) == ["and back"]
 
 
 def test_wrapping_changes_nothing_and_sends_nothing(db, user, session):

@@ -13,8 +13,10 @@ from pgnotify.notification import Notification
 from pgnotify.testing import _proxy as proxies
 from pgnotify.testing._wire import literal
 from pgnotify.testing.conformance.waiting import message
-from tests.helpers.backends import collect, payloads, send_numbers, until, until_lost
+from tests.helpers.backends import collect, collect_payloads, until_lost
+from tests.helpers.sending import send_numbers
 from tests.helpers.user import User
+from tests.helpers.waiting import eventually
 
 pytest.importorskip("pg8000")
 exceptions = pytest.importorskip("pg8000.exceptions")
@@ -40,7 +42,7 @@ def test_more_than_its_deque_holds_arrives_along_with_a_query(backend, db, user,
     sent = send_numbers(session, channel, 3_000)
     user.commit()
 
-    assert payloads(backend, 3_000) == sent
+    assert collect_payloads(backend, 3_000) == sent
     assert len(db.notifications) == 0
 
 
@@ -82,7 +84,7 @@ def test_a_second_listen_takes_the_place_of_its_handler_again(backend, user):
 
     user.run("SELECT pg_notify('plain', 'é')")
 
-    assert payloads(backend, 1) == ["é"]
+    assert collect_payloads(backend, 1) == ["é"]
 
 
 # One stream of answers
@@ -95,7 +97,7 @@ def test_no_notification_shifts_the_answers(backend, user, channel):
     assert user.run("SELECT 2") == [(2,)]
     assert user.run("SELECT 3") == [(3,)]
 
-    assert payloads(backend, 1) == ["日本"]
+    assert collect_payloads(backend, 1) == ["日本"]
 
 
 @pytest.mark.parametrize("paramstyle", ["qmark", "numeric", "named", "format", "pyformat"])
@@ -108,7 +110,7 @@ def test_a_global_paramstyle_is_of_no_concern(backend, channel, paramstyle, monk
     backend.notify(channel, "%s :x ? $1 it's")
     backend.notify_many([(channel, "%s :x ? $1 it's many")])
 
-    assert payloads(backend, 2) == ["%s :x ? $1 it's", "%s :x ? $1 it's many"]
+    assert collect_payloads(backend, 2) == ["%s :x ? $1 it's", "%s :x ? $1 it's many"]
 
 
 def test_an_error_of_the_statement_passes_through_and_shifts_no_answer(backend, user, channel):
@@ -119,14 +121,14 @@ def test_an_error_of_the_statement_passes_through_and_shifts_no_answer(backend, 
 
     assert user.run("SELECT 2") == [(2,)]
     backend.notify(channel, "usable")
-    assert payloads(backend, 1) == ["usable"]
+    assert collect_payloads(backend, 1) == ["usable"]
 
 
 def test_an_interrupted_statement_ends_the_connection_rather_than_shift_its_answers(backend, db, user, session):
     pid, main = user.pid, threading.get_ident()
 
     def interrupt():
-        until(lambda: session.state_of(pid) == "active")
+        eventually(lambda: session.state_of(pid) == "active")
         signal.pthread_kill(main, signal.SIGINT)
 
     interrupting = threading.Thread(target=interrupt)
@@ -166,7 +168,7 @@ def test_the_timeout_of_its_socket_is_left_as_it_was(kind, address, session, cha
     backend.listen(channel)
     session.notify(channel, "once")
 
-    assert payloads(backend, 1) == ["once"]
+    assert collect_payloads(backend, 1) == ["once"]
     assert backend.wait(0) is False
     assert backend.fetch() == []
 
@@ -183,7 +185,7 @@ def test_a_wait_is_longer_than_the_timeout_of_its_socket(kind, address, session,
     assert backend.wait(0.2) is False
     session.notify(channel, "unharmed")
 
-    assert payloads(backend, 1) == ["unharmed"]
+    assert collect_payloads(backend, 1) == ["unharmed"]
     db.close()
 
 
@@ -197,7 +199,7 @@ def test_looking_takes_nothing_out_of_the_stream(kind, address, proxy, channel):
     for _ in range(3):
         assert backend.wait(5) is True
 
-    assert payloads(backend, 2) == ["first", "second"]
+    assert collect_payloads(backend, 2) == ["first", "second"]
     db.close()
 
 
@@ -213,7 +215,7 @@ def test_a_subclass_is_as_good(kind, db, address, session, channel):
     backend.listen(channel)
     session.notify(channel, "mine")
 
-    assert payloads(backend, 1) == ["mine"]
+    assert collect_payloads(backend, 1) == ["mine"]
     mine.close()
 
 

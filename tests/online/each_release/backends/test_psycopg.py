@@ -12,7 +12,7 @@ from pgnotify.notification import Notification
 from pgnotify.testing import _proxy as proxies
 from pgnotify.testing._wire import Session, literal
 from pgnotify.waiting import Wakeup
-from tests.helpers.backends import collect, payloads, until_lost
+from tests.helpers.backends import collect, collect_payloads, until_lost
 
 psycopg = pytest.importorskip("psycopg")
 
@@ -74,7 +74,7 @@ def test_what_psycopg_had_in_its_backlog_is_fetched_first(db, user, channel):
     backend.notify(channel, "after it")
 
     assert backend.wait(5) is True
-    assert payloads(backend, 2) == ["before the wrap", "after it"]
+    assert collect_payloads(backend, 2) == ["before the wrap", "after it"]
     assert list(db._notifies_backlog) == []
 
 
@@ -92,7 +92,7 @@ def test_what_came_along_below_psycopg_ends_the_wait_at_once(backend, db, channe
     db.pgconn.exec_(f"SELECT pg_notify({literal(channel)}, 'below')".encode())
 
     assert backend.wait(5) is True
-    assert payloads(backend, 1) == ["below"]
+    assert collect_payloads(backend, 1) == ["below"]
 
 
 def test_nothing_piles_up_in_psycopg_while_we_listen(backend, db, user, channel):
@@ -117,7 +117,7 @@ def test_a_handler_of_the_users_that_raises_does_no_harm_while_we_listen(backend
     user.run(f"SELECT pg_notify({literal(channel)}, 'unharmed')")
 
     assert user.run("SELECT 2") == [(2,)]
-    assert payloads(backend, 1) == ["unharmed"]
+    assert collect_payloads(backend, 1) == ["unharmed"]
 
 
 def test_handlers_of_the_users_work_again_after_the_last_unlisten(backend, db, user, channel):
@@ -134,7 +134,7 @@ def test_handlers_of_the_users_work_again_after_the_last_unlisten(backend, db, u
     user.run(f"SELECT pg_notify({literal(channel)}, 'theirs')")
 
     assert [notify.payload for notify in seen] == ["theirs"]
-    assert payloads(backend, 1) == ["ours"]
+    assert collect_payloads(backend, 1) == ["ours"]
 
 
 def test_the_generator_works_again_after_the_last_unlisten(backend, db, user, session, channel):
@@ -172,7 +172,7 @@ def test_in_pipeline_mode_it_is_refused(backend, db, channel, verb):
         getattr(backend, verb)(channel)
 
     backend.notify(channel, "out of the pipeline")
-    assert payloads(backend, 1) == ["out of the pipeline"]
+    assert collect_payloads(backend, 1) == ["out of the pipeline"]
 
 
 def test_with_a_statement_in_the_pipeline_it_is_refused(backend, db, user, channel):
@@ -197,7 +197,7 @@ def test_inside_a_transaction_block_it_is_refused_and_the_block_goes_on(backend,
 
     backend.listen(channel)
     session.notify(channel, "behind it")
-    assert payloads(backend, 1) == ["behind it"]
+    assert collect_payloads(backend, 1) == ["behind it"]
 
 
 def test_a_transaction_block_sends_at_its_end(backend, db, connect, channel):
@@ -206,9 +206,9 @@ def test_a_transaction_block_sends_at_its_end(backend, db, connect, channel):
     with db.transaction():
         backend.notify(channel, "in it")
         receiver.notify(channel, "meanwhile")
-        assert payloads(receiver, 1) == ["meanwhile"]
+        assert collect_payloads(receiver, 1) == ["meanwhile"]
 
-    assert payloads(receiver, 1) == ["in it"]
+    assert collect_payloads(receiver, 1) == ["in it"]
 
 
 def test_the_modes_of_transactions_are_left_as_they_were(db, user, channel):
@@ -252,7 +252,7 @@ def test_factories_of_the_users_are_not_used(backend, db, channel, factory):
     backend.notify(channel, "it's %s")
     backend.notify_many([(channel, "many")])
 
-    assert payloads(backend, 2) == ["it's %s", "many"]
+    assert collect_payloads(backend, 2) == ["it's %s", "many"]
 
 
 def test_nothing_is_prepared_on_the_server(backend, db, user, channel):
@@ -292,7 +292,7 @@ def test_a_subclass_is_as_good(address, session, channel):
         backend = pgnotify.wrap(db).backend
         backend.listen(channel)
         session.notify(channel, "mine")
-        assert payloads(backend, 1) == ["mine"]
+        assert collect_payloads(backend, 1) == ["mine"]
 
 
 def test_a_pooled_connection_is_as_good(address, session, channel):
@@ -304,7 +304,7 @@ def test_a_pooled_connection_is_as_good(address, session, channel):
             backend = pgnotify.wrap(db).backend
             backend.listen(channel)
             session.notify(channel, "pooled")
-            assert payloads(backend, 1) == ["pooled"]
+            assert collect_payloads(backend, 1) == ["pooled"]
             backend.unlisten(channel)
 
 
@@ -360,7 +360,7 @@ def test_an_error_of_the_statement_passes_through_and_leaves_the_connection_usab
         assert user.db.autocommit is False
     backend.listen(channel)
     backend.notify(channel, "usable")
-    assert payloads(backend, 1) == ["usable"]
+    assert collect_payloads(backend, 1) == ["usable"]
 
 
 def test_a_batch_that_is_read_together_with_the_end_is_whole(kind, address, proxy, channel):
@@ -388,7 +388,7 @@ def test_many_sessions_send_at_once(backend, address, channel):
     senders = [threading.Thread(target=send, args=(name,)) for name in "abc"]
     for sender in senders:
         sender.start()
-    arrived = payloads(backend, 300)
+    arrived = collect_payloads(backend, 300)
     for sender in senders:
         sender.join()
 

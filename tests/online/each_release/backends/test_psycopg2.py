@@ -11,7 +11,9 @@ import pgnotify
 from pgnotify.errors import ConnectionLost, TransactionError
 from pgnotify.testing import _proxy as proxies
 from pgnotify.testing._wire import literal
-from tests.helpers.backends import collect, payloads, send_numbers, until, until_lost
+from tests.helpers.backends import collect, collect_payloads, until_lost
+from tests.helpers.sending import send_numbers
+from tests.helpers.waiting import eventually
 
 psycopg2 = pytest.importorskip("psycopg2")
 extensions = pytest.importorskip("psycopg2.extensions")
@@ -53,7 +55,7 @@ def test_a_with_block_goes_on_after_a_refusal(backend, db, user, session, channe
     assert user.run("SELECT answer FROM work") == [(42,)]
     backend.listen(channel)
     session.notify(channel, "behind it")
-    assert payloads(backend, 1) == ["behind it"]
+    assert collect_payloads(backend, 1) == ["behind it"]
 
 
 def test_a_with_block_that_fails_takes_its_notifications_back(backend, db, connect, channel):
@@ -70,7 +72,7 @@ def test_a_with_block_that_fails_takes_its_notifications_back(backend, db, conne
         fail()
     backend.notify(channel, "afterwards")
 
-    assert payloads(receiver, 1) == ["afterwards"]
+    assert collect_payloads(receiver, 1) == ["afterwards"]
     assert db.autocommit is autocommit
 
 
@@ -81,9 +83,9 @@ def test_a_with_block_sends_at_its_end(backend, db, connect, channel):
     with db:
         backend.notify(channel, "in it")
         receiver.notify(channel, "meanwhile")
-        assert payloads(receiver, 1) == ["meanwhile"]
+        assert collect_payloads(receiver, 1) == ["meanwhile"]
 
-    assert payloads(receiver, 1) == ["in it"]
+    assert collect_payloads(receiver, 1) == ["in it"]
 
 
 def test_a_with_block_without_a_statement_yet_can_be_waited_in(backend, db, session, channel):
@@ -91,7 +93,7 @@ def test_a_with_block_without_a_statement_yet_can_be_waited_in(backend, db, sess
 
     with db:
         session.notify(channel, "nothing is open")
-        assert payloads(backend, 1) == ["nothing is open"]
+        assert collect_payloads(backend, 1) == ["nothing is open"]
 
 
 def test_asking_for_a_with_block_never_ends_the_users_transaction(backend, db, user, session, channel):
@@ -102,7 +104,7 @@ def test_asking_for_a_with_block_never_ends_the_users_transaction(backend, db, u
         backend.listen(channel)
     backend.notify(channel)
 
-    until(lambda: session.state_of(pid) == "idle in transaction")
+    eventually(lambda: session.state_of(pid) == "idle in transaction")
     user.rollback()
 
 
@@ -116,7 +118,7 @@ def test_what_psycopg2_had_before_is_fetched(db, user, channel):
     backend = pgnotify.wrap(db).backend
 
     assert backend.wait(5) is True
-    assert payloads(backend, 1) == ["before the wrap"]
+    assert collect_payloads(backend, 1) == ["before the wrap"]
     assert len(db.notifies) == 0
 
 
@@ -128,7 +130,7 @@ def test_the_users_own_container_is_kept(backend, db, user, session, channel, co
     sent = send_numbers(session, channel, 1_200)
     user.commit()
 
-    assert payloads(backend, 1_200) == sent
+    assert collect_payloads(backend, 1_200) == sent
     assert db.notifies is theirs
     assert len(theirs) == 0
 
@@ -196,7 +198,7 @@ def test_an_error_of_the_statement_passes_through_and_leaves_the_mode(backend, d
     assert db.autocommit is autocommit
     backend.listen(channel)
     backend.notify(channel, "usable")
-    assert payloads(backend, 1) == ["usable"]
+    assert collect_payloads(backend, 1) == ["usable"]
 
 
 # Classes
@@ -227,7 +229,7 @@ def test_a_subclass_is_as_good(address, session, channel, factory, tmp_path):
         backend.notify(channel, "it's %s")
         backend.notify_many([(channel, "many")])
 
-        assert payloads(backend, 3) == ["through it", "it's %s", "many"]
+        assert collect_payloads(backend, 3) == ["through it", "it's %s", "many"]
 
 
 def test_a_cursor_factory_of_the_users_is_not_used(backend, db, channel):
@@ -236,7 +238,7 @@ def test_a_cursor_factory_of_the_users_is_not_used(backend, db, channel):
 
     backend.notify(channel, "past it")
 
-    assert payloads(backend, 1) == ["past it"]
+    assert collect_payloads(backend, 1) == ["past it"]
 
 
 def test_a_pooled_connection_is_as_good_and_the_pool_is_refused_by_name(address, session, channel):
@@ -248,7 +250,7 @@ def test_a_pooled_connection_is_as_good_and_the_pool_is_refused_by_name(address,
         backend = pgnotify.wrap(db).backend
         backend.listen(channel)
         session.notify(channel, "pooled")
-        assert payloads(backend, 1) == ["pooled"]
+        assert collect_payloads(backend, 1) == ["pooled"]
         pool.putconn(db)
 
 
@@ -296,5 +298,5 @@ def test_bytes_that_cannot_be_decoded_are_replaced_before_we_get_them(kind, addr
 
     proxy.say(proxies.notification(channel, b"a\xe9b"))
 
-    assert payloads(backend, 1) == ["a\ufffdb"]
+    assert collect_payloads(backend, 1) == ["a\ufffdb"]
     with_proxy.close()

@@ -8,7 +8,9 @@ import pgnotify
 from pgnotify.errors import ConnectionLost, PayloadError, TransactionError
 from pgnotify.testing import _proxy as proxies
 from pgnotify.testing._wire import literal
-from tests.helpers.backends import collect, payloads, send_numbers, until, until_lost
+from tests.helpers.backends import collect, collect_payloads, until_lost
+from tests.helpers.sending import send_numbers
+from tests.helpers.waiting import eventually
 
 pg = pytest.importorskip("pg")
 
@@ -42,7 +44,7 @@ def test_the_driver_itself_says_nothing_of_the_end_but_we_do(backend, db, user, 
     backend.listen(channel)
     core = core_of(db)
     session.terminate(user.pid)
-    until(lambda: core.getnotify() is None and core.status != 1)
+    eventually(lambda: core.getnotify() is None and core.status != 1)
 
     with pytest.raises(ConnectionLost) as lost:
         backend.fetch()
@@ -67,7 +69,9 @@ def test_what_libpq_had_read_before_the_end_is_fetched(link, proxy, channel):
     proxy.say(b"".join(proxies.notification(channel, b"%d" % number) for number in range(2_000)))
     proxy.fin()
     core = core_of(link)
-    until(lambda: (core.getnotify() and core.status != 1) or core.status != 1)  # one is ours, and it has seen the end
+    eventually(
+        lambda: (core.getnotify() and core.status != 1) or core.status != 1
+    )  # one is ours, and it has seen the end
 
     arrived, _ = until_lost(backend)
 
@@ -85,7 +89,7 @@ def test_a_payload_that_is_no_utf8_is_reported_once_and_the_next_ones_come(link,
     sent = (b"1", b"\xe9", b"2", b"caf\xe9", b"\xff", b"3")
     proxy.say(b"".join(proxies.notification(channel, payload) for payload in sent))
 
-    assert payloads(backend, 1) == ["1"]
+    assert collect_payloads(backend, 1) == ["1"]
     assert backend.wait(5) is True  # the report is what fetch() has
     for expected in ([], ["2"], [], [], ["3"]):
         assert backend.wait(5) is True
@@ -122,7 +126,7 @@ def test_the_report_of_a_latin1_payload_says_what_would_help(backend, user, sess
 
     user.run("SET client_encoding TO UTF8")
     session.notify("plain", "é")
-    assert payloads(backend, 1) == ["é"]
+    assert collect_payloads(backend, 1) == ["é"]
 
 
 # What wait() had to take
@@ -135,7 +139,7 @@ def test_waiting_again_and_again_loses_nothing(backend, session, channel):
     for _ in range(5):
         assert backend.wait(5) is True
 
-    assert payloads(backend, 50) == sent
+    assert collect_payloads(backend, 50) == sent
 
 
 def test_its_own_way_works_again_after_the_last_unlisten(backend, db, user):
@@ -163,7 +167,7 @@ def test_a_reopened_db_is_a_loss_once_and_can_listen_again(kind, backend, db, se
 
     backend.listen(channel)
     session.notify(channel, "again")
-    assert payloads(backend, 1) == ["again"]
+    assert collect_payloads(backend, 1) == ["again"]
 
 
 @pytest.mark.drivers("pg.DB")
@@ -185,7 +189,7 @@ def test_a_reopened_db_that_listened_to_nothing_is_no_loss(kind, backend, db, se
     backend.listen(channel)
 
     session.notify(channel, "on the new one")
-    assert payloads(backend, 1) == ["on the new one"]
+    assert collect_payloads(backend, 1) == ["on the new one"]
 
 
 @pytest.mark.drivers("pg.DB")
@@ -201,7 +205,7 @@ def test_a_closed_db_that_is_reopened_can_listen_again(kind, backend, db, sessio
     backend.listen(channel)
 
     session.notify(channel, "again")
-    assert payloads(backend, 1) == ["again"]
+    assert collect_payloads(backend, 1) == ["again"]
 
 
 @pytest.mark.drivers("pgdb")
@@ -239,7 +243,7 @@ def test_a_with_block_of_pgdb_commits_what_it_did(kind, backend, db, user, chann
         backend.notify(channel, "at its end")
         assert backend.fetch() == []
 
-    assert payloads(backend, 1) == ["at its end"]
+    assert collect_payloads(backend, 1) == ["at its end"]
 
 
 @pytest.mark.drivers("pg.DB")
@@ -268,7 +272,7 @@ def test_a_subclass_of_db_is_as_good(address, session, channel, kind):
     backend.listen(channel)
     session.notify(channel, "mine")
 
-    assert payloads(backend, 1) == ["mine"]
+    assert collect_payloads(backend, 1) == ["mine"]
     backend.close()
 
 
@@ -279,7 +283,7 @@ def test_a_subclass_of_pgdb_is_as_good(db, session, channel):
     backend.listen(channel)
     session.notify(channel, "mine")
 
-    assert payloads(backend, 1) == ["mine"]
+    assert collect_payloads(backend, 1) == ["mine"]
 
 
 def test_what_is_no_connection_is_refused_by_name(kind, db):
@@ -305,7 +309,7 @@ def test_an_error_of_the_statement_passes_through(backend, channel):
         backend.notify(channel, "x" * 8_000)  # limits are checked upstairs
 
     backend.notify(channel, "usable")
-    assert payloads(backend, 1) == ["usable"]
+    assert collect_payloads(backend, 1) == ["usable"]
 
 
 @pytest.mark.drivers("pg.DB")

@@ -10,7 +10,8 @@ import pytest
 
 import pgnotify
 from pgnotify.errors import ConnectionLost, TransactionError
-from tests.helpers.backends import collect, payloads, until, until_lost
+from tests.helpers.backends import collect, collect_payloads, until_lost
+from tests.helpers.waiting import eventually
 
 pytestmark = pytest.mark.drivers("wrappers")
 
@@ -99,7 +100,7 @@ def test_a_pool_proxied_connection_is_given_back_not_listening(engine, session, 
     backend = pgnotify.wrap(raw).backend
     backend.listen(channel)
     session.notify(channel, "raw")
-    assert payloads(backend, 1) == ["raw"]
+    assert collect_payloads(backend, 1) == ["raw"]
 
     backend.close()
     backend.close()
@@ -122,7 +123,7 @@ def test_an_invalidated_connection_is_a_loss_once_and_can_listen_again(engine, s
 
         backend.listen(channel)
         session.notify(channel, "again")
-        assert payloads(backend, 1) == ["again"]
+        assert collect_payloads(backend, 1) == ["again"]
         backend.close()
 
 
@@ -191,7 +192,7 @@ def test_inside_a_begin_block_it_is_refused_and_the_block_goes_on(engine, channe
             backend.notify(channel, "at its end")
             assert backend.fetch() == []
 
-        assert payloads(backend, 1) == ["at its end"]
+        assert collect_payloads(backend, 1) == ["at its end"]
         assert connection.exec_driver_sql("SELECT answer FROM work").scalar() == 42
         connection.rollback()
         backend.close()
@@ -208,7 +209,7 @@ def test_a_begin_block_without_a_statement_yet_is_one(engine, channel):
             backend.notify(channel, "at its end")
             assert backend.fetch() == []
 
-        assert payloads(backend, 1) == ["at its end"]
+        assert collect_payloads(backend, 1) == ["at its end"]
         backend.close()
 
 
@@ -220,12 +221,12 @@ def test_autocommit_isolation_is_left_as_it_was(engine, session, channel):
 
         backend.listen(channel)
         session.notify(channel, "automatic")
-        assert payloads(backend, 1) == ["automatic"]
+        assert collect_payloads(backend, 1) == ["automatic"]
         connection.exec_driver_sql("SELECT 1")
         assert backend.wait(0) is False  # no transaction was opened by it
 
         assert connection.connection.driver_connection.autocommit is True
-        until(lambda: session.state_of(pid) == "idle")
+        eventually(lambda: session.state_of(pid) == "idle")
         backend.close()
 
 
@@ -247,7 +248,7 @@ def test_the_connection_of_an_orm_session_is_taken(engine, session, channel):
         backend = pgnotify.wrap(orm_session.connection()).backend
         backend.listen(channel)
         session.notify(channel, "orm")
-        assert payloads(backend, 1) == ["orm"]
+        assert collect_payloads(backend, 1) == ["orm"]
 
         backend.notify(channel, "at its end")
         assert backend.fetch() == []
@@ -256,7 +257,7 @@ def test_the_connection_of_an_orm_session_is_taken(engine, session, channel):
         backend.notify(channel, "at its end, again")
         orm_session.commit()
         backend = pgnotify.wrap(orm_session.connection()).backend
-        assert payloads(backend, 1) == ["at its end, again"]
+        assert collect_payloads(backend, 1) == ["at its end, again"]
         backend.unlisten(channel)
 
 
@@ -298,7 +299,7 @@ def test_a_user_who_wraps_what_is_below_has_the_same_queue(engine, session, chan
         session.notify(channel, "one queue")
         assert above.wait(20) is True
 
-        assert payloads(below, 1) == ["one queue"]
+        assert collect_payloads(below, 1) == ["one queue"]
         assert above.fetch() == []
         above.close()
 
@@ -332,7 +333,7 @@ def test_a_connection_of_djangos_is_opened_if_need_be(django, session, channel):
     backend.listen(channel)
 
     session.notify(channel, "opened")
-    assert payloads(backend, 1) == ["opened"]
+    assert collect_payloads(backend, 1) == ["opened"]
 
 
 @pytest.mark.drivers("django")
@@ -344,7 +345,7 @@ def test_the_proxy_of_djangos_default_connection_is_taken(django, session, chann
         backend = pgnotify.wrap(connection).backend
         backend.listen(channel)
         session.notify(channel, "by proxy")
-        assert payloads(backend, 1) == ["by proxy"]
+        assert collect_payloads(backend, 1) == ["by proxy"]
     finally:
         connection.close()
         del connections["default"]
@@ -363,7 +364,7 @@ def test_inside_an_atomic_block_it_is_refused_and_the_block_goes_on(django, atom
         backend.notify(channel, "at its end")
         assert backend.fetch() == []
 
-    assert payloads(backend, 1) == ["at its end"]
+    assert collect_payloads(backend, 1) == ["at its end"]
     with django.cursor() as cursor:
         cursor.execute("SELECT answer FROM work")
         assert cursor.fetchone() == (42,)
@@ -380,7 +381,7 @@ def test_an_atomic_block_without_a_statement_yet_is_one(django, atomic_is_ours, 
         backend.notify_many([(channel, "too")])
         assert backend.fetch() == []
 
-    assert payloads(backend, 2) == ["at its end", "too"]
+    assert collect_payloads(backend, 2) == ["at its end", "too"]
 
 
 @pytest.mark.drivers("django")
@@ -397,7 +398,7 @@ def test_an_atomic_block_that_fails_takes_its_notifications_back(django, atomic_
         fail()
     backend.notify(channel, "afterwards")
 
-    assert payloads(backend, 1) == ["afterwards"]
+    assert collect_payloads(backend, 1) == ["afterwards"]
 
 
 @pytest.mark.drivers("django")
@@ -434,7 +435,7 @@ def test_a_connection_that_django_has_closed_is_lost_and_can_listen_again_when_r
 
     backend.listen(channel)
     session.notify(channel, "again")
-    assert payloads(backend, 1) == ["again"]
+    assert collect_payloads(backend, 1) == ["again"]
 
 
 @pytest.mark.drivers("django")
@@ -456,7 +457,7 @@ def test_a_connection_that_django_finds_dead_and_opens_anew_is_a_loss(django, se
         backend.fetch()
     backend.listen(channel)
     backend.notify(channel, "again")
-    assert payloads(backend, 1) == ["again"]
+    assert collect_payloads(backend, 1) == ["again"]
 
 
 @pytest.mark.drivers("django")
@@ -490,7 +491,7 @@ def test_an_exchange_with_nothing_listened_to_is_no_loss(backend, kind, db, sess
     backend.listen(channel)
 
     session.notify(channel, "on the new one")
-    assert payloads(backend, 1) == ["on the new one"]
+    assert collect_payloads(backend, 1) == ["on the new one"]
 
 
 def test_the_drivers_database_error_is_named(backend, kind):

@@ -8,7 +8,10 @@ import pgnotify
 from pgnotify import ChannelError, NotificationHandler, PayloadError, UnexpectedNotification
 from pgnotify.testing.nasty import BAD_CHANNELS, BAD_PAYLOADS
 from pgnotify.waiting import wait_readable
-from tests.helpers.waiting import PATIENCE, Background, Recorder, burst
+from tests.helpers.handlers import Recorder
+from tests.helpers.sending import burst
+from tests.helpers.threads import Background
+from tests.helpers.waiting import PATIENCE
 
 
 def test_a_bad_channel_is_refused_when_the_handler_is_made(db, user, record):
@@ -151,12 +154,12 @@ def test_the_timeout_counts_from_the_last_notification_whatever_else_comes_in(
 
     for _ in range(round(PATIENCE / 0.05)):
         session.notify("nobody's")
-        loop.thread.join(0.05)
-        if not loop.running:
+        loop.join(0.05)
+        if not loop.is_alive():
             break
 
-    assert not loop.running
-    loop.join()
+    assert not loop.is_alive()
+    loop.ended()
     assert record.payloads == [None]
     assert woken.is_set()
 
@@ -267,7 +270,7 @@ def test_a_stop_before_the_call_ends_it_at_once(documented, record, user):
 
     handler()
 
-    assert record.received == []
+    assert record == []
     assert user.listened_to == set()
 
 

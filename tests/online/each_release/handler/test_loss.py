@@ -8,7 +8,10 @@ import pytest
 
 from pgnotify import ConnectionLost, HandlerClosed, NotificationHandler
 from pgnotify.waiting import wait_readable
-from tests.helpers.waiting import Background, Recorder, eventually, on_signal, run_with_a_signal, waits
+from tests.helpers.handlers import Recorder
+from tests.helpers.signals import on_signal, run_with_a_signal
+from tests.helpers.threads import Background, waits
+from tests.helpers.waiting import eventually
 
 
 @pytest.fixture
@@ -32,15 +35,15 @@ def assert_lost(error, user):
 def test_a_server_that_goes_away_while_the_loop_waits_is_reported(documented, record, session, user, looks):
     handler, pid = documented(), user.pid
     loop = Background(handler)
-    eventually(lambda: waits(loop.thread))
+    eventually(lambda: waits(loop))
 
     session.terminate(pid)
     with pytest.raises(ConnectionLost) as caught:
-        loop.join()
+        loop.ended()
 
     assert_lost(caught.value, user)
     assert handler.listening is False
-    assert record.received == []
+    assert record == []
     assert len(looks) < 20
 
 
@@ -79,11 +82,11 @@ def test_a_network_that_goes_away_while_the_loop_waits_is_reported(
 ):
     handler = documented(on=connect(address._replace(host=proxy.host, port=proxy.port)))
     loop = Background(handler)
-    eventually(lambda: waits(loop.thread))
+    eventually(lambda: waits(loop))
 
     getattr(proxy, end)()
     with pytest.raises(ConnectionLost) as caught:
-        loop.join()
+        loop.ended()
 
     assert_lost(caught.value, user)
     assert handler.listening is False
@@ -246,7 +249,7 @@ def test_a_handler_deleted_in_another_thread_sends_nothing_and_warns(db, user, c
     both = {handlers[0].event, handlers[0].stop_event}
 
     with pytest.warns(ResourceWarning, match="deleted while listening.*thread"):
-        Background(handlers.clear).join()
+        Background(handlers.clear).ended()
 
     assert user.listened_to == both
 

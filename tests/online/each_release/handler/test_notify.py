@@ -5,8 +5,8 @@ import pytest
 import pgnotify
 from pgnotify.registry import DRIVERS
 from pgnotify.testing.nasty import GOOD_CHANNELS, GOOD_PAYLOADS
+from tests.helpers.handlers import Recorder
 from tests.helpers.user import User
-from tests.helpers.waiting import Recorder
 
 
 def test_notify_sends_on_the_event_or_on_the_stop_event(documented, session):
@@ -43,7 +43,7 @@ def test_notify_sends_through_its_own_connection_by_default(user, documented, re
     handler()
 
     assert record.payloads == ["to myself"]
-    assert record.received[0]["pid"] == user.pid
+    assert record[0]["pid"] == user.pid
 
 
 def test_notify_sends_through_another_connection(kind, connect, documented, record):
@@ -55,7 +55,7 @@ def test_notify_sends_through_another_connection(kind, connect, documented, reco
     handler()
 
     assert record.payloads == ["from afar", ""]
-    assert {each["pid"] for each in record.received} == {User(kind, other).pid}
+    assert {each["pid"] for each in record} == {User(kind, other).pid}
 
 
 def test_notify_sends_through_a_wrapped_connection(connect, documented, record):

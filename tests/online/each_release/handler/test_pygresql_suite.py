@@ -7,8 +7,10 @@ import pytest
 
 import pgnotify
 from pgnotify import NotificationHandler
+from tests.helpers.handlers import Recorder
+from tests.helpers.threads import Background, waits
 from tests.helpers.user import User
-from tests.helpers.waiting import Background, Recorder, eventually, waits
+from tests.helpers.waiting import eventually
 
 # In the same thread, with a time-out of zero.
 
@@ -139,7 +141,7 @@ class Threaded:
         self.handler = NotificationHandler(connect(), event, self.record, arg_dict, timeout, stop_event)
         self.expected = []
         self.loop = Background(self.handler)
-        eventually(lambda: self.handler.listening or not self.loop.running)
+        eventually(lambda: self.handler.listening or not self.loop.is_alive())
 
     def notify_by_handler(self, stop=False, payload=None):
         self._expect(stop, payload)
@@ -152,13 +154,13 @@ class Threaded:
 
     def assert_received(self):
         """All that was sent has arrived, in order, with the arguments as they were then."""
-        eventually(lambda: len(self.record.received) >= len(self.expected))
-        assert [{**arg_dict, "pid": 1} for arg_dict in self.record.received] == self.expected
+        eventually(lambda: len(self.record) >= len(self.expected))
+        assert [{**arg_dict, "pid": 1} for arg_dict in self.record] == self.expected
 
     def assert_received_and_stops(self):
         self.notify_by_handler(stop=True, payload="stop")
         self.assert_received()
-        self.loop.join()
+        self.loop.ended()
         assert self.handler.listening is False
 
     def _expect(self, stop, payload):
@@ -178,7 +180,7 @@ def start(kind, connect):
     yield start
     for threaded in started:
         threaded.handler.stop()
-        threaded.loop.join()
+        threaded.loop.ended()
         threaded.handler.close()
 
 
@@ -189,7 +191,7 @@ def test_only_a_stop(start, notify):
     notify(threaded, stop=True)
 
     threaded.assert_received()
-    threaded.loop.join()
+    threaded.loop.ended()
     assert threaded.handler.listening is False
 
 
@@ -229,7 +231,7 @@ def test_arguments_may_be_changed_between_notifications(start):
         threaded.notify_by_query()
 
     threaded.assert_received_and_stops()
-    assert [arg_dict["test"] for arg_dict in threaded.record.received] == [1, 1, 1, 2, 2, 3, 3, 3, 3]
+    assert [arg_dict["test"] for arg_dict in threaded.record] == [1, 1, 1, 2, 2, 3, 3, 3, 3]
 
 
 def test_one_payload(start):
@@ -296,8 +298,8 @@ def test_those_of_the_handlers_notify_in_a_transaction_come_with_its_commit(star
     threaded.sender.begin()
     for number in range(3):
         threaded.notify_by_handler(payload=f"Round {number}")
-    eventually(lambda: waits(threaded.loop.thread))
-    before = list(threaded.record.received)
+    eventually(lambda: waits(threaded.loop))
+    before = list(threaded.record)
     threaded.sender.commit()
 
     assert before == []
@@ -306,7 +308,7 @@ def test_those_of_the_handlers_notify_in_a_transaction_come_with_its_commit(star
 
 def test_no_timeout(start):
     threaded = start(timeout=None)
-    eventually(lambda: waits(threaded.loop.thread))
+    eventually(lambda: waits(threaded.loop))
 
     assert threaded.handler.timeout is None
     assert threaded.handler.listening is True
@@ -316,24 +318,24 @@ def test_no_timeout(start):
 def test_a_timeout_of_zero_ends_the_thread_and_keeps_listening(start):
     threaded = start(timeout=0)
 
-    threaded.loop.join()
+    threaded.loop.ended()
 
     assert threaded.handler.listening is True
-    assert threaded.record.received == []
+    assert threaded.record == []
 
 
 def test_a_timeout_that_does_not_pass(start):
     threaded = start(timeout=20)
-    eventually(lambda: waits(threaded.loop.thread))
+    eventually(lambda: waits(threaded.loop))
 
-    assert threaded.record.received == []
+    assert threaded.record == []
     threaded.assert_received_and_stops()
 
 
 def test_a_timeout_that_passes(start):
     threaded = start(timeout=0.01)
 
-    threaded.loop.join()
+    threaded.loop.ended()
 
-    assert threaded.record.received == [None]
+    assert threaded.record == [None]
     assert threaded.handler.listening is False

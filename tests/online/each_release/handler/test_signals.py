@@ -5,16 +5,10 @@ from contextlib import suppress
 
 import pytest
 
-from tests.helpers.waiting import (
-    PATIENCE,
-    Background,
-    burst,
-    eventually,
-    on_signal,
-    run_with_a_signal,
-    send_signal,
-    waits,
-)
+from tests.helpers.sending import burst
+from tests.helpers.signals import on_signal, run_with_a_signal, send_signal
+from tests.helpers.threads import Background, waits
+from tests.helpers.waiting import PATIENCE, eventually
 
 ENDING = ("stop", "close", "unlisten", "notify")
 
@@ -42,7 +36,7 @@ def test_a_loop_that_waits_is_ended_by_a_signal_handler(documented, record, user
     with on_signal(doing(handler, verb)):
         interrupting = Background(interrupt)
         handler()
-        interrupting.join()
+        interrupting.ended()
 
     assert record.payloads == (["stop"] if verb == "notify" else [])
     assert_ended(handler, verb, user)
@@ -74,7 +68,7 @@ def test_a_loop_that_delivers_is_ended_by_a_signal_handler(documented, record, s
             handler()
         finally:
             done.set()
-            interrupting.join()
+            interrupting.ended()
 
     payloads = record.payloads
     assert (payloads.pop() == "stop") if verb == "notify" else payloads
@@ -153,7 +147,7 @@ def test_a_signal_handler_that_raises_ends_the_wait_and_nothing_is_lost(document
         interrupting = Background(interrupt)
         with pytest.raises(KeyboardInterrupt):
             handler()
-        interrupting.join()
+        interrupting.ended()
     after_the_interrupt = handler.listening
     session.notify(handler.event, "later")
     session.notify(handler.stop_event)

@@ -4,7 +4,9 @@ import pytest
 
 import pgnotify
 from pgnotify import NotificationHandler
-from tests.helpers.waiting import Background, Recorder, eventually, waits
+from tests.helpers.handlers import Recorder
+from tests.helpers.threads import Background, waits
+from tests.helpers.waiting import eventually
 
 
 def test_the_arguments_may_be_positional_and_are_kept_as_attributes(db):
@@ -116,7 +118,7 @@ def test_a_call_listens_by_itself(documented, record, session):
     eventually(lambda: handler.listening)
     session.notify(handler.event, "heard")
     session.notify(handler.stop_event)
-    loop.join()
+    loop.ended()
 
     assert record.payloads == ["heard", ""]
 
@@ -150,14 +152,14 @@ def test_without_a_timeout_the_loop_waits_until_something_comes(documented, reco
     handler = documented(timeout=None)
     loop = Background(handler)
 
-    eventually(lambda: waits(loop.thread))
+    eventually(lambda: waits(loop))
     session.notify(handler.event, "at last")
     eventually(lambda: record.payloads == ["at last"])
-    eventually(lambda: waits(loop.thread))
+    eventually(lambda: waits(loop))
 
-    assert loop.running
+    assert loop.is_alive()
     session.notify(handler.stop_event)
-    loop.join()
+    loop.ended()
 
 
 def test_a_timeout_unlistens_and_calls_back_with_none_and_ends(user, documented):
@@ -189,7 +191,7 @@ def test_a_timeout_of_zero_polls_and_keeps_listening(user, documented, record, s
 
     handler()
 
-    assert record.received == []
+    assert record == []
     assert handler.listening is True
     assert user.listened_to == {handler.event, handler.stop_event}
     session.notify(handler.event, "there")
@@ -241,7 +243,7 @@ def test_close_may_be_called_twice_and_a_closed_handler_returns_at_once(document
     handler.close()
     handler()
 
-    assert record.received == []
+    assert record == []
     assert handler.listening is False
 
 

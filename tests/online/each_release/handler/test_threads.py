@@ -8,7 +8,9 @@ import pytest
 
 import pgnotify
 from pgnotify import ConnectionLost
-from tests.helpers.waiting import PATIENCE, Background, burst, eventually, waits, waits_for_answer
+from tests.helpers.sending import burst
+from tests.helpers.threads import Background, waits, waits_for_answer
+from tests.helpers.waiting import PATIENCE, eventually
 
 ENDING = ("stop", "close", "unlisten")
 
@@ -61,14 +63,14 @@ def assert_ended(handler, verb, user):
 def test_a_loop_that_waits_is_ended_from_another_thread(documented, record, user, verb):
     handler = documented()
     loop = Background(handler)
-    eventually(lambda: waits(loop.thread))
+    eventually(lambda: waits(loop))
 
     getattr(handler, verb)()
     done_on_return = handler.listening is False and (verb != "close" or handler.db is None)
-    loop.join()
+    loop.ended()
 
     assert done_on_return or verb == "stop"
-    assert record.received == []
+    assert record == []
     assert_ended(handler, verb, user)
 
 
@@ -89,10 +91,10 @@ def test_a_loop_that_delivers_is_ended_from_another_thread(documented, record, s
     try:
         assert delivering.wait(PATIENCE)
         getattr(handler, verb)()
-        loop.join()
+        loop.ended()
     finally:
         done.set()
-        sender.join()
+        sender.ended()
 
     assert record.payloads == list(map(str, range(len(record.payloads))))
     assert_ended(handler, verb, user)
@@ -107,10 +109,10 @@ def test_a_loop_in_a_callback_is_ended_from_another_thread(documented, record, h
     assert holding.entered.wait(PATIENCE)
 
     ending = Background(getattr(handler, verb))
-    eventually(lambda: not ending.running or waits_for_answer(ending.thread))
+    eventually(lambda: not ending.is_alive() or waits_for_answer(ending))
     holding.released.set()
-    ending.join()
-    loop.join()
+    ending.ended()
+    loop.ended()
 
     assert record.payloads == ["0"]
     assert_ended(handler, verb, user)
@@ -129,31 +131,31 @@ def test_stop_does_not_wait(documented, holding):
     handler.stop()
     handler.stop()
 
-    assert loop.running
+    assert loop.is_alive()
     holding.released.set()
-    loop.join()
+    loop.ended()
 
 
 def test_a_connection_that_was_closed_from_another_thread_is_gone_from_the_server(documented, session, user):
     handler, pid = documented(), user.pid
     loop = Background(handler)
-    eventually(lambda: waits(loop.thread))
+    eventually(lambda: waits(loop))
 
     handler.close()
 
     eventually(lambda: not session.sql(f"SELECT FROM pg_stat_activity WHERE pid = {pid}"))
-    loop.join()
+    loop.ended()
 
 
 def test_close_may_be_called_from_several_threads_at_once(documented):
     handler = documented()
     loop = Background(handler)
-    eventually(lambda: waits(loop.thread))
+    eventually(lambda: waits(loop))
 
     closing = [Background(handler.close) for _ in range(5)]
     for each in closing:
-        each.join()
-    loop.join()
+        each.ended()
+    loop.ended()
 
     assert handler.db is None
 
@@ -166,14 +168,14 @@ def test_another_thread_may_notify_on_the_handlers_own_connection_while_the_loop
     loop = Background(handler)
 
     for payload in ("it's", "from another", "thread"):
-        eventually(lambda: waits(loop.thread))
+        eventually(lambda: waits(loop))
         handler.notify(payload=payload)
         assert session.received() == [(handler.event, payload)]  # sent on return
     handler.notify(stop=True)
-    loop.join()
+    loop.ended()
 
     assert record.payloads == ["it's", "from another", "thread", ""]
-    assert {each["pid"] for each in record.received} == {pid}
+    assert {each["pid"] for each in record} == {pid}
 
 
 def test_another_thread_may_notify_on_the_handlers_own_connection_while_a_callback_runs(documented, record, holding):
@@ -184,11 +186,11 @@ def test_another_thread_may_notify_on_the_handlers_own_connection_while_a_callba
     assert holding.entered.wait(PATIENCE)
 
     notifying = Background(handler.notify, payload="2")
-    eventually(lambda: waits_for_answer(notifying.thread))
+    eventually(lambda: waits_for_answer(notifying))
     holding.released.set()
-    notifying.join()
+    notifying.ended()
     handler.notify(stop=True)
-    loop.join()
+    loop.ended()
 
     assert record.payloads == ["1", "2", ""]
 
@@ -204,9 +206,9 @@ def test_many_threads_may_notify_on_the_handlers_own_connection(documented, reco
 
     senders = [Background(send, name) for name in "abc"]
     for each in senders:
-        each.join()
+        each.ended()
     handler.notify(stop=True)
-    loop.join()
+    loop.ended()
 
     assert record.payloads[-1] == ""
     assert len(record.payloads) == 151
@@ -224,7 +226,7 @@ def test_many_threads_may_notify_while_no_loop_runs(documented, session, switchi
 
     senders = [Background(send, name) for name in "abc"]
     for each in senders:
-        each.join()
+        each.ended()
 
     payloads = [payload for _, payload in session.received()]
     for name in "abc":
@@ -240,9 +242,9 @@ def test_another_thread_may_notify_whether_the_loop_runs_or_not(documented, reco
             handler.notify(payload=str(number))
 
     sender = Background(send)
-    while sender.running:
+    while sender.is_alive():
         handler()
-    sender.join()
+    sender.ended()
     handler()
 
     assert record.payloads == list(map(str, range(200)))
@@ -251,26 +253,26 @@ def test_another_thread_may_notify_whether_the_loop_runs_or_not(documented, reco
 def test_listening_again_from_another_thread_does_nothing(documented, record):
     handler = documented()
     loop = Background(handler)
-    eventually(lambda: waits(loop.thread))
+    eventually(lambda: waits(loop))
 
     handler.listen()
 
     handler.notify(stop=True)
-    loop.join()
+    loop.ended()
     assert record.payloads == [""]
 
 
 def test_a_loop_runs_in_one_thread_at_a_time(documented):
     handler = documented()
     loop = Background(handler)
-    eventually(lambda: waits(loop.thread))
+    eventually(lambda: waits(loop))
 
     with pytest.raises(RuntimeError, match="already running"):
         handler()
 
-    assert loop.running
+    assert loop.is_alive()
     handler.stop()
-    loop.join()
+    loop.ended()
 
 
 def test_who_asks_a_loop_whose_server_has_gone_is_told_so(documented, holding, session, user):
@@ -282,13 +284,13 @@ def test_who_asks_a_loop_whose_server_has_gone_is_told_so(documented, holding, s
     session.terminate(pid)
 
     notifying = Background(handler.notify, payload="2")
-    eventually(lambda: waits_for_answer(notifying.thread))
+    eventually(lambda: waits_for_answer(notifying))
     holding.released.set()
 
     with pytest.raises(ConnectionLost):
-        notifying.join()
+        notifying.ended()
     with pytest.raises(ConnectionLost):
-        loop.join()
+        loop.ended()
     assert handler.listening is False
 
 
@@ -308,12 +310,12 @@ def test_who_asks_a_loop_that_ends_with_an_error_of_the_callbacks_is_answered(do
     assert entered.wait(PATIENCE)
 
     notifying = Background(handler.notify, payload="2")
-    eventually(lambda: waits_for_answer(notifying.thread))
+    eventually(lambda: waits_for_answer(notifying))
     released.set()
-    notifying.join()
+    notifying.ended()
 
     with pytest.raises(LookupError):
-        loop.join()
+        loop.ended()
     assert session.received() == [(handler.event, "1"), (handler.event, "2")]
 
 
@@ -330,11 +332,11 @@ def test_who_asks_in_the_moment_in_which_the_loop_ends_is_not_forgotten(document
             super().__init__()
             handler.stop()
             holding.released.set()
-            loop.join()
+            loop.ended()
 
     monkeypatch.setattr("concurrent.futures.Future", MadeTooLate)
     notifying = Background(handler.notify, payload="2")
-    notifying.join()
+    notifying.ended()
 
     assert session.received() == [(handler.event, "1"), (handler.event, "2")]
 
@@ -347,7 +349,7 @@ def test_a_handler_may_move_from_thread_to_thread(documented, record, session):
         eventually(lambda: handler.listening)
         session.notify(handler.event, payload)
         session.notify(handler.stop_event)
-        loop.join()
+        loop.ended()
     handler.timeout = 0
     handler()
 
@@ -364,11 +366,11 @@ def test_a_notify_through_the_same_connection_wrapped_anew_is_done_by_the_loop(
         handler._backend, "notify", lambda *args: (threads.append(threading.get_ident()), notify(*args))
     )
     loop = Background(handler)
-    eventually(lambda: waits(loop.thread))
+    eventually(lambda: waits(loop))
 
     handler.notify(db if wrapped == "handler" else pgnotify.wrap(db), payload="sent")
     eventually(lambda: record.payloads == ["sent"])
 
-    assert threads == [loop.thread.ident]
+    assert threads == [loop.ident]
     handler.stop()
-    loop.join()
+    loop.ended()

@@ -120,7 +120,7 @@ def test_a_stop_that_comes_up_inside_a_transaction_stays_queued(documented, reco
     with pytest.raises(TransactionError):
         handler()
 
-    assert (record.received, handler.listening) == ([], True)
+    assert (record, handler.listening) == ([], True)
     assert fate(session, work) == "in progress"
     user.commit()
     handler()

@@ -11,9 +11,9 @@ from typing import NamedTuple
 import pytest
 
 import pgnotify
-from tests.helpers.backends import until
 from tests.helpers.counting import counting_calls, counting_instructions
-from tests.helpers.waiting import burst
+from tests.helpers.sending import burst
+from tests.helpers.waiting import eventually
 
 COUNT = 2_000
 
@@ -48,7 +48,7 @@ def handler(documented, session, channel):
     made.listen()
     burst(session, made.event, COUNT, start=COUNT)
     size = sum(message_bytes(made.event, str(number)) for number in range(COUNT, 2 * COUNT))
-    until(lambda: unread_bytes(made.db) == size)
+    eventually(lambda: unread_bytes(made.db) == size)
     return made
 
 
@@ -70,7 +70,7 @@ def test_functions_of_ours_are_called_per_batch_and_not_per_notification(handler
         handler()
 
     ours = Counter(call.name for call in calls if call.ours)
-    assert len(record.received) == COUNT
+    assert len(record) == COUNT
     assert ours.total() < 0.1 * COUNT, ours
 
 

@@ -17,18 +17,11 @@ from pgnotify.listener.gap import Reason
 from pgnotify.registry import DRIVERS
 from pgnotify.testing import NoPostgreSQL, TemporaryPostgreSQL
 from pgnotify.testing._wire import Session
-from tests.helpers.listeners import (
-    AT_ONCE,
-    Told,
-    is_in,
-    listening,
-    payloads,
-    reader_of,
-    refused,
-    through,
-    until_arrived,
-)
-from tests.helpers.waiting import PATIENCE, burst, eventually, waits
+from tests.helpers.listeners import AT_ONCE, Told, listening, next_payloads, reader_of
+from tests.helpers.network import refused, through, until_arrived
+from tests.helpers.sending import burst
+from tests.helpers.threads import is_in, waits
+from tests.helpers.waiting import PATIENCE, eventually
 
 QUICK = {"heartbeat": 0.2, "answer_timeout": 0.3}
 BLACK_HOLE_SECONDS = 0.5
@@ -52,7 +45,7 @@ def test_it_comes_back_with_a_gap(driver, address, proxy, session, channel, end,
         say_recovery(record_property, capsys, f"{driver} {end}", time.monotonic() - began)
         session.notify(channel, "1")
 
-        assert payloads(listener, 1) == ["1"]
+        assert next_payloads(listener, 1) == ["1"]
         assert (gap.reason, gap.channels, gap.dropped) == (Reason.CONNECTION_LOST, (channel,), 0)
         assert gap.lost_at <= before <= gap.restored_at <= now()
         assert (listener.status().reconnects, listener.status().gaps) == (1, 1)
@@ -94,7 +87,7 @@ def test_it_comes_back_with_the_server(driver, own_server, channel, end):
         assert told.next().gap.reason is Reason.CONNECTION_LOST
         with Session(own_server.host, own_server.port) as session:
             session.notify(channel, "1")
-        assert payloads(listener, 1) == ["1"]
+        assert next_payloads(listener, 1) == ["1"]
 
 
 def test_what_came_before_the_end_is_delivered_once_and_before_the_gap(driver, address, proxy, session, channel):
@@ -105,10 +98,10 @@ def test_what_came_before_the_end_is_delivered_once_and_before_the_gap(driver, a
         burst(session, channel, 700)
         until_arrived(proxy, channel, 700)
         session.terminate(listener.status().server_pid)
-        seen += payloads(listener, 700)
+        seen += next_payloads(listener, 700)
         assert listener.subscribe(f"{channel}2", print).wait_listening(PATIENCE)
         session.notify(channel, "behind the gap")
-        seen += payloads(listener, 1)
+        seen += next_payloads(listener, 1)
 
     assert seen == ["start", *map(str, range(700)), "gap", "behind the gap"]
 
@@ -133,7 +126,7 @@ def test_a_black_hole_is_noticed_by_the_heartbeat(driver, address, proxy, sessio
         gap = told.next().gap
         assert (gap.reason, gap.channels) == (Reason.HEARTBEAT_MISSED, (channel,))
         session.notify(channel, "1")
-        assert payloads(listener, 1) == ["1"]
+        assert next_payloads(listener, 1) == ["1"]
 
 
 def test_a_black_hole_in_the_midst_of_a_notification_is_noticed(
@@ -203,7 +196,7 @@ def test_a_lost_subscription_is_noticed(driver, address, session, channel):
         event = told.next()
         session.notify(channel, "1")
 
-        assert payloads(listener, 1) == ["1"]
+        assert next_payloads(listener, 1) == ["1"]
         assert event.channels == event.gap.channels == (channel,)
         assert event.gap.reason is Reason.SUBSCRIPTION_LOST
         assert listener.status().reconnects == 0
@@ -215,7 +208,7 @@ def test_a_constant_heartbeat_loses_nothing(driver, address, session, channel):
         for number in range(400):
             session.notify(channel, str(number))
 
-        assert payloads(listener, 400) == [str(number) for number in range(400)]
+        assert next_payloads(listener, 400) == [str(number) for number in range(400)]
         assert listener.status().round_trip is not None
     assert told.gaps == []
 
@@ -294,7 +287,7 @@ def test_a_connect_function_that_returns_the_same_connection_ends_it_with_a_clea
         session.terminate(listener.status().server_pid)
 
         with pytest.raises(SourceError, match=r"same connection again.*must open a new one"):
-            payloads(listener, 1)
+            next_payloads(listener, 1)
         eventually(lambda: listener.status().state == "closed")
 
 
@@ -341,7 +334,7 @@ def test_a_gap_covers_what_was_sent_while_nobody_listened(driver, address, sessi
 
 
 def until_last(listener, session, channel):
-    """Yield payloads up to one that is sent again and again: it may fall into the last gap, too."""
+    """Yield next_payloads up to one that is sent again and again: it may fall into the last gap, too."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         session.notify(channel, "last")

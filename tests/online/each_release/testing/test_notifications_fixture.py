@@ -13,7 +13,8 @@ import pytest
 from pgnotify import ConnectionLost
 from pgnotify.testing._wire import Session
 from pgnotify.testing.notifications import Notifications
-from tests.helpers.waiting import PATIENCE, Background
+from tests.helpers.threads import Background
+from tests.helpers.waiting import PATIENCE
 from tests.kinds import Address
 
 pytest_plugins = ["pytester"]
@@ -42,7 +43,7 @@ def test_a_lost_connection_ends_an_expectation_at_once(connect: Callable[..., An
         session.terminate(_listener(session, channel))
 
         with pytest.raises(AssertionError, match=r"arrived before ConnectionLost: .*, from ") as caught:
-            expecting.join()
+            expecting.ended()
         assert isinstance(caught.value.__cause__, ConnectionLost)
 
 

@@ -14,7 +14,8 @@ import pytest
 from pgnotify import ConnectionLost, wrap
 from pgnotify.connecting.socket_handle import SocketHandle
 from pgnotify.errors import Unanswered
-from tests.helpers.waiting import PATIENCE, Background, eventually
+from tests.helpers.threads import Background, is_in
+from tests.helpers.waiting import PATIENCE, eventually
 
 ROOT = Path(__file__).parents[2]
 
@@ -44,21 +45,14 @@ def socket_handle(frozen):
 @pytest.mark.parametrize("call", CALLS)
 def test_a_call_that_waits_for_the_server_ends_when_the_connection_is_shut_down(frozen, socket_handle, channel, call):
     calling = Background(CALLS[call], frozen, channel)
-    eventually(lambda: is_in(calling.thread, call))
+    eventually(lambda: is_in(calling, call))
 
     socket_handle.shut_down()
 
     with pytest.raises(ConnectionLost) as caught:
-        calling.join()
+        calling.ended()
     assert caught.value.__cause__ is not None
     assert not isinstance(caught.value, Unanswered)
-
-
-def is_in(thread, name):
-    frame = sys._current_frames().get(thread.ident or 0)
-    while frame is not None and frame.f_code.co_name != name:
-        frame = frame.f_back
-    return frame is not None
 
 
 @pytest.mark.parametrize("call", CALLS)

@@ -9,8 +9,11 @@ import pytest
 from pgnotify import ConnectionLost, Listener, ListenerClosed
 from pgnotify.testing._proxy import Proxy
 from pgnotify.testing.conformance._statements import run_statement
-from tests.helpers.listeners import Told, is_in, listening, payloads, through, until_arrived
-from tests.helpers.waiting import PATIENCE, Background, burst, eventually, waits
+from tests.helpers.listeners import Told, listening, next_payloads
+from tests.helpers.network import through, until_arrived
+from tests.helpers.sending import burst
+from tests.helpers.threads import Background, is_in, waits
+from tests.helpers.waiting import PATIENCE, eventually
 
 # Receiving.
 
@@ -31,18 +34,18 @@ def test_what_is_sent_once_the_with_block_is_entered_is_not_missed(driver, addre
     with Listener(address.dsn, channel, driver=driver) as listener:
         session.notify(channel, "1")
 
-        assert payloads(listener, 1) == ["1"]
+        assert next_payloads(listener, 1) == ["1"]
 
 
 def test_an_iteration_ends_with_its_timeout_or_its_count_and_loses_nothing(driver, address, session, channel):
     with Listener(address.dsn, channel, driver=driver) as listener:
         burst(session, channel, 5)
 
-        assert payloads(listener, 2) == ["0", "1"]
+        assert next_payloads(listener, 2) == ["0", "1"]
         for notification in listener.notifications():
             assert notification.payload == "2"
             break
-        assert payloads(listener, 2) == ["3", "4"]
+        assert next_payloads(listener, 2) == ["3", "4"]
         assert list(listener.notifications(timeout=0.01)) == []
         assert list(listener.notifications(stop_after=0)) == []
 
@@ -71,10 +74,10 @@ def test_run_calls_the_callbacks_in_its_own_thread_in_the_order_of_arrival(drive
     running = Background(listener.run)
     eventually(lambda: listener.status().state == "listening")
     burst(session, channel, 100)
-    running.join()
+    running.ended()
 
     assert received == [str(number) for number in range(100)]
-    assert threads == {running.thread.ident}
+    assert threads == {running.ident}
     assert listener.status().state == "closed"
     with pytest.raises(ListenerClosed):
         subscription.wait_listening(0)
@@ -88,7 +91,7 @@ def test_a_started_listener_reads_in_a_thread_of_its_own_and_may_be_iterated_her
         session.notify(f"{channel}2")
         burst(session, channel, 10)
 
-        assert payloads(listener, 10) == [str(number) for number in range(10)]
+        assert next_payloads(listener, 10) == [str(number) for number in range(10)]
         assert len(callers) == 1
         assert callers[0] is not threading.current_thread()
 
@@ -101,7 +104,7 @@ def test_a_channel_with_a_subscription_does_not_come_to_the_iteration(driver, ad
             eventually(lambda: called)
         session.notify(channel, "to the iteration")
 
-        assert payloads(listener, 1) == ["to the iteration"]
+        assert next_payloads(listener, 1) == ["to the iteration"]
     assert [each.payload for each in called] == ["to the callback"]
 
 
@@ -112,7 +115,7 @@ def test_a_subscription_made_while_another_thread_waits_is_in_force_when_it_says
     received = []
     listener = Listener(address.dsn, driver=driver)
     running = Background(listener.run)
-    eventually(lambda: waits(running.thread))
+    eventually(lambda: waits(running))
 
     subscription = listener.subscribe(channel, lambda notification: received.append(notification.payload))
     eventually(lambda: channel in listener.status().channels)
@@ -121,25 +124,25 @@ def test_a_subscription_made_while_another_thread_waits_is_in_force_when_it_says
 
     eventually(lambda: received == ["1"])
     assert listener.stop()
-    running.join()
+    running.ended()
 
 
 def test_a_subscription_can_be_waited_for_while_another_thread_runs_the_listener(driver, address, proxy, channel):
     listener = Listener(through(proxy, address).dsn, driver=driver)
     running = Background(listener.run)
-    eventually(lambda: waits(running.thread))
+    eventually(lambda: waits(running))
     proxy.freeze()
     subscription = listener.subscribe(channel, print)
 
     waiting = []
     asking = Background(lambda: waiting.append(subscription.wait_listening(PATIENCE)))
-    eventually(lambda: is_in(asking.thread, "wait_listening", "wait") or not asking.running)
+    eventually(lambda: is_in(asking, "wait_listening", "wait") or not asking.is_alive())
     proxy.thaw()
 
-    asking.join()
+    asking.ended()
     assert waiting == [True]
     assert listener.stop()
-    running.join()
+    running.ended()
 
 
 def test_wait_listening_says_no_when_its_time_has_passed(driver, address, proxy, channel):
@@ -195,7 +198,7 @@ def test_after_cancel_the_callback_is_not_called_any_more(driver, address, sessi
         session.notify(channel)
         session.notify(f"{channel}2", "behind it")
 
-        assert payloads(listener, 1) == ["behind it"]
+        assert next_payloads(listener, 1) == ["behind it"]
     assert received == []
 
 
@@ -268,13 +271,13 @@ def test_a_connect_function_of_any_kind_comes_back(kind, address, session, chann
         assert told.next().gap.channels == (channel,)
         session.notify(channel, "1")
 
-        assert payloads(listener, 1) == ["1"]
+        assert next_payloads(listener, 1) == ["1"]
 
 
 def test_a_connection_is_the_users_own_and_left_to_them(user, db, session, channel):
     with Listener(db, channel) as listener:
         session.notify(channel, "1")
-        assert payloads(listener, 1) == ["1"]
+        assert next_payloads(listener, 1) == ["1"]
         assert user.listened_to == {channel}
 
     assert user.listened_to == set()
@@ -284,7 +287,7 @@ def test_a_connection_is_the_users_own_and_left_to_them(user, db, session, chann
 def test_the_mode_of_a_connection_is_not_touched(user, db, session, channel):
     with Listener(db, channel) as listener:
         session.notify(channel)
-        assert payloads(listener, 1) == [""]
+        assert next_payloads(listener, 1) == [""]
 
     pid = int(user.sql("SELECT pg_backend_pid()")[0][0])
 
@@ -318,4 +321,4 @@ def test_a_started_listener_tells_who_iterates_that_its_connection_is_lost(user,
     with listening(db, channel) as listener:
         session.terminate(pid)
         with pytest.raises(ConnectionLost):
-            payloads(listener, 1)
+            next_payloads(listener, 1)

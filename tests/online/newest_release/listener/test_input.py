@@ -10,9 +10,10 @@ from pgnotify.connecting.retryable import sqlstate_of
 from pgnotify.errors import SourceError
 from pgnotify.testing import NoPostgreSQL, TemporaryPostgreSQL
 from pgnotify.testing.nasty import BAD_CHANNELS
-from tests.helpers.listeners import listening, payloads
+from tests.helpers.listeners import listening, next_payloads
+from tests.helpers.threads import Background
 from tests.helpers.user import User
-from tests.helpers.waiting import PATIENCE, Background, eventually
+from tests.helpers.waiting import PATIENCE, eventually
 
 WAYS = {
     "start": Listener.start,
@@ -30,7 +31,7 @@ def begin(request):
 
     def begin_in_thread(listener):
         try:
-            Background(WAYS[request.param], listener).join()
+            Background(WAYS[request.param], listener).ended()
         finally:
             assert listener.stop()
 
@@ -82,7 +83,7 @@ def test_an_unknown_user_is_said_at_once(driver, address, begin):
 def test_an_unknown_host_is_said_at_once(driver):
     listener = Listener("postgresql://nosuch.invalid/postgres", "a", driver=driver)
     try:
-        Background(listener.start).join()
+        Background(listener.start).ended()
     except Exception as error:  # each driver has its own
         said = str(error)
     else:
@@ -266,7 +267,7 @@ def test_a_channel_that_the_servers_encoding_has_no_letters_for_is_refused_and_t
 
         with pgnotify.connect(latin1.dsn, driver=driver) as sender:
             sender.notify("fine", "goes on")
-        assert payloads(listener, 1) == ["goes on"]
+        assert next_payloads(listener, 1) == ["goes on"]
         assert listener.status().channels == ("fine",)
     ((error, notification),) = errors
     assert (sqlstate_of(error), notification) == ("22P05", None)

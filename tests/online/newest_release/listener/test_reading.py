@@ -13,8 +13,10 @@ import pytest
 
 from pgnotify.listener.gap import Reason
 from pgnotify.listener.runner import ReconnectingRunner
-from tests.helpers.listeners import Holding, Told, flood, listening, reader_of
-from tests.helpers.waiting import PATIENCE, eventually, waits
+from tests.helpers.listeners import Holding, Told, listening, reader_of
+from tests.helpers.sending import flood
+from tests.helpers.threads import waits
+from tests.helpers.waiting import PATIENCE, eventually
 
 COUNT, SIZE = 20_000, 7_000
 

@@ -14,19 +14,11 @@ import pytest
 from pgnotify import Backoff, Listener, ListenerClosed
 from pgnotify.connecting import conninfo
 from pgnotify.registry import connect_with
-from tests.helpers.listeners import (
-    Holding,
-    Told,
-    flood,
-    is_in,
-    listening,
-    payloads,
-    reader_of,
-    refused,
-    silent_server,
-    through,
-)
-from tests.helpers.waiting import PATIENCE, Background, burst, eventually, waits
+from tests.helpers.listeners import Holding, Told, listening, next_payloads, reader_of
+from tests.helpers.network import refused, silent_server, through
+from tests.helpers.sending import burst, flood
+from tests.helpers.threads import Background, is_in, waits
+from tests.helpers.waiting import PATIENCE, eventually
 
 GENEROUS = 5.0  # seconds; what is needed stands in the table
 LONG = Backoff(PATIENCE * 100, PATIENCE * 100)
@@ -77,7 +69,7 @@ def test_while_connecting(driver, channel, assert_stops):
         eventually(lambda: listener.status().state == "connecting")
 
         assert_stops(listener, "connecting")
-        starting.join()
+        starting.ended()
 
 
 def test_while_a_connect_function_does_not_return(driver, address, channel, assert_stops):
@@ -87,7 +79,7 @@ def test_while_a_connect_function_does_not_return(driver, address, channel, asse
     eventually(lambda: listener.status().state == "connecting")
 
     assert_stops(listener, "in a connect function")
-    starting.join()
+    starting.ended()
     released.set()
 
 
@@ -113,7 +105,7 @@ def test_while_the_first_answer_is_waited_for(driver, address, proxy, channel, a
     eventually(lambda: any(is_in(each, "check") for each in threading.enumerate()))
 
     assert_stops(listener, "first check in flight")
-    starting.join()
+    starting.ended()
 
 
 def test_while_a_listen_is_in_flight(driver, address, proxy, channel, assert_stops):
@@ -173,7 +165,7 @@ def test_while_a_flood_comes_in(driver, address, session, channel, assert_stops)
         assert called.wait(PATIENCE)
 
         assert_stops(listener, "flooded")
-        sending.join()
+        sending.ended()
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -209,7 +201,7 @@ def test_in_an_on_listening_it_says_no_until_that_has_returned(driver, address, 
     assert listener.stop(timeout=0.05) is False
     released.set()
     assert_stops(listener, "in on_listening")
-    starting.join()
+    starting.ended()
 
 
 def test_when_the_resync_has_failed(driver, address, channel, assert_stops):
@@ -232,7 +224,7 @@ def test_after_a_protocol_error(driver, address, proxy, session, channel, assert
         proxy.say(garbage)
         eventually(lambda: listener.status().reconnects or listener.status().round_trip not in (None, checked))
         session.notify(channel, "goes on")
-        assert payloads(listener, 1) == ["goes on"]
+        assert next_payloads(listener, 1) == ["goes on"]
 
         assert_stops(listener, "after a protocol error")
     assert errors == []  # a loss like any other

@@ -15,8 +15,12 @@ import pytest
 from pgnotify import Listener
 from pgnotify.connecting import conninfo
 from pgnotify.registry import connect_with
-from tests.helpers.listeners import Holding, is_in, listening, through
-from tests.helpers.waiting import PATIENCE, Background, burst, eventually, on_signal, send_signal, waits
+from tests.helpers.listeners import Holding, listening
+from tests.helpers.network import through
+from tests.helpers.sending import burst
+from tests.helpers.signals import on_signal, send_signal
+from tests.helpers.threads import Background, is_in, waits
+from tests.helpers.waiting import PATIENCE, eventually
 
 ROOT = Path(__file__).parents[4]
 GENEROUS = 5.0  # seconds
@@ -25,10 +29,10 @@ GENEROUS = 5.0  # seconds
 def test_a_thread_ends_an_iteration_in_another_one(driver, address, channel):
     listener = Listener(address.dsn, channel, driver=driver)
     iterating = Background(lambda: list(listener))
-    eventually(lambda: waits(iterating.thread))
+    eventually(lambda: waits(iterating))
 
     assert listener.stop(GENEROUS) is True
-    iterating.join()
+    iterating.ended()
 
 
 def test_who_asks_for_the_next_one_while_it_is_being_stopped_is_told_that_there_is_none(
@@ -38,13 +42,13 @@ def test_who_asks_for_the_next_one_while_it_is_being_stopped_is_told_that_there_
     with closing(connection), Listener(connection, channel, answer_timeout=PATIENCE) as listener:
         proxy.freeze()
         stopping = Background(listener.stop, GENEROUS)
-        eventually(lambda: is_in(stopping.thread, "unlisten"))
+        eventually(lambda: is_in(stopping, "unlisten"))
         iterating = Background(lambda: list(listener))
-        eventually(lambda: not iterating.running or is_in(iterating.thread, "wait_until"))
+        eventually(lambda: not iterating.is_alive() or is_in(iterating, "wait_until"))
         proxy.thaw()
 
-        iterating.join()
-        stopping.join()
+        iterating.ended()
+        stopping.ended()
 
 
 def test_many_threads_may_stop_it_at_once(driver, address, channel):
@@ -52,7 +56,7 @@ def test_many_threads_may_stop_it_at_once(driver, address, channel):
         answers = []
         stopping = [Background(lambda: answers.append(listener.stop(GENEROUS))) for _ in range(8)]
         for each in stopping:
-            each.join()
+            each.ended()
 
     assert answers == [True] * 8
 
@@ -65,7 +69,7 @@ def test_a_callback_asks_and_it_ends_behind_it(driver, address, session, channel
     running = Background(listener.run)
     eventually(lambda: listener.status().state == "listening")
     burst(session, channel, 5)
-    running.join()
+    running.ended()
 
     assert answers[0] is False
     assert listener.stop(GENEROUS) is True
@@ -84,7 +88,7 @@ def test_a_signal_handler(driver, address, channel, started):
         else:
             sending = Background(send_when, lambda: waits(main))
             listener.run()
-        sending.join()
+        sending.ended()
 
     assert answers == [started]
     assert listener.stop(GENEROUS) is True
@@ -159,7 +163,7 @@ def test_what_is_queued_is_delivered_if_that_is_wanted(driver, address, session,
     eventually(lambda: not drain or listener._lifecycle.shutdown._drain)
     eventually(lambda: not workers or drain or listener._delivery.workers._closing)
     holding.released.set()
-    stopping.join()
+    stopping.ended()
 
     assert listener.stop(GENEROUS) is True
     assert holding.payloads == [str(number) for number in range(listener.status().notifications if drain else 1)]
