@@ -1,13 +1,10 @@
-"""Plays the runner's part, so that a program is tested step by step: no server, no thread, no clock.
+"""Plays the runner's and the front's part for the documented handler's loop: no server, no thread, no clock.
 
     handler = documented("jobs")
 
     delivered = play(run(handler), ("listen", None), ("listen", None), ("fetch", [stop]), ("unlisten", None), ...)
 
-A step is the verb that the program must ask for next, and what becomes of it: an exception is
-raised inside the program, a function is called (something happens meanwhile) and its result sent,
-anything else is sent. `Deliver` and `ReportTimeout` are played without a step. The script must end
-where the program ends, unless its last outcome is `LEFT`.
+The steps are those of `tests.helpers.play`; `Deliver` and `ReportTimeout` are played without one.
 """
 
 from __future__ import annotations
@@ -19,30 +16,7 @@ from pgnotify.handler.loop import handler_loop
 from pgnotify.notification import Notification
 from pgnotify.program import actions as p
 from pgnotify.program.watch import Watch
-
-LEFT = object()
-"""As the outcome of the last step: the program is left where it stands."""
-
-
-class Clock:
-    """Seconds that pass only when a test says so."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-        self.reads = 0
-
-    def __call__(self) -> float:
-        self.reads += 1
-        return self.now
-
-    def passes(self, seconds: float) -> Callable[[], bool]:
-        """Return what a step does while so much time passes."""
-
-        def pass_time() -> bool:
-            self.now += seconds
-            return True
-
-        return pass_time
+from tests.helpers.play import Clock, Step, play_script
 
 
 class Documented:
@@ -98,46 +72,13 @@ def run(handler: Documented, program: Callable[[Watch], p.Program[Any]] | None =
     return Run(handler, handler_loop(handler.watch, handler, handler.clock))
 
 
-def play(a_run: Run, *steps: tuple[str, object]) -> list[Notification | None]:
+def play(a_run: Run, *steps: Step) -> list[Notification | None]:
     """Play a script; return what the callback got during it. What the program raises is raised here."""
     handler, program = a_run
     before = len(handler.delivered)
-    try:
-        _play(handler, program, list(steps))
-    finally:
-        program.close()
+    front = {
+        p.Deliver: lambda action: handler.deliver(action.at_most),
+        p.ReportTimeout: lambda _: handler.report_timeout(),
+    }
+    play_script(program, steps, handler.actions, front)
     return handler.delivered[before:]
-
-
-def _play(handler: Documented, program: p.Program[Any], steps: list[tuple[str, object]]) -> None:
-    outcome: object = None
-    while True:
-        try:
-            action = program.throw(outcome) if _is_error(outcome) else program.send(outcome)
-        except StopIteration:
-            assert not steps, f"the program has ended, but the script goes on with {steps}"
-            return
-        except BaseException:
-            assert not steps, f"the program has raised, but the script goes on with {steps}"
-            raise
-        handler.actions.append(action)
-        outcome = _outcome(handler, action, steps)
-        if outcome is LEFT:
-            return
-
-
-def _outcome(handler: Documented, action: p.Action, steps: list[tuple[str, object]]) -> object:
-    if isinstance(action, p.Deliver):
-        return handler.deliver(action.at_most)
-    if isinstance(action, p.ReportTimeout):
-        return handler.report_timeout()
-    assert steps, f"the script has ended, but the program asks for {action}"
-    verb, outcome = steps.pop(0)
-    assert type(action).__name__.lower() == verb, f"the program asks for {action}, not for {verb!r}"
-    if callable(outcome) and not _is_error(outcome):
-        return outcome()
-    return outcome
-
-
-def _is_error(outcome: object) -> bool:
-    return isinstance(outcome, BaseException) or (isinstance(outcome, type) and issubclass(outcome, BaseException))

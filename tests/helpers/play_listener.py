@@ -4,10 +4,9 @@
 
     got = play(lasting, *CONNECTING, ("fetch", [note("1")]), ("fetch", LEFT))
 
-A step is the verb that the loop must ask for next, and what becomes of it, as in `tests.helpers.play_handler`.
-`Deliver` and `Tell` are played without a step. What is returned is what the user got, in order: notifications, and the
-`ListenInForce` that on_listening would be called with. All that was asked for is in `Lasting.actions`, all news in
-`Lasting.news`.
+The steps are those of `tests.helpers.play`; `Deliver` and `Tell` are played without one. `play` returns what the user
+got, in order: notifications, and the `ListenInForce` that on_listening would be called with. `Lasting.actions` has
+everything that the loop asked for, `Lasting.news` every event.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from pgnotify.listener.watch import ListenerWatch
 from pgnotify.notification import Notification
 from pgnotify.program import actions as p
 from pgnotify.protocol import Health
-from tests.helpers.play_handler import LEFT, Clock
+from tests.helpers.play import LEFT, Clock, Step, play_script
 
 EPOCH = 1_700_000_000.0
 """What the wall clock shows when the monotonic one shows 0."""
@@ -133,51 +132,17 @@ CONNECTING = (("connect", OPENED), ("askhealth", health()), ("listenmany", None)
 
 def play(
     lasting: Lasting,
-    *steps: tuple[str, object],
+    *steps: Step,
     until: Callable[[], bool] = lambda: False,
     deadline: float | None = None,
 ) -> list[Notification | ListenInForce]:
     """Play a script; return what the user got during it. What the loop raises is raised here."""
-    before, left = len(lasting.got), list(steps)
-    program = listener_loop(lasting.watch, lasting, until, deadline)
+    before = len(lasting.got)
+    front = {
+        p.Deliver: lambda action: lasting.deliver(action.at_most),
+        p.Tell: lambda action: lasting.tell(action.event),
+    }
     lasting.result = LEFT
-    try:
-        _play(lasting, program, left)
-    finally:
-        program.close()
+    program = listener_loop(lasting.watch, lasting, until, deadline)
+    lasting.result = play_script(program, steps, lasting.actions, front)
     return lasting.got[before:]
-
-
-def _play(lasting: Lasting, program: p.Program[bool], steps: list[tuple[str, object]]) -> None:
-    outcome: object = None
-    while True:
-        try:
-            action = program.throw(outcome) if _is_error(outcome) else program.send(outcome)
-        except StopIteration as end:
-            assert not steps, f"the loop has ended, but the script goes on with {steps}"
-            lasting.result = end.value
-            return
-        except BaseException:
-            assert not steps, f"the loop has raised, but the script goes on with {steps}"
-            raise
-        lasting.actions.append(action)
-        outcome = _outcome(lasting, action, steps)
-        if outcome is LEFT:
-            return
-
-
-def _outcome(lasting: Lasting, action: p.Action, steps: list[tuple[str, object]]) -> object:
-    if isinstance(action, p.Deliver):
-        return lasting.deliver(action.at_most)
-    if isinstance(action, p.Tell):
-        return lasting.tell(action.event)
-    assert steps, f"the script has ended, but the loop asks for {action}"
-    verb, outcome = steps.pop(0)
-    assert type(action).__name__.lower() == verb, f"the loop asks for {action}, not for {verb!r}"
-    if callable(outcome) and not _is_error(outcome):
-        return outcome()
-    return outcome
-
-
-def _is_error(outcome: object) -> bool:
-    return isinstance(outcome, BaseException) or (isinstance(outcome, type) and issubclass(outcome, BaseException))

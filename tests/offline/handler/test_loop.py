@@ -14,7 +14,8 @@ from pgnotify.program import verbs
 from pgnotify.program.commands import answering
 from pgnotify.program.state import State
 from tests.helpers.notifications import note
-from tests.helpers.play_handler import LEFT, documented, play, run
+from tests.helpers.play import LEFT
+from tests.helpers.play_handler import documented, play, run
 
 LISTENING = (("listen", None), ("listen", None))
 UNLISTENING = (("unlisten", None), ("unlisten", None))

@@ -24,7 +24,7 @@ from pgnotify.program import verbs
 from pgnotify.program.commands import answering
 from pgnotify.program.state import State
 from pgnotify.program.watch import Watch
-from tests.helpers.play_handler import Clock
+from tests.helpers.play import Clock
 
 CHANNELS = ("jobs", "stop_jobs", "other")
 COMMANDS = ("listen", "unlisten", "notify", "close", "stop")

@@ -9,7 +9,7 @@ from pgnotify.listener.events import Connected, Connecting, Failed, ListenInForc
 from pgnotify.program import actions as p
 from pgnotify.program.state import State
 from tests.helpers.notifications import note
-from tests.helpers.play_handler import LEFT
+from tests.helpers.play import LEFT
 from tests.helpers.play_listener import CONNECTING, OPENED, Lasting, Passing, Permanent, health, play
 
 GONE = (("fetch", ConnectionLost), ("fetch", ConnectionLost), ("disconnect", None))

@@ -10,7 +10,7 @@ from pgnotify.listener.failure import FUTILE_ALLOWED, SHORT_SECONDS
 from pgnotify.program import actions as p
 from pgnotify.program.state import State
 from tests.helpers.notifications import note
-from tests.helpers.play_handler import LEFT
+from tests.helpers.play import LEFT
 from tests.helpers.play_listener import CONNECTING, Passing, play
 from tests.offline.listener.test_loop import GONE, listening
 

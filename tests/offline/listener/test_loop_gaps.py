@@ -11,7 +11,7 @@ from pgnotify.listener.gap import Gap, Reason, utc
 from pgnotify.listener.loop import announce_dropped
 from pgnotify.program import actions as p
 from tests.helpers.notifications import note
-from tests.helpers.play_handler import LEFT
+from tests.helpers.play import LEFT
 from tests.helpers.play_listener import CONNECTING, OPENED, Lasting, Passing, health, play
 from tests.offline.listener.test_loop import GONE, listening
 
