@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -13,22 +14,29 @@ def run_statement(connection: Any, statement: str) -> list[tuple[Any, ...]]:
     Raises:
         TypeError: the connection has none of them.
     """
+    return [tuple(row) for row in _rows(connection, statement)]
+
+
+def _rows(connection: Any, statement: str) -> Iterable[Any]:
     if hasattr(connection, "exec_driver_sql"):
         result = connection.exec_driver_sql(statement)
-        return [tuple(row) for row in result] if result.returns_rows else []
+        return result if result.returns_rows else ()
     if hasattr(connection, "run"):
-        return [tuple(row) for row in connection.run(statement) or ()]
+        return connection.run(statement) or ()
     if hasattr(connection, "query"):
         result = connection.query(statement)
-        return [tuple(row) for row in result.getresult()] if hasattr(result, "getresult") else []
-    if not hasattr(connection, "cursor"):
-        raise TypeError(
-            f"a {type(connection).__name__} has no cursor(), run() or query(): "
-            "derive a class from BackendConformance and define execute()"
-        )
-    cursor = connection.cursor()
+        return result.getresult() if hasattr(result, "getresult") else ()
+    if hasattr(connection, "cursor"):
+        return _rows_of_cursor(connection.cursor(), statement)
+    raise TypeError(
+        f"a {type(connection).__name__} has no cursor(), run() or query(): "
+        "derive a class from BackendConformance and define execute()"
+    )
+
+
+def _rows_of_cursor(cursor: Any, statement: str) -> Iterable[Any]:
     try:
         cursor.execute(statement)
-        return [tuple(row) for row in cursor.fetchall()] if cursor.description else []
+        return cursor.fetchall() if cursor.description else ()
     finally:
         cursor.close()
