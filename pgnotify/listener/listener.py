@@ -109,14 +109,7 @@ class Listener:
         ownership = Ownership()
         self._reporter = Reporter(options, self._watch, self._routes, ownership.notify)
         self._delivery = Delivery(self._watch, self._routes, self._reporter)
-        policy = Policy(
-            heartbeat,
-            backoff,
-            can_reconnect=self._source.can_reconnect,
-            new_is_fresh=self._source.from_dsn or not self._source.can_reconnect,
-            clock=time.monotonic,
-            now=time.time,
-        )
+        policy = Policy.of(options, self._source, time.monotonic, time.time)
         self._lifecycle = Lifecycle(options, policy, self._runner, self._delivery, ownership)
         self._seen_gap: Gap | None = None
         """The latest gap that `wait_or_poll` has returned."""

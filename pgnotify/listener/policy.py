@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from pgnotify.connecting import retryable
 from pgnotify.connecting.backoff import Backoff
+from pgnotify.connecting.source import Source
+from pgnotify.listener.options import Options
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,12 @@ class Policy:
     """Returns seconds of a monotonic clock."""
     now: Callable[[], float]
     """Returns seconds since the epoch."""
+
+    @classmethod
+    def of(cls, options: Options, source: Source, clock: Callable[[], float], now: Callable[[], float]) -> Policy:
+        """Return the policy of a listener with these options, whose connections come from this source."""
+        new_is_fresh = source.from_dsn or not source.can_reconnect
+        return cls(options.heartbeat, options.backoff, source.can_reconnect, new_is_fresh, clock, now)
 
     def delay(self, attempt: int) -> float:
         """Return how many seconds to wait after this many failed attempts."""
