@@ -118,6 +118,11 @@ class Psycopg2Backend(DriverBackend):
         self._refuse_with_block("UNLISTEN")
         super().unlisten(channel)
 
+    def unlisten_many(self, channels: Sequence[str]) -> None:
+        """See `pgnotify.protocol.UnlistensMany.unlisten_many`."""
+        self._refuse_with_block("UNLISTEN")
+        super().unlisten_many(channels)
+
     def check(self) -> Health:
         """See `pgnotify.protocol.ChecksHealth.check`."""
         self._refuse_with_block("a health check")

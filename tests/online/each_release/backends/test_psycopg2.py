@@ -30,9 +30,9 @@ def backend(db):
 # ``with connection:`` opens a transaction with the next statement, even in autocommit mode.
 
 
-@pytest.mark.parametrize("verb", ["listen", "unlisten", "listen_many", "check"])
+@pytest.mark.parametrize("verb", ["listen", "unlisten", "listen_many", "unlisten_many", "check"])
 def test_in_a_with_block_it_is_refused_before_anything_is_sent(backend, db, session, channel, verb):
-    arguments = {"listen_many": [[channel]], "check": []}.get(verb, [channel])
+    arguments = {"listen_many": [[channel]], "unlisten_many": [[channel]], "check": []}.get(verb, [channel])
     pid, autocommit = db.info.backend_pid, db.autocommit
     query = f"SELECT query FROM pg_stat_activity WHERE pid = {pid}"
     before = session.sql(query)
