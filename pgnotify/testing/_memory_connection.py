@@ -52,9 +52,15 @@ class MemoryConnection(Backend):
 
     def unlisten(self, channel: str) -> None:
         """See `pgnotify.protocol.Backend.unlisten`."""
+        self.unlisten_many([channel])
+
+    def unlisten_many(self, channels: Sequence[str]) -> None:
+        """See `pgnotify.protocol.UnlistensMany.unlisten_many`."""
         self._refuse_transaction("UNLISTEN")
+        if not channels:
+            return
         with self._statement() as session:
-            session.unlisten(channel)
+            session.unlisten(channels)
 
     def wait(self, timeout: float | None, wakeup: int | None = None) -> bool:
         """See `pgnotify.protocol.Backend.wait`."""

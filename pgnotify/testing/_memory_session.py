@@ -211,9 +211,9 @@ class Session:
         """Return what pg_is_in_recovery() and the like return."""
         return Health(self._cluster.in_recovery, self._cluster.queue_usage, self.pid, frozenset(self.listening))
 
-    def unlisten(self, channel: str) -> None:
-        """UNLISTEN, outside a transaction; a standby allows it, as there is nothing to do."""
-        self.listening.discard(_identifier(channel))
+    def unlisten(self, channels: Iterable[str]) -> None:
+        """UNLISTEN; UNLISTEN; …, outside a transaction; a standby allows it, as there is nothing to do."""
+        self.listening.difference_update([_identifier(channel) for channel in channels])
 
     def notify(self, notifications: list[tuple[str, str]]) -> None:
         """SELECT pg_notify($1, $2), …: all of them, or none."""

@@ -16,6 +16,7 @@ VERBS = {
     "listen": lambda connection: connection.listen("jobs"),
     "listen_many": lambda connection: connection.listen_many(["jobs", "other"]),
     "unlisten": lambda connection: connection.unlisten("jobs"),
+    "unlisten_many": lambda connection: connection.unlisten_many(["jobs", "other"]),
     "wait": lambda connection: connection.wait(None),
     "fetch": lambda connection: connection.fetch(),
     "notify": lambda connection: connection.notify("jobs", "x"),
@@ -23,7 +24,7 @@ VERBS = {
     "check": lambda connection: connection.check(),
 }
 STATEMENTS = {
-    **{verb: VERBS[verb] for verb in ("listen", "listen_many", "unlisten", "notify", "notify_many", "check")},
+    **{verb: call for verb, call in VERBS.items() if verb not in ("wait", "fetch")},
     **{verb: lambda connection, verb=verb: getattr(connection, verb)() for verb in ("begin", "commit", "rollback")},
     **{
         verb: lambda connection, verb=verb: getattr(connection, verb)("a")

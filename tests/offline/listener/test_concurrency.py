@@ -36,8 +36,8 @@ def test_who_subscribes_while_the_unlisten_is_under_way_waits_for_the_new_listen
     first = listener.subscribe("jobs", print)
     assert first.wait_listening(IN_MEMORY)
     connection, entered, go = its_connection(server), threading.Event(), threading.Event()
-    unlisten = connection.unlisten
-    connection.unlisten = lambda channel: (entered.set(), go.wait(IN_MEMORY), unlisten(channel))
+    unlisten = connection.unlisten_many
+    connection.unlisten_many = lambda channels: (entered.set(), go.wait(IN_MEMORY), unlisten(channels))
 
     first.cancel()
     assert entered.wait(IN_MEMORY)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pgnotify.errors import TransactionError
-from pgnotify.protocol import ChecksHealth, HasDescriptor, Health, ListensMany, NamesServerPid
+from pgnotify.protocol import ChecksHealth, HasDescriptor, Health, ListensMany, NamesServerPid, UnlistensMany
 from pgnotify.testing.memory import DatabaseError
 
 
@@ -16,6 +16,7 @@ def listener(server):
 
 def test_a_connection_offers_what_a_listener_asks_for(listener):
     assert isinstance(listener, ListensMany)
+    assert isinstance(listener, UnlistensMany)
     assert isinstance(listener, ChecksHealth)
     assert isinstance(listener, NamesServerPid)
     assert isinstance(listener, HasDescriptor)
@@ -142,3 +143,32 @@ def test_a_listen_to_none_sends_nothing_but_is_refused_as_another(server, listen
 
     with pytest.raises(TransactionError):
         listener.listen_many([])
+
+
+def test_an_unlisten_of_many_of_which_one_is_refused_is_one_of_none(listener):
+    listener.listen_many(["jobs", "other"])
+
+    with pytest.raises(DatabaseError):
+        listener.unlisten_many(["jobs", "other", ""])
+
+    assert listener.listening_channels == {"jobs", "other"}
+
+
+def test_an_unlisten_of_none_sends_nothing_but_is_refused_as_another(server, listener):
+    server.blackhole(listener)
+    listener.unlisten_many([])
+    server.heal()
+
+    listener.begin()
+
+    with pytest.raises(TransactionError):
+        listener.unlisten_many([])
+
+
+def test_a_standby_allows_an_unlisten_of_many_which_does_nothing(server, listener):
+    listener.listen_many(["jobs", "other"])
+    server.become_standby(behind_pooler=True)
+
+    listener.unlisten_many(["jobs", "other"])
+
+    assert listener.listening_channels == frozenset()
