@@ -2,7 +2,7 @@
 
 Each of these modules has the tests of one subject:
 
-    subscribing, subscribing_many   listen() and unlisten(); listen_many()
+    subscribing, subscribing_many   listen() and unlisten(); listen_many() and unlisten_many()
     waiting, fetching, sending      wait(); fetch() and fetch_plain(); notify() and notify_many()
     transactions                    what the calls do inside the user's transaction
     losing, ending                  the loss of the connection; fileno(), with which another thread ends a call
@@ -36,7 +36,7 @@ class BackendConformance(
 ):
     """Tests a backend for every promise of `pgnotify.protocol`, on a real server.
 
-    Derive a test class from it and define `connect`. pytest then runs some hundred tests on each of your
+    Derive a test class from it and define `connect`. pytest then runs about 150 tests on each of your
     connections. The server is the one that PGNOTIFY_TEST_DSN names, which must trust loopback, or a
     temporary one if it names none. Only one run at a time can use a database::
 

@@ -250,6 +250,12 @@ class Kit:
                 self.rollback(connection)
         return self.implicit_transactions
 
+    def without_autocommit(self) -> None:
+        """Make statements of `db` open a transaction by themselves."""
+        if not self.opens_transactions():
+            self.leave_autocommit(self.db)
+            self.implicit_transactions = True
+
     def run(self, statement: str, connection: Any = None) -> list[tuple[Any, ...]]:
         """Run a statement as a user does; the connection is idle afterwards."""
         connection = self.db if connection is None else connection

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from pgnotify.errors import ConnectionLost
-from pgnotify.protocol import Backend, ChecksHealth, FetchesPlain, ListensMany
+from pgnotify.protocol import Backend, ChecksHealth, FetchesPlain, ListensMany, UnlistensMany
 from pgnotify.testing._proxy import notification as notification_bytes
 from pgnotify.testing.conformance._resources import open_descriptors, used_again
 from pgnotify.testing.conformance._tools import holds, needs, not_applicable, same
@@ -21,6 +21,8 @@ def verbs(backend: Backend) -> dict[str, Callable[[], object]]:
     offered: dict[str, Callable[[], object]] = {}
     if isinstance(backend, ListensMany):
         offered["listen_many()"] = lambda: backend.listen_many(["x", "y"])
+    if isinstance(backend, UnlistensMany):
+        offered["unlisten_many()"] = lambda: backend.unlisten_many(["x", "y"])
     if isinstance(backend, ChecksHealth):
         offered["check()"] = backend.check
     return offered | {

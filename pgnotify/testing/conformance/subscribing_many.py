@@ -1,10 +1,10 @@
-"""listen_many(), if the backend offers it: like listen(), for any number of channels, in one round trip."""
+"""listen_many() and unlisten_many(), if the backend offers them: any number of channels, in one round trip."""
 
 from __future__ import annotations
 
 from functools import cached_property
 
-from pgnotify.protocol import ListensMany
+from pgnotify.protocol import Backend, ListensMany, UnlistensMany
 from pgnotify.testing.conformance._tools import holds, needs, not_applicable, same
 from pgnotify.testing.conformance.losing import Losing
 from pgnotify.testing.conformance.transactions import is_refused
@@ -12,7 +12,7 @@ from pgnotify.testing.nasty import GOOD_CHANNELS
 
 
 class SubscribingMany(Losing):
-    """The promises of listen_many()."""
+    """The promises of listen_many() and unlisten_many()."""
 
     @cached_property
     def many(self) -> ListensMany:
@@ -137,3 +137,181 @@ class SubscribingMany(Losing):
         self.tells_a_loss("listen_many()")
 
         self.is_lost_for_good()
+
+    @needs("sql", "implicit_transactions")
+    def test_not_in_autocommit_mode_a_listen_to_many_has_a_transaction_of_its_own(self) -> None:
+        self.without_autocommit()
+
+        self.many.listen_many([self.channel, "other"])
+
+        self.session.notify(self.channel, "heard")
+        same(self.payloads(1), ["heard"])
+        self._opens_transactions_as_before()
+
+    # unlisten_many()
+
+    @cached_property
+    def unlistening(self) -> UnlistensMany:
+        """The backend, if it offers unlisten_many()."""
+        return _unlistening(self.backend)
+
+    def test_an_unlisten_of_many_is_in_force_on_return_and_nothing_comes_after_it(self) -> None:
+        self._listen_to(self.channel, "one", "other")
+        self.unlistening.unlisten_many([self.channel, "one"])
+
+        self.session.notify(self.channel, "after the unlisten")
+        self.session.notify("one", "after the unlisten")
+        self.session.notify("other", "the first to arrive")
+
+        same(self.payloads(1), ["the first to arrive"])
+
+    def test_an_unlisten_of_many_takes_names_as_a_listen_does(self) -> None:
+        self._listen_to("other", *GOOD_CHANNELS)
+        self.unlistening.unlisten_many([*GOOD_CHANNELS, "*"])
+
+        for name in GOOD_CHANNELS:
+            self.session.notify(name, "unlistened")
+        self.session.notify("other", "the first to arrive")
+
+        same(self.payloads(1), ["the first to arrive"])
+
+    def test_unlistening_many_ends_what_was_listened_to_twice(self) -> None:
+        self._listen_to("other", self.channel, self.channel, "one", "one")
+
+        self.unlistening.unlisten_many([self.channel, "one", "one"])
+        self.session.notify(self.channel, "unheard")
+        self.session.notify("one", "unheard")
+        self.session.notify("other", "heard")
+
+        same(self.payloads(1), ["heard"])
+
+    def test_unlistening_many_twice_or_unknown_channels_does_nothing(self) -> None:
+        self.unlistening.unlisten_many(["unknown", "known to nobody"])
+        self._listen_to(self.channel, "other")
+        for _ in range(2):
+            self.unlistening.unlisten_many([self.channel, "unknown"])
+
+        self.session.notify("other", "heard still")
+        same(self.payloads(1), ["heard still"])
+        self.backend.listen(self.channel)
+        self.session.notify(self.channel, "again")
+
+        same(self.payloads(1), ["again"])
+
+    def test_an_unlisten_of_some_of_many_leaves_the_others_what_comes_along_with_statements(self) -> None:
+        self._listen_to("one", self.channel, "two")
+        self.unlistening.unlisten_many(["one", "two"])
+
+        self.backend.notify(self.channel, "to myself")
+
+        same(self.payloads(1), ["to myself"])
+
+    def test_what_had_arrived_before_an_unlisten_of_many_stays(self) -> None:
+        self._listen_to(self.channel, "other")
+        self.backend.notify(self.channel, "to myself")
+        self.backend.notify("other", "to myself, too")
+
+        self.unlistening.unlisten_many([self.channel, "other"])
+
+        same(self.payloads(2), ["to myself", "to myself, too"])
+
+    def test_what_comes_along_with_an_unlisten_of_many_is_there_though_the_socket_is_silent(self) -> None:
+        self._listen_to(self.channel, "one", "two")
+        self.session.notify(self.channel, "along")
+
+        self.unlistening.unlisten_many(["one", "two"])
+
+        same(self.payloads(1), ["along"])
+
+    @needs("network")
+    def test_an_unlisten_of_many_takes_one_round_trip(self) -> None:
+        backend = self.backend_of(self.open_through_proxy())
+        unlistening = _unlistening(backend)
+        for name in GOOD_CHANNELS:
+            backend.listen(name)
+        self.proxy.record()
+
+        unlistening.unlisten_many(GOOD_CHANNELS)
+
+        same(self.proxy.answers, 1, "round trips")
+
+    def test_an_unlisten_of_many_of_which_one_is_refused_is_one_of_none(self) -> None:
+        unlistening = self.unlistening  # outside the try: a test that does not apply raises an Exception, too
+        self._listen_to(self.channel, "other")
+
+        try:
+            unlistening.unlisten_many([self.channel, "other", ""])
+        except Exception:  # the driver's own error
+            self.session.notify(self.channel, "heard still")
+            self.session.notify("other", "heard, too")
+        else:
+            holds(False, "unlisten_many() did not raise the server's error")
+
+        same(self.payloads(2), ["heard still", "heard, too"])
+
+    def test_an_unlisten_of_none_does_nothing(self) -> None:
+        self.backend.listen(self.channel)
+
+        self.unlistening.unlisten_many([])
+
+        self.session.notify(self.channel, "heard still")
+        same(self.payloads(1), ["heard still"])
+
+    @needs("sql")
+    def test_the_connection_is_idle_after_an_unlisten_of_many(self) -> None:
+        pid = self.pid_of(self.db)
+        self._listen_to(self.channel, "other")
+
+        self.unlistening.unlisten_many([self.channel, "other"])
+
+        self.until_state(pid, "idle")
+
+    @needs("sql", "implicit_transactions")
+    def test_not_in_autocommit_mode_an_unlisten_of_many_has_a_transaction_of_its_own(self) -> None:
+        self.without_autocommit()
+        self._listen_to(self.channel, "one", "other")
+
+        self.unlistening.unlisten_many([self.channel, "one"])
+
+        self.session.notify(self.channel, "unheard")
+        self.session.notify("other", "heard")
+        same(self.payloads(1), ["heard"])
+        self._opens_transactions_as_before()
+
+    def test_inside_a_transaction_an_unlisten_of_many_is_refused(self) -> None:
+        self._listen_to(self.channel, "other")
+        for failed in (False, True):
+            self.begin(self.db)
+            if failed:
+                self.fail(self.db)
+
+            is_refused("unlisten_many()", lambda: self.unlistening.unlisten_many([self.channel, "other"]))
+
+            self.rollback(self.db)
+        self.session.notify(self.channel, "heard still")
+        self.session.notify("other", "heard, too")
+        same(self.payloads(2), ["heard still", "heard, too"])
+
+    def test_a_termination_between_two_calls_is_told_by_an_unlisten_of_many(self) -> None:
+        self._listen_to(self.channel, "other")
+        self.unlistening.unlisten_many(["other"])
+        self.terminate(self.db)
+
+        self.tells_a_loss("unlisten_many()")
+
+        self.is_lost_for_good()
+
+    def _listen_to(self, *channels: str) -> None:
+        for channel in channels:
+            self.backend.listen(channel)
+
+    def _opens_transactions_as_before(self) -> None:
+        self.execute(self.db, "SELECT 1")
+        is_refused("listen()", lambda: self.backend.listen("x"))
+        self.rollback(self.db)
+
+
+def _unlistening(backend: Backend) -> UnlistensMany:
+    if not isinstance(backend, UnlistensMany):
+        raise not_applicable("the backend does not offer unlisten_many()")
+    return backend

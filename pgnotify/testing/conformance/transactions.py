@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable
 
 from pgnotify.errors import ConnectionLost, TransactionError
-from pgnotify.protocol import ChecksHealth, ListensMany
+from pgnotify.protocol import ChecksHealth, ListensMany, UnlistensMany
 from pgnotify.testing.conformance._tools import holds, needs, same
 from pgnotify.testing.conformance.kit import Kit
 
@@ -100,7 +100,7 @@ class Transactions(Kit):
 
     @needs("implicit_transactions")
     def test_not_in_autocommit_mode_each_verb_has_a_transaction_of_its_own(self) -> None:
-        self._without_autocommit()
+        self.without_autocommit()
 
         self.backend.listen(self.channel)
         self.session.notify(self.channel, "from outside")
@@ -113,7 +113,7 @@ class Transactions(Kit):
 
     @needs("sql", "implicit_transactions")
     def test_not_in_autocommit_mode_a_statement_opens_a_transaction_as_before(self) -> None:
-        self._without_autocommit()
+        self.without_autocommit()
         self.backend.listen(self.channel)
         self.backend.notify(self.channel)
         self.collect(1)
@@ -124,16 +124,13 @@ class Transactions(Kit):
         self.rollback(self.db)
         self.nothing_arrives()
 
-    def _without_autocommit(self) -> None:
-        if not self.opens_transactions():
-            self.leave_autocommit(self.db)
-            self.implicit_transactions = True
-
     def _are_refused(self) -> None:
         is_refused("listen()", lambda: self.backend.listen("x"))
         is_refused("unlisten()", lambda: self.backend.unlisten(self.channel))
         if isinstance(self.backend, ListensMany):
             is_refused("listen_many()", functools.partial(self.backend.listen_many, ["x", "y"]))
+        if isinstance(self.backend, UnlistensMany):
+            is_refused("unlisten_many()", functools.partial(self.backend.unlisten_many, [self.channel, "y"]))
         if isinstance(self.backend, ChecksHealth):
             is_refused("check()", self.backend.check)
         for seconds in (0, 0.01, None):

@@ -39,6 +39,9 @@ class Mutant(Backend):
     def listen_many(self, channels):
         self.sound.listen_many(channels)
 
+    def unlisten_many(self, channels):
+        self.sound.unlisten_many(channels)
+
     def check(self):
         return self.sound.check()
 
