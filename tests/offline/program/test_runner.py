@@ -77,6 +77,14 @@ def test_each_call_reaches_the_backend_with_its_arguments(runner, backend):
     ]
 
 
+def test_a_call_for_many_reaches_a_backend_that_can_do_only_one_as_one_for_each(runner, backend):
+    many = ("jobs", "other")
+
+    runner.run(doing(p.ListenMany(many), p.UnlistenMany(many)), Front())
+
+    assert backend.calls == [("listen", "jobs"), ("listen", "other"), ("unlisten", "jobs"), ("unlisten", "other")]
+
+
 def test_what_is_fetched_reaches_the_program(runner, backend):
     backend.arrive(NOTE)
     outcomes = []
