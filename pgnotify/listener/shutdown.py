@@ -12,7 +12,6 @@ from pgnotify.listener.policy import Policy
 from pgnotify.listener.runner import ReconnectingRunner
 from pgnotify.listener.watch import ListenerWatch
 from pgnotify.program import actions as p
-from pgnotify.program import verbs
 from pgnotify.program.commands import carry_out
 from pgnotify.program.ownership import Ownership, seconds_until
 from pgnotify.program.state import ListenerState, State
@@ -126,7 +125,7 @@ class Shutdown:
             if self._drain:
                 self._deliver_all()
             if not self._policy.can_reconnect and watch.in_force:
-                self._runner.run(verbs.unlisten(watch), self._delivery)
+                self._runner.run(_unlisten_all(watch), self._delivery)
         except Exception as error:
             self.fail(error)
         finally:
@@ -171,3 +170,8 @@ def earlier(deadline: float | None, seconds: float) -> float:
 def _deliver_queue(watch: ListenerWatch, clock: Callable[[], float], deadline: float | None) -> p.Program[None]:
     while watch.queue and (deadline is None or clock() < deadline):
         yield p.DELIVER_ONE
+
+
+def _unlisten_all(watch: ListenerWatch) -> p.Program[None]:
+    yield p.UnlistenMany(tuple(watch.in_force))
+    watch.in_force.clear()

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
+from pgnotify.listener import Listener
 from pgnotify.testing.memory import MemoryConnection
 from tests.helpers.counting import counting_instructions
 from tests.helpers.listeners import Happened, Holding, its_connection, send
@@ -87,6 +88,17 @@ def test_a_thousand_cancelled_in_a_callback_take_one_statement(sender, make, ser
 
     assert statements.count(connection) == before + 1
     assert connection.listening_channels == {"jobs"}
+
+
+def test_the_end_on_the_users_own_connection_takes_one_statement_for_all_channels(server, statements):
+    connection = server.connect()
+    listener = Listener(connection, *names(1000), heartbeat=None)
+    with listener:
+        before = statements.count(connection)
+
+    assert statements.count(connection) == before + 1
+    assert connection.listening_channels == set()
+    connection.close()
 
 
 def test_ten_thousand_before_it_listens_are_all_listened_to_in_one_statement(make, server, statements):

@@ -42,7 +42,7 @@ def test_who_asks_for_the_next_one_while_it_is_being_stopped_is_told_that_there_
     with closing(connection), Listener(connection, channel, answer_timeout=PATIENCE) as listener:
         proxy.freeze()
         stopping = Background(listener.stop, GENEROUS)
-        eventually(lambda: is_in(stopping, "unlisten"))
+        eventually(lambda: is_in(stopping, "unlisten_many"))
         iterating = Background(lambda: list(listener))
         eventually(lambda: not iterating.is_alive() or is_in(iterating, "wait_until"))
         proxy.thaw()
