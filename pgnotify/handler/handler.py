@@ -136,7 +136,9 @@ class NotificationHandler:
         if self._db is None:
             return
         self._check_process()
-        first = self._take_for_the_loop()
+        if self._runner.engaged and self._ownership.by_this_thread():  # in a signal handler
+            raise RuntimeError(f"this handler is already running, in thread {threading.get_ident()}")
+        first = self._ownership.take_for_a_loop("this handler")  # False for a call of this thread's own callback
         try:
             self._run(handler_loop(self._watch, self, time.monotonic))
         except Stray as stray:
@@ -285,12 +287,6 @@ class NotificationHandler:
     def _request(self, command: p.Program[Any]) -> None:
         self._watch.request(command)
         self._runner.wake()
-
-    def _take_for_the_loop(self) -> bool:
-        """Wait for other threads' calls to end; return False if this call is made by this thread's own callback."""
-        if self._ownership.by_this_thread() and self._runner.engaged:  # in a signal handler
-            raise RuntimeError(f"this handler is already running, in thread {threading.get_ident()}")
-        return self._ownership.take_for_a_loop("this handler")
 
     def _release(self) -> None:
         """Carry out the last requests of other threads, then release the connection to them."""

@@ -62,12 +62,14 @@ class Ownership:
         Raises:
             RuntimeError: another thread runs a loop.
         """
+        me = threading.get_ident()
         with self._lock:
-            if not self.by_this_thread():
+            if self._owner not in (None, me) and not self._looping:
                 self._wait_for(lambda: self._owner is None or self._looping, None)
-            taken = self.try_to_take()
-            if not taken and not self.by_this_thread():
+            if self._owner not in (None, me):
                 raise RuntimeError(f"{what} is already running, in thread {self._owner}")
+            taken = self._owner is None
+            self._owner = self._last_owner = me
             self._looping = True
             return taken
 
@@ -84,7 +86,8 @@ class Ownership:
             if unless():
                 return False
             self._owner, self._looping = None, False
-            self.notify()
+            if self._waiting:
+                self._changed.notify_all()
             return True
 
     def ask_owner(self, ask: Callable[[], object]) -> bool:
