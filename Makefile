@@ -4,13 +4,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test bench clean
+.PHONY: demo test check bench clean
 
 demo: $(VENV)/demo  ## notifications through a real PostgreSQL, into a callback
 	$(BIN)/python -m pgnotify demo
 
 test: $(VENV)/nox  ## all tests, as CI runs them
 	$(BIN)/nox
+
+check: $(VENV)/nox  ## lint, types and the tests without a server: for the hand that edits
+	$(BIN)/nox -s lint types offline
 
 bench: $(VENV)/nox  ## what every way to listen costs, side by side: twenty minutes
 	$(BIN)/nox -s bench
