@@ -139,6 +139,19 @@ def example(session: nox.Session) -> None:
 
 
 @nox.session
+def coverage(session: nox.Session) -> None:
+    """Measure which branches of the package the tests take, and hold them to the threshold in pyproject.toml."""
+    drivers = _install_all(session, "tests", "server", "wrappers", "tls", "coverage")
+    session.run("coverage", "erase")
+    env = {"PGNOTIFY_TEST_DRIVERS": ",".join([*drivers, "wrappers"])}
+    session.run(
+        "coverage", "run", "-m", "pytest", "-n", "2", "tests/offline", "tests/online", *session.posargs, env=env
+    )
+    session.run("coverage", "combine", "--quiet")
+    session.run("coverage", "report")
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Measure all ways on all drivers, for twenty minutes; what stands behind -- goes to it, such as --publish."""
     _install_all(session, "server", "wrappers", "bench")
