@@ -49,6 +49,10 @@ PYGRESQL = "pygresql"  # has no wheels, so it must be built
 EACH_RELEASE = "tests/online/each_release"
 NEWEST_RELEASE = "tests/online/newest_release"
 
+# Three processes, each with a server of its own: the tests wait for the other side for more than half of their time. One
+# that has run out of tests takes some from another, since the slow ones stand together.
+PROCESSES = ("-n", "3", "--dist", "worksteal")
+
 # Compile each module once, for all sessions, beside their environments: even where Python is told to write nothing
 # into the checkout, a process should not have to compile pytest and the tests again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -144,9 +148,7 @@ def coverage(session: nox.Session) -> None:
     drivers = _install_all(session, "tests", "server", "wrappers", "tls", "coverage")
     session.run("coverage", "erase")
     env = {"PGNOTIFY_TEST_DRIVERS": ",".join([*drivers, "wrappers"])}
-    session.run(
-        "coverage", "run", "-m", "pytest", "-n", "2", "tests/offline", "tests/online", *session.posargs, env=env
-    )
+    session.run("coverage", "run", "-m", "pytest", *PROCESSES, "tests/offline", "tests/online", *session.posargs, env=env)
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report")
 
@@ -246,9 +248,8 @@ def _install_pygresql(session: nox.Session, requirement: str) -> bool:
 def _pytest(session: nox.Session, *paths: str, drivers: list[str] | None = None) -> None:
     if drivers == []:
         session.skip("no driver is installed")
-    # Two processes, each with a server of its own: most tests wait for the other side half of their time.
     env = {"PGNOTIFY_TEST_DRIVERS": ",".join(drivers or [])}
-    session.run("pytest", "-n", "2", *paths, *session.posargs, env=env)
+    session.run("pytest", *PROCESSES, *paths, *session.posargs, env=env)
 
 
 def _extra(driver: str) -> list[str]:
