@@ -49,8 +49,8 @@ PYGRESQL = "pygresql"  # has no wheels, so it must be built
 EACH_RELEASE = "tests/online/each_release"
 NEWEST_RELEASE = "tests/online/newest_release"
 
-# Three processes, each with a server of its own: the tests wait for the other side for more than half of their time. One
-# that has run out of tests takes some from another, since the slow ones stand together.
+# Three processes, each with a server of its own: the tests wait for the other side for more than half of their time.
+# A process that has run out of tests takes some from another, since the slow ones stand together.
 PROCESSES = ("-n", "3", "--dist", "worksteal")
 
 # Compile each module once, for all sessions, beside their environments: even where Python is told to write nothing
@@ -148,7 +148,9 @@ def coverage(session: nox.Session) -> None:
     drivers = _install_all(session, "tests", "server", "wrappers", "tls", "coverage")
     session.run("coverage", "erase")
     env = {"PGNOTIFY_TEST_DRIVERS": ",".join([*drivers, "wrappers"])}
-    session.run("coverage", "run", "-m", "pytest", *PROCESSES, "tests/offline", "tests/online", *session.posargs, env=env)
+    session.run(
+        "coverage", "run", "-m", "pytest", *PROCESSES, "tests/offline", "tests/online", *session.posargs, env=env
+    )
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report")
 
