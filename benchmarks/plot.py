@@ -184,7 +184,7 @@ def _emphasis(way: Way) -> dict[str, Any]:
     return {"color": COLOURS["ours"], "fontweight": "bold"} if way.group == "ours" else {"color": INK}
 
 
-def _value(axes: Axes, row: Row, x: float, text: str, *, before: bool = False) -> None:
+def _value(axes: Axes, row: Row, x: float, text: str, *, before: bool = False, color: str = "") -> None:
     """Write a number beside a mark."""
     axes.annotate(
         text,
@@ -194,28 +194,33 @@ def _value(axes: Axes, row: Row, x: float, text: str, *, before: bool = False) -
         ha="right" if before else "left",
         va="center_baseline",
         fontsize=8,
-        color=INK if row.way.group == "ours" else MUTED,
+        color=color or (INK if row.way.group == "ours" else MUTED),
     )
 
 
 def _drain(axes: Axes, results: Results, rows: Sequence[Row]) -> None:
     axes.set_title("Thousand notifications a second")
     axes.set_xlabel(f"{DRAIN_CASES[0]}; line: least to greatest round")
-    greatest = 0.0
-    for row in rows:
-        median = results.median("drain", DRAIN_CASES[0], row.way.name, "per_second")
-        low, high = results.spread("drain", DRAIN_CASES[0], row.way.name, "per_second") or (0.0, 0.0)
-        if median is None:
+    spreads = {row: results.spread("drain", DRAIN_CASES[0], row.way.name, "per_second") for row in rows}
+    spreads = {row: spread for row, spread in spreads.items() if spread is not None}
+    # The limit may be many times as fast as all others, whose bars would be too short to compare: it ends at the edge.
+    compared = [high for row, (_, high) in spreads.items() if row.way.name != LIMIT] or [
+        high for _, high in spreads.values()
+    ]
+    if not compared:
+        _not_measured(axes)
+        return
+    edge = max(compared) / 1000 * 1.17
+    for row, (low, high) in spreads.items():
+        median = results.median("drain", DRAIN_CASES[0], row.way.name, "per_second") or 0.0
+        axes.barh(row.y, min(median / 1000, edge), height=ROW * 0.72, color=COLOURS[row.way.group])
+        if high / 1000 > edge:
+            _value(axes, row, edge, f"{number(median / 1000)} \N{RIGHTWARDS ARROW}", before=True, color="white")
             continue
-        axes.barh(row.y, median / 1000, height=ROW * 0.72, color=COLOURS[row.way.group])
         axes.hlines(row.y, low / 1000, high / 1000, color="white", linewidth=3)
         axes.hlines(row.y, low / 1000, high / 1000, color=INK, linewidth=1.2)
         _value(axes, row, high / 1000, number(median / 1000))
-        greatest = max(greatest, high / 1000)
-    if not greatest:
-        _not_measured(axes)
-        return
-    axes.set_xlim(0, greatest * 1.17)
+    axes.set_xlim(0, edge)
     axes.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}")
 
 
