@@ -746,6 +746,16 @@ def test_calling_a_handler_that_runs_in_another_thread_is_an_error(waiting, hand
         handler()
 
 
+def test_a_signal_handler_cannot_call_the_handler_while_the_driver_works(backend):
+    backend.fetch = lambda: handler()  # in there a signal handler calls it
+    handler = handler_on(backend, Recorder(), timeout=0)
+
+    with pytest.raises(RuntimeError, match=f"^this handler is already running, in thread {threading.get_ident()}$"):
+        handler()
+
+    handler.close()
+
+
 def test_a_stop_from_another_thread_ends_the_wait(waiting, handler, backend, received):
     handler.stop()
 

@@ -386,3 +386,25 @@ def test_what_came_before_a_loss_counts_from_before_it_when_it_is_shared_out_beh
 
     assert [utc(moment) for moment in moments] == [lasting.at(0)]
     assert utc(lasting.watch.link.complete_until) == lasting.at(10)
+
+
+def test_an_on_listening_that_fails_on_the_only_connection_is_not_called_for_the_same_again():
+    lasting = Lasting("jobs", can_reconnect=False)
+    lasting.on_listening = lambda news: False
+
+    got = play(lasting, *CONNECTING, ("fetch", [note("1")]), ("fetch", LEFT))
+
+    assert got == [ListenInForce(("jobs",), None), note("1")]
+    assert lasting.asked(p.Disconnect) == []
+
+
+def test_an_overflow_whose_on_listening_fails_on_the_only_connection_is_not_announced_again():
+    lasting = listening(can_reconnect=False)
+    lasting.watch.dropped_gaps.append(overflow(lasting))
+    lasting.on_listening = lambda news: False
+
+    got = play(lasting, ("fetch", [note("1")]), ("fetch", LEFT))
+
+    assert [news.gap.reason for news in got[:1]] == [Reason.QUEUE_OVERFLOW]
+    assert got[1:] == [note("1")]
+    assert not lasting.watch.dropped_gaps
