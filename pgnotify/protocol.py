@@ -237,25 +237,24 @@ class NamesDatabaseError(Protocol):
 
 def listen_to_all(backend: Backend, channels: Sequence[str]) -> None:
     """Listen to channels: in one round trip if the backend can, otherwise one by one."""
-    if isinstance(backend, ListensMany):
-        try:
-            return backend.listen_many(channels)
-        except NotImplementedError:  # raised by a backend around another one that cannot
-            pass
-    for channel in channels:
-        backend.listen(channel)
-    return None
+    _at_once_or_each(getattr(backend, "listen_many", None), backend.listen, channels)
 
 
 def unlisten_all(backend: Backend, channels: Sequence[str]) -> None:
     """Stop listening to channels: in one round trip if the backend can, otherwise one by one."""
-    if isinstance(backend, UnlistensMany):
+    _at_once_or_each(getattr(backend, "unlisten_many", None), backend.unlisten, channels)
+
+
+def _at_once_or_each(
+    many: Callable[[Sequence[str]], None] | None, one: Callable[[str], None], channels: Sequence[str]
+) -> None:
+    if many is not None:
         try:
-            return backend.unlisten_many(channels)
+            return many(channels)
         except NotImplementedError:  # raised by a backend around another one that cannot
             pass
     for channel in channels:
-        backend.unlisten(channel)
+        one(channel)
     return None
 
 
