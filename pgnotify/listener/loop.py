@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import filterfalse
 
 from pgnotify.errors import ConnectionLost, NotPrimary, SourceError, TransactionError, Unanswered
 from pgnotify.listener.events import Checked, Connected, Connecting, ListenInForce, Refused
@@ -148,12 +149,12 @@ def _apply_wanted(watch: ListenerWatch, policy: Policy) -> Program[None]:
     """Have the server listen to the wanted channels, and to no others."""
     wanted = watch.wanted()
     watch.link.nothing_pending = False
-    cancelled = set(watch.in_force).difference(wanted)
-    if cancelled:
-        yield UnlistenMany(tuple(channel for channel in watch.in_force if channel in cancelled))
-        watch.in_force[:] = [channel for channel in watch.in_force if channel not in cancelled]
+    # There may be thousands of channels: every pass over them is made in C.
     in_force = set(watch.in_force)
-    added = yield from _listen_to(watch, policy, tuple(each for each in wanted if each not in in_force))
+    if cancelled := in_force.difference(wanted):
+        yield UnlistenMany(tuple(filter(cancelled.__contains__, watch.in_force)))
+        watch.in_force[:] = filterfalse(cancelled.__contains__, watch.in_force)
+    added = yield from _listen_to(watch, policy, tuple(filterfalse(in_force.__contains__, wanted)))
     watch.applied = wanted
     if added:
         yield from _tell_listen_in_force(watch, added, None)
