@@ -266,7 +266,7 @@ def test_a_connection_that_was_closed_is_a_lost_connection(db, channel):
         wrapped.notify_many([(channel, "1")])
 
 
-@pytest.mark.drivers(*DRIVERS)  # Django connects anew
+@pytest.mark.drivers(*DRIVERS)  # Django reconnects
 def test_a_connection_that_the_user_has_closed_is_a_lost_connection(db, channel):
     db.close()
 

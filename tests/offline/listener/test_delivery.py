@@ -1,0 +1,57 @@
+"""When the iteration gets the notifications that wait for it, and when the reading thread reads on."""
+
+from __future__ import annotations
+
+import pytest
+
+from pgnotify.listener.delivery import ENOUGH, LONG_BATCH, Delivery
+from pgnotify.listener.options import Options
+from pgnotify.listener.report import Reporter
+from pgnotify.listener.subscriptions import Routes, Subscription
+from pgnotify.listener.watch import ListenerWatch
+from tests.helpers.notifications import note
+
+
+@pytest.fixture
+def routes():
+    return Routes(("jobs",))
+
+
+@pytest.fixture
+def delivery(routes):
+    watch = ListenerWatch(routes.wanted)
+    return Delivery(watch, routes, Reporter(Options(), watch, routes, lambda: None))
+
+
+def deliver(delivery, count):
+    """Deliver a batch; return the outcome."""
+    delivery.watch.queue.extend(note(str(number)) for number in range(count))
+    return delivery.deliver(count)
+
+
+@pytest.mark.parametrize("count", [1, LONG_BATCH - 1])
+def test_after_a_short_batch_the_iteration_goes_on(delivery, count):
+    assert deliver(delivery, count) is True
+
+
+def test_after_long_batches_it_reads_on_until_there_are_enough(delivery):
+    outcomes = [deliver(delivery, 100) for _ in range(ENOUGH // 100)]
+
+    assert outcomes == [False] * (ENOUGH // 100 - 1) + [True]
+    assert len(delivery.mailbox) == ENOUGH
+
+
+def test_a_callback_that_cancels_itself_gets_no_more_of_the_batch(delivery, routes):
+    received = []
+
+    def call(notification):
+        received.append(notification.payload)
+        routes.remove(subscription)
+        delivery.watch.interrupt()  # as every cancellation does
+
+    subscription = Subscription("jobs", call, lambda *asking: True, routes.remove, 10)
+    routes.add(subscription)
+
+    assert deliver(delivery, 3) is False
+    assert received == ["0"]
+    assert len(delivery.watch.queue) == 2
