@@ -33,13 +33,10 @@ class Link:
         "listening_since",
         "nothing_pending",
         "server_pid",
-        "told_server_pid",
     )
 
     def __init__(self, opened: Opened = _NOTHING_OPENED) -> None:
         self.backend = opened.backend
-        self.told_server_pid = opened.server_pid
-        """The server process that was reported to the driver; None if that is not known."""
         self.server_pid: int | None = None
         """The server process that answered last; None if that is not known."""
         self.behind_pooler = False
