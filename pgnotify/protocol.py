@@ -6,6 +6,7 @@ Nothing above this floor knows which driver it talks to.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -101,6 +102,22 @@ class FetchesPlain(Protocol):
 
     def fetch_plain(self) -> Sequence[Plain]:
         """Return the notifications that have arrived: the same as `Backend.fetch`, except for the type."""
+
+
+@runtime_checkable
+class FetchesInto(Protocol):
+    """A backend that keeps notifications until they are in the caller's queue, so that an interruption loses none.
+
+    An exception of a signal handler, such as Ctrl-C, may come between any two instructions of Python code. Between
+    a ``return`` of `Backend.fetch` and the caller's next instruction it would lose the batch.
+    """
+
+    def fetch_into(self, queue: deque[Plain]) -> None:
+        """Append the notifications that have arrived to a queue: the same as `FetchesPlain.fetch_plain` returns.
+
+        A notification leaves the driver, or the place where it was kept, in the same call in C that appends it:
+        ``queue.extend(map(taken, ...))``, or ``queue.extend(iter(take, None))``.
+        """
 
 
 @runtime_checkable

@@ -9,6 +9,15 @@ from __future__ import annotations
 import select
 import signal
 import threading
+from collections.abc import Callable
+from functools import partial
+from threading import get_ident
+from typing import TypeVar
+
+T = TypeVar("T")
+
+_set_wakeup_fd = partial(signal.set_wakeup_fd, warn_on_full_buffer=False)
+_NONE = [-1]
 
 # poll() takes its time-out as a C int of milliseconds. A longer wait ends early, and looks like a
 # false alarm to the caller.
@@ -50,7 +59,10 @@ class Wakeup:
         self._waiting, self._waking = socket.socketpair()
         self._waiting.setblocking(False)
         self._waking.setblocking(False)
-        self._by_signals = _BySignals(self._waking.fileno())
+        self._waking_descriptor = (self._waking.fileno(),)
+        self._main_thread = threading.main_thread().ident
+        self._displaced: list[int] = []
+        """The descriptor to which signals wrote before, -1 if none; empty unless they write to ours."""
 
     def fileno(self) -> int:
         """Return the descriptor that becomes readable with `wake`."""
@@ -64,14 +76,30 @@ class Wakeup:
             # Full: thousands of wake-ups are pending, and one is enough. Closed: nobody waits any longer.
             return
 
-    def by_signals(self) -> _BySignals:
-        """Have each signal end a wait of the main thread, so that its Python handler runs at once.
+    def wait(self, wait: Callable[[float | None, int], T], timeout: float | None) -> T:
+        """Call ``wait(timeout, self.fileno())``, and have each signal end it in the main thread.
 
-        Without it, a signal that arrives just before poll() blocks would be handled only when poll()
-        returns: that gap lies between two bytecodes, where Python runs no handler. Does nothing in
-        other threads, or if somebody else, such as an event loop, already uses signal.set_wakeup_fd().
+        So the signal's Python handler runs at once. Without this, a signal that arrives just before
+        poll() blocks would be handled only when poll() returns: that gap lies between two bytecodes,
+        where Python runs no handler. Signals do not end it in other threads, nor if somebody else, such
+        as an event loop, already uses signal.set_wakeup_fd().
         """
-        return self._by_signals
+        displaced = self._displaced
+        try:
+            if get_ident() == self._main_thread:
+                try:
+                    # In C from the call to the list: a signal handler that raises must not lose the descriptor.
+                    displaced[:] = map(_set_wakeup_fd, self._waking_descriptor)
+                except ValueError:  # not the main interpreter, or threading was first imported in another thread
+                    self._main_thread = None
+                if displaced > _NONE:
+                    _set_wakeup_fd(displaced[0])
+                    del displaced[:]
+            return wait(timeout, self._waiting.fileno())
+        finally:
+            if displaced:  # no signal handler runs before the next call has returned
+                _set_wakeup_fd(displaced[0])
+                del displaced[:]
 
     def clear(self) -> bool:
         """Undo `wake`; look for the reason *after* this, so that none is missed.
@@ -93,30 +121,8 @@ class Wakeup:
 
     def close(self) -> None:
         """Close both descriptors; may be called twice."""
+        if self._displaced and get_ident() == self._main_thread:  # closed by a signal handler, during a wait
+            _set_wakeup_fd(self._displaced[0])
+            del self._displaced[:]
         self._waiting.close()
         self._waking.close()
-
-
-class _BySignals:
-    """A context in which signals write to a descriptor. A class, because contextmanager() makes eight calls."""
-
-    __slots__ = ("_descriptor", "_installed", "_main_thread")
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        self._installed = False
-        self._main_thread = threading.main_thread().ident
-
-    def __enter__(self) -> None:
-        if threading.get_ident() != self._main_thread:
-            return
-        before = signal.set_wakeup_fd(self._descriptor, warn_on_full_buffer=False)
-        if before == -1:
-            self._installed = True
-        else:
-            signal.set_wakeup_fd(before)
-
-    def __exit__(self, *_: object) -> None:
-        if self._installed:
-            self._installed = False
-            signal.set_wakeup_fd(-1)

@@ -7,14 +7,19 @@ undecoded, into an inbox. There is one inbox for each connection, however often 
 from __future__ import annotations
 
 import abc
+from collections import deque
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from operator import delitem
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from pgnotify.atomic import then
 from pgnotify.backends._driver import BATCH, DriverBackend
 from pgnotify.notification import Plain
 from pgnotify.protocol import Health
+
+_UNKNOWN = object()
 
 
 class Inbox:
@@ -29,8 +34,8 @@ class Inbox:
         """Why the connection ended, for a driver that forgets the reason."""
         self.channels: set[str] = set()
         self.diverting = False
-        self.previous: Any = None
-        """The driver's own receiver, which ours replaces."""
+        self.previous: Any = _UNKNOWN
+        """The driver's own receiver, which ours replaces, or is about to."""
 
 
 _inboxes: WeakKeyDictionary[Any, Inbox] = WeakKeyDictionary()
@@ -45,28 +50,34 @@ class CollectingBackend(DriverBackend):
         return super().check()
 
     @abc.abstractmethod
-    def _divert(self, receive: Callable[[Any], None]) -> Any:
-        """Have the driver call ``receive`` for each notification; return what it did before."""
+    def _receiver(self) -> Any:
+        """Return what the driver does with notifications."""
+
+    @abc.abstractmethod
+    def _divert(self, receive: Callable[[Any], None]) -> None:
+        """Have the driver call ``receive`` for each notification."""
 
     @abc.abstractmethod
     def _restore(self, previous: Any) -> None:
-        """Have the driver do what it did before."""
+        """Have the driver do what it did before; ``previous`` comes from `_receiver`."""
 
     @abc.abstractmethod
-    def _backlog(self) -> list[Plain]:
-        """Take the notifications from the driver's own backlog."""
+    def _move_backlog(self, taker: list[Plain]) -> None:
+        """Move the notifications from the driver's own backlog, in one call in C."""
 
     @abc.abstractmethod
     def _decoded(self, raw: Sequence[Any]) -> list[Plain]:
         """Return the driver's notifications, decoded."""
 
-    def _decode(self, inbox: Inbox) -> None:
-        """Decode at most one batch; a Ctrl-C in between loses nothing."""
-        batch = inbox.raw[:BATCH]
-        count = len(batch)
-        decoded = self._decoded(batch)
-        inbox.decoded += decoded
-        del inbox.raw[:count]
+    def _move(self, inbox: Inbox, queue: deque[Plain]) -> int:
+        """Move at most one batch from the inbox into a queue, decoded, and return its size."""
+        before = len(queue)
+        if inbox.decoded:
+            queue.extend(then(inbox.decoded[:], delitem, inbox.decoded, slice(len(inbox.decoded))))
+        if inbox.raw:
+            batch = inbox.raw[:BATCH]
+            queue.extend(then(self._decoded(batch), delitem, inbox.raw, slice(len(batch))))
+        return len(queue) - before
 
     @cached_property
     def _shared_inbox(self) -> Inbox:
@@ -75,8 +86,10 @@ class CollectingBackend(DriverBackend):
     def _inbox(self) -> Inbox:
         inbox = self._shared_inbox
         if not inbox.diverting:
-            inbox.previous = self._divert(inbox.raw.append)
-            inbox.decoded += self._backlog()
+            if inbox.previous is _UNKNOWN:  # otherwise an interruption came after this
+                inbox.previous = self._receiver()
+            self._divert(inbox.raw.append)
+            self._move_backlog(inbox.decoded)
             inbox.diverting = True
         return inbox
 
@@ -88,5 +101,6 @@ class CollectingBackend(DriverBackend):
         inbox.channels.discard(channel)
         self._buffered()  # moves notifications that the driver still has into the inbox
         if not inbox.channels:
-            self._restore(inbox.previous)
             inbox.diverting = False
+            self._restore(inbox.previous)
+            inbox.previous = _UNKNOWN

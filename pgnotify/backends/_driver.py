@@ -8,8 +8,10 @@ from __future__ import annotations
 import abc
 import enum
 import json
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import repeat
 from typing import Any, ClassVar
 
 from pgnotify.backends._health import HEALTH, health_of
@@ -100,16 +102,21 @@ class DriverBackend(abc.ABC):
 
     def fetch(self) -> list[Notification]:
         """See `pgnotify.protocol.Backend.fetch`."""
-        return [new(Notification, plain) for plain in self.fetch_plain()]
+        return list(map(new, repeat(Notification), self.fetch_plain()))
 
     def fetch_plain(self) -> list[Plain]:
         """See `pgnotify.protocol.FetchesPlain.fetch_plain`."""
+        queue: deque[Plain] = deque()
+        self.fetch_into(queue)
+        return list(queue)
+
+    def fetch_into(self, queue: deque[Plain]) -> None:
+        """See `pgnotify.protocol.FetchesInto.fetch_into`."""
         # Readable but empty: other traffic, with more after it, or the end of the connection, which
         # the drivers notice only at the second look.
-        while not (batch := self._read()):
+        while not self._read(queue):
             if not wait_readable(self.fileno(), 0):
                 break
-        return batch
 
     def notify(self, channel: str, payload: str = "") -> None:
         """See `pgnotify.protocol.Backend.notify`."""
@@ -182,8 +189,12 @@ class DriverBackend(abc.ABC):
     # For a driver's module to implement.
 
     @abc.abstractmethod
-    def _read(self) -> list[Plain]:
-        """Read a batch of notifications without waiting; raise ConnectionLost if none are left before the end."""
+    def _read(self, queue: deque[Plain]) -> int:
+        """Read a batch of notifications without waiting, move it into a queue, and return its size.
+
+        Raises:
+            ConnectionLost: the connection has ended, and none is left.
+        """
 
     @abc.abstractmethod
     def _buffered(self) -> bool:

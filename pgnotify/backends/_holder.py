@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
@@ -73,6 +74,18 @@ class HolderBackend:
     def fetch_plain(self) -> Sequence[Plain]:
         """See `pgnotify.protocol.FetchesPlain.fetch_plain`."""
         return self._left_behind(DriverBackend.fetch_plain) or plain_fetch(self._current())()
+
+    def fetch_into(self, queue: deque[Plain]) -> None:
+        """See `pgnotify.protocol.FetchesInto.fetch_into`."""
+        before = len(queue)
+        self._left_behind(lambda ended: ended.fetch_into(queue))
+        if len(queue) == before:
+            current = self._current()
+            into: Callable[[deque[Plain]], None] | None = getattr(current, "fetch_into", None)
+            if into is None:
+                queue.extend(plain_fetch(current)())
+            else:
+                into(queue)
 
     def notify(self, channel: str, payload: str = "") -> None:
         """See `pgnotify.protocol.Backend.notify`."""
@@ -179,17 +192,17 @@ class HolderBackend:
             raise
         cursor.close()
 
-    def _left_behind(self, fetch: Callable[[DriverBackend], list[T]]) -> list[T]:
-        """Return the remaining notifications of a connection that has ended, so that the holder released it."""
+    def _left_behind(self, fetch: Callable[[DriverBackend], T]) -> T | None:
+        """Fetch the remaining notifications of a connection that has ended, so that the holder released it."""
         ended = self._backend
         if not isinstance(ended, DriverBackend) or self._unwrap(self._holder) is self._connection:
-            return []
+            return None
         if ended.transaction_status() is not TransactionStatus.UNKNOWN:
-            return []  # alive, perhaps back in a pool, where another thread may use it by now
+            return None  # alive, perhaps back in a pool, where another thread may use it by now
         try:
             return fetch(ended)
         except ConnectionLost:
-            return []
+            return None
 
     def _lost(self, why: str) -> ConnectionLost:
         error = ConnectionLost(why)

@@ -13,6 +13,7 @@ import socket
 import ssl
 import struct
 import sys
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
@@ -21,10 +22,12 @@ import pg8000.core
 import pg8000.native
 from pg8000.exceptions import DatabaseError, InterfaceError
 
+from pgnotify.atomic import then
 from pgnotify.backends._collecting import CollectingBackend
 from pgnotify.backends._driver import BATCH, TransactionStatus
 from pgnotify.errors import ConnectionLost, Unanswered
 from pgnotify.notification import Plain
+from pgnotify.program.interruption import is_interruption
 from pgnotify.waiting import wait_readable
 
 _NOTIFICATION = b"A"  # NotificationResponse: Byte1('A') Int32 length, Int32 pid, String channel, String payload
@@ -36,6 +39,7 @@ _UNNAMED = b"\0"
 # message cannot be put back, and on a link that swallows everything the wait would last for ever.
 REST_SECONDS = 10.0
 
+_LOSSES = (InterfaceError, OSError)
 # The errors that bytes cause which are not a message of PostgreSQL's.
 _NO_SUCH_MESSAGE = (ValueError, KeyError, IndexError, struct.error, MemoryError, OverflowError)
 
@@ -128,18 +132,20 @@ class Pg8000Backend(CollectingBackend):
         """Run a statement, below the implicit BEGIN and the paramstyle of pg8000's DB-API."""
         if self._death is not None:
             raise self._lost() from self._death
+        connection = self._connection
+        for text in (sql, *parameters):
+            text.encode(connection._client_encoding)  # fails here rather than after half of the messages
         try:
-            context = self._execute_bound(sql, parameters) if parameters else self._connection.execute_simple(sql)
-        except (InterfaceError, OSError) as error:
-            self._death = error
-            raise self._lost() from error
+            context = self._execute_bound(sql, parameters) if parameters else connection.execute_simple(sql)
         except DatabaseError as error:
             if _is_fatal(error):
                 self._death = error
                 raise self._lost() from error
             raise
-        except (KeyboardInterrupt, SystemExit):
-            self._death = _interrupted()
+        except BaseException as error:
+            self._death = error if isinstance(error, _LOSSES) and not is_interruption(error) else _interrupted()
+            if self._death is error:
+                raise self._lost() from error
             raise
         return [tuple(row) for row in context.rows or ()]
 
@@ -159,8 +165,6 @@ class Pg8000Backend(CollectingBackend):
         """Parse, bind and execute in one round trip; execute_unnamed() takes three."""
         connection = self._connection
         context = pg8000.core.Context(sql)
-        for text in (sql, *parameters):
-            text.encode(connection._client_encoding)  # fails here rather than after half of the messages
         connection.send_PARSE(_UNNAMED, sql)
         connection.send_DESCRIBE_STATEMENT(_UNNAMED)
         connection.send_BIND(_UNNAMED, tuple(parameters))
@@ -170,18 +174,19 @@ class Pg8000Backend(CollectingBackend):
         connection.handle_messages(context)
         return context
 
-    def _divert(self, receive: Callable[[Any], None]) -> Any:
-        previous = self._connection.message_types[_NOTIFICATION]
+    def _receiver(self) -> Any:
+        return self._connection.message_types[_NOTIFICATION]
+
+    def _divert(self, receive: Callable[[Any], None]) -> None:
         self._connection.message_types[_NOTIFICATION] = lambda body, context: receive(body)
-        return previous
 
     def _restore(self, previous: Any) -> None:
         self._connection.message_types[_NOTIFICATION] = previous
 
-    def _backlog(self) -> list[Plain]:
-        taken = [(channel, payload, pid) for pid, channel, payload in self._connection.notifications]
-        self._connection.notifications.clear()
-        return taken
+    def _move_backlog(self, taker: list[Plain]) -> None:
+        backlog = self._connection.notifications
+        taken = [(channel, payload, pid) for pid, channel, payload in backlog]
+        taker.extend(then(taken, backlog.clear))
 
     def _buffered(self) -> bool:
         inbox = self._inbox()
@@ -194,26 +199,25 @@ class Pg8000Backend(CollectingBackend):
         except OSError:
             return True  # fetch() raises the reason
 
-    def fetch_plain(self) -> list[Plain]:
-        """See `pgnotify.protocol.FetchesPlain.fetch_plain`."""
-        return self._read()  # sees the end at the first look, so no second one is needed
+    def fetch_into(self, queue: deque[Plain]) -> None:
+        """See `pgnotify.protocol.FetchesInto.fetch_into`."""
+        self._read(queue)  # sees the end at the first look, so no second one is needed
 
-    def _read(self) -> list[Plain]:
-        inbox = self._inbox()
-        if inbox.raw:
-            self._decode(inbox)
-        while len(inbox.decoded) < BATCH and self._read_more(inbox.decoded):
+    def _read(self, queue: deque[Plain]) -> int:
+        before = len(queue)
+        self._move(self._inbox(), queue)
+        while len(queue) - before < BATCH and self._read_more(queue):
             pass
-        batch, inbox.decoded = inbox.decoded, []
-        if not batch and self._death is not None:
+        count = len(queue) - before
+        if not count and self._death is not None:
             raise self._lost() from self._death
-        return batch
+        return count
 
     def _decoded(self, raw: Sequence[bytes]) -> list[Plain]:
         encoding = self._encoding()
         return [_parsed(body, encoding) for body in raw]
 
-    def _read_more(self, batch: list[Plain]) -> bool:
+    def _read_more(self, queue: deque[Plain]) -> bool:
         """Read the messages that have begun to arrive; return whether there may be more."""
         if self._death is not None or self._connection._usock is None:
             self._death = self._reason_of_loss()
@@ -224,34 +228,37 @@ class Pg8000Backend(CollectingBackend):
                 if data is not None and self._at_end():
                     raise InterfaceError("the server has closed the connection")
                 return False
+            batch: list[Plain] = []
             consumed = _parse_all(data, batch, self._encoding())
-            if consumed:
-                self._connection._sock.read(consumed)  # already in the buffer: no system call
+            if consumed:  # they are already in the buffer: no system call
+                queue.extend(then(batch, self._connection._sock.read, consumed))
             else:
-                self._read_one_message(batch)
-        except (OSError, InterfaceError, DatabaseError, *_NO_SUCH_MESSAGE) as error:
+                self._read_one_message(queue)
+        except (*_LOSSES, DatabaseError, *_NO_SUCH_MESSAGE) as error:
+            if is_interruption(error):
+                raise
             self._death = error
             return False
-        except (KeyboardInterrupt, SystemExit):
-            self._death = _interrupted()
-            raise
         return consumed != len(data) or consumed == io.DEFAULT_BUFFER_SIZE
 
-    def _read_one_message(self, batch: list[Plain]) -> None:
+    def _read_one_message(self, queue: deque[Plain]) -> None:
         """Take a message that has not arrived in full, or have pg8000 take one that is not a notification."""
         stream, usock = self._connection._sock, self._connection._usock
         timeout = usock.gettimeout()
-        usock.settimeout(self._rest_seconds if timeout is None else timeout)
+        context = pg8000.core.Context(None)
         try:
+            usock.settimeout(self._rest_seconds if timeout is None else timeout)
             code, size = _HEAD.unpack(pg8000.core._read(stream, _HEAD.size))
             body = pg8000.core._read(stream, size - 4)
+            if code == _NOTIFICATION:
+                queue.append(_parsed(body, self._encoding()))
+            else:
+                self._connection.message_types[code](body, context)
+        except BaseException as error:
+            self._note_interruption(error)
+            raise
         finally:
             usock.settimeout(timeout)
-        if code == _NOTIFICATION:
-            batch.append(_parsed(body, self._encoding()))
-            return
-        context = pg8000.core.Context(None)
-        self._connection.message_types[code](body, context)
         if context.error is not None:  # not an answer: the server says goodbye
             raise context.error
 
@@ -263,14 +270,22 @@ class Pg8000Backend(CollectingBackend):
         """
         usock = self._connection._usock
         timeout = usock.gettimeout()
-        usock.settimeout(0)
         try:
+            usock.settimeout(0)
             data: bytes = self._connection._sock.peek(1)
         except (ssl.SSLWantReadError, BlockingIOError):
             return None
+        except BaseException as error:
+            self._note_interruption(error)
+            raise
         finally:
             usock.settimeout(timeout)
         return data
+
+    def _note_interruption(self, error: BaseException) -> None:
+        """Give the connection up after an interruption: some bytes may be lost, and later messages would be misread."""
+        if is_interruption(error):
+            self._death = _interrupted()
 
     def _at_end(self) -> bool:
         usock = self._connection._usock
@@ -295,7 +310,6 @@ class Pg8000Backend(CollectingBackend):
 
 
 def _interrupted() -> InterfaceError:
-    # Half a message may be unread, and every later one would be misread.
     return InterfaceError("interrupted in the middle of a message")
 
 

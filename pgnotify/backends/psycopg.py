@@ -7,6 +7,7 @@ that any statement reads along the way, undecoded, and `fetch` reads the rest.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import psycopg
 from psycopg.rows import tuple_row
 
+from pgnotify.atomic import then
 from pgnotify.backends._collecting import CollectingBackend, Inbox
 from pgnotify.backends._driver import BATCH, MORE_TO_READ, STATUS_OF, TransactionStatus, in_autocommit
 from pgnotify.errors import TransactionError
@@ -113,22 +115,22 @@ class PsycopgBackend(CollectingBackend):
         with in_autocommit(connection):  # costs no round trip
             yield
 
-    def _divert(self, receive: Callable[[Any], None]) -> Any:
+    def _receiver(self) -> Any:
+        return self._connection.pgconn.notify_handler
+
+    def _divert(self, receive: Callable[[Any], None]) -> None:
         # psycopg's own handler decodes. A payload that cannot be decoded, or a registered handler that
         # raises, leaves the connection unusable during a statement.
-        previous = self._connection.pgconn.notify_handler
         self._connection.pgconn.notify_handler = receive
-        return previous
 
     def _restore(self, previous: Any) -> None:
         self._connection.pgconn.notify_handler = previous
 
-    def _backlog(self) -> list[Plain]:
+    def _move_backlog(self, taker: list[Plain]) -> None:
         backlog = getattr(self._connection, "_notifies_backlog", None)  # private; since 3.2.4
-        taken = [(notify.channel, notify.payload, notify.pid) for notify in backlog or ()]
         if backlog:
-            backlog.clear()
-        return taken
+            taken = [(notify.channel, notify.payload, notify.pid) for notify in backlog]
+            taker.extend(then(taken, backlog.clear))
 
     def _buffered(self) -> bool:
         inbox = self._inbox()
@@ -141,15 +143,13 @@ class PsycopgBackend(CollectingBackend):
         with self._connection.lock:
             inbox.raw.extend(iter(self._connection.pgconn.notifies, None))
 
-    def _read(self) -> list[Plain]:
+    def _read(self, queue: deque[Plain]) -> int:
         inbox = self._inbox()
         failure = self._consume(inbox.raw)
-        if inbox.raw:
-            self._decode(inbox)
-        batch, inbox.decoded = inbox.decoded, []
-        if failure is not None and not batch:
+        count = self._move(inbox, queue)
+        if failure is not None and not count:
             raise self._lost() from failure
-        return batch
+        return count
 
     def _consume(self, raw: list[Any]) -> Exception | None:
         """Read from the socket until a batch is full or nothing new comes; return the error if that failed."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
+from itertools import compress, islice, repeat, starmap
+from operator import delitem
 from typing import Any
 
 import psycopg2
 import psycopg2.extensions
 
+from pgnotify.atomic import then
 from pgnotify.backends._driver import (
     BATCH,
     MORE_TO_READ,
@@ -159,7 +162,7 @@ class Psycopg2Backend(DriverBackend):
         with in_autocommit(connection):
             yield
 
-    def _read(self) -> list[Plain]:
+    def _read(self, queue: deque[Plain]) -> int:
         failure: Exception | None = None
         notifies = self._connection.notifies  # a list, or the user's own container
         try:
@@ -171,12 +174,15 @@ class Psycopg2Backend(DriverBackend):
         except psycopg2.Error as error:
             failure = error
         if not notifies and failure is None:
-            return []
+            return 0
         batch = [(note.channel, note.payload, note.pid) for note in islice(notifies, BATCH)]
-        _remove(notifies, len(batch))
+        if isinstance(notifies, list):
+            queue.extend(then(batch, delitem, notifies, slice(len(batch))))
+        else:  # it has popleft()
+            queue.extend(compress(batch, starmap(notifies.popleft, repeat((), len(batch)))))
         if failure is not None and not batch:
             raise (self._lost() if self._connection.closed else failure) from failure
-        return batch
+        return len(batch)
 
     def _buffered(self) -> bool:
         if not self._connection.notifies and not self._connection.closed:
@@ -193,12 +199,3 @@ class Psycopg2Backend(DriverBackend):
     def _reason_of_loss(self) -> Exception:
         error: Exception = psycopg2.InterfaceError("connection already closed")
         return error
-
-
-def _remove(notifies: Any, count: int) -> None:
-    """Remove from the head of a list or a deque."""
-    if isinstance(notifies, list):
-        del notifies[:count]
-    else:
-        for _ in range(count):
-            notifies.popleft()

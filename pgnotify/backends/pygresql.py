@@ -6,13 +6,16 @@ end after each call. It has no lock at all: a second thread on the same connecti
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from itertools import islice
+from operator import delitem
 from typing import Any
 from weakref import WeakValueDictionary
 
 import pg
 
+from pgnotify.atomic import then
 from pgnotify.backends._driver import BATCH, STATUS_OF, DriverBackend, TransactionStatus
 from pgnotify.backends._holder import HolderBackend
 from pgnotify.errors import PayloadError
@@ -125,14 +128,15 @@ class PyGreSQLBackend(DriverBackend):
             if self._alive():
                 raise
 
-    def _read(self) -> list[Plain]:
+    def _read(self, queue: deque[Plain]) -> int:
         self._take(BATCH)
-        batch = [(channel, payload, pid) for channel, pid, payload in self._inbox.ready]
-        self._inbox.ready = []
+        ready = self._inbox.ready
+        batch = [(channel, payload, pid) for channel, pid, payload in ready]
+        queue.extend(then(batch, delitem, ready, slice(len(batch))))
         if not batch:
             self._raise_if_undecodable()
             self._raise_if_lost()
-        return batch
+        return len(batch)
 
     def _buffered(self) -> bool:
         # The only way to see whether libpq has read a notification is to take it.

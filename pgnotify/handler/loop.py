@@ -9,7 +9,7 @@ from typing import Protocol
 
 from pgnotify.errors import ConnectionLost
 from pgnotify.notification import Notification, Plain
-from pgnotify.program.actions import DELIVER_ONE, FETCH, WAIT_FOR_EVER, Deliver, Program, ReportTimeout, Wait
+from pgnotify.program.actions import DELIVER_ONE, WAIT_FOR_EVER, Deliver, Program, ReportTimeout, Wait
 from pgnotify.program.commands import carry_out
 from pgnotify.program.state import State
 from pgnotify.program.verbs import listen, unlisten
@@ -86,14 +86,15 @@ def _loop_while_listening(watch: Watch, settings: HandlerOptions, clock: Callabl
             else:
                 yield from _deliver_stop(watch, settings)
             deadline = None
-        # Fetch before waiting: data that the driver has already read makes no socket readable.
-        elif batch := (yield FETCH):
-            watch.queue.extend(batch)
-        elif (timeout := settings.timeout) is None or timeout == math.inf:
-            yield WAIT_FOR_EVER
-        elif timeout == 0:
-            return
         else:
+            yield watch.fetch  # before waiting: data that the driver has already read makes no socket readable
+            if watch.queue:
+                continue
+            if (timeout := settings.timeout) is None or timeout == math.inf:
+                yield WAIT_FOR_EVER
+                continue
+            if timeout == 0:
+                return
             now = clock()
             deadline = now + timeout if deadline is None else deadline
             if now < deadline:
@@ -108,7 +109,7 @@ def _deliver_the_rest(watch: Watch, settings: HandlerOptions) -> Program[None]:
     while watch.state is State.LOST:
         if not watch.queue:
             try:
-                watch.queue.extend((yield FETCH))
+                yield watch.fetch
             except ConnectionLost:
                 return
             if not watch.queue:

@@ -7,7 +7,7 @@ from pgnotify.listener.events import Failed, Lost
 from pgnotify.listener.gap import Reason
 from pgnotify.listener.policy import Policy
 from pgnotify.listener.watch import ListenerWatch
-from pgnotify.program.actions import DISCONNECT, FETCH, Deliver, Program, Tell
+from pgnotify.program.actions import DISCONNECT, Deliver, Program, Tell
 from pgnotify.program.state import State
 
 # If a server or a proxy accepts a connection, lets us listen and hangs up within a second, this many times in a row,
@@ -71,8 +71,12 @@ def _release(watch: ListenerWatch, reason: Reason) -> Program[None]:
 def _fetch_the_rest(watch: ListenerWatch) -> Program[None]:
     """Fetch the notifications that had arrived before the end of the connection."""
     try:
-        while batch := (yield FETCH):
-            watch.take(batch)
+        count = 1
+        while count:
+            before = len(watch.queue)
+            yield watch.fetch
+            count = len(watch.queue) - before
+            watch.take(count)
     except Exception:  # of any kind: it is the reason why the connection is released
         return
 

@@ -8,7 +8,7 @@ user hears of.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import filterfalse
 
 from pgnotify.errors import ConnectionLost, NotPrimary, SourceError, TransactionError, Unanswered
@@ -17,10 +17,8 @@ from pgnotify.listener.failure import OnListeningFailed, after_failure
 from pgnotify.listener.gap import Gap, Reason, utc
 from pgnotify.listener.policy import Policy
 from pgnotify.listener.watch import Link, ListenerWatch
-from pgnotify.notification import Plain
 from pgnotify.program.actions import (
     ASK_HEALTH,
-    FETCH,
     WAIT_FOR_EVER,
     Connect,
     Deliver,
@@ -48,12 +46,12 @@ class _End:
         self.moment = math.inf if deadline is None else deadline
         self._batches_left = BATCHES_AFTER_THE_DEADLINE
 
-    def comes_after(self, batch: Sequence[Plain], now: float) -> bool:
+    def comes_after(self, count: int, now: float) -> bool:
         """Return whether the deadline has passed and everything that arrived is fetched. Called after each batch."""
         if now < self.moment:
             return False
         self._batches_left -= 1
-        return not batch or not self._batches_left
+        return not count or not self._batches_left
 
 
 def listener_loop(
@@ -130,14 +128,15 @@ def _while_listening(watch: ListenerWatch, policy: Policy, end: _End) -> Program
 
 def _look_for_more(watch: ListenerWatch, policy: Policy, end: _End) -> Program[bool]:
     """Fetch; then check if that is due, or wait if nothing has arrived; return False if the run is to end."""
-    batch = yield FETCH
-    watch.take(batch)
+    yield watch.fetch
+    count = len(watch.queue)
+    watch.take(count)
     now, link = policy.clock(), watch.link
     if now >= link.check_at:  # under traffic, too: see the manual
         yield from _check(watch, policy)
-    elif end.comes_after(batch, now):
+    elif end.comes_after(count, now):
         return False
-    elif not batch:
+    elif not count:
         if end.until():
             return False
         seconds = min(link.check_at, end.moment) - now

@@ -115,7 +115,7 @@ class ReconnectingRunner(BlockingRunner):
         self._calling = True
         try:
             if isinstance(action, p.Fetch):
-                return self._fetch()  # only waits for the rest of a message that has begun to arrive
+                return super()._call(action)  # only waits for the rest of a message that has begun to arrive
             with self._answered_in_time():
                 return super()._call(action)
         finally:

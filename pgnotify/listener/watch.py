@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 from pgnotify.listener.events import ListenInForce
 from pgnotify.listener.gap import Gap, Reason, utc
-from pgnotify.notification import Plain
 from pgnotify.program.actions import Opened
 from pgnotify.program.state import State
 from pgnotify.program.watch import Watch
@@ -148,11 +147,10 @@ class ListenerWatch(Watch):
         """Record that the user knows that LISTEN is in force."""
         self.to_announce = self.lost_gap = None
 
-    def take(self, batch: Sequence[Plain]) -> None:
-        """Queue a batch that was fetched. An empty batch means that everything that had arrived is fetched."""
+    def take(self, count: int) -> None:
+        """Record how many notifications were fetched. 0 means that everything that had arrived is fetched."""
         link = self.link
-        if batch:
-            self.queue.extend(batch)
+        if count:
             self.queue_complete_until = link.complete_until
             link.has_fetched = True
             if link.nothing_pending and not link.delivery_proved:

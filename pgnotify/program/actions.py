@@ -10,9 +10,11 @@ Program and runner take turns once per batch of notifications, not once per noti
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Generator
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
+from pgnotify.notification import Plain
 from pgnotify.protocol import Backend
 
 T = TypeVar("T")
@@ -53,7 +55,13 @@ class Wait(NamedTuple):
 
 
 class Fetch(NamedTuple):
-    """Fetch a batch. The outcome is a list of notifications, each a `Notification` or a plain tuple."""
+    """Fetch a batch into a queue.
+
+    There is no outcome: if the queue has not grown, everything that had arrived is fetched.
+    """
+
+    queue: deque[Plain]
+    """Notifications are appended; each is a `Notification` or a plain tuple."""
 
 
 class Notify(NamedTuple):
@@ -119,7 +127,6 @@ class Tell(NamedTuple):
 
 
 # The loops yield these all the time. Making a new one each time would cost more than the rest of the step.
-FETCH = Fetch()
 WAIT_FOR_EVER = Wait(None)
 DELIVER_ONE = Deliver(1)
 ASK_HEALTH = AskHealth()

@@ -5,14 +5,21 @@ It is the only code that calls a backend on behalf of a front. It decides nothin
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable
 from contextlib import closing
+from types import FrameType
 from typing import Protocol, TypeVar
 
+from pgnotify.notification import Plain
 from pgnotify.program import actions as p
-from pgnotify.protocol import Backend, health_of, listen_to_all, plain_fetch, unlisten_all
-from pgnotify.waiting import Wakeup
+from pgnotify.program import ctrl_c
+from pgnotify.protocol import Backend, HasDescriptor, health_of, listen_to_all, plain_fetch, unlisten_all
+from pgnotify.waiting import Wakeup, wait_readable
 
 T = TypeVar("T")
+
+_READERS = ("socket", "ssl")
 
 _FOR_THE_FRONT = (p.Deliver, p.ReportTimeout, p.Tell)
 
@@ -35,12 +42,14 @@ class BlockingRunner:
         engaged: whether the program or the backend is running: True except while the front is called.
             A signal handler that finds it True has interrupted the program or the driver, and must
             call neither.
+        interrupted: set by a Ctrl-C that was held back. It is raised in the program, in place of its next action.
     """
 
     backend: Backend
 
     def __init__(self, backend: Backend | None = None) -> None:
         self.engaged = False
+        self.interrupted = False
         self._wakeup: Wakeup | None = None
         if backend is not None:
             self.use(backend)
@@ -49,6 +58,7 @@ class BlockingRunner:
         """Run on this backend from now on."""
         self.backend = backend
         self._fetch = plain_fetch(backend)
+        self._fetch_into: Callable[[deque[Plain]], None] | None = getattr(backend, "fetch_into", None)
 
     def run(self, program: p.Program[T], front: Front) -> T:
         """Run a program to its end and return its result.
@@ -56,29 +66,77 @@ class BlockingRunner:
         An error of the backend is raised inside the program, which may handle it. An error of the
         front is the user's: it is raised to the caller, and the program ends at that step.
         """
-        outcome: object = None
-        failure: BaseException | None = None
         before = self.engaged  # False in a front that runs another program during ours
+        may_hold_back = ctrl_c.is_possible()
+        outer = ctrl_c.running
         self.engaged = True
         try:
+            if may_hold_back:
+                ctrl_c.hold_back(self)
             with closing(program):
-                while True:
+                return self._run(program, front)
+        finally:
+            # An exception of a signal handler may come between any two of these calls, and inside them.
+            self.engaged = before
+            if may_hold_back:
+                ctrl_c.running = outer
+                if outer is None:
                     try:
-                        action = program.send(outcome) if failure is None else program.throw(failure)
-                    except StopIteration as end:
-                        result: T = end.value
-                        return result
-                    outcome = failure = None
-                    if isinstance(action, _FOR_THE_FRONT):
-                        outcome = self._tell(front, action)
-                        continue
-                    try:
-                        outcome = self._call(action)
-                    except BaseException as error:
-                        failure = error
+                        ctrl_c.release()
+                    except BaseException:
+                        ctrl_c.release()
+                        raise
+            if self.interrupted:  # by a Ctrl-C after the last action
+                self.interrupted = False
+                raise KeyboardInterrupt
+
+    def _run(self, program: p.Program[T], front: Front) -> T:
+        outcome: object = None
+        failure: BaseException | None = None
+        try:
+            while True:
+                try:
+                    if failure is None:
+                        action = program.send(outcome)
+                    else:
+                        action = program.throw(failure)
+                        failure = None
+                except StopIteration as end:
+                    result: T = end.value
+                    return result
+                if self.interrupted:
+                    self.interrupted = False
+                    failure = KeyboardInterrupt()
+                    continue
+                if isinstance(action, _FOR_THE_FRONT):
+                    outcome = self._tell(front, action)
+                    continue
+                try:
+                    outcome = self._call(action)
+                except BaseException as error:
+                    failure = error
         finally:
             failure = None  # otherwise it would keep this frame, and so the front, alive in a cycle
-            self.engaged = before
+
+    def is_blocked(self, frame: FrameType | None, seconds: float) -> bool:
+        """Return whether a call that `wake` does not end waits for the server, for this long. For a signal handler.
+
+        Args:
+            frame: the function that is interrupted.
+            seconds: how long to wait for an answer.
+        """
+        action = _action_in(frame)
+        if action is None or isinstance(action, (p.Wait, p.Connect)):
+            return False
+        # A fetch does not wait, except for the rest of a message, where a driver reads from the socket in Python.
+        if isinstance(action, p.Fetch) and (frame is None or frame.f_globals.get("__name__") not in _READERS):
+            return False
+        if not isinstance(self.backend, HasDescriptor):
+            return True  # perhaps
+        try:
+            return not wait_readable(self.backend.fileno(), seconds)
+        except Exception:  # the connection is lost, or closed
+            return False
 
     def wake(self) -> None:
         """End the current wait. Safe in any thread and in a signal handler."""
@@ -103,7 +161,10 @@ class BlockingRunner:
     def _call(self, action: p.Call) -> object:
         match action:
             case p.Fetch():
-                return self._fetch()
+                if self._fetch_into is not None:
+                    self._fetch_into(action.queue)
+                else:
+                    action.queue.extend(self._fetch())
             case p.Wait(timeout):
                 self._wait(timeout)
             case p.Listen(channel):
@@ -123,14 +184,21 @@ class BlockingRunner:
         return None
 
     def _wait(self, timeout: float | None) -> None:
-        if self._wakeup is None:
+        wakeup = self._wakeup
+        if wakeup is None:
             # An interruption before there was a wake-up woke nobody. So the first wait is a false
             # alarm: the program checks for interruptions once more, now that none can be missed.
             self._wakeup = Wakeup()
-            return
         # Clear it before the wait: after the wait, this would delay a notification. The wake-up that is
         # cleared here may be newer than the program's last check, so the program checks once more.
-        if self._wakeup.clear():
-            return
-        with self._wakeup.by_signals():
-            self.backend.wait(timeout, self._wakeup.fileno())
+        elif not wakeup.clear():
+            wakeup.wait(self.backend.wait, timeout)
+
+
+def _action_in(frame: FrameType | None) -> object:
+    """Return the action that the innermost runner performs on its backend; None between two of them."""
+    while frame is not None:
+        if frame.f_code is BlockingRunner._call.__code__:
+            return frame.f_locals["action"]
+        frame = frame.f_back
+    return None

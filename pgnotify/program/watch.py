@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 from pgnotify.notification import Plain
-from pgnotify.program.actions import Program
+from pgnotify.program.actions import Fetch, Program
 from pgnotify.program.state import Input, State, advance
 
 
@@ -19,7 +19,7 @@ class Watch:
         channels: to listen to; duplicates are ignored.
     """
 
-    __slots__ = ("channels", "commands", "in_force", "interrupted", "queue", "state", "stop_requested")
+    __slots__ = ("channels", "commands", "fetch", "in_force", "interrupted", "queue", "state", "stop_requested")
 
     def __init__(self, *channels: str) -> None:
         self.channels: tuple[str, ...] = tuple(dict.fromkeys(channels))
@@ -27,6 +27,8 @@ class Watch:
         self.in_force: list[str] = []
         """The channels whose LISTEN is in force, or may be: after a Ctrl-C this is unknown."""
         self.queue: deque[Plain] = deque()
+        self.fetch = Fetch(self.queue)
+        """The action that fills the queue. Making a new one each time would cost more than the rest of the step."""
         self.commands: deque[Program[object]] = deque()
         """The requests of other threads, as programs; see `carry_out`."""
         self.stop_requested: bool = False

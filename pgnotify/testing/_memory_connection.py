@@ -7,11 +7,13 @@ for the network, which error a lost connection raises. Its session does everythi
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import repeat
 
 from pgnotify.errors import ConnectionLost, TransactionError
-from pgnotify.notification import Notification
+from pgnotify.notification import Notification, Plain, new
 from pgnotify.protocol import Backend, Health
 from pgnotify.testing._memory_session import Cluster, DatabaseError, Session
 from pgnotify.waiting import wait_readable
@@ -73,11 +75,17 @@ class MemoryConnection(Backend):
 
     def fetch(self) -> list[Notification]:
         """See `pgnotify.protocol.Backend.fetch`; at most 500 at a time."""
+        queue: deque[Plain] = deque()
+        self.fetch_into(queue)
+        return list(map(new, repeat(Notification), queue))
+
+    def fetch_into(self, queue: deque[Plain]) -> None:
+        """See `pgnotify.protocol.FetchesInto.fetch_into`; at most 500 at a time."""
         with self._calling(), self._lock:
-            batch = self._link.take(BATCH)
-            if not batch:
+            before = len(queue)
+            self._link.take(BATCH, queue)
+            if len(queue) == before:
                 self._refuse_loss()
-            return batch
 
     def notify(self, channel: str, payload: str = "") -> None:
         """See `pgnotify.protocol.Backend.notify`; DatabaseError with sqlstate 22023 beyond the limits."""

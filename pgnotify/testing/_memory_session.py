@@ -13,10 +13,10 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, repeat, starmap
 
 from pgnotify.limits import MAX_CHANNEL_BYTES, MAX_PAYLOAD_BYTES
-from pgnotify.notification import Notification
+from pgnotify.notification import Notification, Plain
 from pgnotify.protocol import Health
 
 
@@ -129,11 +129,10 @@ class Link:
         self._answer_awaited = True
         self._clear_bell()
 
-    def take(self, at_most: int) -> list[Notification]:
-        """Return the oldest notifications that have arrived, and remove them from the queue."""
-        taken = [self.arrived.popleft() for _ in range(min(at_most, len(self.arrived)))]
+    def take(self, at_most: int, queue: deque[Plain]) -> None:
+        """Move the oldest notifications that have arrived into a queue."""
+        queue.extend(starmap(self.arrived.popleft, repeat((), min(at_most, len(self.arrived)))))
         self.look()
-        return taken
 
     def _ring(self) -> None:
         with suppress(OSError):  # the connection has ended, and that makes the socket readable too

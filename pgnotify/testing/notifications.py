@@ -300,9 +300,9 @@ def _collecting(watch: Watch) -> p.Program[None]:
     while not (watch.interrupted and (yield from carry_out(watch))):
         if watch.queue:
             yield p.Deliver(len(watch.queue))
-        elif batch := (yield p.FETCH):
-            watch.queue.extend(batch)
-        else:
+            continue
+        yield watch.fetch
+        if not watch.queue:
             yield p.WAIT_FOR_EVER
 
 

@@ -7,7 +7,7 @@ where the program ends, unless its last outcome is `LEFT`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pgnotify.program import actions as p
@@ -86,7 +86,10 @@ def _next_outcome(action: p.Action, left: list[Step]) -> object:
     verb, outcome = left.pop(0)
     assert type(action).__name__.lower() == verb, f"the program asks for {action}, not for {verb!r}"
     if callable(outcome) and not _is_error(outcome):
-        return outcome()
+        outcome = outcome()
+    if isinstance(action, p.Fetch) and isinstance(outcome, Sequence):  # what has come in
+        action.queue.extend(outcome)
+        return None
     return outcome
 
 

@@ -15,14 +15,18 @@ PACKAGE = Path(pgnotify.__file__).parent
 
 # Each row sees the rows before it, and nothing of its own row. A package is one name.
 LINE = (
-    "errors waiting | notification | limits protocol | program registry | connecting handler"
+    "errors waiting atomic | notification | limits protocol | program registry | connecting handler"
     " | listener backends connection | aio testing outbox | __init__ cli | __main__"
 )
 ROW = {name: number for number, names in enumerate(LINE.split("|")) for name in names.split()}
 
 # What decides performs nothing, and so is tested without a server, a thread or a clock.
 PURE = [
-    *(path for path in (PACKAGE / "program").glob("*.py") if path.name not in ("runner.py", "ownership.py")),
+    *(
+        path
+        for path in (PACKAGE / "program").glob("*.py")
+        if path.name not in ("runner.py", "ownership.py", "ctrl_c.py")
+    ),
     PACKAGE / "handler" / "loop.py",
     *(PACKAGE / "listener" / f"{name}.py" for name in ("loop", "failure", "watch", "events", "gap", "policy")),
 ]

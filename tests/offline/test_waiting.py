@@ -253,25 +253,38 @@ def on_signal():
     signal.signal(signal.SIGUSR1, before)
 
 
+def raise_a_signal(timeout, wakeup):
+    signal.raise_signal(signal.SIGUSR1)
+
+
+def wait_for_nothing(timeout, wakeup):
+    """Return at once."""
+
+
+def test_a_wait_gets_its_timeout_and_the_descriptor_and_its_result_is_returned(wakeup):
+    assert wakeup.wait(lambda *arguments: arguments, 0.5) == (0.5, wakeup.fileno())
+
+
 def test_a_signal_wakes_the_main_thread(wakeup, on_signal):
-    with wakeup.by_signals():
-        signal.raise_signal(signal.SIGUSR1)
+    wakeup.wait(raise_a_signal, None)
 
     assert readable(wakeup.fileno())
     assert on_signal == [signal.SIGUSR1]
 
 
 def test_a_signal_after_the_wait_wakes_nobody(wakeup, on_signal):
-    with wakeup.by_signals():
-        pass
+    wakeup.wait(wait_for_nothing, None)
     signal.raise_signal(signal.SIGUSR1)
 
     assert not readable(wakeup.fileno())
 
 
 def test_signals_are_let_go_of_after_an_error(wakeup, on_signal):
-    with pytest.raises(KeyboardInterrupt), wakeup.by_signals():
+    def interrupted(*_):
         raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        wakeup.wait(interrupted, None)
     signal.raise_signal(signal.SIGUSR1)
 
     assert not readable(wakeup.fileno())
@@ -282,8 +295,7 @@ def test_who_has_the_signals_already_keeps_them(wakeup, on_signal, pair):
     there.setblocking(False)
     signal.set_wakeup_fd(there.fileno())
     try:
-        with wakeup.by_signals():
-            signal.raise_signal(signal.SIGUSR1)
+        wakeup.wait(raise_a_signal, None)
     finally:
         kept = signal.set_wakeup_fd(-1)
 
@@ -295,12 +307,11 @@ def test_who_has_the_signals_already_keeps_them(wakeup, on_signal, pair):
 def test_a_signal_wakes_no_wait_of_another_thread(wakeup, on_signal):
     inside, leave = threading.Event(), threading.Event()
 
-    def wait():
-        with wakeup.by_signals():
-            inside.set()
-            assert leave.wait(10)
+    def wait(*_):
+        inside.set()
+        assert leave.wait(10)
 
-    waiting = Running(wait)
+    waiting = Running(lambda: wakeup.wait(wait, None))
     assert inside.wait(10)
     signal.raise_signal(signal.SIGUSR1)
     leave.set()

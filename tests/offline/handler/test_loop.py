@@ -46,7 +46,7 @@ def test_both_channels_are_listened_to_before_anything_is_fetched():
 
     play(run(handler), *LISTENING, ("fetch", LEFT))
 
-    assert handler.actions == [p.Listen("jobs"), p.Listen("stop_jobs"), p.Fetch()]
+    assert handler.actions == [p.Listen("jobs"), p.Listen("stop_jobs"), p.Fetch(handler.watch.queue)]
     assert handler.watch.state is State.LISTENING
 
 
@@ -660,11 +660,11 @@ def test_a_command_ends_the_delivery_after_the_current_notification():
 
     assert delivered == [note("1"), note("2"), note("3")]
     assert handler.actions == [
-        p.Fetch(),
+        p.Fetch(handler.watch.queue),
         p.Deliver(3),
         p.Notify("answer", "2"),
         p.Deliver(1),
-        p.Fetch(),
+        p.Fetch(handler.watch.queue),
     ]
 
 

@@ -220,14 +220,14 @@ class Loop(RuleBasedStateMachine):
         elif isinstance(action, p.Fetch) and self.driver:
             batch = [self.driver.popleft() for _ in range(min(3, len(self.driver)))]
             self.fetched += batch
-            return batch
+            action.queue.extend(batch)
         elif not self.alive:
             raise ConnectionLost("gone")
         elif isinstance(action, p.Listen):
             self.in_force.add(action.channel)
         elif isinstance(action, p.Unlisten):
             self.in_force.discard(action.channel)
-        return [] if isinstance(action, p.Fetch) else None
+        return
 
     # Helpers
 

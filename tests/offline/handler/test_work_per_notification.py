@@ -23,16 +23,16 @@ NOTE = Notification("jobs", "a payload", 7)
 # and 3.12, 37 in 3.11, 32 in 3.13; a lock is 8 or more.
 INSTRUCTIONS = 37
 
-# For one that comes alone, up to the callback. Our functions: the context of the wait is left (1); the two
-# generators of the loop go on (2), the runner fetches (1), they go on (2); what to deliver is decided (1), of
-# which event and not of which stop event (2); the runner tells (1) the front (1). What these call: send (2),
-# isinstance (3), set_wakeup_fd, the backend's fetch, extend, len, and the callback.
-OURS_BEFORE_THE_CALLBACK = 11
-OTHERS_BEFORE_THE_CALLBACK = 10
+# For one that comes alone, up to the callback. Our functions: the two generators of the loop go on (2), the runner
+# fetches (1), they go on (2); what to deliver is decided (1), of which event and not of which stop event (2); the
+# runner tells (1) the front (1). What these call: send (2), isinstance (3), the backend's fetch, extend, len, and the
+# callback.
+OURS_BEFORE_THE_CALLBACK = 10
+OTHERS_BEFORE_THE_CALLBACK = 9
 # Up to the next wait, besides: they go on (2), the runner fetches (1), they go on (2); there is no time-out (1);
-# the runner waits (2): nobody woke it (1), signals may do so (2), by the descriptor (1). What these call: send
-# (2), isinstance (2), the backend's fetch and wait, recv, get_ident, set_wakeup_fd, fileno.
-OURS_IN_ALL = OURS_BEFORE_THE_CALLBACK + 12
+# the runner waits (2): nobody woke it (1), signals may do so (1). What these call: send (2), isinstance (2),
+# the backend's fetch and wait, extend, recv, get_ident, fileno.
+OURS_IN_ALL = OURS_BEFORE_THE_CALLBACK + 10
 OTHERS_IN_ALL = OTHERS_BEFORE_THE_CALLBACK + 10
 # In Python 3.11, which takes the most of them.
 INSTRUCTIONS_BEFORE_THE_CALLBACK = 257

@@ -353,8 +353,8 @@ def test_a_stop_that_drains_cuts_nothing_off_that_the_announcement_needs(make, s
     send(sender, 2, 3, 4, 5)
     watching.wait_for_notifications(5)
     fetching, asked = threading.Event(), threading.Event()
-    fetch = listener._runner._fetch
-    listener._runner._fetch = lambda: (fetching.set(), asked.wait(IN_MEMORY), fetch())[2]
+    fetch = listener._runner._fetch_into
+    listener._runner._fetch_into = lambda queue: (fetching.set(), asked.wait(IN_MEMORY), fetch(queue))
     listener._runner.wake()
     assert fetching.wait(IN_MEMORY)
 

@@ -33,7 +33,7 @@ def test_it_connects_checks_and_listens_to_all_in_one_go():
     play(lasting, *CONNECTING, ("fetch", LEFT))
 
     calls = [action for action in lasting.actions if not isinstance(action, p.Tell)]
-    assert calls == [p.Connect(None), p.AskHealth(), p.ListenMany(("jobs", "other")), p.Fetch()]
+    assert calls == [p.Connect(None), p.AskHealth(), p.ListenMany(("jobs", "other")), lasting.watch.fetch]
     assert lasting.watch.state is State.LISTENING
 
 
@@ -50,7 +50,7 @@ def test_the_listen_is_announced_before_the_first_fetch():
 
     play(lasting, *CONNECTING, ("fetch", LEFT))
 
-    assert lasting.actions[-2:] == [p.Tell(ListenInForce(("jobs",), None)), p.Fetch()]
+    assert lasting.actions[-2:] == [p.Tell(ListenInForce(("jobs",), None)), lasting.watch.fetch]
 
 
 def test_without_channels_it_connects_and_listens_to_nothing():

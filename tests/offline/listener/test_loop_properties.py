@@ -127,7 +127,8 @@ class World(RuleBasedStateMachine):
             case p.Fetch() if self.driver:
                 batch = [self.driver.popleft() for _ in range(min(2, len(self.driver)))]
                 self.fetched += batch
-                return batch
+                action.queue.extend(batch)
+                return None
         if not self.alive:
             raise ConnectionLost("gone")
         match action:
@@ -137,7 +138,7 @@ class World(RuleBasedStateMachine):
                 self.in_force.update(channels)
             case p.UnlistenMany(channels):
                 self.in_force.difference_update(channels)
-        return [] if isinstance(action, p.Fetch) else None
+        return None
 
     def take_in(self, news, ok):
         if ok:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import weakref
+from collections import deque
 
 import pytest
 
@@ -13,6 +14,7 @@ from pgnotify.program import actions as p
 from pgnotify.program.runner import BlockingRunner
 from tests.helpers.threads import Running
 
+OLDER = Notification("jobs", "0", 7)
 NOTE = Notification("jobs", "1", 7)
 
 
@@ -64,7 +66,7 @@ def test_the_result_of_the_program_is_returned(runner):
 
 
 def test_each_call_reaches_the_backend_with_its_arguments(runner, backend):
-    program = doing(p.Listen("jobs"), p.Fetch(), p.Notify("jobs", "1"), p.Unlisten("jobs"), p.Close())
+    program = doing(p.Listen("jobs"), p.Fetch(deque()), p.Notify("jobs", "1"), p.Unlisten("jobs"), p.Close())
 
     runner.run(program, Front())
 
@@ -87,11 +89,11 @@ def test_a_call_for_many_reaches_a_backend_that_can_do_only_one_as_one_for_each(
 
 def test_what_is_fetched_reaches_the_program(runner, backend):
     backend.arrive(NOTE)
-    outcomes = []
+    queue = deque([OLDER])
 
-    runner.run(doing(p.Fetch(), outcomes=outcomes), Front())
+    runner.run(doing(p.Fetch(queue)), Front())
 
-    assert outcomes == [[NOTE]]
+    assert queue == deque([OLDER, NOTE])
 
 
 def test_deliveries_and_timeouts_reach_the_front(runner, backend):
@@ -110,15 +112,15 @@ def test_an_error_of_the_backend_is_raised_in_the_program(runner, backend, verb)
     action = {
         "listen": p.Listen("jobs"),
         "unlisten": p.Unlisten("jobs"),
-        "fetch": p.Fetch(),
+        "fetch": p.Fetch(deque()),
         "notify": p.Notify("jobs", ""),
         "close": p.Close(),
     }[verb]
     outcomes = []
 
-    result = runner.run(doing(action, p.Fetch(), outcomes=outcomes), Front())
+    result = runner.run(doing(action, p.Fetch(deque()), outcomes=outcomes), Front())
 
-    assert outcomes == [error, []]
+    assert outcomes == [error, None]
     assert result == "the result"
 
 
@@ -137,7 +139,7 @@ def test_an_error_that_the_program_leaves_alone_is_raised(runner, backend, error
     backend.during("fetch", error)
 
     def fetching():
-        yield p.Fetch()
+        yield p.Fetch(deque())
 
     with pytest.raises(type(error)) as caught:
         runner.run(fetching(), Front())
@@ -147,7 +149,7 @@ def test_an_error_that_the_program_leaves_alone_is_raised(runner, backend, error
 
 def test_an_error_of_the_program_is_raised(runner):
     def failing():
-        yield p.Fetch()
+        yield p.Fetch(deque())
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -164,7 +166,7 @@ def test_an_error_of_the_front_passes_through_and_closes_the_program(runner, err
     outcomes, ended = [], []
     caught = None
     try:
-        runner.run(doing(action, p.Fetch(), outcomes=outcomes, ended=ended), Front(error))
+        runner.run(doing(action, p.Fetch(deque()), outcomes=outcomes, ended=ended), Front(error))
     except BaseException as passed:
         caught = passed
 
@@ -177,9 +179,9 @@ def test_a_stop_iteration_of_the_backend_does_not_end_the_program(runner, backen
     monkeypatch.setattr(backend, "listen", lambda channel: next(iter(())))
     outcomes = []
 
-    assert runner.run(doing(p.Listen("jobs"), p.Fetch(), outcomes=outcomes), Front()) == "the result"
+    assert runner.run(doing(p.Listen("jobs"), p.Fetch(deque()), outcomes=outcomes), Front()) == "the result"
 
-    assert [type(outcome) for outcome in outcomes] == [StopIteration, list]
+    assert [type(outcome) for outcome in outcomes] == [StopIteration, type(None)]
 
 
 # engaged
@@ -200,7 +202,7 @@ def test_it_is_engaged_all_the_time_but_while_the_front_is_called(runner, backen
 
     for verb in ("listen", "wait", "fetch", "notify", "unlisten", "close"):
         backend.during(verb, look)
-    actions = [p.Listen("a"), p.Wait(0), p.Wait(0), p.Fetch(), p.Notify("a", ""), p.Unlisten("a"), p.Close()]
+    actions = [p.Listen("a"), p.Wait(0), p.Wait(0), p.Fetch(deque()), p.Notify("a", ""), p.Unlisten("a"), p.Close()]
 
     def asking():
         for action in actions:
@@ -229,7 +231,7 @@ def test_it_is_engaged_again_when_a_front_has_run_another_program(runner):
 
     def looking():
         seen.append(("nested", runner.engaged))
-        yield p.Fetch()
+        yield p.Fetch(deque())
 
     def delivering():
         yield p.Deliver(1)
@@ -271,7 +273,7 @@ def test_an_error_of_the_backend_keeps_nothing_alive(runner, backend, no_gc):
     backend.during("fetch", lambda: 1 / 0)
 
     def fetching():
-        yield p.Fetch()
+        yield p.Fetch(deque())
 
     with pytest.raises(ZeroDivisionError):
         runner.run(fetching(), front)
@@ -287,7 +289,7 @@ def test_an_error_that_the_program_deals_with_keeps_nothing_alive(runner, backen
 
     def dealing_with_it():
         with contextlib.suppress(ZeroDivisionError):
-            yield p.Fetch()
+            yield p.Fetch(deque())
 
     runner.run(dealing_with_it(), front)
     del front
@@ -370,6 +372,6 @@ def test_waking_before_the_first_wait_and_after_close_does_nothing(runner):
 
 
 def test_a_runner_without_a_wait_opens_no_descriptor(runner, backend):
-    runner.run(doing(p.Listen("jobs"), p.Fetch(), p.Unlisten("jobs")), Front())
+    runner.run(doing(p.Listen("jobs"), p.Fetch(deque()), p.Unlisten("jobs")), Front())
 
     assert runner._wakeup is None

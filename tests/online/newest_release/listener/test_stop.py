@@ -130,7 +130,7 @@ def test_in_the_midst_of_a_notification(driver, address, proxy, session, channel
     with listening(through(proxy, address).dsn, channel, driver=driver, answer_timeout=PATIENCE) as listener:
         proxy.pass_only(9)
         session.notify(channel, "x" * 3000)
-        eventually(lambda: is_in(reader_of(listener), "fetch_plain") or has_passed(proxy))
+        eventually(lambda: is_in(reader_of(listener), "fetch_into") or has_passed(proxy))
 
         assert_stops(listener, "half a notification")
 
