@@ -23,7 +23,7 @@ import pg8000.native
 from pg8000.exceptions import DatabaseError, InterfaceError
 
 from pgnotify.atomic import then
-from pgnotify.backends._collecting import CollectingBackend
+from pgnotify.backends._collecting import CollectingBackend, Inbox
 from pgnotify.backends._driver import BATCH, TransactionStatus
 from pgnotify.errors import ConnectionLost, Unanswered
 from pgnotify.notification import Plain
@@ -201,26 +201,30 @@ class Pg8000Backend(CollectingBackend):
 
     def fetch_into(self, queue: deque[Plain]) -> None:
         """See `pgnotify.protocol.FetchesInto.fetch_into`."""
-        self._read(queue)  # sees the end at the first look, so no second one is needed
+        # It sees the end at the first look, so no second one is needed.
+        inbox = self._inbox()
+        before = len(queue)
+        if inbox.raw or inbox.decoded:
+            self._move(inbox, queue)
+        full = before + BATCH
+        while len(queue) < full and self._read_more(inbox, queue):
+            pass
+        if len(queue) == before and inbox.death is not None:
+            raise self._lost() from inbox.death
 
     def _read(self, queue: deque[Plain]) -> int:
         before = len(queue)
-        self._move(self._inbox(), queue)
-        while len(queue) - before < BATCH and self._read_more(queue):
-            pass
-        count = len(queue) - before
-        if not count and self._death is not None:
-            raise self._lost() from self._death
-        return count
+        self.fetch_into(queue)
+        return len(queue) - before
 
     def _decoded(self, raw: Sequence[bytes]) -> list[Plain]:
         encoding = self._encoding()
         return [_parsed(body, encoding) for body in raw]
 
-    def _read_more(self, queue: deque[Plain]) -> bool:
+    def _read_more(self, inbox: Inbox, queue: deque[Plain]) -> bool:
         """Read the messages that have begun to arrive; return whether there may be more."""
-        if self._death is not None or self._connection._usock is None:
-            self._death = self._reason_of_loss()
+        if inbox.death is not None or self._connection._usock is None:
+            inbox.death = self._reason_of_loss()
             return False
         try:
             data = self._peek()
