@@ -154,15 +154,17 @@ def test_a_loop_that_ended_is_a_loss(loop, plain):
 
 
 def test_ctrl_c_cancels_the_statement_and_leaves_the_connection_usable(blocking, sender):
+    sleeping = "SELECT FROM pg_catalog.pg_stat_activity WHERE wait_event OPERATOR(pg_catalog.=) 'PgSleep'"
+
     def interrupt() -> None:
-        while not sender.connection.run("SELECT FROM pg_stat_activity WHERE wait_event = 'PgSleep'"):
+        while not sender.connection.run(sleeping):
             pass
         signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
     interrupting = threading.Thread(target=interrupt)
     interrupting.start()
     with pytest.raises(KeyboardInterrupt):
-        blocking.run("SELECT pg_sleep(60)")
+        blocking.run("SELECT pg_catalog.pg_sleep(60)")
     interrupting.join()
 
     assert blocking.run("SELECT 1") == [(1,)]
@@ -206,7 +208,7 @@ def test_a_fetch_has_the_loop_notice_the_end(blocking, sender, behind):
     connection = pgnotify.wrap(blocking)
     pid = blocking.connection.get_server_pid()
 
-    behind(lambda: sender.connection.run("SELECT pg_terminate_backend($1, 10000)", pid))
+    behind(lambda: sender.connection.run("SELECT pg_catalog.pg_terminate_backend($1, 10000)", pid))
 
     with pytest.raises(ConnectionLost):
         connection.fetch()

@@ -26,6 +26,17 @@ BATCH = 500  # a few hundred, as the protocol requires
 # the end, and the others pass it on. Five were needed, six with TLS.
 TURNS = 10
 
+# Every name has its schema. Otherwise anybody who may create a function in a schema of the search_path can have us call
+# it. (Only without its schema does unnest() take two arrays at once.)
+_NOTIFY = "SELECT pg_catalog.pg_notify($1, $2)"
+_NOTIFY_MANY = """\
+SELECT pg_catalog.count(pg_catalog.pg_notify(channel, payload))
+FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]), pg_catalog.unnest($2::pg_catalog.text[]))
+    AS pair (channel, payload)"""
+_HEALTH = """\
+SELECT pg_catalog.pg_is_in_recovery(), pg_catalog.pg_notification_queue_usage(), pg_catalog.pg_backend_pid(),
+    ARRAY(SELECT pg_catalog.pg_listening_channels())"""
+
 
 def wrap(connection: Any) -> AsyncpgBackend:
     """Return the backend of a connection.
@@ -111,13 +122,13 @@ class AsyncpgBackend:
 
     def notify(self, channel: str, payload: str = "") -> None:
         """Send a notification."""
-        self._call(self.connection.execute("SELECT pg_notify($1, $2)", channel, payload))
+        self._call(self.connection.execute(_NOTIFY, channel, payload))
 
     def notify_many(self, notifications: Iterable[tuple[str, str]]) -> None:
         """Send (channel, payload) pairs in one statement."""
         pairs = list(notifications)
-        sql = "SELECT count(pg_notify(channel, payload)) FROM unnest($1::text[], $2::text[]) AS pair (channel, payload)"
-        self._call(self.connection.execute(sql, [channel for channel, _ in pairs], [payload for _, payload in pairs]))
+        channels, payloads = [channel for channel, _ in pairs], [payload for _, payload in pairs]
+        self._call(self.connection.execute(_NOTIFY_MANY, channels, payloads))
 
     def check(self) -> Health:
         """Ask for the server's state, and for the channels that this connection listens to."""
@@ -150,10 +161,7 @@ class AsyncpgBackend:
         await self.connection.remove_listener(channel, self._inbox.receive)
 
     async def _ask_for_health(self) -> tuple[bool, float, int, frozenset[str]]:
-        in_recovery, queue_usage, pid, channels = await self.connection.fetchrow(
-            "SELECT pg_is_in_recovery(), pg_notification_queue_usage(), pg_backend_pid(),"
-            " ARRAY(SELECT pg_listening_channels())"
-        )
+        in_recovery, queue_usage, pid, channels = await self.connection.fetchrow(_HEALTH)
         return in_recovery, queue_usage, pid, frozenset(channels)
 
     def _look(self) -> None:
