@@ -162,11 +162,11 @@ def publish(way: Way, address: Address, count: int) -> Figures:
 def _statement(way: Way, db: Any) -> Callable[[int], object]:
     """Return the call that users write by hand, with the driver's parameters."""
     if way.connection == "pg":
-        return lambda number: db.query("SELECT pg_notify($1, $2)", (CHANNEL, str(number)))
+        return lambda number: db.query("SELECT pg_catalog.pg_notify($1, $2)", (CHANNEL, str(number)))
     if way.driver == "pg8000":
-        return lambda number: db.run("SELECT pg_notify(:c, :p)", c=CHANNEL, p=str(number))
+        return lambda number: db.run("SELECT pg_catalog.pg_notify(:c, :p)", c=CHANNEL, p=str(number))
     cursor = db.cursor()
-    return lambda number: cursor.execute("SELECT pg_notify(%s, %s)", (CHANNEL, str(number)))
+    return lambda number: cursor.execute("SELECT pg_catalog.pg_notify(%s, %s)", (CHANNEL, str(number)))
 
 
 def _each_us(send: Callable[[int], object], count: int) -> float:

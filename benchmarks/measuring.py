@@ -26,8 +26,8 @@ from pgnotify.testing.address import Address
 Values = dict[str, float | None]
 
 PAYLOADS = {
-    "14 B": "'payload' || lpad({i}::text, 7, '0')",
-    "1 kB": "lpad({i}::text, 1000, 'x')",
+    "14 B": "'payload' OPERATOR(pg_catalog.||) pg_catalog.lpad({i}::pg_catalog.text, 7, '0')",
+    "1 kB": "pg_catalog.lpad({i}::pg_catalog.text, 1000, 'x')",
 }
 """All different, because PostgreSQL sends equal ones in a transaction only once."""
 SETTLING_SECONDS = 1.0  # for an idle process to begin to wait
@@ -176,8 +176,9 @@ class Bench:
         part = count // transactions
         for first in range(1, count + 1, part):
             payload = PAYLOADS[size].format(i="i")
-            numbers = f"generate_series({first}, {first + part - 1}) AS i"
-            session.sql(f"SELECT count(pg_notify('{CHANNEL}{number}', {payload})) FROM {numbers}")
+            notify = f"pg_catalog.pg_notify('{CHANNEL}{number}', {payload})"
+            numbers = f"pg_catalog.generate_series({first}, {first + part - 1}) AS i"
+            session.sql(f"SELECT pg_catalog.count({notify}) FROM {numbers}")
         session.notify(f"{STOP}{number}")
         _wait_until_sent(session)
 
@@ -196,8 +197,10 @@ class Bench:
         with self._child(way, "arriving", channels) as child, self._session() as session:
             child.go()
             payload = PAYLOADS["14 B"].format(i="i")
+            channel = f"'c' OPERATOR(pg_catalog.||) (i OPERATOR(pg_catalog.%) {channels})"
             session.sql(
-                f"SELECT count(pg_notify('c' || i % {channels}, {payload})) FROM generate_series(1, {count}) AS i"
+                f"SELECT pg_catalog.count(pg_catalog.pg_notify({channel}, {payload})) "
+                f"FROM pg_catalog.generate_series(1, {count}) AS i"
             )
             session.notify(STOP)
             figures = _all_received(child.figures(), count)
@@ -283,8 +286,12 @@ class _Child:
 
 def _wait_until_sent(session: Session) -> None:
     """Wait until each session has sent as much as its socket takes, so that the server works for none of the ways."""
-    sending = "state = 'active' OR wait_event_type IS DISTINCT FROM 'Client'"
-    others = f"SELECT 1 FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname IS NOT NULL AND ({sending})"
+    others = (
+        "SELECT 1 FROM pg_catalog.pg_stat_activity "
+        "WHERE pid OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid() AND datname IS NOT NULL "
+        "AND (state OPERATOR(pg_catalog.=) 'active' "
+        "OR COALESCE(wait_event_type OPERATOR(pg_catalog.<>) 'Client', true))"
+    )
     while session.sql(others):
         time.sleep(SENDING_SECONDS)
 

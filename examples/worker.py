@@ -2,8 +2,8 @@
 
 python examples/worker.py "postgresql://localhost/postgres"
 
-    SELECT pg_notify('jobs', '42');      -- a job
-    SELECT pg_notify('stop_jobs', '');   -- stop
+    SELECT pg_catalog.pg_notify('jobs', '42');      -- a job
+    SELECT pg_catalog.pg_notify('stop_jobs', '');   -- stop
 """
 
 from __future__ import annotations

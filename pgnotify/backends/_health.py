@@ -14,13 +14,18 @@ from pgnotify.protocol import Health
 
 # A name comes in UTF-8, or as the bytes that were sent if nobody declares their encoding. The encoding is
 # chosen by name: converting a text to the server's own encoding leaves it unchanged, whatever is in it.
+#
+# Every name has its schema, each operator too: IN would look for an "=" along the search_path. A function of somebody
+# else's would run as the listener's role, often a superuser.
 HEALTH = """\
-SELECT json_build_array(
-    pg_is_in_recovery(), pg_notification_queue_usage(), pg_backend_pid(), ARRAY(
-        SELECT encode(convert_to(channel, CASE
-            WHEN 'SQL_ASCII' IN (getdatabaseencoding(), current_setting('client_encoding')) THEN getdatabaseencoding()
+SELECT pg_catalog.json_build_array(
+    pg_catalog.pg_is_in_recovery(), pg_catalog.pg_notification_queue_usage(), pg_catalog.pg_backend_pid(), ARRAY(
+        SELECT pg_catalog.encode(pg_catalog.convert_to(channel, CASE
+            WHEN 'SQL_ASCII' OPERATOR(pg_catalog.=) pg_catalog.getdatabaseencoding()
+                OR 'SQL_ASCII' OPERATOR(pg_catalog.=) pg_catalog.current_setting('client_encoding')
+            THEN pg_catalog.getdatabaseencoding()
             ELSE 'UTF8' END), 'hex')
-        FROM pg_listening_channels() AS channel))::text"""
+        FROM pg_catalog.pg_listening_channels() AS channel))::pg_catalog.text"""
 
 
 def health_of(answer: str | bytes) -> Health:

@@ -224,7 +224,9 @@ def _refuse_missing(keyword: str, path: str | Path) -> None:
 def _wanted(connection: Any, attributes: str) -> Any:
     if attributes == "any":
         return connection
-    ((standby, read_only),) = connection.run("SELECT pg_is_in_recovery(), current_setting('transaction_read_only')")
+    ((standby, read_only),) = connection.run(
+        "SELECT pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('transaction_read_only')"
+    )
     if _SESSION_ATTRIBUTES[attributes](standby, read_only == "on"):
         return connection
     connection.close()

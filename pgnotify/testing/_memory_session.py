@@ -215,7 +215,7 @@ class Session:
         self.listening.difference_update([_identifier(channel) for channel in channels])
 
     def notify(self, notifications: list[tuple[str, str]]) -> None:
-        """SELECT pg_notify($1, $2), …: all of them, or none."""
+        """Call pg_notify() for each: all are sent, or none."""
         with self._statement() as transaction:
             for parameter in chain.from_iterable(notifications):
                 _encoded(parameter)  # all are decoded before the first call
@@ -225,7 +225,7 @@ class Session:
                 transaction.notify(channel, payload)
 
     def fail(self) -> None:
-        """SELECT 1/0."""
+        """SELECT 1 OPERATOR(pg_catalog./) 0."""
         with self._statement():
             raise DatabaseError("division by zero", "22012")
 

@@ -33,24 +33,27 @@ class SqlSession(abc.ABC):
 
     def notify(self, channel: str, payload: str = "") -> None:
         """Send a notification."""
-        self.sql(f"SELECT pg_notify({literal(channel)}, {literal(payload)})")
+        self.sql(f"SELECT pg_catalog.pg_notify({literal(channel)}, {literal(payload)})")
 
     def notify_all(self, channel: str, payloads: Iterable[str]) -> None:
         """Send notifications in one transaction."""
-        array = ",".join(map(literal, payloads))
-        self.sql(f"SELECT count(pg_notify({literal(channel)}, payload)) FROM unnest(ARRAY[{array}]) AS payload")
+        array = f"ARRAY[{','.join(map(literal, payloads))}]::pg_catalog.text[]"
+        self.sql(
+            f"SELECT pg_catalog.count(pg_catalog.pg_notify({literal(channel)}, payload)) "
+            f"FROM pg_catalog.unnest({array}) AS payload"
+        )
 
     def terminate(self, pid: int) -> None:
         """End another session, and return when the server no longer has one with this pid."""
-        self.sql(f"SELECT pg_terminate_backend({pid})")  # with a timeout it would check only every 100 ms
+        self.sql(f"SELECT pg_catalog.pg_terminate_backend({pid})")  # with a timeout it would check only every 100 ms
         deadline = time.monotonic() + _TERMINATE_SECONDS
-        while self.sql(f"SELECT 1 FROM pg_stat_activity WHERE pid = {pid}"):
+        while self.sql(f"SELECT 1 FROM {_session(pid)}"):
             if time.monotonic() > deadline:
                 raise TimeoutError(f"the server did not end session {pid} within {_TERMINATE_SECONDS} seconds")
 
     def state_of(self, pid: int) -> str | None:
         """Return the state of another session: "idle", "idle in transaction", …; None if it has ended."""
-        rows = self.sql(f"SELECT state FROM pg_stat_activity WHERE pid = {pid}")
+        rows = self.sql(f"SELECT state FROM {_session(pid)}")
         return str(rows[0][0]) if rows else None
 
 
@@ -64,7 +67,7 @@ class Session(SqlSession):
         parameters = f"user\0{user}\0database\0{database}\0application_name\0wire\0client_encoding\0UTF8\0\0".encode()
         self._socket.sendall(struct.pack("!ii", len(parameters) + 8, 196608) + parameters)
         self._rows_until_ready()
-        self.pid = int(self.sql("SELECT pg_backend_pid()")[0][0] or 0)
+        self.pid = int(self.sql("SELECT pg_catalog.pg_backend_pid()")[0][0] or 0)
 
     def sql(self, statement: str) -> list[tuple[str | None, ...]]:
         """Run one statement or several; return the rows of all of them, as text."""
@@ -119,6 +122,10 @@ class Session(SqlSession):
         if len(head) < 5:
             raise ConnectionError("the server has closed the connection")
         return head[:1], self._stream.read(struct.unpack("!i", head[1:])[0] - 4)
+
+
+def _session(pid: int) -> str:
+    return f"pg_catalog.pg_stat_activity WHERE pid OPERATOR(pg_catalog.=) {pid}"
 
 
 def literal(text: str) -> str:

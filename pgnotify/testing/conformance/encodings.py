@@ -82,7 +82,7 @@ class Encodings(Kit):
         if with_transaction:
             self.begin(connection)
         session.notify("plain", "before")
-        session.sql(r"SELECT pg_notify('plain', E'a\xe9b')")
+        session.sql(r"SELECT pg_catalog.pg_notify('plain', E'a\xe9b')")
         session.notify("plain", "after")
         if with_transaction:
             self.commit(connection)
@@ -107,8 +107,11 @@ class Encodings(Kit):
     def database_in(self, encoding: str) -> Address:
         """Return the address of a database with this encoding; create the database if it does not exist."""
         name = f"pgnotify_{encoding.lower()}_{os.getpid()}"
-        if not self.session.sql(f"SELECT FROM pg_database WHERE datname = '{name}'"):
-            if self.session.sql("SELECT FROM pg_roles WHERE rolname = current_user AND NOT (rolcreatedb OR rolsuper)"):
+        if not self.session.sql(f"SELECT FROM pg_catalog.pg_database WHERE datname OPERATOR(pg_catalog.=) '{name}'"):
+            if self.session.sql(
+                "SELECT FROM pg_catalog.pg_roles "
+                "WHERE rolname OPERATOR(pg_catalog.=) current_user AND NOT (rolcreatedb OR rolsuper)"
+            ):
                 raise not_applicable(f"the role {self.address.user} may not create a database here")
             self.session.sql(
                 f"CREATE DATABASE {name} TEMPLATE template0 ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C'"

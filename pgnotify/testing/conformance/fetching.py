@@ -184,21 +184,24 @@ class Fetching(Kit):
         sent = numbers(3_000, 100)
         sender = self.open_session_at(self.address)
         key = sender.pid  # a number that no other test uses at the same time
-        lock = f"SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND objid = {key}"
+        lock = (
+            "SELECT 1 FROM pg_catalog.pg_locks WHERE locktype OPERATOR(pg_catalog.=) 'advisory' "
+            f"AND objid OPERATOR(pg_catalog.=) {key}::pg_catalog.oid"
+        )
 
         def send_while_the_query_waits() -> None:
-            sender.sql(f"SELECT pg_advisory_lock({key})")
+            sender.sql(f"SELECT pg_catalog.pg_advisory_lock({key})")
             try:
                 self.until(lambda: sender.sql(f"{lock} AND NOT granted"), "the query does not wait for the lock")
                 sender.notify_all(self.channel, sent)
             finally:
-                sender.sql(f"SELECT pg_advisory_unlock({key})")
+                sender.sql(f"SELECT pg_catalog.pg_advisory_unlock({key})")
 
         self.run(f"SET lock_timeout = {int(self.patience * 1_000)}")
         sending = self.in_background(send_while_the_query_waits)
         self.until(lambda: sending.ended or self.session.sql(f"{lock} AND granted"), "the sender did not get the lock")
         try:
-            self.run(f"SELECT pg_advisory_xact_lock({key})")
+            self.run(f"SELECT pg_catalog.pg_advisory_xact_lock({key})")
         finally:
             sending.join(self.patience, "the sender did not end")
 

@@ -130,7 +130,7 @@ class Kit:
     def fail(self, connection: Any) -> None:
         """Run a statement that fails inside the open transaction."""
         with suppress(Exception):  # each driver has its own
-            self.execute(connection, "SELECT 1/0")
+            self.execute(connection, "SELECT 1 OPERATOR(pg_catalog./) 0")
 
     def leave_autocommit(self, connection: Any) -> None:
         """Make statements open a transaction by themselves from now on; define this if the driver can do it."""
@@ -142,7 +142,7 @@ class Kit:
 
     def pid_of(self, connection: Any) -> int:
         """Return the process id on the server; the connection is idle before and afterwards."""
-        return int(self.run("SELECT pg_backend_pid()", connection)[0][0])
+        return int(self.run("SELECT pg_catalog.pg_backend_pid()", connection)[0][0])
 
     def terminate(self, connection: Any) -> None:
         """End the connection from the server's side; the session has ended there on return."""
@@ -244,7 +244,7 @@ class Kit:
         """Return `implicit_transactions`; find it out first if it is None."""
         if self.implicit_transactions is None:
             connection = self.open()
-            first, second = (self.execute(connection, "SELECT txid_current()") for _ in range(2))
+            first, second = (self.execute(connection, "SELECT pg_catalog.txid_current()") for _ in range(2))
             self.implicit_transactions = first == second
             if self.implicit_transactions:
                 self.rollback(connection)

@@ -309,7 +309,7 @@ class Losing(Kit):
         backend = self.backend_of(connection)
         backend.listen(self.channel)
         if answer_before:  # the driver's buffer grows with the answer, and can then read the end of the connection too
-            self.run(f"SELECT repeat('x', {answer_before})", connection)
+            self.run(f"SELECT pg_catalog.repeat('x', {answer_before})", connection)
         words = [f"word {number}" for number in range(3_000)]
 
         self.proxy.say(b"".join(notification_bytes(self.channel, word.encode()) for word in words))

@@ -65,26 +65,27 @@ class Transactions(Kit):
     def test_a_refusal_neither_commits_nor_ends_the_users_transaction(self) -> None:
         self.backend.listen(self.channel)
         self.begin(self.db)
-        self.execute(self.db, "CREATE TEMPORARY TABLE work AS SELECT 42 AS answer")
+        self.execute(self.db, "CREATE TABLE pg_temp.work AS SELECT 42 AS answer")
 
         self._are_refused()
         self.backend.fetch()
         self.rollback(self.db)
 
-        same([tuple(row) for row in self.run("SELECT to_regclass('work')::text")], [(None,)])
+        found = self.run("SELECT pg_catalog.to_regclass('pg_temp.work')::pg_catalog.text")
+        same([tuple(row) for row in found], [(None,)])
         self.session.notify(self.channel, "listening still")
         same(self.payloads(1), ["listening still"])
 
     @needs("sql")
     def test_a_refusal_does_not_roll_back_the_users_transaction(self) -> None:
         self.begin(self.db)
-        self.execute(self.db, "CREATE TEMPORARY TABLE work AS SELECT 42 AS answer")
+        self.execute(self.db, "CREATE TABLE pg_temp.work AS SELECT 42 AS answer")
 
         self._are_refused()
         self.backend.notify(self.channel)
         self.commit(self.db)
 
-        same([tuple(row) for row in self.run("SELECT answer FROM work")], [(42,)])
+        same([tuple(row) for row in self.run("SELECT answer FROM pg_temp.work")], [(42,)])
 
     def test_a_fetch_inside_a_transaction_returns_what_came_before_it(self) -> None:
         self.backend.listen(self.channel)
