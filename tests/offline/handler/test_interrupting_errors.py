@@ -1,0 +1,115 @@
+"""A signal handler raises in the thread of the loop: at every place where CPython may run it, one after the other."""
+
+from __future__ import annotations
+
+import signal
+from itertools import repeat, starmap
+
+import pytest
+
+from pgnotify import NotificationHandler
+from pgnotify.notification import Notification
+from tests.helpers.canned import Canned
+from tests.helpers.interrupting import AVAILABLE, Interruption, TimeLimit, time_limit
+
+pytestmark = [
+    # Deletions of other tests' handlers are places of pgnotify too; they must not come in between.
+    pytest.mark.usefixtures("no_gc"),
+    # One that comes while a wake-up opens its sockets leaves them to their destructors.
+    pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),
+    pytest.mark.skipif(not AVAILABLE, reason="not applicable: this Python runs signal handlers at other places"),
+]
+
+PAYLOADS = [str(number) for number in range(7)]
+
+
+class Keeping(Canned):
+    """A driver in C: what it has leaves it in the moment in which it is queued. A stop ends each wait."""
+
+    def wait(self, timeout, wakeup=None):
+        if not self.arrived:
+            self.arrive(Notification("stop_jobs", "stop", 7))
+        return super().wait(timeout, wakeup)
+
+    def fetch_into(self, queue):
+        with self._calling("fetch"):
+            self._bell.clear()
+            queue.extend(starmap(self.arrived.popleft, repeat((), min(self.batch_size, len(self.arrived)))))
+
+
+def interrupt():
+    raise KeyboardInterrupt
+
+
+class Scene:
+    """A handler that gets seven notifications in three batches and then waits, once or twice."""
+
+    def __init__(self):
+        self.backend = Keeping(patience=5)
+        self.backend.batch_size = 3
+        self.received = []
+        self.handler = NotificationHandler(self.backend, "jobs", self.receive)
+        self.backend.arrive(*(Notification("jobs", payload, 7) for payload in PAYLOADS))
+
+    def receive(self, arg_dict):
+        self.received.append(arg_dict["extra"])
+
+    def run(self, interruption):
+        """Run the loop, interrupted once, and again to its end; return what is wrong in the end."""
+        raised = None
+        with interruption.here():
+            try:
+                self.handler()
+            except (KeyboardInterrupt, TimeLimit) as error:
+                raised = error
+        if raised is not None:
+            self.handler()
+        return list(self.faults(raised is not None, interruption))
+
+    def faults(self, was_raised, interruption):
+        if interruption.place and not was_raised:
+            yield "the error did not come out"
+        payloads = [payload for payload in self.received if payload != "stop"]
+        if payloads != PAYLOADS:
+            yield f"received {self.received}"
+        if self.backend.violations:
+            yield str(self.backend.violations)
+        if self.handler.listening or self.backend.listened:
+            yield f"listening is {self.handler.listening}, the server has {self.backend.listened}"
+        if signal.set_wakeup_fd(-1) != -1:
+            yield "signals still write to a descriptor"
+        if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+            yield "SIGINT is not Python's own"
+
+    def release(self):
+        self.backend.violations.clear()
+        self.handler.close()
+        self.backend.release()
+
+
+@pytest.fixture(params=["KeyboardInterrupt", "TimeLimit"])
+def action(request):
+    if request.param == "KeyboardInterrupt":
+        yield interrupt
+    else:
+        with time_limit() as limit:
+            yield limit
+
+
+def places():
+    scene, interruption = Scene(), Interruption(0)
+    assert scene.run(interruption) == []
+    scene.release()
+    return interruption.count
+
+
+def test_the_loop_loses_and_repeats_nothing(action):
+    found = set()
+    count = places()
+    assert count > 150
+    for place in range(1, count + 1):
+        scene, interruption = Scene(), Interruption(place, action)
+        found |= {f"{interruption.where}: {fault}" for fault in scene.run(interruption)}
+        scene.release()
+
+    assert not found, "\n".join(sorted(found))
