@@ -15,20 +15,26 @@ import warnings
 from collections.abc import Callable
 from itertools import repeat, starmap
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pgnotify.errors import HandlerClosed, PgNotifyError, unexpected_for
 from pgnotify.handler.loop import Stray, handler_loop
 from pgnotify.limits import check_channel, check_payload, check_timeout
 from pgnotify.program import actions as p
 from pgnotify.program import verbs
-from pgnotify.program.commands import answering
+from pgnotify.program.commands import answering, carry_out
 from pgnotify.program.ownership import Ownership
 from pgnotify.program.runner import BlockingRunner
 from pgnotify.program.state import State
 from pgnotify.program.watch import Watch
 from pgnotify.protocol import Backend
 from pgnotify.registry import backend_for
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+# How often a call that waits for the loop checks whether the loop has ended without an answer.
+LOOK_EACH_SECONDS = 0.05
 
 T = TypeVar("T")
 
@@ -138,16 +144,21 @@ class NotificationHandler:
         self._check_process()
         if self._runner.engaged and self._ownership.by_this_thread():  # in a signal handler
             raise RuntimeError(f"this handler is already running, in thread {threading.get_ident()}")
-        first = self._ownership.take_for_a_loop("this handler")  # False for a call of this thread's own callback
+        nested = self._ownership.by_this_thread()  # called by this thread's own callback
         try:
+            self._ownership.take_for_a_loop("this handler")
             self._run(handler_loop(self._watch, self, time.monotonic))
         except Stray as stray:
             raise self._unexpected(stray.notification.channel) from None
         finally:
-            if first:
-                self._release()
-            else:  # called by the callback: the delivery that called it must check for changes
-                self._watch.interrupt()
+            if nested:
+                self._watch.interrupted = True  # the delivery that called it must check for changes
+            else:
+                try:
+                    self._release()
+                except BaseException:  # of a signal handler, or of a request
+                    self._release()
+                    raise
 
     def listen(self) -> None:
         """Listen to both channels. Does nothing if the handler is already listening.
@@ -160,7 +171,7 @@ class NotificationHandler:
         """
         if not self.listening:
             self._check_open()
-            self._do(verbs.listen(self._watch))
+            self._do(lambda: verbs.listen(self._watch))
 
     def unlisten(self) -> None:
         """Stop listening to both channels. Does nothing if the handler is not listening.
@@ -175,7 +186,7 @@ class NotificationHandler:
         """
         if self._watch.in_force:
             self._check_process()
-            self._do(verbs.unlisten(self._watch))
+            self._do(lambda: verbs.unlisten(self._watch))
 
     def notify(self, db: Any = None, stop: bool = False, payload: str | None = None) -> None:
         """Send a notification on the event, or on the stop event.
@@ -199,7 +210,7 @@ class NotificationHandler:
         backend = self._backend if db is None else backend_for(db)
         if self._is_own(backend):
             self._check_open()
-            self._do(verbs.notify(self._watch, channel, text))
+            self._do(lambda: verbs.notify(self._watch, channel, text), repeatable=False)
         else:
             backend.notify(channel, text)
 
@@ -226,7 +237,7 @@ class NotificationHandler:
             self._watch.closed()
             self._forget()
         else:
-            self._do(self._closing())
+            self._do(self._closing)
 
     def __enter__(self) -> NotificationHandler:
         return self
@@ -251,38 +262,60 @@ class NotificationHandler:
 
     # One thread at a time.
 
-    def _do(self, program: p.Program[T]) -> T | None:
+    def _do(self, make: Callable[[], p.Program[T]], repeatable: bool = True) -> T | None:
         """Run a program here if this thread may touch the connection; otherwise have the loop run it.
 
-        Returns the program's result, or None if the loop will only run it later.
+        Args:
+            make: makes the program.
+            repeatable: whether running it twice has the same effect as running it once.
+
+        Returns:
+            The program's result, or None if the loop will only run it later.
         """
-        if self._ownership.try_to_take():
-            try:
-                return self._run(program)
-            finally:
-                self._release()
         if not self._ownership.by_this_thread():
-            return self._ask(program)
+            try:
+                if self._ownership.try_to_take():
+                    return self._run(make())
+            finally:
+                try:
+                    self._release()
+                except BaseException:  # of a signal handler, or of a request
+                    self._release()
+                    raise
+            return self._ask(make, repeatable)
         if self._runner.engaged or self._driver_is_busy():
             # In a signal handler, while the loop or the driver works: the loop runs the program next.
-            self._request(program)
+            self._request(make())
             return None
         self._watch.interrupt()  # the delivery that called us must check for changes
-        return self._run(program)
+        return self._run(make())
 
     def _run(self, program: p.Program[T]) -> T:
         return self._runner.run(program, _HandlerFront(self, self._watch))
 
-    def _ask(self, program: p.Program[T]) -> T | None:
+    def _ask(self, make: Callable[[], p.Program[T]], repeatable: bool) -> T | None:
         if self._ownership.lock_is_held_here():
-            self._request(program)
+            self._request(make())
             return None
-        from concurrent.futures import Future  # it would take a quarter of the time to import pgnotify
+        from concurrent.futures import Future, wait  # it would take a quarter of the time to import pgnotify
 
         answer: Future[T] = Future()
-        if self._ownership.ask_owner(lambda: self._request(answering(program, answer))):
+        if not self._ownership.ask_owner(lambda: self._request(answering(make(), answer))):
+            return self._do(make, repeatable)  # the loop has ended by now, so this thread may use the connection
+        while not answer.done():
+            wait((answer,), LOOK_EACH_SECONDS)
+            if not answer.done() and self._ownership.by_nobody():
+                return self._do_after_interruption(make, repeatable, answer)
+        return answer.result()
+
+    def _do_after_interruption(self, make: Callable[[], p.Program[T]], repeatable: bool, answer: Future[T]) -> T | None:
+        """Do here what was asked of a loop that a signal handler has ended before it answered."""
+        self._do(lambda: carry_out(self._watch))
+        if answer.done():
             return answer.result()
-        return self._do(program)  # the loop has ended by now, so this thread may use the connection
+        if repeatable:
+            return self._do(make)
+        raise RuntimeError("the loop was interrupted by a signal handler during this call; it may have had its effect")
 
     def _request(self, command: p.Program[Any]) -> None:
         self._watch.request(command)
@@ -291,11 +324,7 @@ class NotificationHandler:
     def _release(self) -> None:
         """Carry out the last requests of other threads, then release the connection to them."""
         while not self._ownership.release(unless=self._watch.commands.__len__):
-            try:
-                self._run(self._watch.commands.popleft())
-            except BaseException:
-                self._release()
-                raise
+            self._run(carry_out(self._watch))
 
     def _is_own(self, backend: Backend) -> bool:
         """Return whether a backend uses this handler's connection, which the loop may be using in another thread."""
@@ -321,7 +350,8 @@ class NotificationHandler:
         try:
             yield from verbs.close(self._watch)
         finally:
-            self._forget()
+            if self._watch.state is State.CLOSED:  # otherwise a signal handler has interrupted it
+                self._forget()
 
     def _forget(self) -> None:
         self._db = None

@@ -72,6 +72,7 @@ def _obey(watch: Watch) -> Program[bool]:
     stop = yield from carry_out(watch)
     if stop:
         yield from unlisten(watch)
+        watch.stop_requested = False
     return stop
 
 

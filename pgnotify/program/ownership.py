@@ -74,15 +74,17 @@ class Ownership:
             return taken
 
     def release(self, unless: Callable[[], object] = lambda: False) -> bool:
-        """Let other threads become the owner.
+        """Let other threads become the owner, if this thread is it. A second call does nothing.
 
         Args:
             unless: called under the lock. If it returns a true value, this thread stays the owner.
 
         Returns:
-            Whether the connection was released.
+            Whether this thread is no longer the owner.
         """
         with self._lock:
+            if self._owner != threading.get_ident():
+                return True
             if unless():
                 return False
             self._owner, self._looping = None, False

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from pgnotify.errors import ConnectionLost, HandlerClosed, PgNotifyError
 from pgnotify.program.actions import Close, Listen, Notify, Program, Unlisten
+from pgnotify.program.interruption import is_interruption
 from pgnotify.program.state import Input, State
 from pgnotify.program.watch import Watch
 
@@ -24,8 +25,9 @@ def listen(watch: Watch) -> Program[None]:
         with _noticing_loss(watch):
             for channel in watch.channels:
                 yield from _listen_to(watch, channel)
-    except (Exception, KeyboardInterrupt):
-        yield from unlisten(watch)
+    except BaseException as error:
+        if not isinstance(error, GeneratorExit):
+            yield from unlisten(watch)
         raise
     watch.happened(Input.LISTENED)
 
@@ -58,8 +60,13 @@ def close(watch: Watch) -> Program[None]:
         # Already lost, or inside a transaction. Closing ends the LISTENs anyway.
         pass
     finally:
+        try:
+            yield Close()
+        except Exception as error:
+            if not is_interruption(error):  # otherwise the connection may be open
+                watch.closed()
+            raise
         watch.closed()
-        yield Close()
 
 
 def _listen_to(watch: Watch, channel: str) -> Program[None]:
@@ -68,16 +75,18 @@ def _listen_to(watch: Watch, channel: str) -> Program[None]:
         watch.in_force.append(channel)
     try:
         yield Listen(channel)
-    except Exception:  # but not after a Ctrl-C: LISTEN may be in force by then
-        watch.in_force[:] = before
+    except Exception as error:
+        if not is_interruption(error):  # otherwise LISTEN may be in force by then
+            watch.in_force[:] = before
         raise
 
 
 def _unlisten(watch: Watch, channel: str) -> Program[None]:
     try:
         yield Unlisten(channel)
-    except KeyboardInterrupt:  # UNLISTEN may be in force, and then nothing arrives
-        _no_longer_listening(watch)
+    except BaseException as error:
+        if is_interruption(error):  # UNLISTEN may be in force, and then nothing arrives
+            _no_longer_listening(watch)
         raise
     watch.in_force.remove(channel)
     _no_longer_listening(watch)

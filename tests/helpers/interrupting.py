@@ -9,6 +9,7 @@ from __future__ import annotations
 import dis
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -46,7 +47,7 @@ def time_limit() -> Iterator[Callable[[], None]]:
 
 
 class Interruption:
-    """Does something at the nth place of pgnotify's, in the threads that are traced; once.
+    """Does something at the nth place of pgnotify's in one thread; once.
 
     Args:
         place: counted from 1; 0 only counts.
@@ -63,7 +64,7 @@ class Interruption:
 
     @contextmanager
     def here(self) -> Iterator[Interruption]:
-        """Trace this thread."""
+        """Look at the places of this thread."""
         with _monitoring(self._step) if sys.version_info >= (3, 12) else _tracing(self._step):
             try:
                 yield self
@@ -125,9 +126,10 @@ def _monitoring(step: Callable[[FrameType, int], None]) -> Iterator[None]:
     """Do the same from Python 3.12 on, where f_trace_opcodes comes too late for some calls."""
     monitoring = sys.monitoring
     tool, instruction = monitoring.PROFILER_ID, monitoring.events.INSTRUCTION
+    thread = threading.get_ident()  # the events are those of all threads
 
     def note(code: CodeType, offset: int) -> None:
-        if _is_ours(code):
+        if threading.get_ident() == thread and _is_ours(code):
             step(sys._getframe(1), offset)
 
     monitoring.use_tool_id(tool, __name__)

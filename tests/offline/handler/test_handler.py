@@ -927,7 +927,7 @@ def test_who_asks_behind_a_close_is_told_that_the_handler_is_closed(busy, handle
     if method == "listen":
         busy.asked_by_another_thread(handler.unlisten)
     closing = busy.asked_by_another_thread(handler.close)
-    asking = busy.asked_by_another_thread(lambda: handler._do(_program_of(handler, method)))
+    asking = busy.asked_by_another_thread(lambda: handler._do(lambda: _program_of(handler, method)))
     busy.leave.set()
 
     closing.ended()

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import signal
+import threading
 from itertools import repeat, starmap
 
 import pytest
 
 from pgnotify import NotificationHandler
+from pgnotify.errors import ConnectionLost
 from pgnotify.notification import Notification
 from tests.helpers.canned import Canned
 from tests.helpers.interrupting import AVAILABLE, Interruption, TimeLimit, time_limit
+from tests.helpers.threads import Running
+from tests.helpers.waiting import IN_MEMORY
 
 pytestmark = [
     # Deletions of other tests' handlers are places of pgnotify too; they must not come in between.
@@ -63,7 +67,10 @@ class Scene:
             except (KeyboardInterrupt, TimeLimit) as error:
                 raised = error
         if raised is not None:
-            self.handler()
+            try:
+                self.handler()
+            except ConnectionLost:
+                assert self.backend.closed  # by the other thread
         return list(self.faults(raised is not None, interruption))
 
     def faults(self, was_raised, interruption):
@@ -109,6 +116,70 @@ def test_the_loop_loses_and_repeats_nothing(action):
     assert count > 150
     for place in range(1, count + 1):
         scene, interruption = Scene(), Interruption(place, action)
+        found |= {f"{interruption.where}: {fault}" for fault in scene.run(interruption)}
+        scene.release()
+
+    assert not found, "\n".join(sorted(found))
+
+
+class SceneWithAnotherThread(Scene):
+    """A handler that waits, and another thread that asks it for something."""
+
+    def __init__(self, method):
+        super().__init__()
+        self.method = method
+        self.asking = None
+        self.asked = threading.Event()
+        request = self.handler._request
+
+        def request_and_tell(command):
+            request(command)
+            self.asked.set()
+
+        self.handler._request = request_and_tell
+        self.backend.during("wait", self.ask)
+
+    def ask(self):
+        self.asking = Running(self.call)
+        assert self.asked.wait(IN_MEMORY)
+
+    def call(self):
+        if self.method == "notify":
+            self.handler.notify(payload="sent")
+        else:
+            getattr(self.handler, self.method)()
+
+    def faults(self, was_raised, interruption):
+        if self.asking is not None:
+            try:
+                self.asking.ended()
+            except (KeyboardInterrupt, TimeLimit, RuntimeError):
+                pass  # it came just while this was done
+            except BaseException as error:
+                yield f"the other thread got {error!r}"
+            if self.method == "close":
+                self.handler.close()
+                if not self.backend.closed:
+                    yield "the connection is open"
+            if self.method == "notify":
+                if self.backend.verbs().count("notify") > 1:
+                    yield "it was sent twice"
+                self.received = [payload for payload in self.received if payload != "sent"]
+        yield from super().faults(was_raised, interruption)
+
+    def release(self):
+        del self.handler._request
+        super().release()
+
+
+@pytest.mark.parametrize("method", ["close", "notify", "unlisten"])
+def test_a_call_of_another_thread_never_hangs(action, method):
+    found = set()
+    counting, scene = Interruption(0), SceneWithAnotherThread(method)
+    assert scene.run(counting) == []
+    scene.release()
+    for place in range(1, counting.count + 1):
+        scene, interruption = SceneWithAnotherThread(method), Interruption(place, action)
         found |= {f"{interruption.where}: {fault}" for fault in scene.run(interruption)}
         scene.release()
 
