@@ -206,7 +206,7 @@ def _reconnect(watch: ListenerWatch, policy: Policy, end: _End) -> Program[bool]
     now = policy.clock()
     left = max(0.0, end.moment - now)
     pause = watch.retry_at - now
-    if pause > 0 and watch.queue:  # notifications from before the loss need not wait
+    if watch.queue:  # notifications from before the loss wait neither for a pause nor for a connection
         yield Deliver(len(watch.queue))
     elif pause > 0:
         yield Wait(min(pause, left))

@@ -63,6 +63,39 @@ def test_what_had_arrived_waits_for_no_pause():
     assert note("1") in lasting.got
 
 
+@pytest.mark.parametrize("answered", [None, OPENED])
+def test_what_had_arrived_waits_for_no_attempt_to_connect(answered):
+    lasting = listening()
+
+    play(
+        lasting,
+        ("fetch", ConnectionLost),
+        ("fetch", [note("1")]),
+        ("fetch", ConnectionLost),
+        ("disconnect", None),
+        ("connect", lambda: lasting.got.append("an attempt") or answered),
+        ("connect" if answered is None else "askhealth", LEFT),
+    )
+
+    assert lasting.got == [note("1"), "an attempt"]
+
+
+def test_a_delivery_that_was_interrupted_after_a_loss_goes_on_before_the_next_attempt_to_connect():
+    lasting = listening()
+    lasting.callback = lambda notification: lasting.watch.interrupt()
+
+    play(
+        lasting,
+        ("fetch", ConnectionLost),
+        ("fetch", [note("1"), note("2"), note("3")]),
+        ("fetch", ConnectionLost),
+        ("disconnect", None),
+        ("connect", LEFT),
+    )
+
+    assert lasting.got == [note("1"), note("2"), note("3")]
+
+
 def test_a_gap_lasts_from_the_last_check_behind_which_all_was_fetched_until_listen_is_in_force():
     lasting = listening()
     play(lasting, *beat(lasting), ("fetch", []), ("wait", lasting.clock.passes(12)), ("fetch", LEFT))
@@ -375,7 +408,7 @@ def test_an_overflow_whose_announcement_fails_is_announced_again(failures):
     assert lasting.got[-1] == ListenInForce(("jobs",), gap)
 
 
-def test_what_came_before_a_loss_counts_from_before_it_when_it_is_shared_out_behind_the_next_listen():
+def test_what_came_before_a_loss_counts_from_before_it():
     lasting = listening()
     lasting.clock.now += 10
     moments = []

@@ -17,7 +17,8 @@ from pgnotify.listener.gap import Reason
 from pgnotify.registry import DRIVERS
 from pgnotify.testing import NoPostgreSQL, TemporaryPostgreSQL
 from pgnotify.testing._wire import Session
-from tests.helpers.listeners import AT_ONCE, Told, listening, next_payloads, reader_of
+from tests import kinds
+from tests.helpers.listeners import AT_ONCE, Holding, Told, listening, next_payloads, reader_of
 from tests.helpers.network import refused, through, until_arrived
 from tests.helpers.sending import burst
 from tests.helpers.threads import is_in, waits
@@ -104,6 +105,38 @@ def test_what_came_before_the_end_is_delivered_once_and_before_the_gap(driver, a
         seen += next_payloads(listener, 1)
 
     assert seen == ["start", *map(str, range(700)), "gap", "behind the gap"]
+
+
+def test_what_came_before_the_end_is_delivered_before_the_next_attempt_to_connect(
+    driver, address, proxy, session, channel
+):
+    holding, attempts = Holding(), []
+
+    def connect():
+        attempts.append((len(holding.payloads), listener.status().queued))
+        return kinds.FIRST[driver].connect(through(proxy, address))
+
+    told = Told()
+    listener = Listener(connect, on_listening=told, heartbeat=None)
+    listener.subscribe(channel, holding)
+    try:
+        listener.start()
+        told.next()
+        proxy.record()
+        session.notify(channel, "first")
+        assert holding.entered.wait(PATIENCE)
+        burst(session, channel, 5)
+        until_arrived(proxy, channel, 6)
+        session.terminate(listener.status().server_pid)
+        listener.subscribe(f"{channel}2", print)  # whose LISTEN fails
+        holding.released.set()
+        told.next()
+    finally:
+        holding.released.set()
+        listener.stop()
+
+    assert holding.payloads == ["first", *map(str, range(5))]
+    assert attempts == [(0, 0), (6, 0)]
 
 
 def test_who_only_looks_comes_back_too(driver, address, session, channel):
