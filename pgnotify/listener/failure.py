@@ -25,6 +25,8 @@ def after_failure(watch: ListenerWatch, policy: Policy, error: Exception) -> Pro
     if not policy.can_reconnect and isinstance(error, (TransactionError, OnListeningFailed)):
         _keep_the_only_connection(watch, error)
         return
+    if watch.dropped_gaps:
+        watch.dropped_gaps[0].begun = False  # if on_listening has failed, it is called with the same gap again
     error, reason, listened = _explained(watch, error), _reason(error), watch.state is State.LISTENING
     yield from _release(watch, reason)
     if isinstance(error, SourceError):
@@ -45,8 +47,8 @@ def _keep_the_only_connection(watch: ListenerWatch, error: Exception) -> None:
     if isinstance(error, TransactionError):
         raise error  # nothing is lost: the server keeps everything until the end of the transaction
     # on_listening has failed, and no further LISTEN will announce the same again.
-    if watch.to_announce is None and watch.dropped_gaps:
-        watch.dropped_gaps.popleft()
+    if watch.to_announce is None and watch.dropped_gaps and watch.dropped_gaps[0].begun:
+        watch.dropped_gaps.popleft().told()
     watch.gap_announced()
 
 

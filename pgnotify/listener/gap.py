@@ -55,7 +55,7 @@ class Listening:
     connection: Any
     """The driver's own connection, live and idle, to catch up with. Commit or roll back transactions that you begin.
 
-    None only for a queue overflow that the iteration reaches after the listener has ended.
+    None only for a queue overflow whose place is reached after the connection has ended for good.
     """
     gap: Gap | None
     """The gap to catch up on; None if these channels were not listened to before."""

@@ -12,22 +12,20 @@ import time
 import weakref
 from collections.abc import Callable
 
-from pgnotify.errors import ConnectionLost, ListenerClosed
+from pgnotify.errors import ListenerClosed
 from pgnotify.listener.delivery import Delivery
-from pgnotify.listener.gap import Gap
-from pgnotify.listener.loop import announce_dropped, listener_loop
+from pgnotify.listener.loop import listener_loop
 from pgnotify.listener.mailbox import Overflow
 from pgnotify.listener.options import Options
 from pgnotify.listener.policy import Policy
 from pgnotify.listener.runner import ReconnectingRunner
-from pgnotify.listener.shutdown import LOOK_EACH_SECONDS, Shutdown
+from pgnotify.listener.shutdown import Shutdown
 from pgnotify.listener.subscriptions import Subscription
-from pgnotify.listener.watch import ListenerWatch
+from pgnotify.listener.watch import DroppedGap
 from pgnotify.listener.workers import Workers
 from pgnotify.notification import Notification
-from pgnotify.program import actions as p
 from pgnotify.program.ownership import Ownership
-from pgnotify.program.state import ListenerState
+from pgnotify.program.state import ListenerState, State
 
 
 class Lifecycle:
@@ -59,7 +57,10 @@ class Lifecycle:
         self._ownership = ownership
         self._process = os.getpid()
         self._starting = threading.Lock()
+        self._asking = threading.RLock()  # for signal handlers
         self._thread: threading.Thread | None = None
+        self._postponed: Exception | None = None
+        """An error that the next call of `wait_first` raises, unless it need not wait."""
         self.shutdown = Shutdown(policy, runner, delivery, ownership)
         _alive.add(self)
 
@@ -84,8 +85,12 @@ class Lifecycle:
             if self._thread is not None or not self._ownership.by_nobody():
                 raise RuntimeError("a thread already reads this listener")
             thread = threading.Thread(target=self._serve, name=f"{self._title} listener", daemon=True)
-            thread.start()
             self._thread = thread
+            try:
+                thread.start()
+            except BaseException:
+                self._thread = None
+                raise
         self._ownership.wait(lambda: self._was_attempted() or self.shutdown.is_over, None)
         failure = self.shutdown.failure
         if failure is not None and self._has_never_worked():
@@ -135,6 +140,25 @@ class Lifecycle:
                 return predicate()
         return True
 
+    def wait_first(self, predicate: Callable[[], bool], deadline: float | None) -> bool:
+        """Do the same as `wait_until`, but postpone an error of the loop while the predicate is true.
+
+        So everything that had arrived before the error is taken first.
+        """
+        if predicate():
+            return True
+        postponed, self._postponed = self._postponed, None
+        if postponed is not None:
+            raise postponed
+        try:
+            return self.wait_until(predicate, deadline)
+        except Exception as error:
+            if not predicate():
+                raise
+            if error is not self.shutdown.failure:  # which is raised as long as it is there
+                self._postponed = error
+            return True
+
     def _read(self, until: Callable[[], bool] = lambda: False, deadline: float | None = None) -> bool:
         """Run the loop in this thread; see `listener_loop`. End the listener if that was requested.
 
@@ -157,8 +181,9 @@ class Lifecycle:
             self._delivery.workers = Workers(
                 self._worker_count, self._title, self._call_in_worker, self._announce_from_worker
             )
+        self._postponed = None
         try:
-            stopped = self._runner.run(listener_loop(self._watch, self._policy, until, deadline), self._delivery)
+            stopped = self._run_loop(until, deadline)
         except Exception as error:
             if error is self._reporter.raised:
                 self.shutdown.failure = error
@@ -167,6 +192,19 @@ class Lifecycle:
         if stopped:
             self.shutdown.end()
 
+    def _run_loop(self, until: Callable[[], bool], deadline: float | None) -> bool:
+        try:
+            return self._runner.run(listener_loop(self._watch, self._policy, until, deadline), self._delivery)
+        except Exception as error:
+            if error is self._reporter.raised or self._watch.state is not State.LOST or self._is_own_thread():
+                raise
+            if self.shutdown.deliver_rest():
+                raise
+            return True
+
+    def _is_own_thread(self) -> bool:
+        return threading.current_thread() is self._thread
+
     def _serve(self) -> None:
         try:
             self._read()
@@ -174,7 +212,9 @@ class Lifecycle:
             self.shutdown.fail(error)
             if not self._has_never_worked():  # otherwise start() raises it
                 self._reporter.ended_by(error)
-                self.shutdown.end(drain_workers=isinstance(error, ConnectionLost))  # workers deliver the rest
+                # After an error that is not the user's, workers deliver the rest.
+                users = error is self._reporter.raised or not isinstance(error, Exception)
+                self.shutdown.end(drain_workers=not users)
         self._ownership.notify()
 
     # Requests to the reading thread, and the work of our other threads.
@@ -186,41 +226,70 @@ class Lifecycle:
         self._ownership.notify()
 
     def announce_overflow(self, overflow: Overflow, deadline: float | None = None) -> bool:
-        """Have the reading thread tell the user of a gap, or do it here if no thread reads.
+        """Have the user told of the gap of an overflow that the iteration has reached, and wait until that is done.
 
         Returns:
-            True if that is done, or will be done with the next LISTEN; False if the deadline passed first.
+            False if the deadline passed first. Then call it again before anything newer is taken.
+
+        Raises the same errors as `wait_first`.
         """
-        gap = overflow.gap()
-        if self.shutdown.is_over:
-            self._reporter.tell_of_overflow(gap)
-            return True
-        if self._ownership.by_this_thread():
-            self._watch.dropped_gaps.append(gap)
-            return True
-        return self.wait_until(self._ask_to_announce(gap).is_set, deadline)
+        dropped = self._ask_to_announce(overflow)
+        while not self._is_told(dropped):
+            if self.shutdown.is_over:  # the thread that reads is about to end, or another thread announces it
+                self._ownership.wait(lambda: dropped.is_told or self._may_tell(dropped), deadline)
+            else:
+                self.wait_first(lambda: dropped.is_told or self.shutdown.is_over, deadline)
+            if deadline is not None and time.monotonic() >= deadline:
+                return self._is_told(dropped)
+        return True
 
     def _announce_from_worker(self, overflow: Overflow) -> None:
-        told = self._ask_to_announce(overflow.gap())
-        # If no thread reads, the next one that does announces it.
-        while not told.wait(LOOK_EACH_SECONDS) and not self.shutdown.is_over and self.is_read():
-            pass
+        """Have the user told of the gap of an overflow that a worker has reached, and wait until that is done.
 
-    def _ask_to_announce(self, gap: Gap) -> threading.Event:
-        """Have the reading thread announce a gap; return the event that it sets after that."""
-        told = threading.Event()
-        self._watch.request(_announcing(self._watch, gap, told))
-        self._runner.wake()
-        return told
+        If no thread reads, the worker waits for the next one that does, or for the end of the listener.
+        """
+        dropped = self._ask_to_announce(overflow)
+        try:
+            while not self._is_told(dropped):
+                self._ownership.wait(lambda: dropped.is_told or self._may_tell(dropped), None)
+        except BaseException as error:
+            self._end_by_worker(error)
+
+    def _ask_to_announce(self, overflow: Overflow) -> DroppedGap:
+        """Have the reading thread announce the gap of an overflow, unless it was asked before."""
+        with self._asking:
+            if overflow.announced is None:
+                overflow.announced = DroppedGap(overflow.gap(), self._ownership.notify)
+                self._watch.announce(overflow.announced)
+                self._runner.wake()
+                if self._delivery.workers is not None:
+                    self._delivery.workers.notify()
+            return overflow.announced
+
+    def _is_told(self, dropped: DroppedGap) -> bool:
+        """Return whether the user knows of a gap. Announce it here if no loop in another thread will."""
+        if self._may_tell(dropped):
+            self.shutdown.announce(dropped)
+        return dropped.is_told
+
+    def _may_tell(self, dropped: DroppedGap) -> bool:
+        """Return whether this thread is to announce a gap: the loop is over, or runs in this thread."""
+        failed = self.shutdown.failure is not None or self._postponed is not None
+        over = self.shutdown.has_ended or (failed and not self.is_read())
+        here = self._ownership.by_this_thread() and self._watch.is_settled
+        return (over or here) and dropped in self._watch.dropped_gaps
 
     def _call_in_worker(self, subscription: Subscription, notification: Notification) -> None:
         try:
             self._delivery.call(subscription, notification)
         except BaseException as error:  # a SystemExit too, which would end the worker in silence
-            self.shutdown.fail(error)
-            self._reporter.ended_by(error)
-            self.shutdown.request_stop()
-            self._ownership.notify()
+            self._end_by_worker(error)
+
+    def _end_by_worker(self, error: BaseException) -> None:
+        self.shutdown.fail(error)
+        self._reporter.ended_by(error)
+        self.shutdown.request_stop()
+        self._ownership.notify()
 
     # The end.
 
@@ -269,13 +338,6 @@ class Lifecycle:
     def forget_in_child(self) -> None:
         """Forget the connection. Called in the child after a fork."""
         self._runner.forget_in_child()
-
-
-def _announcing(watch: ListenerWatch, gap: Gap, told: threading.Event) -> p.Program[None]:
-    try:
-        yield from announce_dropped(watch, gap)
-    finally:
-        told.set()
 
 
 _alive: weakref.WeakSet[Lifecycle] = weakref.WeakSet()

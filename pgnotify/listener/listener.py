@@ -55,7 +55,7 @@ class Listener:
             on_listening raises, if the server refuses a channel, if a transaction was left open on the connection, or
             if connecting fails with an error that no further attempt mends. It is called in the thread where the error
             happened. An exception that it raises itself is logged. None logs the error with its traceback, and the
-            listener continues; ``"raise"`` ends the listener with the error.
+            listener continues; ``"raise"`` ends the listener with the error, and drops what a `stop` would drop.
         workers: how many threads run callbacks; 0 runs them in the thread that reads.
         queue_size: how many notifications may wait, for each subscription with workers, and for an iteration after
             `start`. Further notifications are dropped, and a `Gap` takes their place.
@@ -123,7 +123,7 @@ class Listener:
             RuntimeError: another thread already reads.
             ListenerClosed: it was stopped before, or it belongs to the process that this one was forked from.
             ConnectionLost: the connection is lost, and is itself the source; every notification that had arrived was
-                delivered.
+                delivered. `run` waits for the workers, however long that takes; `stop` ends the wait.
             SourceError: the source has returned the lost connection again, or at first a dead one.
 
         It also raises the error of the first attempt to connect, if another attempt does not help, and the errors of
@@ -154,7 +154,8 @@ class Listener:
 
         Args:
             timeout: seconds to wait for the end; None waits for ever. A call that waits for the server is cut off.
-            drain: whether to deliver first the notifications that have arrived; otherwise they are dropped.
+            drain: whether to deliver first the notifications that have arrived; otherwise they are dropped, and so are
+                the gaps whose place was not reached.
 
         Returns:
             Whether the listener has ended. If not, a callback or on_listening is still running.
@@ -217,11 +218,19 @@ class Listener:
             if stop_after is not None:
                 left = repeat(None, length_hint(left) + 1)  # the last turn has yielded nothing
             if overflow is not None:
-                mailbox.mark_taken(overflow)
-                if not self._lifecycle.announce_overflow(overflow, deadline):
+                if not self._pass(overflow, deadline):
                     return
-            elif not self._lifecycle.wait_until(self._has_mail, deadline):
+            elif not self._lifecycle.wait_first(self._has_mail, deadline):
                 return
+
+    def _pass(self, overflow: Overflow, deadline: float | None) -> bool:
+        """Take an overflow that was popped, as soon as the user knows of its gap; return False at the deadline."""
+        mailbox = self._delivery.mailbox
+        mailbox.put_back(overflow)
+        if not self._lifecycle.announce_overflow(overflow, deadline):
+            return False
+        mailbox.remove(overflow)
+        return True
 
     def wait_or_poll(self, healthy: float = 30.0, deaf: float = 1.0) -> Notification | Gap | None:
         """Wait for a hint that there is work. For code that looks for its work itself, and uses NOTIFY to look at once.
@@ -246,17 +255,19 @@ class Listener:
         started = time.monotonic()
         for what, seconds in (("healthy", healthy), ("deaf", deaf)):
             check_seconds(what, seconds, may_be_zero=True)
-        self._lifecycle.check_open()
+        self._lifecycle.check_process()
+        if not self._has_mail():  # otherwise this comes first
+            self._lifecycle.check_open()
         while True:
-            hint = self._latest_hint()
+            was = self.delivering
+            deadline = started + (healthy if was else deaf)
+            hint = self._latest_hint(deadline)
             if hint is not None:
                 return hint
             self._lifecycle.check_open()
-            was = self.delivering
-            deadline = started + (healthy if was else deaf)
-            self._lifecycle.wait_until(partial(self._has_hint_or_changed, was), deadline)
+            self._lifecycle.wait_first(partial(self._has_hint_or_changed, was), deadline)
             if time.monotonic() >= deadline:
-                return self._latest_hint()
+                return self._latest_hint(deadline)
 
     def subscribe(self, channel: str, callback: Callable[[Notification], object]) -> Subscription:
         """Call a callback with each notification of a channel. Any thread may subscribe, before or while one reads.
@@ -399,13 +410,18 @@ class Listener:
     def _has_news(self) -> bool:
         return self._reporter.counters.latest_gap is not self._seen_gap
 
-    def _latest_hint(self) -> Notification | Gap | None:
+    def _latest_hint(self, deadline: float) -> Notification | Gap | None:
         latest: Notification | None = None
-        while (item := self._delivery.mailbox.take()) is not None:
-            if isinstance(item, Overflow):
-                self._lifecycle.announce_overflow(item)
-            else:
+        pop = self._delivery.mailbox.pop
+        while True:
+            try:
+                item = pop()
+            except IndexError:
+                break
+            if not isinstance(item, Overflow):
                 latest = Notification._make(item)
+            elif not self._pass(item, deadline):
+                break
         if self._has_news():
             self._seen_gap = self._reporter.counters.latest_gap
             return self._seen_gap

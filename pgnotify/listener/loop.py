@@ -98,13 +98,6 @@ def listener_loop(
     return False
 
 
-def announce_dropped(watch: ListenerWatch, gap: Gap) -> Program[None]:
-    """Announce the gap of a full queue of ours; without a connection, announce it with the next LISTEN."""
-    watch.dropped_gaps.append(gap)
-    if watch.is_settled:
-        yield from _announce_dropped(watch)
-
-
 # While LISTEN is in force.
 
 
@@ -119,7 +112,7 @@ def _while_listening(watch: ListenerWatch, policy: Policy, end: _End) -> Program
             if (yield Deliver(len(watch.queue))) and end.until():
                 return False
         elif watch.to_announce is not None or watch.dropped_gaps:
-            yield from _announce(watch)
+            yield from announce(watch)
             return True
         elif not (yield from _look_for_more(watch, policy, end)):
             return False
@@ -285,18 +278,17 @@ def _listen_to(watch: ListenerWatch, policy: Policy, channels: tuple[str, ...]) 
 # Telling the user.
 
 
-def _announce(watch: ListenerWatch) -> Program[None]:
+def announce(watch: ListenerWatch) -> Program[None]:
+    """Tell the user of a LISTEN that is in force, and then of the gaps of our own queues."""
     if watch.to_announce is not None:
         yield from _tell_listen_in_force(watch, watch.to_announce.channels, watch.to_announce.gap)
     watch.gap_announced()
-    yield from _announce_dropped(watch)
-
-
-def _announce_dropped(watch: ListenerWatch) -> Program[None]:
     while watch.dropped_gaps:
-        gap = watch.dropped_gaps[0]
-        yield from _tell_listen_in_force(watch, gap.channels, gap)
+        dropped = watch.dropped_gaps[0]
+        dropped.begun = True
+        yield from _tell_listen_in_force(watch, dropped.gap.channels, dropped.gap)
         watch.dropped_gaps.popleft()
+        dropped.told()
 
 
 def _tell_listen_in_force(watch: ListenerWatch, channels: tuple[str, ...], gap: Gap | None) -> Program[None]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import final
 
 from pgnotify.listener.gap import Gap, Reason, utc
+from pgnotify.listener.watch import DroppedGap
 from pgnotify.notification import Plain
 
 
@@ -19,6 +21,8 @@ class Overflow:
         self._lost_at = self._restored_at = lost_at
         self._channels: dict[str, None] = {}
         self._dropped = 0
+        self.announced: DroppedGap | None = None
+        """Its gap, as soon as a consumer has reached its place and has asked to announce it."""
 
     def drop(self, plains: Sequence[Plain], now: float) -> None:
         """Record notifications that were dropped."""
@@ -41,7 +45,7 @@ class Mailbox:
     Attributes:
         size: how many notifications it holds; None for any number.
         pop: removes and returns the oldest item, and raises IndexError if there is none. An `Overflow` that it returns
-            must be passed to `mark_taken`; `take` does both.
+            must be passed to `put_back`, and to `remove` as soon as the user knows of its gap.
     """
 
     def __init__(self, size: int | None = None) -> None:
@@ -86,27 +90,39 @@ class Mailbox:
             return len(dropped)
 
     def take(self) -> Plain | Overflow | None:
-        """Remove and return the oldest item, None if there is none."""
+        """Remove and return the oldest item, None if there is none. For one consumer, which waits at an overflow."""
         try:
             item = self._items.popleft()
         except IndexError:
             return None
         if isinstance(item, Overflow):
-            self.mark_taken(item)
+            with self._lock:
+                self._reached(item)
+                self._marks -= 1
         return item
 
-    def mark_taken(self, overflow: Overflow) -> None:
-        """Record that `pop` has returned the mark of an overflow. The next drop makes another mark."""
+    def put_back(self, overflow: Overflow) -> None:
+        """Return the mark of an overflow to the head, so that nothing newer is taken before it is removed."""
+        self._items.appendleft(overflow)
         with self._lock:
-            self._marks -= 1
-            if self._overflow is overflow:
-                self._overflow = None
+            self._reached(overflow)
+
+    def remove(self, overflow: Overflow) -> None:
+        """Remove the mark of an overflow from the head, unless another consumer has done that."""
+        with self._lock, suppress(ValueError):
+            self._items.remove(overflow)
+            self._marks = max(0, self._marks - 1)  # 0 if it was cleared in between
 
     def clear(self) -> None:
         """Remove everything."""
         with self._lock:
             self._items.clear()
             self._marks, self._overflow = 0, None
+
+    def _reached(self, overflow: Overflow) -> None:
+        """Record that a consumer has reached an overflow. The next drop makes another mark."""
+        if self._overflow is overflow:
+            self._overflow = None
 
     def _drop(self, plains: Sequence[Plain], complete_until: float, now: float) -> None:
         if self._overflow is None:

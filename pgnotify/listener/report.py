@@ -16,7 +16,7 @@ from pgnotify.listener.subscriptions import Routes
 from pgnotify.listener.watch import ListenerWatch
 from pgnotify.notification import Notification
 from pgnotify.program.state import ListenerState
-from pgnotify.protocol import connection_of
+from pgnotify.protocol import Backend, connection_of
 
 
 class Reporter:
@@ -86,9 +86,14 @@ class Reporter:
                 self._checked(checked)
         return None
 
-    def tell_of_overflow(self, gap: Gap) -> None:
-        """Call on_listening for a gap of our own queues after the end of the listener. Any thread may call this."""
-        self._call_on_listening(Listening(gap.channels, None, gap))
+    def tell_of_overflow(self, gap: Gap, backend: Backend | None) -> None:
+        """Call on_listening for a gap of our own queues when the loop is over. Any thread may call this.
+
+        Args:
+            gap: the gap.
+            backend: of the connection; None if that has ended.
+        """
+        self._call_on_listening(Listening(gap.channels, None if backend is None else connection_of(backend), gap))
 
     def ended_by(self, error: BaseException) -> None:
         """Log the error that has ended the listener. Any thread may call this."""

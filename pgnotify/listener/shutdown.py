@@ -10,9 +10,8 @@ from collections.abc import Callable
 from pgnotify.listener.delivery import Delivery
 from pgnotify.listener.policy import Policy
 from pgnotify.listener.runner import ReconnectingRunner
-from pgnotify.listener.watch import ListenerWatch
+from pgnotify.listener.watch import DroppedGap, ListenerWatch
 from pgnotify.program import actions as p
-from pgnotify.program.commands import carry_out
 from pgnotify.program.ownership import Ownership, seconds_until
 from pgnotify.program.state import ListenerState, State
 
@@ -111,8 +110,18 @@ class Shutdown:
                 return False
         return workers is None or self._is_worker() or workers.close(self._drain, deadline)
 
+    def deliver_rest(self) -> bool:
+        """Wait until the workers have delivered everything, however long that takes. The connection has ended for good.
+
+        Returns:
+            False if the listener was stopped before that.
+        """
+        return self._wait_for_workers(None, lambda: self._delivery.watch.stop_requested)
+
     def end(self, drain_workers: bool = False) -> None:
-        """Deliver queued notifications if requested, release the connection, and be closed. For the owner's thread.
+        """Deliver queued notifications if requested, release the connection, and be closed.
+
+        For the owner's thread.
 
         Args:
             drain_workers: whether workers deliver the notifications in their queues, however long that takes.
@@ -144,14 +153,50 @@ class Shutdown:
         if workers is not None:
             workers.close(drain_workers or self._drain, None if drain_workers else self._deadline)
 
+    def announce(self, dropped: DroppedGap) -> None:
+        """Tell the user of the gap of a full queue, unless another thread does. For any thread, if no loop will.
+
+        The thread that removes it from the watch is the one that tells.
+        """
+        watch = self._delivery.watch
+        try:
+            watch.dropped_gaps.remove(dropped)
+        except ValueError:
+            return
+        try:
+            if not dropped.begun:  # otherwise on_listening has ended the loop with an error
+                self._delivery.reporter.tell_of_overflow(dropped.gap, watch.link.backend if watch.is_settled else None)
+        finally:
+            dropped.told()
+
     def _deliver_all(self) -> None:
-        """Deliver queued notifications, here and in workers, and announce the gaps of the workers' queues."""
-        watch, workers, deadline = self._delivery.watch, self._delivery.workers, self._deadline
-        self._runner.run(_deliver_queue(watch, self._policy.clock, deadline), self._delivery)
-        while workers is not None and not workers.wait_idle(earlier(deadline, LOOK_EACH_SECONDS)):
-            if deadline is not None and time.monotonic() >= deadline:
-                return
-            self._runner.run(carry_out(watch), self._delivery)
+        """Deliver queued notifications, here and in workers, and announce the gaps of the queues."""
+        self._runner.run(_deliver_queue(self._delivery.watch, self._has_time), self._delivery)
+        self._wait_for_workers(self._deadline, lambda: False)
+
+    def _has_time(self) -> bool:
+        return self._deadline is None or self._policy.clock() < self._deadline
+
+    def _wait_for_workers(self, deadline: float | None, ends: Callable[[], bool]) -> bool:
+        """Wait until the workers have delivered everything, and announce the gaps that they reach.
+
+        Args:
+            deadline: of the monotonic clock; None for none.
+            ends: ends the wait if it returns True.
+
+        Returns:
+            Whether they have.
+        """
+        watch, workers = self._delivery.watch, self._delivery.workers
+        while True:
+            while watch.dropped_gaps:
+                self.announce(watch.dropped_gaps[0])
+            if workers is None or workers.wait_idle(
+                earlier(deadline, LOOK_EACH_SECONDS), unless=lambda: watch.dropped_gaps
+            ):
+                return True
+            if ends() or (deadline is not None and time.monotonic() >= deadline):
+                return False
 
     def _abort_unless_draining(self) -> None:
         if not self._drain:  # draining still needs the connection, to announce gaps
@@ -167,8 +212,8 @@ def earlier(deadline: float | None, seconds: float) -> float:
     return moment if deadline is None else min(deadline, moment)
 
 
-def _deliver_queue(watch: ListenerWatch, clock: Callable[[], float], deadline: float | None) -> p.Program[None]:
-    while watch.queue and (deadline is None or clock() < deadline):
+def _deliver_queue(watch: ListenerWatch, has_time: Callable[[], bool]) -> p.Program[None]:
+    while watch.queue and has_time():
         yield p.DELIVER_ONE
 
 

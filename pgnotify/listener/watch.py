@@ -70,6 +70,29 @@ class OpenGap(NamedTuple):
         return Gap(self.reason, utc(self.lost_at), utc(restored_at), self.channels)
 
 
+class DroppedGap:
+    """The gap of a full queue of ours. A consumer has reached its place, and waits there until the user is told of it.
+
+    Args:
+        gap: the gap.
+        changed: called when the user was told; the consumer waits for that.
+    """
+
+    __slots__ = ("_changed", "begun", "gap", "is_told")
+
+    def __init__(self, gap: Gap, changed: Callable[[], None]) -> None:
+        self.gap = gap
+        self.begun = False
+        """Whether on_listening is being called with it, or has ended the loop with an error."""
+        self.is_told = False
+        self._changed = changed
+
+    def told(self) -> None:
+        """Record that the user was told of it."""
+        self.is_told = True
+        self._changed()
+
+
 class ListenerWatch(Watch):
     """The memory of the loop, between its steps and between its runs.
 
@@ -120,8 +143,9 @@ class ListenerWatch(Watch):
         """The gap since the loss, until the user is told of it."""
         self.to_announce: ListenInForce | None = None
         """A LISTEN that the user does not know of yet. Queued notifications are older."""
-        self.dropped_gaps: deque[Gap] = deque()
-        """Gaps of our own queues that could not be announced when the user reached them."""
+        self.dropped_gaps: deque[DroppedGap] = deque()
+        """Gaps of our own queues to announce, the oldest first. Any thread appends. The reading thread announces and
+        removes them; when the loop is over, the thread that removes one announces it."""
 
     @property
     def delivering(self) -> bool:
@@ -142,6 +166,11 @@ class ListenerWatch(Watch):
         elif self.lost_gap is None and self.in_force:
             self.lost_gap = OpenGap(reason, self.link.complete_until, tuple(self.in_force))
         self.link.complete_until_next = None
+
+    def announce(self, dropped: DroppedGap) -> None:
+        """Have the reading thread tell the user of the gap of a full queue; any thread may call this."""
+        self.dropped_gaps.append(dropped)
+        self.interrupt()
 
     def gap_announced(self) -> None:
         """Record that the user knows that LISTEN is in force."""

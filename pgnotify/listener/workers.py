@@ -22,7 +22,7 @@ class Workers:
         count: how many threads.
         name: the listener's, for the names of the threads.
         call: calls the callback. It handles every error itself.
-        announce: tells the user of an overflow, and returns after that.
+        announce: tells the user of an overflow, and returns after that. It handles every error itself.
     """
 
     def __init__(
@@ -65,10 +65,25 @@ class Workers:
         """Whether this thread is one of them. If so, it is in a callback."""
         return threading.current_thread() in self._threads
 
-    def wait_idle(self, deadline: float | None) -> bool:
-        """Wait until nothing is left to deliver; return False if the deadline, of the monotonic clock, passed first."""
+    def wait_idle(self, deadline: float | None, unless: Callable[[], object] = lambda: False) -> bool:
+        """Wait until the other workers have nothing left to deliver.
+
+        Args:
+            deadline: of the monotonic clock; None for none.
+            unless: ends the wait if it returns a true value. It is called now, and after each `notify`.
+
+        Returns:
+            Whether nothing is left to deliver.
+        """
+        own = 1 if self.include_this_thread else 0
         with self._served:
-            return self._served.wait_for(lambda: not self._unserved, seconds_until(deadline))
+            self._served.wait_for(lambda: self._unserved <= own or unless(), seconds_until(deadline))
+            return self._unserved <= own
+
+    def notify(self) -> None:
+        """Have a thread that waits until they are idle check again."""
+        with self._served:
+            self._served.notify_all()
 
     def close(self, drain: bool, deadline: float | None) -> bool:
         """End the threads; return whether they have ended in time.

@@ -187,7 +187,7 @@ def test_a_stop_with_drain_announces_what_the_queues_of_workers_have_dropped(mak
             assert full.wait(IN_MEMORY)
             workers = listener._delivery.workers
             wait_idle = workers.wait_idle
-            workers.wait_idle = lambda deadline: (draining.set(), wait_idle(deadline))[1]
+            workers.wait_idle = lambda *when, **unless: (draining.set(), wait_idle(*when, **unless))[1]
             assert listener.stop(IN_MEMORY, drain=True) is False
             assert draining.wait(IN_MEMORY)
         called.append(notification.payload)

@@ -8,7 +8,7 @@ from pgnotify.errors import ConnectionLost, NotPrimary, Unanswered
 from pgnotify.listener.events import Checked, ListenInForce, Lost
 from pgnotify.listener.failure import OnListeningFailed
 from pgnotify.listener.gap import Gap, Reason, utc
-from pgnotify.listener.loop import announce_dropped
+from pgnotify.listener.watch import DroppedGap
 from pgnotify.program import actions as p
 from tests.helpers.notifications import note
 from tests.helpers.play import LEFT
@@ -20,6 +20,13 @@ def overflow(lasting):
     """A gap of one of our own queues, from ten seconds ago until now."""
     now = lasting.clock.now - 1000
     return Gap(Reason.QUEUE_OVERFLOW, lasting.at(now - 10), lasting.at(now), ("jobs",), 3)
+
+
+def drop(lasting, gap):
+    """Do what a consumer does that has reached the place of a gap, and return what it waits with."""
+    dropped = DroppedGap(gap, lambda: None)
+    lasting.watch.announce(dropped)
+    return dropped
 
 
 def beat(lasting, answer=None):
@@ -349,19 +356,20 @@ def test_an_on_listening_that_fails_for_a_forgotten_channel_keeps_its_gap():
 
 def test_an_overflow_is_announced_at_once():
     lasting = listening()
-    gap = overflow(lasting)
+    gap, dropped = overflow(lasting), []
 
     def something_overflows():
-        lasting.watch.request(announce_dropped(lasting.watch, gap))
+        dropped.append(drop(lasting, gap))
 
     got = play(lasting, ("fetch", []), ("wait", something_overflows), ("fetch", LEFT))
 
     assert got == [ListenInForce(("jobs",), gap)]
+    assert dropped[0].is_told
 
 
 def test_an_overflow_is_announced_once():
     lasting = listening()
-    lasting.watch.request(announce_dropped(lasting.watch, overflow(lasting)))
+    drop(lasting, overflow(lasting))
 
     play(lasting, *GONE, *CONNECTING, ("fetch", LEFT))
 
@@ -373,7 +381,7 @@ def test_an_overflow_while_lost_comes_with_the_next_listen_and_behind_its_gap():
     gap = overflow(lasting)
     play(lasting, *GONE, ("connect", Passing), ("disconnect", None), ("wait", LEFT))
 
-    lasting.watch.request(announce_dropped(lasting.watch, gap))
+    drop(lasting, gap)
     play(lasting, ("wait", lasting.clock.passes(10)), *CONNECTING, ("fetch", LEFT))
 
     assert [each.reason for each in lasting.gaps()] == [Reason.CONNECTION_LOST, Reason.QUEUE_OVERFLOW]
@@ -384,7 +392,7 @@ def test_an_overflow_is_announced_behind_a_listen_that_was_not_yet():
     gap = overflow(lasting)
     play(lasting, *GONE, *CONNECTING, until=lambda: lasting.watch.to_announce is not None)
 
-    lasting.watch.request(announce_dropped(lasting.watch, gap))
+    drop(lasting, gap)
     play(lasting, ("fetch", LEFT))
 
     assert [each.reason for each in lasting.gaps()] == [Reason.CONNECTION_LOST, Reason.QUEUE_OVERFLOW]
@@ -397,7 +405,7 @@ def test_an_overflow_whose_announcement_fails_is_announced_again(failures):
     lasting.on_listening = lambda news: (
         news.gap.reason is not Reason.QUEUE_OVERFLOW or lasting.gaps().count(gap) > failures
     )
-    lasting.watch.request(announce_dropped(lasting.watch, gap))
+    drop(lasting, gap)
 
     steps = []
     for attempt in range(1, failures + 1):
@@ -433,7 +441,7 @@ def test_an_on_listening_that_fails_on_the_only_connection_is_not_called_for_the
 
 def test_an_overflow_whose_on_listening_fails_on_the_only_connection_is_not_announced_again():
     lasting = listening(can_reconnect=False)
-    lasting.watch.dropped_gaps.append(overflow(lasting))
+    drop(lasting, overflow(lasting))
     lasting.on_listening = lambda news: False
 
     got = play(lasting, ("fetch", [note("1")]), ("fetch", LEFT))
@@ -441,3 +449,16 @@ def test_an_overflow_whose_on_listening_fails_on_the_only_connection_is_not_anno
     assert [news.gap.reason for news in got[:1]] == [Reason.QUEUE_OVERFLOW]
     assert got[1:] == [note("1")]
     assert not lasting.watch.dropped_gaps
+
+
+def test_an_on_listening_that_fails_for_a_channel_on_the_only_connection_is_still_called_for_an_overflow():
+    lasting = listening(can_reconnect=False)
+    gap = overflow(lasting)
+    dropped = drop(lasting, gap)
+    lasting.want("jobs", "new")
+    lasting.on_listening = lambda news: news.gap is not None
+
+    got = play(lasting, ("listenmany", None), ("fetch", LEFT))
+
+    assert got == [ListenInForce(("new",), None), ListenInForce(("jobs",), gap)]
+    assert dropped.is_told

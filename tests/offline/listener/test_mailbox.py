@@ -102,6 +102,34 @@ def test_a_mark_that_was_taken_is_not_added_to():
     assert taken(mailbox) == ["3", "gap"]
 
 
+def test_a_mark_that_is_put_back_is_not_added_to_and_stays_at_the_head():
+    mailbox = Mailbox(1)
+    put(mailbox, 1, 2)
+    mailbox.pop()
+    mark = mailbox.pop()
+
+    mailbox.put_back(mark)
+    assert put(mailbox, 3, 4) == 1
+
+    assert (len(mailbox), mark.gap().dropped) == (1, 1)
+    assert mailbox.pop() is mark
+
+
+def test_a_mark_is_removed_once_and_nothing_else_with_it():
+    mailbox = Mailbox(1)
+    put(mailbox, 1, 2)
+    mailbox.pop()
+    mark = mailbox.pop()
+    mailbox.put_back(mark)
+    put(mailbox, 3)
+
+    mailbox.remove(mark)
+    mailbox.remove(mark)
+
+    assert len(mailbox) == 1
+    assert taken(mailbox) == ["3"]
+
+
 def test_a_mark_that_is_taken_makes_room():
     mailbox = Mailbox(1)
     put(mailbox, 1, 2)
