@@ -63,6 +63,11 @@ class Delivery:
         mailbox = self.mailbox
         return bool(mailbox) and (len(plains) < LONG_BATCH or len(mailbox) >= ENOUGH)
 
+    def drop_nothing(self) -> None:
+        """Let the queues of all consumers grow. No more arrives, and everything that has arrived is in memory."""
+        for mailbox in (self.mailbox, *(each.mailbox for each in self._routes.subscriptions())):
+            mailbox.size = None
+
     def call(self, subscription: Subscription, notification: Notification) -> None:
         """Call a callback, in the reading thread or in a worker."""
         if subscription.cancelled:

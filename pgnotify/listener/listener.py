@@ -154,8 +154,8 @@ class Listener:
 
         Args:
             timeout: seconds to wait for the end; None waits for ever. A call that waits for the server is cut off.
-            drain: whether to deliver first the notifications that have arrived; otherwise they are dropped, and so are
-                the gaps whose place was not reached.
+            drain: whether to deliver first the notifications that have arrived, also those that are unread at the
+                socket; otherwise they are dropped, and so are the gaps whose place was not reached.
 
         Returns:
             Whether the listener has ended. If not, a callback or on_listening is still running.

@@ -6,14 +6,21 @@ import atexit
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from pgnotify.listener.delivery import Delivery
+from pgnotify.listener.failure import OnListeningFailed
+from pgnotify.listener.loop import announce
 from pgnotify.listener.policy import Policy
 from pgnotify.listener.runner import ReconnectingRunner
 from pgnotify.listener.watch import DroppedGap, ListenerWatch
 from pgnotify.program import actions as p
 from pgnotify.program.ownership import Ownership, seconds_until
 from pgnotify.program.state import ListenerState, State
+
+# A stop that drains first fetches without a question to the server, which may no longer answer. If notifications keep
+# arriving, only UNLISTEN ends them.
+BATCHES_BEFORE_UNLISTEN = 100
 
 # How often a thread that waits for the reader to finish checks whether it has.
 LOOK_EACH_SECONDS = 0.05
@@ -68,7 +75,7 @@ class Shutdown:
         """Ask the reading thread to end; safe in a signal handler.
 
         Args:
-            drain: whether to deliver queued notifications first.
+            drain: whether to deliver everything that has arrived first.
             deadline: for that, of the monotonic clock; None for none.
         """
         if not self.has_ended:
@@ -119,7 +126,7 @@ class Shutdown:
         return self._wait_for_workers(None, lambda: self._delivery.watch.stop_requested)
 
     def end(self, drain_workers: bool = False) -> None:
-        """Deliver queued notifications if requested, release the connection, and be closed.
+        """Deliver everything that has arrived, if requested; release the connection, and be closed.
 
         For the owner's thread.
 
@@ -170,9 +177,23 @@ class Shutdown:
             dropped.told()
 
     def _deliver_all(self) -> None:
-        """Deliver queued notifications, here and in workers, and announce the gaps of the queues."""
-        self._runner.run(_deliver_queue(self._delivery.watch, self._has_time), self._delivery)
-        self._wait_for_workers(self._deadline, lambda: False)
+        """Deliver everything that has arrived, here and in workers, and announce the gaps of the queues."""
+        watch, lost = self._delivery.watch, None
+        self._delivery.drop_nothing()
+        for fetch in (_fetch_arrived, _fetch_after_unlisten):
+            try:
+                if watch.state is State.LISTENING and self._has_time():
+                    self._runner.run(fetch(watch), self._delivery)
+            except Exception as error:
+                if error is self._delivery.reporter.raised:
+                    raise
+                lost = error
+            self._runner.run(_deliver_queue(watch, self._has_time), self._delivery)
+            self._wait_for_workers(self._deadline, lambda: False)
+            if lost is not None:
+                break
+        if lost is not None and not self._policy.can_reconnect:
+            raise lost
 
     def _has_time(self) -> bool:
         return self._deadline is None or self._policy.clock() < self._deadline
@@ -215,6 +236,40 @@ def earlier(deadline: float | None, seconds: float) -> float:
 def _deliver_queue(watch: ListenerWatch, has_time: Callable[[], bool]) -> p.Program[None]:
     while watch.queue and has_time():
         yield p.DELIVER_ONE
+
+
+def _fetch_arrived(watch: ListenerWatch) -> p.Program[None]:
+    """Fetch everything that has arrived, unless more keeps arriving."""
+    if watch.to_announce is not None:  # queued notifications are older, and those to fetch are newer
+        while watch.queue:
+            yield p.DELIVER_ONE
+        with suppress(OnListeningFailed):  # no further LISTEN will announce it again
+            yield from announce(watch)
+    for _ in range(BATCHES_BEFORE_UNLISTEN):
+        if not (yield from _fetch(watch)):
+            return
+
+
+def _fetch_after_unlisten(watch: ListenerWatch) -> p.Program[None]:
+    """Fetch the notifications that had arrived when UNLISTEN was answered. No others follow."""
+    lost: Exception | None = None
+    try:
+        yield from _unlisten_all(watch)
+    except Exception as error:
+        lost = error
+    while (yield from _fetch(watch)):
+        pass
+    if lost is not None:
+        raise lost
+
+
+def _fetch(watch: ListenerWatch) -> p.Program[int]:
+    """Fetch a batch; return how many notifications it had."""
+    before = len(watch.queue)
+    yield watch.fetch
+    count = len(watch.queue) - before
+    watch.take(count)
+    return count
 
 
 def _unlisten_all(watch: ListenerWatch) -> p.Program[None]:

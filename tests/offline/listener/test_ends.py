@@ -63,6 +63,32 @@ def trial(make, sender):
 
 
 @pytest.mark.parametrize("way", WAYS)
+def test_a_stop_with_drain(trial, way):
+    it = trial(way)
+    it.send_all()
+    stopping = Running(lambda: it.listener.stop(IN_MEMORY, drain=True))
+    eventually(lambda: it.listener._lifecycle.shutdown._drain)
+
+    it.ended()
+
+    assert stopping.ended() is True
+    assert it.accounted_for() == COUNT
+    assert it.account.dropped == it.listener.status().dropped
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_stop_with_drain_by_the_consumer(trial, way):
+    it = trial(way)
+    it.account.act = lambda: it.listener.stop(IN_MEMORY, drain=True)
+    it.send_all()
+
+    it.ended()
+
+    assert it.accounted_for() == COUNT
+    assert it.account.dropped == it.listener.status().dropped
+
+
+@pytest.mark.parametrize("way", WAYS)
 def test_a_stop_without_drain_throws_away_what_lies_behind_the_consumer(trial, way):
     it = trial(way)
     it.send_all()

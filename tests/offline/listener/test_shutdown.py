@@ -114,6 +114,43 @@ def test_a_stop_inside_a_callback_of_a_worker_only_asks(make, server, sender, dr
     assert server.connections == [sender]
 
 
+def test_a_stop_with_drain_on_a_dead_network_delivers_what_had_arrived_and_ends_in_time(make, server, sender):
+    called, entered, go = [], threading.Event(), threading.Event()
+    listener = make(answer_timeout=1000)
+
+    def callback(notification):
+        called.append(notification.payload)
+        entered.set()
+        assert go.wait(IN_MEMORY)
+
+    listener.subscribe("jobs", callback)
+    listener.start()
+    send(sender, 1)
+    assert entered.wait(IN_MEMORY)
+    send(sender, 2, 3)
+    server.blackhole(its_connection(server))
+    stopping = Running(lambda: listener.stop(1.0, drain=True))
+    eventually(lambda: listener._lifecycle.shutdown._drain, patience=IN_MEMORY)
+    go.set()
+
+    stopping.ended()
+    assert listener.stop(IN_MEMORY) is True
+    assert called == ["1", "2", "3"]
+
+
+def test_a_stop_with_drain_tells_of_a_listen_before_what_came_after_it(make, server, sender):
+    """The stop comes when LISTEN is in force, and nobody knows of that."""
+    seen = []
+    listener = make(source=lambda: server.connect(), on_listening=lambda event: seen.append(event.gap is None))
+    listener.subscribe("jobs", lambda notification: seen.append(notification.payload))
+    listener._lifecycle._read(lambda: listener._watch.to_announce is not None)
+    send(sender, 1, 2)
+
+    assert listener.stop(IN_MEMORY, drain=True) is True
+
+    assert seen == [True, "1", "2"]
+
+
 # stop()
 
 

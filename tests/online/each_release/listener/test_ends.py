@@ -5,18 +5,21 @@ tests/offline/listener/test_ends.py has every way to end, with every way to rece
 
 from __future__ import annotations
 
+import threading
 from contextlib import suppress
 
 import pytest
 
 from pgnotify import Listener
-from pgnotify.errors import ConnectionLost
+from pgnotify.errors import ConnectionLost, ListenerClosed
+from pgnotify.testing._wire import Session
 from tests import kinds
 from tests.helpers.account import WITH_A_READER, Account, consume
 from tests.helpers.listeners import Watching
 from tests.helpers.network import through, until_arrived
 from tests.helpers.sending import burst
-from tests.helpers.waiting import PATIENCE
+from tests.helpers.threads import Background
+from tests.helpers.waiting import PATIENCE, eventually
 
 COUNT = 1200
 QUEUE = 50
@@ -26,7 +29,7 @@ WAYS = ("run", "run with workers", "start with workers", "start and iterate", "i
 @pytest.fixture
 def its(driver, address, proxy, session, channel):
     """A function that makes a listener whose consumer is at the first of many notifications that have all arrived."""
-    listeners = []
+    listeners, users = [], []
 
     def make(way, own):
         """Return the listener, its account and its consumer; ``own`` tells whether the connection is the user's."""
@@ -36,7 +39,9 @@ def its(driver, address, proxy, session, channel):
 
         account, watching = Account(), Watching()
         options = {"on_listening": account.on_listening, "observer": watching, "workers": int("workers" in way)}
-        listener = Listener(connect() if own else connect, channel, queue_size=QUEUE, **options)
+        if own:
+            users.append(connect())
+        listener = Listener(users[0] if own else connect, channel, queue_size=QUEUE, **options)
         listeners.append((listener, account))
         consumer = consume(way, listener, account, channel, PATIENCE)
         watching.states.wait_for(lambda states: "listening" in states, PATIENCE)
@@ -53,6 +58,9 @@ def its(driver, address, proxy, session, channel):
     for listener, account in listeners:
         account.go.set()
         listener.stop()
+    for connection in users:
+        with suppress(Exception):  # ended by the test
+            connection.close()
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -67,3 +75,43 @@ def test_a_users_connection_that_is_lost(session, its, way):
 
     assert account.accounted_for() == COUNT
     assert account.dropped == listener.status().dropped
+
+
+@pytest.mark.parametrize("own", [False, True])
+@pytest.mark.parametrize("way", WAYS)
+def test_a_stop_with_drain(its, way, own):
+    listener, account, consumer = its(way, own)
+    stopping = Background(listener.stop, PATIENCE, drain=True)
+    eventually(lambda: listener._lifecycle.shutdown._drain)
+
+    account.go.set()
+    with suppress(ListenerClosed):
+        consumer.ended()
+
+    assert stopping.ended() is True
+    assert account.accounted_for() == COUNT
+    assert account.dropped == listener.status().dropped
+
+
+@pytest.mark.parametrize("way", ["run", "run with workers"])
+def test_a_stop_with_drain_while_more_and_more_arrives_ends(address, its, way, channel):
+    listener, account, consumer = its(way, own=False)
+    ended = threading.Event()
+
+    def send():
+        with Session(address.host, address.port) as other:
+            number = COUNT
+            while not ended.is_set():
+                burst(other, channel, 500, start=number + 1)
+                number += 500
+
+    sending = Background(send)
+    account.act = lambda: listener.stop(PATIENCE, drain=True)
+    account.go.set()
+    try:
+        consumer.ended()
+    finally:
+        ended.set()
+        sending.ended()
+
+    assert account.accounted_for() >= COUNT
