@@ -24,6 +24,7 @@ from pgnotify.listener.subscriptions import Subscription
 from pgnotify.listener.watch import DroppedGap
 from pgnotify.listener.workers import Workers
 from pgnotify.notification import Notification
+from pgnotify.program.interruption import is_interruption
 from pgnotify.program.ownership import Ownership
 from pgnotify.program.state import ListenerState, State
 
@@ -153,7 +154,7 @@ class Lifecycle:
         try:
             return self.wait_until(predicate, deadline)
         except Exception as error:
-            if not predicate():
+            if not predicate() or is_interruption(error):
                 raise
             if error is not self.shutdown.failure:  # which is raised as long as it is there
                 self._postponed = error
@@ -196,9 +197,8 @@ class Lifecycle:
         try:
             return self._runner.run(listener_loop(self._watch, self._policy, until, deadline), self._delivery)
         except Exception as error:
-            if error is self._reporter.raised or self._watch.state is not State.LOST or self._is_own_thread():
-                raise
-            if self.shutdown.deliver_rest():
+            final = self._watch.state is State.LOST and error is not self._reporter.raised
+            if not final or is_interruption(error) or self._is_own_thread() or self.shutdown.deliver_rest():
                 raise
             return True
 

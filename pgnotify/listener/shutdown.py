@@ -15,6 +15,7 @@ from pgnotify.listener.policy import Policy
 from pgnotify.listener.runner import ReconnectingRunner
 from pgnotify.listener.watch import DroppedGap, ListenerWatch
 from pgnotify.program import actions as p
+from pgnotify.program.interruption import is_interruption
 from pgnotify.program.ownership import Ownership, seconds_until
 from pgnotify.program.state import ListenerState, State
 
@@ -185,7 +186,7 @@ class Shutdown:
                 if watch.state is State.LISTENING and self._has_time():
                     self._runner.run(fetch(watch), self._delivery)
             except Exception as error:
-                if error is self._delivery.reporter.raised:
+                if error is self._delivery.reporter.raised or is_interruption(error):
                     raise
                 lost = error
             self._runner.run(_deliver_queue(watch, self._has_time), self._delivery)

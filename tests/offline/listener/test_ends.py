@@ -14,6 +14,7 @@ import pytest
 from pgnotify.errors import ConnectionLost, ListenerClosed, SourceError
 from tests.helpers.account import WAYS, WITH_A_READER, Account, consume
 from tests.helpers.listeners import Watching, its_connection, send
+from tests.helpers.signals import on_signal, send_signal
 from tests.helpers.threads import Running
 from tests.helpers.waiting import IN_MEMORY, eventually
 
@@ -307,3 +308,52 @@ def test_an_error_of_a_callback_ends_a_run_that_waits_for_its_workers(lost):
 
     with pytest.raises(ZeroDivisionError):
         lost.consumer.ended()
+
+
+# A signal handler raises an Exception, such as the time limit of a task queue.
+
+
+class TimeLimit(Exception):
+    pass
+
+
+@pytest.fixture
+def time_limit():
+    """A function in whose midst the time limit is reached."""
+
+    def exceed():
+        raise TimeLimit
+
+    with on_signal(exceed):
+        yield send_signal
+
+
+def test_a_time_limit_is_not_postponed_until_what_had_arrived_is_taken(make, time_limit):
+    arrived, lifecycle = [], make("jobs")._lifecycle
+    lifecycle.wait_until = lambda *_: (arrived.append(1), time_limit())
+
+    with pytest.raises(TimeLimit):
+        lifecycle.wait_first(lambda: bool(arrived), None)
+
+
+def test_a_time_limit_does_not_wait_for_the_workers(make, time_limit):
+    listener = make("jobs", workers=1)
+    run, listener._runner.run = listener._runner.run, lambda *_: time_limit()
+    listener._lifecycle.shutdown.deliver_rest = lambda: pytest.fail("waits for the workers")
+
+    with pytest.raises(TimeLimit):
+        listener.run()
+    listener._runner.run = run
+
+
+def test_a_time_limit_during_a_drain_is_raised_later(make, server, time_limit):
+    def connect():
+        connection = server.connect()
+        connection.fetch_into = lambda queue: time_limit()
+        return connection
+
+    with make("jobs", source=connect) as listener:
+        assert listener.stop(IN_MEMORY, drain=True) is True
+
+        with pytest.raises(ListenerClosed, match="TimeLimit"):
+            listener.run()
