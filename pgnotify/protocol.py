@@ -21,7 +21,8 @@ class Backend(Protocol):
     """LISTEN and NOTIFY on one connection. All calls come from one thread at a time.
 
     Names and payloads have been checked by `pgnotify.limits` already. The connection is the user's: it
-    stays in its mode, and stays idle if it was idle. Every call reports a loss, again and again. Other
+    stays in its mode, and stays idle if it was idle. Every call reports a loss, again and again. But `fetch`
+    first returns the notifications that had arrived, whichever call was the first to meet the loss. Other
     errors of the server are the driver's own, unchanged. `pgnotify.testing.BackendConformance` tests
     everything that is said here.
     """
@@ -90,7 +91,10 @@ class Backend(Protocol):
         """
 
     def close(self) -> None:
-        """Close the connection. May be called twice, and on a dead connection."""
+        """Close the connection. May be called twice, and on a dead connection.
+
+        Notifications that were not fetched before may be gone.
+        """
 
 
 @runtime_checkable

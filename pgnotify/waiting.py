@@ -47,6 +47,19 @@ def wait_readable(descriptor: int, timeout: float | None, wakeup: int | None = N
     return bool(poller.poll(None if timeout is None else timeout * 1000))
 
 
+def is_cut_off(descriptor: int) -> bool:
+    """Return whether a socket's connection has ended in both directions, as after an RST.
+
+    Bytes that had arrived before can still be read, and until then a driver may not have noticed. False where the
+    system cannot tell.
+    """
+    if not hasattr(select, "poll"):  # Windows
+        return False
+    poller = select.poll()
+    poller.register(descriptor, 0)  # POLLHUP, POLLERR and POLLNVAL are always reported
+    return bool(poller.poll(0))
+
+
 class Wakeup:
     """Ends a `wait_readable` from any thread, or from a signal handler.
 

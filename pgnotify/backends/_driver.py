@@ -9,7 +9,7 @@ import abc
 import enum
 import json
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import repeat
 from typing import Any, ClassVar
@@ -18,7 +18,7 @@ from pgnotify.backends._health import HEALTH, health_of
 from pgnotify.errors import ConnectionLost, TransactionError
 from pgnotify.notification import Notification, Plain, new
 from pgnotify.protocol import Health
-from pgnotify.waiting import wait_readable
+from pgnotify.waiting import is_cut_off, wait_readable
 
 # A batch, in notifications: long enough that the cost of a batch does not show, short enough that
 # a backlog of millions is never in memory twice.
@@ -213,6 +213,13 @@ class DriverBackend(abc.ABC):
     def _lost_with_some_left(self) -> bool:
         return self.transaction_status() is TransactionStatus.UNKNOWN and self._buffered()
 
+    def _has_ended(self) -> bool:
+        """Whether the connection has ended. After a failed statement, libpq notices only when it has read the rest."""
+        try:
+            return is_cut_off(self.fileno())
+        except ConnectionLost:
+            return True
+
     def _refuse_loss(self) -> None:
         if self.transaction_status() is TransactionStatus.UNKNOWN:
             raise self._lost() from self._reason_of_loss()
@@ -236,14 +243,16 @@ class DriverBackend(abc.ABC):
 
 
 @contextmanager
-def in_autocommit(connection: Any) -> Iterator[None]:
-    """Put an idle DB-API connection into autocommit mode, and back; this sends nothing."""
+def in_autocommit(connection: Any, has_ended: Callable[[], bool]) -> Iterator[None]:
+    """Put an idle DB-API connection into autocommit mode, and back unless it has ended; this sends nothing."""
     connection.autocommit = True
     try:
         yield
-    finally:
-        if not connection.closed:
+    except BaseException:
+        if not has_ended():
             connection.autocommit = False
+        raise
+    connection.autocommit = False
 
 
 def in_open_transaction(what: str) -> TransactionError:

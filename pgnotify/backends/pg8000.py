@@ -139,13 +139,12 @@ class Pg8000Backend(CollectingBackend):
             context = self._execute_bound(sql, parameters) if parameters else connection.execute_simple(sql)
         except DatabaseError as error:
             if _is_fatal(error):
-                self._death = error
-                raise self._lost() from error
+                raise self._lost_by(error) from error
             raise
         except BaseException as error:
-            self._death = error if isinstance(error, _LOSSES) and not is_interruption(error) else _interrupted()
-            if self._death is error:
-                raise self._lost() from error
+            if isinstance(error, _LOSSES) and not is_interruption(error):
+                raise self._lost_by(error) from error
+            self._death = _interrupted()
             raise
         return [tuple(row) for row in context.rows or ()]
 
@@ -244,6 +243,25 @@ class Pg8000Backend(CollectingBackend):
             self._death = error
             return False
         return consumed != len(data) or consumed == io.DEFAULT_BUFFER_SIZE
+
+    def _lost_by(self, error: Exception) -> ConnectionLost:
+        """Take in the notifications that had arrived before a statement failed; return the error of the loss."""
+        self._death = error
+        # A statement fails between two messages, or in one that is not whole. The system still has what had arrived,
+        # even after an RST.
+        stream, usock, inbox = self._connection._sock, self._connection._usock, self._inbox()
+        try:
+            if usock is not None:
+                usock.settimeout(self._rest_seconds)  # for good: nobody uses this connection any more
+            while usock is not None and self._peek():
+                code, size = _HEAD.unpack(pg8000.core._read(stream, _HEAD.size))
+                body = pg8000.core._read(stream, size - 4)
+                if code == _NOTIFICATION:
+                    inbox.raw.append(body)
+        except (*_LOSSES, *_NO_SUCH_MESSAGE) as end:
+            if is_interruption(end):
+                raise
+        return self._lost()
 
     def _read_one_message(self, queue: deque[Plain]) -> None:
         """Take a message that has not arrived in full, or have pg8000 take one that is not a notification."""

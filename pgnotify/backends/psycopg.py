@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import psycopg
@@ -96,7 +96,9 @@ class PsycopgBackend(CollectingBackend):
                 cursor.execute(sql.encode(self._encoding()), parameters or None, prepare=False)
                 return cursor.fetchall() if cursor.description else []
         except psycopg.Error as error:
-            if self._connection.closed:
+            if self._has_ended():
+                with suppress(psycopg.Error):  # closed by hand
+                    self._move_what_libpq_has(self._inbox())  # its holder may close it next
                 raise self._lost() from error
             raise
 
@@ -112,7 +114,7 @@ class PsycopgBackend(CollectingBackend):
         if connection.autocommit or self.transaction_status() is not TransactionStatus.IDLE:
             yield
             return
-        with in_autocommit(connection):  # costs no round trip
+        with in_autocommit(connection, self._has_ended):  # costs no round trip
             yield
 
     def _receiver(self) -> Any:
@@ -157,9 +159,11 @@ class PsycopgBackend(CollectingBackend):
             with self._connection.lock:
                 pgconn = self._connection.pgconn
                 while (before := len(raw)) < BATCH:
-                    pgconn.consume_input()  # at most 16 kB
-                    # In C from end to end, so no Ctrl-C can come between taking a notification and keeping it.
-                    raw.extend(iter(pgconn.notifies, None))
+                    try:
+                        pgconn.consume_input()  # at most 16 kB
+                    finally:  # after the end of the connection, libpq still has what it had read before
+                        # In C from end to end, so no Ctrl-C can come between taking a notification and keeping it.
+                        raw.extend(iter(pgconn.notifies, None))
                     if len(raw) - before < MORE_TO_READ:
                         break
         except psycopg.Error as error:

@@ -98,7 +98,7 @@ class Psycopg2Backend(DriverBackend):
                 cursor.execute(sql, parameters or None)
                 return cursor.fetchall() if cursor.description else []
         except psycopg2.Error as error:
-            if self._connection.closed:
+            if self._has_ended():
                 raise self._lost() from error
             raise
 
@@ -159,7 +159,7 @@ class Psycopg2Backend(DriverBackend):
         ):
             yield
             return
-        with in_autocommit(connection):
+        with in_autocommit(connection, self._has_ended):
             yield
 
     def _read(self, queue: deque[Plain]) -> int:

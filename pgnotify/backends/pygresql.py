@@ -114,7 +114,7 @@ class PyGreSQLBackend(DriverBackend):
         try:
             result = self._connection.query(sql, tuple(parameters)) if parameters else self._connection.query(sql)
         except Exception as error:  # a dead link raises ProgrammingError first, and LookupError later
-            if not self._alive():
+            if self._has_ended():
                 raise self._lost() from error
             raise
         rows: list[tuple[Any, ...]] = result.getresult() if hasattr(result, "getresult") else []

@@ -7,6 +7,7 @@ its method returns.
 
 from __future__ import annotations
 
+import array
 import queue
 import selectors
 import socket
@@ -15,6 +16,14 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+
+try:
+    import fcntl
+    import termios
+except ImportError:  # Windows
+    _HAS_IOCTL = False
+else:
+    _HAS_IOCTL = True
 
 _BUFFER_BYTES = 256 * 1024
 _ANSWER_SECONDS = 20
@@ -51,6 +60,10 @@ class Proxy:
         """Stop forwarding on the connections that are open now, until `thaw`; new ones work."""
         self._ask_each(lambda link: link.freeze(True))
 
+    def swallow(self) -> None:
+        """Stop forwarding to the server on the connections that are open now, until `thaw`; clients still hear it."""
+        self._ask_each(lambda link: link.swallow())
+
     def thaw(self) -> None:
         """Forward again, beginning with the bytes that were held back."""
         self._ask(lambda: self._freeze(False))
@@ -72,7 +85,7 @@ class Proxy:
         self._ask_each(lambda link: link.close())
 
     def reset(self) -> None:
-        """End the connections with RST, as a host does that does not know them."""
+        """End the connections with RST, as a host does that does not know them; clients have got what was sent."""
         self._ask_each(lambda link: link.close(reset=True))
 
     def record(self) -> None:
@@ -140,6 +153,8 @@ class Proxy:
         except OSError:  # the server is down
             client.close()
             return
+        # Otherwise a few bytes may wait here for the answer to earlier ones, and a reset would drop them.
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         link = _Link(self._selector, client, server)
         self._links.append(link)
         link.freeze(self._frozen)
@@ -176,12 +191,16 @@ class _Link:
         self.down.write()
         self._update()
 
+    def swallow(self) -> None:
+        self.up.frozen = True
+        self._update()
+
     def close(self, reset: bool = False) -> None:
         for each in (self.down.target, self.down.source):
             if each.fileno() == -1:
                 continue
-            if not reset and each is self.down.target:
-                _say_goodbye(each)
+            if each is self.down.target:
+                _until_received(each) if reset else _say_goodbye(each)
             if reset:
                 each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
             with suppress(KeyError):
@@ -217,9 +236,27 @@ def _say_goodbye(client: socket.socket) -> None:
     """Send FIN, and return when the other side has received it, where the system can report that."""
     with suppress(OSError):  # the client is gone already
         client.shutdown(socket.SHUT_WR)
+    _while(lambda: _unacknowledged(client))
+
+
+def _until_received(client: socket.socket) -> None:
+    """Return when the other side has received every byte, where the system can report that; an RST drops them."""
+    _while(lambda: _unsent_bytes(client) > 0)
+
+
+def _while(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + _GOODBYE_SECONDS
-    while _unacknowledged(client) and time.monotonic() < deadline:
+    while condition() and time.monotonic() < deadline:
         time.sleep(0.001)  # the system has the state of the connection, but no event for it
+
+
+def _unsent_bytes(client: socket.socket) -> int:
+    if not _HAS_IOCTL:
+        return 0
+    count = array.array("i", [0])
+    with suppress(OSError):
+        fcntl.ioctl(client, termios.TIOCOUTQ, count)
+    return count[0]
 
 
 def _unacknowledged(client: socket.socket) -> bool:

@@ -7,12 +7,13 @@ import math
 import resource
 import signal
 import socket
+import struct
 import threading
 import time
 
 import pytest
 
-from pgnotify.waiting import Wakeup, wait_readable
+from pgnotify.waiting import Wakeup, is_cut_off, wait_readable
 from tests.helpers.threads import Running
 
 
@@ -32,6 +33,30 @@ def wakeup():
 
 def readable(descriptor):
     return wait_readable(descriptor, 0)
+
+
+# is_cut_off
+
+
+def test_a_connection_is_cut_off_after_an_rst_though_there_is_something_to_read():
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as here:
+        there, _ = server.accept()
+        there.sendall(b"last words")
+        assert wait_readable(here.fileno(), 10)
+        assert is_cut_off(here.fileno()) is False
+
+        there.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        there.close()
+
+        assert is_cut_off(here.fileno()) is True
+        assert here.recv(100) == b"last words"
+
+
+def test_a_connection_is_not_cut_off_while_it_can_still_send(pair):
+    here, there = pair
+    there.shutdown(socket.SHUT_WR)
+
+    assert is_cut_off(here.fileno()) is False
 
 
 # wait_readable

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 from pgnotify.errors import ConnectionLost
-from pgnotify.protocol import Backend, ChecksHealth, FetchesPlain, ListensMany, UnlistensMany
+from pgnotify.protocol import Backend, ChecksHealth, FetchesPlain, ListensMany, NotifiesMany, UnlistensMany
 from pgnotify.testing._proxy import notification as notification_bytes
 from pgnotify.testing.conformance._resources import open_descriptors, used_again
 from pgnotify.testing.conformance._tools import holds, needs, not_applicable, same
@@ -14,6 +15,8 @@ from pgnotify.testing.conformance.kit import Kit
 from pgnotify.testing.conformance.waiting import message
 
 _FAREWELL = message(b"E", b"SFATAL\0VFATAL\0C57P01\0Mterminating connection due to administrator command\0\0")
+
+_WORDS = 1_200
 
 
 def verbs(backend: Backend) -> dict[str, Callable[[], object]]:
@@ -25,7 +28,9 @@ def verbs(backend: Backend) -> dict[str, Callable[[], object]]:
         offered["unlisten_many()"] = lambda: backend.unlisten_many(["x", "y"])
     if isinstance(backend, ChecksHealth):
         offered["check()"] = backend.check
-    return offered | {
+    if isinstance(backend, NotifiesMany):
+        offered["notify_many()"] = lambda: backend.notify_many([("x", "y")])
+    offered |= {
         "fetch()": backend.fetch,
         "wait(None)": lambda: backend.wait(None),
         "wait(0)": lambda: backend.wait(0),
@@ -33,6 +38,12 @@ def verbs(backend: Backend) -> dict[str, Callable[[], object]]:
         "unlisten()": lambda: backend.unlisten("x"),
         "notify()": lambda: backend.notify("x", "y"),
     }
+    return offered
+
+
+def statements(backend: Backend) -> list[str]:
+    """Return the names of those verbs that ask the server."""
+    return [verb for verb in verbs(backend) if not verb.startswith(("fetch", "wait"))]
 
 
 class Losing(Kit):
@@ -135,6 +146,36 @@ class Losing(Kit):
         same([each.payload for each in self.backend.fetch()], ["last words"])
 
         self.is_lost_for_good()
+
+    @needs("network")
+    def test_notifications_before_the_end_survive_a_statement_that_meets_it(self) -> None:
+        self._survive_each_statement(self.proxy.fin)
+
+    @needs("network")
+    def test_notifications_before_a_reset_survive_a_statement_that_meets_it(self) -> None:
+        self._survive_each_statement(self.proxy.reset)
+
+    @needs("network")
+    def test_notifications_before_a_farewell_survive_a_statement_that_meets_it(self) -> None:
+        def terminate() -> None:
+            self.proxy.say(_FAREWELL)
+            self.proxy.fin()
+
+        self._survive_each_statement(terminate)
+
+    @needs("network")
+    def test_notifications_survive_a_statement_that_nobody_answers_before_a_reset(self) -> None:
+        for verb in statements(self.backend):
+            backend = self._listening_through_proxy()
+            self.proxy.swallow()
+            unanswered = self.in_background(partial(self.tells_a_loss, verb, backend))
+            unanswered.until_blocked(self.patience)
+
+            words = self._say_words()
+            self.proxy.reset()
+            unanswered.join(self.patience, f"{verb} hangs on a dead connection")
+
+            self._has_only(words, verb, backend)
 
     @needs("network")
     def test_a_long_farewell_is_handed_over_before_the_loss(self) -> None:
@@ -303,6 +344,31 @@ class Losing(Kit):
         backend = self.backend_of(self.open_through_proxy())
         backend.listen(self.channel)
         return backend
+
+    def _survive_each_statement(self, end: Callable[[], None]) -> None:
+        for verb in statements(self.backend):
+            backend = self._listening_through_proxy()
+            words = self._say_words()
+            end()
+
+            self.tells_a_loss(verb, backend)
+
+            self._has_only(words, verb, backend)
+
+    def _say_words(self) -> list[str]:
+        """Send more notifications than one fetch() returns, and more bytes than a driver reads at once."""
+        words = [f"word {number}" for number in range(_WORDS)]
+        self.proxy.say(b"".join(notification_bytes(self.channel, word.encode()) for word in words))
+        return words
+
+    def _has_only(self, words: list[str], verb: str, backend: Backend) -> None:
+        """Fail unless fetch() returns these payloads and then raises ConnectionLost, without any wait()."""
+        arrived: list[str] = []
+        with suppress(ConnectionLost):
+            while len(arrived) <= len(words) and (batch := backend.fetch()):
+                arrived += [each.payload for each in batch]
+        same(arrived, words, f"the notifications that had arrived before {verb} failed")
+        self.is_lost_for_good(backend)
 
     def _hands_over_a_long_farewell(self, answer_before: int = 0) -> None:
         connection = self.open_through_proxy()

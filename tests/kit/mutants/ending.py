@@ -99,6 +99,17 @@ class PassesTheDriversErrorThrough(Mutant):
             raise lost.__cause__ from None
 
 
+class DropsWhatAFailedStatementMet(Mutant):
+    caught_by = "test_notifications_before_the_end_survive_a_statement_that_meets_it"
+
+    def listen(self, channel):
+        try:
+            self.sound.listen(channel)
+        except ConnectionLost:
+            self.sound.fetch()
+            raise
+
+
 class ClosesOnce(Mutant):
     caught_by = "test_closing_twice_is_closing_once"
     closed = False

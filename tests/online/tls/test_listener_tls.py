@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import pgnotify
-from pgnotify import Reason
+from pgnotify import ConnectionLost, Reason
 from pgnotify.testing import TemporaryPostgreSQL
 from pgnotify.testing._proxy import Proxy
 from pgnotify.testing._wire import Session, literal
@@ -102,6 +102,29 @@ def test_it_comes_back_through_tls_when_its_session_was_terminated(recorded_on, 
     recorded.until_heard("before", "after")
     assert (gap.reason, gap.channels) == (Reason.CONNECTION_LOST, (channel,))
     assert _uses_tls(recorded, sender)
+
+
+@pytest.mark.parametrize("end", ["fin", "reset", "terminate"])
+@pytest.mark.parametrize("verb", ["listen", "unlisten", "notify", "check"])
+def test_what_had_arrived_survives_a_statement_that_meets_the_end(
+    driver, tls_address, tls_proxy, sender, channel, verb, end
+):
+    with pgnotify.connect(_dsn(through(tls_proxy, tls_address)), driver) as connection:
+        backend: Any = connection.backend
+        backend.listen(channel)
+        sender.notify_all(channel, "abcde")
+        assert backend.wait(PATIENCE)
+        if end == "terminate":
+            sender.terminate(backend.server_pid)
+        else:
+            getattr(tls_proxy, end)()
+
+        with pytest.raises(ConnectionLost):
+            backend.check() if verb == "check" else getattr(backend, verb)(channel)
+
+        assert [each.payload for each in backend.fetch()] == [*"abcde"]
+        with pytest.raises(ConnectionLost):
+            backend.fetch()
 
 
 def test_the_heartbeat_notices_a_black_hole(recorded_on, tls_address, tls_proxy, sender, channel):

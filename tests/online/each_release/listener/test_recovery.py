@@ -16,13 +16,14 @@ from pgnotify.errors import SourceError
 from pgnotify.listener.gap import Reason
 from pgnotify.registry import DRIVERS
 from pgnotify.testing import NoPostgreSQL, TemporaryPostgreSQL
+from pgnotify.testing import _proxy as proxies
 from pgnotify.testing._wire import Session
 from tests import kinds
 from tests.helpers.listeners import AT_ONCE, Holding, Told, listening, next_payloads, reader_of
 from tests.helpers.network import refused, through, until_arrived
 from tests.helpers.sending import burst
 from tests.helpers.threads import is_in, waits
-from tests.helpers.waiting import PATIENCE, eventually
+from tests.helpers.waiting import LONGER_THAN_PATIENCE, PATIENCE, eventually
 
 QUICK = {"heartbeat": 0.2, "answer_timeout": 0.3}
 BLACK_HOLE_SECONDS = 0.5
@@ -137,6 +138,27 @@ def test_what_came_before_the_end_is_delivered_before_the_next_attempt_to_connec
 
     assert holding.payloads == ["first", *map(str, range(5))]
     assert attempts == [(0, 0), (6, 0)]
+
+
+@pytest.mark.parametrize("end", ["reset", "fin", "answer_timeout"])
+def test_what_comes_while_a_heartbeat_is_not_answered_is_delivered(driver, address, proxy, session, channel, end):
+    seen = []
+    told = Told(lambda event: seen.append(event.gap and event.gap.reason))
+    timeout = 1.0 if end == "answer_timeout" else LONGER_THAN_PATIENCE
+    options = {"heartbeat": 0.1, "answer_timeout": timeout, "on_listening": told}
+    with listening(through(proxy, address).dsn, channel, driver=driver, **options) as listener:
+        told.next()
+        proxy.swallow()
+        eventually(lambda: is_in(reader_of(listener), "check"))
+        proxy.say(b"".join(proxies.notification(channel, b"%d" % number) for number in range(5)))
+        if end != "answer_timeout":
+            getattr(proxy, end)()
+        told.next()
+        session.notify(channel, "after")
+        seen += next_payloads(listener, 6)
+
+    reason = Reason.HEARTBEAT_MISSED if end == "answer_timeout" else Reason.CONNECTION_LOST
+    assert seen == [None, reason, "0", "1", "2", "3", "4", "after"]
 
 
 def test_who_only_looks_comes_back_too(driver, address, session, channel):
