@@ -150,7 +150,11 @@ def _socket(address: Address, given: dict[str, str]) -> socket.socket:
     path = address.unix_socket
     if path is None:
         plug = socket.create_connection((address.hostaddr or address.host, address.port), timeout)
-        _keep_alive(plug, given)
+        try:
+            _keep_alive(plug, given)
+        except BaseException:
+            plug.close()
+            raise
         return plug
     plug = socket.socket(socket.AF_UNIX)
     try:

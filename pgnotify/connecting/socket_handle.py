@@ -141,13 +141,14 @@ class SocketHandle:
         if self._socket.fileno() < 0:
             return
         self._lock = threading.RLock()  # the old one may be held by a thread that exists only in the parent
-        if _is_same(self._descriptor, self._socket.fileno()):
+        is_open = _is_same(self._descriptor, self._socket.fileno())
+        self._socket.close()  # first: a child without any descriptor to spare has this one then
+        if is_open:
             null = os.open(os.devnull, os.O_RDWR)
             try:
                 os.dup2(null, self._descriptor, inheritable=False)
             finally:
                 os.close(null)
-        self._socket.close()  # nobody else knows this number, so nothing has to take its place
 
     def close(self) -> None:
         """Release the socket. The connection itself stays as it is. May be called twice."""
@@ -168,10 +169,14 @@ def _duplicate(descriptor: int) -> socket.socket:
     try:
         blocking = os.get_blocking(number)
         duplicate = socket.socket(fileno=number)
+    except BaseException:
+        os.close(number)
+        raise
+    try:
         # With socket.setdefaulttimeout(), creating a socket object changes the mode, for the driver's descriptor too.
         os.set_blocking(number, blocking)
     except BaseException:
-        os.close(number)
+        duplicate.close()  # it owns the number
         raise
     return duplicate
 

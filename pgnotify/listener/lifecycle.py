@@ -178,6 +178,7 @@ class Lifecycle:
                 self._ownership.release()
 
     def _run(self, until: Callable[[], bool], deadline: float | None) -> None:
+        self._runner.prepare_to_wait()
         if self._worker_count and self._delivery.workers is None:
             self._delivery.workers = Workers(
                 self._worker_count, self._title, self._call_in_worker, self._announce_from_worker

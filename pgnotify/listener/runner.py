@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from contextlib import AbstractContextManager, nullcontext, suppress
 
@@ -14,12 +15,15 @@ from pgnotify.notification import Notification
 from pgnotify.program import actions as p
 from pgnotify.program.runner import BlockingRunner
 from pgnotify.protocol import Backend, HasDescriptor, LimitsRest, server_pid_of
-from pgnotify.waiting import wait_readable
+from pgnotify.waiting import Wakeup, wait_readable
 
 # A connect function of the user's may have no time-out. An attempt from a connection string has one.
 LONGEST_CONNECT_SECONDS = 60.0
 IDLE_SECONDS = 30.0  # before TCP keepalive asks, if there is no heartbeat
 UNANSWERED_PROBES = 3  # of TCP keepalive, before the system gives a connection up
+
+# A descriptor that was closed, and one that is not a socket's. Any other error means that the system lacks something.
+_NO_SOCKET = (errno.EBADF, errno.ENOTSOCK)
 
 # A forked child's copies of its parent's connections. They are not closed: a lock of the driver may be held by a thread
 # of the parent, which does not exist here. They are not deleted either, because some drivers warn of that.
@@ -76,6 +80,15 @@ class ReconnectingRunner(BlockingRunner):
         self._connected = False
         self._calling = False
 
+    def prepare_to_wait(self) -> None:
+        """Make the wake-up, because a pause between two attempts to connect cannot do without it.
+
+        Raises:
+            OSError: there are no more descriptors.
+        """
+        if self._wakeup is None:
+            self._wakeup = Wakeup()
+
     def abort_call(self, even_the_users: bool = False) -> None:
         """End a call that waits for the server, from another thread, if the listener opened the connection.
 
@@ -130,10 +143,10 @@ class ReconnectingRunner(BlockingRunner):
             if backend is None:
                 return None
             self.use(backend)
+            self._connected = True  # first: if anything fails below, it must be closed
             if isinstance(backend, LimitsRest):
                 backend.limit_rest(self._answer_timeout)
             self._socket_handle = self._socket_handle_of(backend)
-            self._connected = True
         return p.Opened(self.backend, server_pid_of(self.backend))
 
     def _attempted(self, timeout: float | None) -> Backend | None:
@@ -157,29 +170,54 @@ class ReconnectingRunner(BlockingRunner):
         return left
 
     def _socket_handle_of(self, backend: Backend) -> SocketHandle | None:
+        """Return a handle of the connection's socket; None if it has none.
+
+        Raises:
+            OSError: there are no more descriptors. Without a handle, nothing would end a call that nobody answers.
+        """
         if not isinstance(backend, HasDescriptor):
             return None
         try:
             socket_handle = SocketHandle(backend.fileno())
-        except (ConnectionLost, OSError, NotImplementedError):  # the next call to the server finds out why
+        except (ConnectionLost, NotImplementedError):  # the next call to the server finds out why
             return None
+        except OSError as error:
+            if error.errno in _NO_SOCKET:
+                return None
+            raise
+        try:
+            self._keep_alive(socket_handle)
+        except BaseException:
+            socket_handle.close()
+            raise
+        return socket_handle
+
+    def _keep_alive(self, socket_handle: SocketHandle) -> None:
         if self._source.keeps_alive:
             # A safety net below the heartbeat, which cannot be sent while a callback runs in the reading thread.
             idle = IDLE_SECONDS if self._heartbeat is None else self._heartbeat
             socket_handle.keep_alive(
                 idle, self._answer_timeout, UNANSWERED_PROBES, UNANSWERED_PROBES * self._answer_timeout
             )
-        return socket_handle
 
     def _disconnect(self) -> None:
         attempt, self._attempt = self._attempt, None
         if attempt is not None:
             attempt.abandon()
         if self._connected and self._source.can_reconnect:
-            with suppress(Exception), self._answered_in_time():  # the connection is lost, or the server forgets it
-                self.backend.close()
+            self._close_backend()
         self._connected = False
         self.use(NoConnection())
         socket_handle, self._socket_handle = self._socket_handle, None
         if socket_handle is not None:
             socket_handle.close()
+
+    def _close_backend(self) -> None:
+        with suppress(Exception):  # the connection is lost, or the server forgets it
+            with suppress(RuntimeError), self._answered_in_time():
+                self.backend.close()
+                return
+            # There is no thread for the deadline. So there is no goodbye either, for which it might wait.
+            if self._socket_handle is not None:
+                self._socket_handle.shut_down()
+            self.backend.close()

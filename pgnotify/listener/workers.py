@@ -43,8 +43,13 @@ class Workers:
             threading.Thread(target=self._work, name=f"{name} worker {number}", daemon=True)
             for number in range(1, count + 1)
         ]
-        for thread in self._threads:
-            thread.start()
+        try:
+            for thread in self._threads:
+                thread.start()
+        except BaseException:  # there are no more threads
+            for _ in self._threads:
+                self._ready.put(None)
+            raise
 
     def give(self, subscription: Subscription, plains: Sequence[Plain], complete_until: float, now: float) -> int:
         """Put notifications into a subscription's mailbox, and have it served; return how many were dropped.

@@ -7,8 +7,11 @@ import socket
 
 import pytest
 
+from pgnotify import Observer, wrap
 from pgnotify.testing import NoPostgreSQL, TemporaryPostgreSQL
 from tests.helpers.listeners import AT_ONCE, Told, listening, next_payloads
+from tests.helpers.resources import few_descriptors
+from tests.helpers.waiting import eventually
 
 pytestmark = pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="not applicable: not on this system")
 
@@ -67,4 +70,32 @@ def test_a_unix_socket_needs_nothing(driver, session, channel):
     with server, listening(server.socket_dsn, channel, driver=driver) as listener:
         server.sql(f"SELECT pg_notify('{channel}', '1')")
 
+        assert next_payloads(listener, 1) == ["1"]
+
+
+def test_a_connection_that_took_the_last_descriptor_is_given_up_and_made_again(kind, address, session, channel):
+    opened, told = [], Told()
+
+    class Observing(Observer):
+        def state_changed(self, name, state):
+            if state == "backing off":
+                descriptors.release()
+
+    def connect():
+        opened.append(kind.connect(address))
+        if len(opened) == 1:
+            pids.append(wrap(opened[0]).backend.server_pid)
+            descriptors.use_up()
+        return opened[-1]
+
+    pids = []
+    options = {"on_listening": told, "backoff": AT_ONCE, "observer": Observing(), "heartbeat": 9, "answer_timeout": 4}
+    with few_descriptors() as descriptors, listening(connect, channel, **options) as listener:
+        told.next()
+
+        assert "Too many open files" in listener.status().last_error
+        assert len(opened) == 2
+        assert options_of(listener)[:4] == [1, 9, 4, 3]
+        eventually(lambda: session.state_of(pids[0]) is None, "the first connection is closed")
+        session.notify(channel, "1")
         assert next_payloads(listener, 1) == ["1"]
