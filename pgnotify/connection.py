@@ -70,6 +70,7 @@ class Connection:
         """Return the notifications that have arrived, in order, without waiting; only a part of a long backlog.
 
         Raises:
+            UndecodablePayload: the driver cannot decode one notification, and it is lost; see `Backend.fetch`.
             ConnectionLost: the server is gone, and every earlier notification was returned.
         """
         return self.backend.fetch()

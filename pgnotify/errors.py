@@ -3,6 +3,7 @@
     PgNotifyError
     ├── ChannelError             a channel that PostgreSQL would refuse or cut    (also ValueError)
     ├── PayloadError             a payload that PostgreSQL would refuse or cut    (also ValueError)
+    │   └── UndecodablePayload   one has arrived that the driver cannot decode; the connection is fine
     ├── TransactionError         the connection is inside an open transaction
     ├── UnexpectedNotification   the handler was notified of a third channel      (also the driver's DatabaseError)
     ├── ConnectionLost           the server is gone; the driver's error is the __cause__
@@ -30,10 +31,23 @@ class ChannelError(PgNotifyError, ValueError):
 
 
 class PayloadError(PgNotifyError, ValueError):
-    """A payload that PostgreSQL would refuse or cut; raised before anything is sent.
+    """A payload that PostgreSQL would refuse or cut; raised before anything is sent."""
 
-    The backend of one driver also raises it for an arriving payload that the driver cannot decode.
+
+class UndecodablePayload(PayloadError):
+    """One notification has arrived and is lost, because the driver cannot decode it. The connection is fine.
+
+    The next `fetch` continues after it. Neither the message nor the driver's error, the ``__cause__``, shows it whole.
+
+    Attributes:
+        channel: its channel; None if the driver does not say.
+        undecodable: the bytes that could not be decoded; None if the driver does not show them.
     """
+
+    def __init__(self, message: str, channel: str | None = None, undecodable: bytes | None = None) -> None:
+        super().__init__(message)
+        self.channel = channel
+        self.undecodable = undecodable
 
 
 class TransactionError(PgNotifyError):

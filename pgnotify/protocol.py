@@ -78,6 +78,8 @@ class Backend(Protocol):
         May be called inside a transaction: it returns the notifications that arrived before.
 
         Raises:
+            UndecodablePayload: the driver cannot decode one notification, and it is lost. Every earlier one was
+                returned, and the next call continues after it.
             ConnectionLost: the server is gone, and every earlier notification was returned.
         """
 

@@ -18,7 +18,7 @@ import pg
 from pgnotify.atomic import then
 from pgnotify.backends._driver import BATCH, STATUS_OF, DriverBackend, TransactionStatus
 from pgnotify.backends._holder import HolderBackend
-from pgnotify.errors import PayloadError
+from pgnotify.errors import UndecodablePayload
 from pgnotify.notification import Plain
 
 _CONNECTION_OK = 1  # of pg.Connection.status
@@ -42,10 +42,17 @@ def wrap(connection: Any) -> PyGreSQLBackend | HolderBackend:
 
 
 def connect(parameters: dict[str, str]) -> Any:
-    """Open a pg.Connection, which has no implicit transactions."""
+    """Open a pg.Connection, which has no implicit transactions; its client_encoding is UTF8 unless another is given."""
     from pgnotify.connecting.conninfo import serialize
+    from pgnotify.connecting.keywords import environment
 
-    return pg.connect(serialize(parameters))  # libpq accepts a connection string as a database name
+    connection = pg.connect(serialize(parameters))  # libpq accepts a connection string as a database name
+    # PyGreSQL decodes notifications as UTF-8 only. A database without an encoding cannot be asked for it: its server
+    # ends a session that it cannot send that to.
+    client, server = map(connection.parameter, ("client_encoding", "server_encoding"))
+    if client != "UTF8" and server != "SQL_ASCII" and "client_encoding" not in {**environment(), **parameters}:
+        connection.query("SET client_encoding TO 'UTF8'")
+    return connection
 
 
 def _core_of_db(db: Any) -> Any:
@@ -75,8 +82,8 @@ class PyGreSQLBackend(DriverBackend):
     """LISTEN and NOTIFY on a pg.Connection.
 
     PyGreSQL decodes payloads as UTF-8, whatever the client_encoding is. A payload that is not UTF-8 is lost
-    inside PyGreSQL. `fetch` returns the earlier notifications, then raises a PayloadError with the bytes of
-    the lost payload, and the next call continues after it. If that matters, set the client_encoding to UTF8.
+    inside PyGreSQL. `fetch` returns the earlier notifications, then raises an UndecodablePayload, and the next
+    call continues after it. If that matters, set the client_encoding to UTF8.
     """
 
     DatabaseError = pg.DatabaseError
@@ -161,10 +168,19 @@ class PyGreSQLBackend(DriverBackend):
     def _raise_if_undecodable(self) -> None:
         error, self._inbox.undecodable = self._inbox.undecodable, None
         if error is not None:
-            raise PayloadError(
-                f"a notification was lost inside PyGreSQL, which decodes UTF-8 only: {error.object!r}; "
-                f"client_encoding is {self._connection.parameter('client_encoding')}, set it to UTF8"
+            encoding = self._client_encoding()
+            raise UndecodablePayload(
+                f"PyGreSQL has lost a notification: it decodes UTF-8 only, and {len(error.object)} bytes are not; "
+                f"client_encoding is {encoding}{'' if encoding == 'UTF8' else ', set it to UTF8'}",
+                undecodable=error.object,
             ) from error
+
+    def _client_encoding(self) -> str | None:
+        try:
+            encoding: str | None = self._connection.parameter("client_encoding")
+        except TypeError:  # closed by hand
+            return None
+        return encoding
 
     def _alive(self) -> bool:
         return self._status() == _CONNECTION_OK

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from pgnotify.errors import PayloadError
 from pgnotify.listener.gap import Gap, Reason
 from pgnotify.protocol import Backend, Health
 
@@ -64,6 +65,14 @@ class Checked(NamedTuple):
     """How long the answer took."""
     changed_from: int | None
     """The server process that answered before, if that was another one; otherwise None."""
+
+
+class Undecodable(NamedTuple):
+    """The driver could not decode a notification. Its gap is told next."""
+
+    error: PayloadError
+    size: int
+    """How many bytes are known of its payload; 0 if none."""
 
 
 class Refused(NamedTuple):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pgnotify.errors import ConnectionLost, NotPrimary, SourceError, TransactionError, Unanswered
-from pgnotify.listener.events import Failed, Lost
-from pgnotify.listener.gap import Reason
+from pgnotify.errors import ConnectionLost, NotPrimary, PayloadError, SourceError, TransactionError, Unanswered
+from pgnotify.listener.events import Failed, Lost, Undecodable
+from pgnotify.listener.gap import Gap, Reason, utc
 from pgnotify.listener.policy import Policy
-from pgnotify.listener.watch import ListenerWatch
+from pgnotify.listener.watch import DroppedGap, ListenerWatch
 from pgnotify.program.actions import DISCONNECT, Deliver, Program, Tell
 from pgnotify.program.state import State
 
@@ -28,7 +28,7 @@ def after_failure(watch: ListenerWatch, policy: Policy, error: Exception) -> Pro
     if watch.dropped_gaps:
         watch.dropped_gaps[0].begun = False  # if on_listening has failed, it is called with the same gap again
     error, reason, listened = _explained(watch, error), _reason(error), watch.state is State.LISTENING
-    yield from _release(watch, reason)
+    yield from _release(watch, policy, reason)
     if isinstance(error, SourceError):
         raise error
     if not policy.can_reconnect:
@@ -59,28 +59,42 @@ def _explained(watch: ListenerWatch, error: Exception) -> Exception:
     return error
 
 
-def _release(watch: ListenerWatch, reason: Reason) -> Program[None]:
+def _release(watch: ListenerWatch, policy: Policy, reason: Reason) -> Program[None]:
     """Take the last notifications from a connection that was listened on, open the gap, and disconnect."""
     if watch.state is State.LISTENING:
         if watch.to_announce is None:  # otherwise they are newer than the user's last event, and lie in the gap
-            yield from _fetch_the_rest(watch)
+            yield from _fetch_the_rest(watch, policy)
         watch.open_gap(reason)
     watch.lost()
     watch.connecting = False
     yield DISCONNECT
 
 
-def _fetch_the_rest(watch: ListenerWatch) -> Program[None]:
+def _fetch_the_rest(watch: ListenerWatch, policy: Policy) -> Program[None]:
     """Fetch the notifications that had arrived before the end of the connection."""
-    try:
-        count = 1
-        while count:
-            before = len(watch.queue)
+    count = 1
+    while count:
+        before = len(watch.queue)
+        try:
             yield watch.fetch
             count = len(watch.queue) - before
-            watch.take(count)
-    except Exception:  # of any kind: it is the reason why the connection is released
-        return
+        except PayloadError as error:
+            count = len(watch.queue) + 1 - before
+            yield from miss(watch, policy, error)
+        except Exception:  # of any kind: it is the reason why the connection is released
+            return
+        watch.take(count)
+
+
+def miss(watch: ListenerWatch, policy: Policy, error: PayloadError) -> Program[None]:
+    """Record that one notification cannot be decoded. Its gap is announced when the queued ones are delivered."""
+    channel: str | None = getattr(error, "channel", None)
+    size = len(getattr(error, "undecodable", None) or b"")
+    lost_at, restored_at = utc(watch.link.complete_until), utc(policy.now())
+    channels = tuple(watch.in_force) if channel is None else (channel,)
+    gap = Gap(Reason.UNDECODABLE, lost_at, restored_at, channels, 1)
+    watch.dropped_gaps.append(DroppedGap(gap, lambda: None))  # nobody waits for it
+    yield Tell(Undecodable(error, size))
 
 
 def _deliver_the_rest(watch: ListenerWatch) -> Program[None]:

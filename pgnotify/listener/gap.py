@@ -22,6 +22,9 @@ class Reason(str, enum.Enum):
     QUEUE_OVERFLOW = "queue overflow"
     """Notifications arrived faster than callbacks or the iteration took them, and a queue of ours was full."""
 
+    UNDECODABLE = "undecodable"
+    """One notification has arrived that the driver could not decode. The connection is fine."""
+
     __str__ = str.__str__
 
 
@@ -43,7 +46,8 @@ class Gap:
     channels: tuple[str, ...]
     """The channels whose notifications may be missing."""
     dropped: int = 0
-    """How many notifications a full queue dropped. 0 for other reasons, as missing notifications cannot be counted."""
+    """How many notifications a full queue dropped; 1 for an undecodable one. 0 for other reasons, as missing
+    notifications cannot be counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +55,8 @@ class Listening:
     """The event that on_listening is called with: LISTEN is in force, and from now on nothing is missed."""
 
     channels: tuple[str, ...]
-    """The channels whose LISTEN came into force; after a queue overflow, those whose notifications were dropped."""
+    """The channels whose LISTEN came into force; after a queue overflow, those whose notifications were dropped;
+    after an undecodable notification, those that it may have been on."""
     connection: Any
     """The driver's own connection, live and idle, to catch up with. Commit or roll back transactions that you begin.
 

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Iterable
 
-from pgnotify.errors import Unanswered
+from pgnotify.errors import Unanswered, UndecodablePayload
 from pgnotify.listener.failure import OnListeningFailed
 from pgnotify.listener.gap import Gap, Reason
 from pgnotify.notification import Notification
@@ -26,6 +26,8 @@ class Log:
         self._behind_pooler = False
         self._process_changed = False
         """Whether two different server processes have answered on this connection."""
+        self._undecodable = False
+        """Whether a notification on this connection could not be decoded."""
         self._is_dropping = False
         self._usage_warned_of = 0.0
 
@@ -37,7 +39,7 @@ class Log:
             told: the server process that was reported to the driver; None if that is not known.
             answering: the server process that has answered; None if that is not known.
         """
-        self._process_changed = False
+        self._process_changed = self._undecodable = False
         if behind_pooler and not self._behind_pooler:
             log.warning(
                 "%s: a pooler is in between: server process %s answers, but the driver connected to process %s. If the "
@@ -53,6 +55,8 @@ class Log:
         what = repr(channels[0]) if len(channels) == 1 else f"{len(channels)} channels"
         if gap is None:
             log.info("%s: listening to %s, server process %s", self._name, what, server_pid)
+        elif gap.reason is Reason.UNDECODABLE:
+            log.info("%s: one notification of %s could not be decoded, and is lost", self._name, what)
         elif gap.reason is Reason.QUEUE_OVERFLOW:
             log.warning("%s: %d notifications of %s were dropped: a queue was full", self._name, gap.dropped, what)
         else:
@@ -110,6 +114,14 @@ class Log:
                 usage * 100,
             )
         self._usage_warned_of = passed
+
+    def undecodable(self, error: Exception) -> None:
+        """Warn, once for each connection, that notifications are lost because the driver cannot decode them."""
+        if not self._undecodable:
+            # Its message does not show the payload. Another error's may.
+            why = error if isinstance(error, UndecodablePayload) else type(error).__name__
+            log.warning("%s: a notification could not be decoded: %s", self._name, why)
+        self._undecodable = True
 
     def dropped(self, dropped: int, channels: Iterable[str], slow: str) -> None:
         """Warn once that a full queue has begun to drop.

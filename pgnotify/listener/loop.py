@@ -11,9 +11,9 @@ import math
 from collections.abc import Callable
 from itertools import filterfalse
 
-from pgnotify.errors import ConnectionLost, NotPrimary, SourceError, TransactionError, Unanswered
+from pgnotify.errors import ConnectionLost, NotPrimary, PayloadError, SourceError, TransactionError, Unanswered
 from pgnotify.listener.events import Checked, Connected, Connecting, ListenInForce, Refused
-from pgnotify.listener.failure import OnListeningFailed, after_failure
+from pgnotify.listener.failure import OnListeningFailed, after_failure, miss
 from pgnotify.listener.gap import Gap, Reason, utc
 from pgnotify.listener.policy import Policy
 from pgnotify.listener.watch import Link, ListenerWatch
@@ -121,8 +121,12 @@ def _while_listening(watch: ListenerWatch, policy: Policy, end: _End) -> Program
 
 def _look_for_more(watch: ListenerWatch, policy: Policy, end: _End) -> Program[bool]:
     """Fetch; then check if that is due, or wait if nothing has arrived; return False if the run is to end."""
-    yield watch.fetch
-    count = len(watch.queue)
+    try:
+        yield watch.fetch
+        count = len(watch.queue)
+    except PayloadError as error:
+        count = len(watch.queue) + 1
+        yield from miss(watch, policy, error)
     watch.take(count)
     now, link = policy.clock(), watch.link
     if now >= link.check_at:  # under traffic, too: see the manual

@@ -84,6 +84,10 @@ class Reporter:
                 self.changed()
             case events.Checked() as checked:
                 self._checked(checked)
+            case events.Undecodable(error, size):
+                self.log.undecodable(error)
+                self.counters.undecodable(size)
+                self.changed()
         return None
 
     def tell_of_overflow(self, gap: Gap, backend: Backend | None) -> None:

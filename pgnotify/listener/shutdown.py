@@ -8,8 +8,9 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
+from pgnotify.errors import PayloadError
 from pgnotify.listener.delivery import Delivery
-from pgnotify.listener.failure import OnListeningFailed
+from pgnotify.listener.failure import OnListeningFailed, miss
 from pgnotify.listener.loop import announce
 from pgnotify.listener.policy import Policy
 from pgnotify.listener.runner import ReconnectingRunner
@@ -184,7 +185,7 @@ class Shutdown:
         for fetch in (_fetch_arrived, _fetch_after_unlisten):
             try:
                 if watch.state is State.LISTENING and self._has_time():
-                    self._runner.run(fetch(watch), self._delivery)
+                    self._runner.run(fetch(watch, self._policy), self._delivery)
             except Exception as error:
                 if error is self._delivery.reporter.raised or is_interruption(error):
                     raise
@@ -239,7 +240,7 @@ def _deliver_queue(watch: ListenerWatch, has_time: Callable[[], bool]) -> p.Prog
         yield p.DELIVER_ONE
 
 
-def _fetch_arrived(watch: ListenerWatch) -> p.Program[None]:
+def _fetch_arrived(watch: ListenerWatch, policy: Policy) -> p.Program[None]:
     """Fetch everything that has arrived, unless more keeps arriving."""
     if watch.to_announce is not None:  # queued notifications are older, and those to fetch are newer
         while watch.queue:
@@ -247,28 +248,32 @@ def _fetch_arrived(watch: ListenerWatch) -> p.Program[None]:
         with suppress(OnListeningFailed):  # no further LISTEN will announce it again
             yield from announce(watch)
     for _ in range(BATCHES_BEFORE_UNLISTEN):
-        if not (yield from _fetch(watch)):
+        if not (yield from _fetch(watch, policy)):
             return
 
 
-def _fetch_after_unlisten(watch: ListenerWatch) -> p.Program[None]:
+def _fetch_after_unlisten(watch: ListenerWatch, policy: Policy) -> p.Program[None]:
     """Fetch the notifications that had arrived when UNLISTEN was answered. No others follow."""
     lost: Exception | None = None
     try:
         yield from _unlisten_all(watch)
     except Exception as error:
         lost = error
-    while (yield from _fetch(watch)):
+    while (yield from _fetch(watch, policy)):
         pass
     if lost is not None:
         raise lost
 
 
-def _fetch(watch: ListenerWatch) -> p.Program[int]:
+def _fetch(watch: ListenerWatch, policy: Policy) -> p.Program[int]:
     """Fetch a batch; return how many notifications it had."""
     before = len(watch.queue)
-    yield watch.fetch
-    count = len(watch.queue) - before
+    try:
+        yield watch.fetch
+        count = len(watch.queue) - before
+    except PayloadError as error:
+        count = len(watch.queue) - before + 1
+        yield from miss(watch, policy, error)
     watch.take(count)
     return count
 

@@ -36,7 +36,7 @@ class Status:
     bytes: int
     """The size of their payloads, in bytes of UTF-8."""
     dropped: int
-    """How many notifications were dropped by full queues."""
+    """How many notifications were dropped by full queues, or because the driver could not decode them."""
     queued: int
     """How many notifications have arrived and wait for a callback, or for the iteration."""
     gaps: int
@@ -140,6 +140,14 @@ class Counters:
         self.bytes += size
         if self._observer is not None:
             self._observe(self._observer.received, len(plains), size)
+
+    def undecodable(self, size: int) -> None:
+        """Count a notification that has arrived and could not be decoded; ``size`` is in bytes, 0 if it is unknown."""
+        self.notifications += 1
+        self.bytes += size
+        self.dropped += 1
+        if self._observer is not None:
+            self._observe(self._observer.received, 1, size)
 
     def gap_announced(self, gap: Gap) -> None:
         """Count a gap that the user was told of."""

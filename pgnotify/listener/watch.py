@@ -73,6 +73,8 @@ class OpenGap(NamedTuple):
 class DroppedGap:
     """The gap of a full queue of ours. A consumer has reached its place, and waits there until the user is told of it.
 
+    Or the gap of a notification that could not be decoded, for which nobody waits.
+
     Args:
         gap: the gap.
         changed: called when the user was told; the consumer waits for that.

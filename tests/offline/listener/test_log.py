@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from pgnotify.errors import ConnectionLost, Unanswered
+from pgnotify.errors import ConnectionLost, PayloadError, Unanswered, UndecodablePayload
 from pgnotify.listener.failure import OnListeningFailed
 from pgnotify.listener.gap import Gap, Reason, utc
 from pgnotify.listener.log import Log, text_of
@@ -165,6 +165,24 @@ def test_drops_are_one_line_until_they_have_stopped(log, lines):
 
     warning = "cache: a queue is full, and notifications of 'a', 'b' are dropped: its callback is too slow"
     assert lines() == [("WARNING", warning), ("WARNING", warning)]
+
+
+def test_undecodable_ones_are_warned_of_once_for_each_connection_without_the_payload(log, lines):
+    secret = b"sec\xe9ret"
+    for _ in range(2):
+        log.connected(False, None, None)
+        log.undecodable(UndecodablePayload("only UTF-8", undecodable=secret))
+        log.undecodable(UndecodablePayload("only UTF-8"))
+    log.connected(False, None, None)
+    log.undecodable(PayloadError(f"cannot decode {secret!r}"))
+    log.listening(("jobs",), gap(Reason.UNDECODABLE, 1), 7)
+
+    assert lines() == [
+        ("WARNING", "cache: a notification could not be decoded: only UTF-8"),
+        ("WARNING", "cache: a notification could not be decoded: only UTF-8"),
+        ("WARNING", "cache: a notification could not be decoded: PayloadError"),
+        ("INFO", "cache: one notification of 'jobs' could not be decoded, and is lost"),
+    ]
 
 
 # Errors.

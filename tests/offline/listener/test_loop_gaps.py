@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from pgnotify.errors import ConnectionLost, NotPrimary, Unanswered
-from pgnotify.listener.events import Checked, ListenInForce, Lost
+from pgnotify.errors import ConnectionLost, NotPrimary, PayloadError, Unanswered, UndecodablePayload
+from pgnotify.listener.events import Checked, ListenInForce, Lost, Undecodable
 from pgnotify.listener.failure import OnListeningFailed
 from pgnotify.listener.gap import Gap, Reason, utc
+from pgnotify.listener.loop import BATCHES_AFTER_THE_DEADLINE
 from pgnotify.listener.watch import DroppedGap
 from pgnotify.program import actions as p
 from tests.helpers.notifications import note
@@ -349,6 +350,117 @@ def test_an_on_listening_that_fails_for_a_forgotten_channel_keeps_its_gap():
          ("disconnect", None), ("wait", LEFT))  # fmt: skip
 
     assert [gap.lost_at for gap in lasting.gaps()] == [lasting.at(0)] * 2
+
+
+# Undecodable ones.
+
+
+def undecodable(lasting, since=0, channels=("jobs",)):
+    """The announcement of one that was lost between a moment and now."""
+    now = lasting.clock.now - 1000
+    return ListenInForce(channels, Gap(Reason.UNDECODABLE, lasting.at(since), lasting.at(now), channels, 1))
+
+
+def test_one_that_cannot_be_decoded_is_announced_in_its_place():
+    lasting = listening()
+
+    got = play(
+        lasting,
+        ("fetch", [note("1"), note("2")]),
+        ("fetch", UndecodablePayload("é", undecodable=b"secret")),
+        ("fetch", UndecodablePayload("é")),
+        ("fetch", [note("3")]),
+        ("fetch", LEFT),
+    )
+
+    gap = undecodable(lasting)
+    assert got == [note("1"), note("2"), gap, gap, note("3")]
+    assert [news.size for news in lasting.told(Undecodable)] == [6, 0]
+
+
+def test_a_payload_error_that_says_nothing_more_is_one_too():
+    lasting = listening("jobs", "more")
+
+    got = play(lasting, ("fetch", PayloadError("é")), ("fetch", LEFT))
+
+    assert got == [undecodable(lasting, channels=("jobs", "more"))]
+
+
+def test_only_its_channel_is_in_the_gap_if_that_is_known():
+    lasting = listening("jobs", "more")
+
+    got = play(lasting, ("fetch", UndecodablePayload("é", channel="more")), ("fetch", LEFT))
+
+    assert got == [undecodable(lasting, channels=("more",))]
+
+
+def test_its_gap_begins_where_everything_was_known_to_be_in_order():
+    lasting = listening()
+
+    got = play(
+        lasting,
+        *beat(lasting),
+        ("fetch", []),
+        ("wait", lasting.clock.passes(5)),
+        ("fetch", PayloadError("é")),
+        ("fetch", LEFT),
+    )
+
+    assert got == [undecodable(lasting, since=30)]
+
+
+def test_heartbeats_go_on_while_nothing_can_be_decoded():
+    lasting = listening()
+    lasting.clock.now += 30
+
+    play(lasting, ("fetch", PayloadError("é")), ("askhealth", health("jobs")), ("fetch", LEFT))
+
+
+def test_a_deadline_ends_a_run_in_which_nothing_can_be_decoded():
+    lasting = listening()
+
+    play(lasting, *(("fetch", PayloadError("é")),) * BATCHES_AFTER_THE_DEADLINE, deadline=lasting.clock.now)
+
+    assert lasting.result is False
+    assert len(lasting.watch.dropped_gaps) == 1
+    assert play(lasting, ("fetch", LEFT)) == [undecodable(lasting)]
+
+
+def test_what_comes_after_one_is_fetched_from_a_connection_that_has_ended():
+    lasting = listening()
+
+    got = play(
+        lasting,
+        ("fetch", ConnectionLost),
+        ("fetch", [note("1")]),
+        ("fetch", PayloadError("é")),
+        ("fetch", [note("2")]),
+        ("fetch", ConnectionLost),
+        ("disconnect", None),
+        *CONNECTING,
+        ("fetch", LEFT),
+    )
+
+    lost = Gap(Reason.CONNECTION_LOST, lasting.at(0), lasting.at(0), ("jobs",))
+    assert got == [note("1"), note("2"), ListenInForce(("jobs",), lost), undecodable(lasting)]
+
+
+def test_one_whose_announcement_fails_is_announced_again():
+    lasting = listening()
+    answers = iter([False, True, True])
+    lasting.on_listening = lambda news: next(answers)
+
+    got = play(
+        lasting,
+        ("fetch", PayloadError("é")),
+        ("fetch", ConnectionLost),
+        ("disconnect", None),
+        ("wait", lasting.clock.passes(10)),
+        *CONNECTING,
+        ("fetch", LEFT),
+    )
+
+    assert [each.gap.reason for each in got] == [Reason.UNDECODABLE, Reason.CONNECTION_LOST, Reason.UNDECODABLE]
 
 
 # Gaps of our own queues.

@@ -9,10 +9,10 @@ import re
 import pytest
 
 from pgnotify.connecting.backoff import Backoff
-from pgnotify.errors import ChannelError, UnknownBackend
+from pgnotify.errors import ChannelError, UndecodablePayload, UnknownBackend
 from pgnotify.listener import Listener
 from pgnotify.listener.gap import Reason
-from tests.helpers.listeners import Happened, Watching, its_connection, refusing, send
+from tests.helpers.listeners import Happened, Told, Watching, its_connection, refusing, send
 from tests.helpers.notifications import payloads
 from tests.helpers.waiting import IN_MEMORY, eventually
 
@@ -426,3 +426,36 @@ def test_in_the_thread_that_reads_a_probe_cannot_wait_for_itself(make, sender):
         read(listener)
 
     assert [probe.delivering for probe in probes] == ["unknown"]
+
+
+def test_an_undecodable_one_is_counted_and_told_with_workers_too(make, server, sender):
+    """A fetch raises between two good ones, as a driver's does that cannot decode the one between them."""
+    watching, told, seen = Watching(), Told(), Happened()
+    listener = make(workers=1, observer=watching, on_listening=told)
+    listener.subscribe("jobs", lambda notification: seen.append(notification.payload))
+    listener.start()
+    told.next()
+    connection = its_connection(server)
+    fetch_into, failures = connection.fetch_into, iter([UndecodablePayload("not UTF-8", undecodable=b"12345")])
+
+    def undecodable(queue):
+        before = len(queue)
+        fetch_into(queue)
+        if len(queue) == before and seen:
+            for failure in failures:
+                raise failure
+
+    connection.fetch_into = undecodable
+    listener._runner.use(connection)  # looks it up again
+
+    send(sender, "1")
+    seen.wait_for(1)
+    send(sender, "23")
+    seen.wait_for(2)
+
+    gap = told.next().gap
+    assert (gap.reason, gap.channels, gap.dropped) == (Reason.UNDECODABLE, ("jobs",), 1)
+    status = listener.status()
+    assert (status.notifications, status.bytes, status.dropped, status.gaps, status.reconnects) == (3, 8, 1, 1, 0)
+    assert sorted(watching.batches) == [(1, 1), (1, 2), (1, 5)]
+    assert list(watching.gaps) == [gap]

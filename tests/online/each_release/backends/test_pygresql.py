@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 
 import pgnotify
-from pgnotify.errors import ConnectionLost, PayloadError, TransactionError
+from pgnotify.errors import ConnectionLost, TransactionError, UndecodablePayload
 from pgnotify.testing import _proxy as proxies
 from pgnotify.testing._wire import literal
 from tests.helpers.backends import collect, collect_payloads, until_lost
@@ -27,7 +29,7 @@ def link(kind, address, proxy):
     """A connection that runs through the proxy."""
     db = kind.connect(address._replace(host=proxy.host, port=proxy.port))
     yield db
-    if not hasattr(db, "closed") or not db.closed:
+    with suppress(TypeError, pg.Error):  # closed by the test
         db.close()
 
 
@@ -96,9 +98,11 @@ def test_a_payload_that_is_no_utf8_is_reported_once_and_the_next_ones_come(link,
         if expected:
             assert [each.payload for each in backend.fetch()] == expected
             continue
-        with pytest.raises(PayloadError, match="UTF-8 only") as error:
+        with pytest.raises(UndecodablePayload, match="UTF-8 only") as error:
             backend.fetch()
         assert isinstance(error.value.__cause__, UnicodeDecodeError)
+        assert error.value.undecodable in sent
+        assert repr(error.value.undecodable)[2:-1] not in str(error.value)
 
     assert backend.fetch() == []
     assert backend.wait(0) is False
@@ -112,8 +116,9 @@ def test_a_wait_does_not_raise_what_fetch_is_to_report(link, proxy, channel):
     for _ in range(3):
         assert backend.wait(5) is True
 
-    with pytest.raises(PayloadError, match="xe9"):
+    with pytest.raises(UndecodablePayload) as error:
         collect(backend, 1)
+    assert error.value.undecodable == b"\xe9"
 
 
 def test_the_report_of_a_latin1_payload_says_what_would_help(backend, user, session):
@@ -121,12 +126,41 @@ def test_the_report_of_a_latin1_payload_says_what_would_help(backend, user, sess
     backend.listen("plain")
     session.notify("plain", "é")
 
-    with pytest.raises(PayloadError, match="client_encoding is LATIN1, set it to UTF8"):
+    with pytest.raises(UndecodablePayload, match="client_encoding is LATIN1, set it to UTF8"):
         collect(backend, 1)
 
     user.run("SET client_encoding TO UTF8")
     session.notify("plain", "é")
     assert collect_payloads(backend, 1) == ["é"]
+
+
+def test_a_handler_raises_for_one_that_it_cannot_decode_and_goes_on_with_the_next_call(link, proxy, channel):
+    seen = []
+    handler = pgnotify.NotificationHandler(link, channel, lambda arguments: seen.append(arguments["extra"]))
+    handler.listen()
+    proxy.say(b"".join(proxies.notification(channel, each) for each in (b"1", b"\xe9", b"2")))
+    proxy.say(proxies.notification(f"stop_{channel}", b"stop"))
+
+    with pytest.raises(UndecodablePayload):
+        handler()
+
+    assert (seen, handler.listening) == (["1"], True)
+    handler()
+    assert seen == ["1", "2", "stop"]
+
+
+def test_one_that_was_not_utf8_is_reported_after_the_connection_was_closed_too(link, proxy, channel):
+    backend = pgnotify.wrap(core_of(link)).backend
+    backend.listen("x")
+    proxy.say(proxies.notification(channel, b"1") + proxies.notification(channel, b"\xe9"))
+    assert collect_payloads(backend, 1) == ["1"]
+    assert backend.wait(5) is True
+    core_of(link).close()
+
+    with pytest.raises(UndecodablePayload, match="client_encoding is None"):
+        backend.fetch()
+    with pytest.raises(ConnectionLost):
+        backend.fetch()
 
 
 # What wait() had to take
