@@ -1,7 +1,7 @@
 """A PostgreSQL client of a hundred lines, so that tests can send and inspect without any driver.
 
-It speaks only the simple query protocol, to a server that trusts loopback. It depends neither on the
-code under test nor on an installed driver.
+It speaks only the simple query protocol. It logs in with SCRAM-SHA-256, or without a password, and sends a password
+in no other way. It depends neither on the code under test nor on an installed driver.
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
+from pgnotify.testing._scram import MECHANISM, ScramClient, ScramError
+
+_CONNECT_SECONDS = 20
 _TERMINATE_SECONDS = 20
 
 
@@ -58,21 +61,44 @@ class SqlSession(abc.ABC):
 
 
 class Session(SqlSession):
-    """A session on a server, over its own socket; a context manager."""
+    """A session on a server, over its own socket; a context manager.
 
-    def __init__(self, host: str, port: int, database: str = "postgres", user: str = "postgres") -> None:
-        self._socket = socket.create_connection((host, port), timeout=20)
+    The arguments are the fields of an `Address`: `Session(*address)`.
+
+    Args:
+        host: a name, an address, or the directory of a Unix socket.
+        port: the port, also for a socket.
+        database: the database to connect to.
+        user: the role to connect as.
+        password: used only if the server asks for SCRAM-SHA-256.
+
+    Raises:
+        SQLError: the server refuses, or wants the password in another way.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        database: str = "postgres",
+        user: str = "postgres",
+        password: str | None = None,
+    ) -> None:
+        self._socket = _connected(host, port)
         self._stream = self._socket.makefile("rb")
         self._notified: list[tuple[str, str]] = []
-        parameters = f"user\0{user}\0database\0{database}\0application_name\0wire\0client_encoding\0UTF8\0\0".encode()
-        self._socket.sendall(struct.pack("!ii", len(parameters) + 8, 196608) + parameters)
-        self._rows_until_ready()
-        self.pid = int(self.sql("SELECT pg_catalog.pg_backend_pid()")[0][0] or 0)
+        self._password = password
+        self._login: ScramClient | None = None
+        try:
+            self._log_in(database, user)
+            self.pid = int(self.sql("SELECT pg_catalog.pg_backend_pid()")[0][0] or 0)
+        except BaseException:
+            self.close()
+            raise
 
     def sql(self, statement: str) -> list[tuple[str | None, ...]]:
         """Run one statement or several; return the rows of all of them, as text."""
-        body = statement.encode() + b"\0"
-        self._socket.sendall(b"Q" + struct.pack("!i", len(body) + 4) + body)
+        self._send(b"Q", statement.encode() + b"\0")
         return self._rows_until_ready()
 
     def listen(self, *channels: str) -> None:
@@ -86,6 +112,12 @@ class Session(SqlSession):
         received, self._notified = self._notified, []
         return received
 
+    def end(self) -> None:
+        """End the session, and return when the server no longer has it."""
+        self._send(b"X", b"")
+        self._stream.read()  # the server closes the socket last
+        self.close()
+
     def close(self) -> None:
         """Close the socket."""
         self._stream.close()
@@ -96,6 +128,39 @@ class Session(SqlSession):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _log_in(self, database: str, user: str) -> None:
+        parameters = f"user\0{user}\0database\0{database}\0application_name\0wire\0client_encoding\0UTF8\0\0".encode()
+        self._socket.sendall(struct.pack("!ii", len(parameters) + 8, 196608) + parameters)
+        try:
+            self._rows_until_ready()
+        except ScramError as error:
+            raise SQLError({"M": str(error)}) from error
+
+    def _authenticate(self, body: bytes) -> None:
+        """Answer one authentication request (protocol: AuthenticationOk, …SASL, …SASLContinue, …SASLFinal)."""
+        (request,), text = struct.unpack_from("!i", body), body[4:]
+        login = self._login
+        if request == 10 and login is None and MECHANISM.encode() in text.split(b"\0"):
+            self._begin_scram()
+        elif request == 11 and login is not None:
+            self._send(b"p", login.final(text))
+        elif request == 12 and login is not None:
+            login.verify(text)
+        elif request != 0:
+            raise SQLError({"M": f"the server asks for a password, but not with {MECHANISM}"})
+        elif login is not None and not login.verified:
+            raise ScramError("the server does not prove that it knows the password")
+
+    def _begin_scram(self) -> None:
+        if self._password is None:
+            raise SQLError({"M": "the server asks for a password"})
+        self._login = ScramClient(self._password)
+        first = self._login.first()
+        self._send(b"p", MECHANISM.encode() + b"\0" + struct.pack("!i", len(first)) + first)
+
+    def _send(self, code: bytes, body: bytes) -> None:
+        self._socket.sendall(code + struct.pack("!i", len(body) + 4) + body)
 
     def _rows_until_ready(self) -> list[tuple[str | None, ...]]:
         rows: list[tuple[str | None, ...]] = []
@@ -109,8 +174,8 @@ class Session(SqlSession):
                 self._notified.append((channel.decode(), payload.decode()))
             elif code == b"E":
                 error = SQLError(_fields(body))
-            elif code == b"R" and body[:4] != b"\0\0\0\0":
-                raise SQLError({"M": "the server asks for a password"})
+            elif code == b"R":
+                self._authenticate(body)
             if code == b"Z" or (code == b"E" and error is not None and error.sqlstate.startswith(("57P", "28", "3D"))):
                 break
         if error is not None:
@@ -126,6 +191,19 @@ class Session(SqlSession):
 
 def _session(pid: int) -> str:
     return f"pg_catalog.pg_stat_activity WHERE pid OPERATOR(pg_catalog.=) {pid}"
+
+
+def _connected(host: str, port: int) -> socket.socket:
+    if not host.startswith("/"):
+        return socket.create_connection((host, port), timeout=_CONNECT_SECONDS)
+    connected = socket.socket(socket.AF_UNIX)
+    try:
+        connected.settimeout(_CONNECT_SECONDS)
+        connected.connect(f"{host}/.s.PGSQL.{port}")
+    except BaseException:
+        connected.close()
+        raise
+    return connected
 
 
 def literal(text: str) -> str:

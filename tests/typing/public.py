@@ -99,6 +99,7 @@ class TestMine(BackendConformance):
 
     def connect(self, address: Address) -> Any:
         assert_type(address.dsn, str)
+        assert_type(address.password, str | None)
         return address
 
     def execute(self, connection: Any, statement: str) -> list[tuple[Any, ...]]:

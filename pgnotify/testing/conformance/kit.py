@@ -150,7 +150,7 @@ class Kit:
 
     def open_session(self, address: Address) -> Session:
         """Return a second session; by default, one that needs no driver."""
-        return WireSession(address.host, address.port, address.database, address.user)
+        return WireSession(*address)
 
     @cached_property
     def address(self) -> Address:
