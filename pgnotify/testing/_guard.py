@@ -5,13 +5,17 @@ library, and little of it. It makes one private directory under BASE, starts pro
 reports how they ended. It decides nothing: the launcher says which programs run, in which order and
 for how long.
 
+The directory and the logs in it belong to us. Its subdirectory "run" belongs to the programs: as root, they may have to
+run as another account. Nothing in "run" is opened by us to be written, no link is followed there, and all that is
+removed is removed by descriptor, so that this account cannot have root write, truncate or remove anything.
+
 When standard input ends, the launcher is gone, for whatever reason: the kernel closes a pipe even
 after SIGKILL. This process then ends every program and removes the directory. If this process is
 killed itself, Linux ends its programs (parent-death signal); other systems do not.
 
 One request per line, a JSON array; one JSON reply each, `{"error": text}` if it failed:
 
-    ["run", LOG, PROGRAM, ARGUMENT...]   starts it, its output appended to LOG -> process id
+    ["run", LOG, PROGRAM, ARGUMENT...]   starts it, its output appended to the file LOG in the directory -> process id
     ["poll", PID]                        -> exit code (negative: a signal), null while it runs
     ["signal", PID, NUMBER]              -> null
 """
@@ -38,6 +42,10 @@ PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 IPC_RMID = 0  # sys/ipc.h, Linux and BSD alike
 UNPRIVILEGED = 65534  # "nobody" nearly everywhere, and the kernel's overflow id
 ACCOUNTS = ("nobody", "postgres")
+RUN = "run"
+# Neither exists on Windows, where this module must still be importable.
+NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
+DIRECTORY = os.O_RDONLY | NO_FOLLOW | getattr(os, "O_DIRECTORY", 0)
 
 LINUX = sys.platform == "linux"
 # Loaded before any fork: a child should do as little as it can before exec.
@@ -47,8 +55,9 @@ _libc = ctypes.CDLL(None, use_errno=True) if LINUX else None
 class Guard:
     """The programs started so far, and the directory that is removed with them."""
 
-    def __init__(self, directory: str) -> None:
-        self.directory = directory
+    def __init__(self, base: str) -> None:
+        self.directory = make_directory(base)
+        self.own = os.open(self.directory, DIRECTORY)
         self.become: Callable[[], None] = remain
         self.codes: dict[int, int | None] = {}
 
@@ -82,7 +91,7 @@ class Guard:
     def replace_child(self, guard: int, log: str, command: tuple[str, ...]) -> None:
         """Turn the forked child into the program; never return into the guard's own code."""
         try:
-            redirect(log)
+            redirect(self.open_own(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND))
             os.setsid()
             self.become()
             os.chdir(self.directory)
@@ -92,6 +101,9 @@ class Guard:
             os.write(2, f"{command[0]}: {error}\n".encode(errors="replace"))
         finally:
             os._exit(127)
+
+    def open_own(self, name: str, flags: int) -> int:
+        return os.open(name, flags | NO_FOLLOW, 0o600, dir_fd=self.own)
 
     def poll(self, pid: int) -> int | None:
         self.reap()
@@ -126,7 +138,7 @@ class Guard:
             signal.signal(number, signal.SIG_IGN)
         self.signal_until_gone(signal.SIGQUIT, QUIT_SECONDS)
         self.signal_until_gone(signal.SIGKILL, KILL_SECONDS)
-        remove_shared_memory(os.path.join(self.directory, "data", "postmaster.pid"))
+        self.as_the_programs(partial(remove_shared_memory, os.path.join(self.directory, RUN, "data", "postmaster.pid")))
         remove_tree(self.directory)
 
     def signal_until_gone(self, number: int, seconds: float) -> None:
@@ -147,19 +159,41 @@ class Guard:
         Raises:
             PermissionError: no way works; the text has the output of each try.
         """
-        log = os.path.join(self.directory, "guard.log")
-        for become, owner in ways_out_of_root():
+        log = "guard.log"
+        for become, uid, gid in ways_out_of_root():
             self.become = become
-            os.chown(self.directory, *owner)
+            self.let_in(gid)
             if self.succeeds(log, postgres, "--version"):
-                return
-        with open(log, errors="replace") as said:
+                return self.give_run(uid, gid)
+        with open(self.open_own(log, os.O_RDONLY), errors="replace") as said:
             raise PermissionError(cannot_leave_root(postgres, said.read()))
+
+    def let_in(self, gid: int) -> None:
+        """Let a group pass through the directory on its way to "run"; it can neither list nor change anything."""
+        if gid != -1:
+            os.fchown(self.own, -1, gid)
+            os.fchmod(self.own, 0o710)
+
+    def give_run(self, uid: int, gid: int) -> None:
+        run = os.open(RUN, DIRECTORY, dir_fd=self.own)
+        os.fchown(run, uid, gid)
+        os.close(run)
 
     def succeeds(self, log: str, *command: str) -> bool:
         _, status = os.waitpid(pid := self.run(log, *command), 0)
         self.codes[pid] = os.waitstatus_to_exitcode(status)
         return status == 0
+
+    def as_the_programs(self, call: Callable[[], None]) -> None:
+        """Call it in a child with the rights of the programs, if it trusts a file that they can write."""
+        pid = os.fork()
+        if pid == 0:
+            try:
+                self.become()
+                call()
+            finally:
+                os._exit(0)
+        os.waitpid(pid, 0)
 
 
 def remain() -> None:
@@ -187,16 +221,15 @@ def become_account(uid: int, gid: int) -> None:
     os.setuid(uid)
 
 
-def ways_out_of_root() -> Iterator[tuple[Callable[[], None], tuple[int, int]]]:
-    """Yield functions for a child to call, with the user and group that then own the directory (-1: unchanged)."""
+def ways_out_of_root() -> Iterator[tuple[Callable[[], None], int, int]]:
+    """Yield functions for a child to call, with the user and group that it then has for files (-1: unchanged)."""
     import pwd  # not on Windows, where this module must still be importable
 
-    yield enter_namespace, (-1, -1)
+    yield enter_namespace, -1, -1
     for name in ACCOUNTS:
         with contextlib.suppress(KeyError):  # no such account
             entry = pwd.getpwnam(name)
-            owner = entry.pw_uid, entry.pw_gid
-            yield partial(become_account, *owner), owner
+            yield partial(become_account, entry.pw_uid, entry.pw_gid), entry.pw_uid, entry.pw_gid
 
 
 def cannot_leave_root(postgres: str, said: str) -> str:
@@ -234,9 +267,8 @@ def adopted() -> set[int]:
         return set()
 
 
-def redirect(log: str) -> None:
+def redirect(output: int) -> None:
     """Read from /dev/null and write to the log; all other descriptors are closed on exec."""
-    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(output, 1)
     os.dup2(output, 2)
@@ -266,27 +298,36 @@ def remove_shared_memory(pid_file: str) -> None:
 def remove_tree(path: str) -> None:
     """Remove a directory and everything in it, even while a last process still writes there."""
     for _ in range(REMOVE_ATTEMPTS):
-        with contextlib.suppress(OSError):
-            remove_once(path)
-        if not os.path.exists(path):
+        with contextlib.suppress(OSError, RecursionError):
+            directory = os.open(path, DIRECTORY)
+            try:
+                remove_entries(directory)
+            finally:
+                os.close(directory)
+            os.rmdir(path)
+        if not os.path.lexists(path):
             return
         time.sleep(0.02)  # nothing signals when that process has ended
 
 
-def remove_once(path: str) -> None:
-    for directory, subdirectories, files in os.walk(path, topdown=False):
-        for name in subdirectories:
-            remove_entry(os.path.join(directory, name))
-        for name in files:
-            os.unlink(os.path.join(directory, name))
-    os.rmdir(path)
+def remove_entries(directory: int) -> None:
+    """Remove all entries of an open directory; if one is replaced by a link, an error and not the link's target."""
+    with os.scandir(directory) as entries:
+        found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+    for name, is_directory in found:
+        if is_directory:
+            remove_directory(name, directory)
+        else:  # a link, too: that of a tablespace leads to a directory that is not ours
+            os.unlink(name, dir_fd=directory)
 
 
-def remove_entry(path: str) -> None:
-    if os.path.islink(path):  # a tablespace: its target is not ours
-        os.unlink(path)
-    else:
-        os.rmdir(path)
+def remove_directory(name: str, parent: int) -> None:
+    directory = os.open(name, DIRECTORY, dir_fd=parent)
+    try:
+        remove_entries(directory)
+    finally:
+        os.close(directory)
+    os.rmdir(name, dir_fd=parent)
 
 
 def reply(answer: object) -> None:
@@ -299,8 +340,9 @@ def leave(number: int, frame: object) -> None:
 
 
 def prepare(base: str, postgres: str) -> Guard:
-    guard = Guard(make_directory(base))
+    guard = Guard(base)
     try:
+        os.mkdir(RUN, 0o700, dir_fd=guard.own)
         if os.geteuid() == 0:
             guard.leave_root(postgres)
     except OSError:

@@ -26,6 +26,7 @@ StopMode = Literal["smart", "fast", "immediate"]
 Setting = str | int | float | bool
 _Server = TypeVar("_Server", bound="TemporaryPostgreSQL")
 
+LOG = "server.log"
 START_SECONDS = 30.0
 STOP_SECONDS = 30.0
 SIGNALS = {"smart": "SIGTERM", "fast": "SIGINT", "immediate": "SIGQUIT"}  # postgres(1)
@@ -131,13 +132,13 @@ class TemporaryPostgreSQL:
 
     @property
     def socket_directory(self) -> Path:
-        """The private directory (mode 0700) with the Unix socket and the logs."""
-        return self._guarded().directory
+        """The private directory (mode 0700) with the Unix socket; it belongs to the account of the server."""
+        return self._guarded().run_directory
 
     @property
     def data_directory(self) -> Path:
         """PGDATA."""
-        return self._kept_data or self._guarded().directory / "data"
+        return self._kept_data or self._guarded().run_directory / "data"
 
     # Starting and stopping.
 
@@ -216,7 +217,7 @@ class TemporaryPostgreSQL:
         finally:
             guard, self._guard, self.pid = self._guard, None, None
             if guard is not None:
-                guard.close(self._kept_data or guard.directory / "data")
+                guard.close(self._kept_data or guard.run_directory / "data")
 
     # Use.
 
@@ -241,7 +242,7 @@ class TemporaryPostgreSQL:
 
     def log(self) -> str:
         """Return the server's log so far."""
-        return text_of(self.socket_directory / "server.log")
+        return self._guarded().log(LOG)
 
     # Internals.
 
@@ -268,13 +269,13 @@ class TemporaryPostgreSQL:
             self._initdb(guard)
 
     def _initdb(self, guard: GuardProcess) -> None:
-        log = guard.directory / "initdb.log"
+        log = "initdb.log"
         options = ("--no-sync", "-A", "trust", "-U", "postgres", "-E", "UTF8", "--no-locale")
         pid = guard.run(log, self.bin_directory / "initdb", *options, "-D", self.data_directory)
         code = guard.wait(pid, START_SECONDS)
         if code != 0:
             reason = "took too long" if code is None else f"exit code {code}"
-            raise ServerFailed(f"initdb of {self.version} failed, {reason}{tail_of(text_of(log))}")
+            raise ServerFailed(f"initdb of {self.version} failed, {reason}{tail_of(guard.log(log))}")
 
     def _launch(self) -> None:
         deadline = time.monotonic() + START_SECONDS
@@ -292,7 +293,7 @@ class TemporaryPostgreSQL:
         guard = self._guarded()
         postgres = self.bin_directory / "postgres"
         options = ("-D", str(self.data_directory), *self._options())
-        self.pid = guard.run(guard.directory / "server.log", postgres, *options)
+        self.pid = guard.run(LOG, postgres, *options)
         while time.monotonic() < deadline:
             code = guard.poll(self.pid)
             if code is not None or self._says_ready(self.pid):
@@ -302,11 +303,11 @@ class TemporaryPostgreSQL:
         return -signal.SIGKILL
 
     def _options(self) -> list[str]:
-        directory = self.socket_directory
+        directory = self._guarded().directory
         decided: dict[str, object] = {
             "listen_addresses": HOST,
             "port": self.port,
-            "unix_socket_directories": directory,
+            "unix_socket_directories": self.socket_directory,
             "hba_file": directory / "pg_hba.conf",
         }
         if self._tls:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from pgnotify.testing._guard_client import HOST, POLL_SECONDS, GuardProcess, free_port
-from pgnotify.testing._programs import ServerFailed, tail_of, text_of
+from pgnotify.testing._programs import ServerFailed, tail_of
 from pgnotify.testing._wire import Session, SQLError
 
 NOT_INSTALLED = "pgbouncer is not installed"
@@ -90,7 +90,7 @@ class PgBouncer:
 
     def log(self) -> str:
         """Return its log so far."""
-        return "" if self._guard is None else text_of(self._guard.directory / "pgbouncer.log")
+        return "" if self._guard is None else self._guard.log("pgbouncer.log")
 
     def start(self) -> None:
         """Start it, and return when it has answered a query, with the server behind it."""
@@ -98,7 +98,7 @@ class PgBouncer:
             self._guard = GuardProcess(self._program)
             self._guard.put("pgbouncer.ini", self._configuration.encode())
         guard = self._guard
-        self.pid = guard.run(guard.directory / "pgbouncer.log", self._program, guard.directory / "pgbouncer.ini")
+        self.pid = guard.run("pgbouncer.log", self._program, guard.directory / "pgbouncer.ini")
         deadline = time.monotonic() + START_SECONDS
         while not self._answers():
             code = guard.poll(self.pid)

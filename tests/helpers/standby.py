@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pgnotify.testing import ServerFailed, TemporaryPostgreSQL
 from pgnotify.testing._guard_client import GuardProcess
-from pgnotify.testing._programs import tail_of, text_of
+from pgnotify.testing._programs import tail_of
 
 COPY_SECONDS = 30.0
 
@@ -32,9 +32,9 @@ class Standby(TemporaryPostgreSQL):
 
     def _initdb(self, guard: GuardProcess) -> None:
         """Copy the primary instead, and have it followed."""
-        log = guard.directory / "pg_basebackup.log"
+        log = "pg_basebackup.log"
         options = ("--no-sync", "--checkpoint=fast", "--write-recovery-conf", "--dbname", self._primary.dsn)
         pid = guard.run(log, self.bin_directory / "pg_basebackup", *options, "-D", self.data_directory)
         code = guard.wait(pid, COPY_SECONDS)
         if code != 0:
-            raise ServerFailed(f"pg_basebackup failed, exit code {code}{tail_of(text_of(log))}")
+            raise ServerFailed(f"pg_basebackup failed, exit code {code}{tail_of(guard.log(log))}")

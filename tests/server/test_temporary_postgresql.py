@@ -309,8 +309,8 @@ def test_a_failed_start_has_the_log_in_its_error_and_leaves_nothing(any_bin: Pat
 def test_a_failed_restart_keeps_the_data_until_close(any_bin: Path, base: Path) -> None:
     with TemporaryPostgreSQL(any_bin) as server:
         server.sql("create table kept ()")
+        hba = Path(server.sql("show hba_file"))
         server.stop()
-        hba = server.socket_directory / "pg_hba.conf"
         good = hba.read_text()
         hba.write_text("nonsense\n")
         with pytest.raises(ServerFailed, match="pg_hba"):
