@@ -25,7 +25,6 @@ from benchmarks.measuring import PROC, QUICK, Bench, Sizes, Values, connections_
 from benchmarks.results import Results
 from benchmarks.ways import C
 from pgnotify.testing import TemporaryPostgreSQL
-from pgnotify.testing.address import Address
 from tests.kinds import DISTRIBUTIONS
 
 ROUNDS = 5
@@ -82,7 +81,7 @@ def _options() -> argparse.Namespace:
 
 def _profiled(way: str) -> str:
     with TemporaryPostgreSQL() as server:
-        return Bench(Address(server.host, server.port), None, Sizes()).profile(way)
+        return Bench(server.address, None, Sizes()).profile(way)
 
 
 def _measured(options: argparse.Namespace, directory: Path) -> Results:
@@ -94,7 +93,7 @@ def _measured(options: argparse.Namespace, directory: Path) -> Results:
     except CannotCompileError as error:
         skipped.append(f"{C.name}: {error}")
     with TemporaryPostgreSQL(settings={"max_connections": connections_needed(sizes)}) as server:
-        bench = Bench(Address(server.host, server.port), program and program.path, sizes)
+        bench = Bench(server.address, program and program.path, sizes)
         found = Results(
             {
                 "date": date.today().isoformat(),

@@ -1,9 +1,10 @@
 """The measuring process: it measures one way, once.
 
-    python -m benchmarks.child MEASURE WAY ADDRESS COUNT [COUNT]
+    python -m benchmarks.child MEASURE WAY COUNT [COUNT]
 
-It says "ready" when the LISTENs are in force, starts with the next line that it is sent, and prints its
-figures as JSON. The parent sends, so the cost of sending is not counted here.
+The address of the server is in its environment, as JSON: everybody can read a command line. It says
+"ready" when the LISTENs are in force, starts with the next line that it is sent, and prints its figures
+as JSON. The parent sends, so the cost of sending is not counted here.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from pgnotify.testing.address import Address
 from tests.kinds import KINDS
 
 CHANNEL, STOP = "bench", "stop_bench"
+ADDRESS_VARIABLE = "PGNOTIFY_BENCH_ADDRESS"
 WARM_UP = 100  # round trips and notifies that are not counted
 MANY = 1_000  # notifications in a notify_many
 
@@ -104,7 +106,7 @@ def latency(way: Way, address: Address, count: int) -> Figures:
     """
     loop = _listening(way, address)
     _ready()
-    with Session(address.host, address.port) as session:
+    with Session(*address) as session:
         pings = _Pings(session, count + WARM_UP)
         pings.send()
         loop(pings)
@@ -235,9 +237,10 @@ MEASURES: dict[str, Callable[..., Figures]] = {
 
 def main() -> None:
     """Do as the arguments say."""
-    measure, name, address, *counts = sys.argv[1:]
+    measure, name, *counts = sys.argv[1:]
+    address = Address(*json.loads(os.environ[ADDRESS_VARIABLE]))
     (way,) = (way for way in WAYS if way.name == name)
-    figures = MEASURES[measure](way, Address(*json.loads(address)), *map(int, counts))
+    figures = MEASURES[measure](way, address, *map(int, counts))
     print(json.dumps(figures), flush=True)
     os._exit(0)  # otherwise a thousand handlers would all unlisten first
 

@@ -7,6 +7,7 @@ for all of them.
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.child import CHANNEL, STOP
+from benchmarks.child import ADDRESS_VARIABLE, CHANNEL, STOP
 from benchmarks.results import DRAIN_CASES, PENDING
 from benchmarks.ways import FETCHING, HANDLERS, WAYS, C, Way
 from pgnotify.testing._wire import Session
@@ -223,11 +224,11 @@ class Bench:
         }
 
     def _session(self) -> Session:
-        return Session(self._address.host, self._address.port)
+        return Session(*self._address)
 
     @contextmanager
     def _child(self, way: Way, measure: str, *counts: int) -> Iterator[_Child]:
-        child = _Child(self._command(way, measure, *counts))
+        child = _Child(self._command(way, measure, *counts), self._environment())
         try:
             child.wait_until_ready()
             yield child
@@ -237,18 +238,25 @@ class Bench:
     def _command(self, way: Way, measure: str, *counts: int) -> list[str]:
         numbers = [str(count) for count in counts]
         if way is not C:
-            child = [sys.executable, "-m", "benchmarks.child", measure, way.name, json.dumps(self._address)]
+            child = [sys.executable, "-m", "benchmarks.child", measure, way.name]
             return child + numbers
         channels = [f"c*{counts[0]}"] if measure == "arriving" else [CHANNEL, *numbers]
-        return [str(self._c_program), measure, self._address.dsn, STOP, *channels]
+        return [str(self._c_program), measure, self._address._replace(password=None).dsn, STOP, *channels]
+
+    def _environment(self) -> dict[str, str]:
+        # Not on the command line, which everybody can read. The second one is libpq's, for the program in C.
+        address, password = json.dumps(self._address), self._address.password or ""
+        return {**os.environ, ADDRESS_VARIABLE: address, "PGPASSWORD": password}
 
 
 class _Child:
     """A measuring process, which waits for a line before it begins."""
 
-    def __init__(self, command: list[str]) -> None:
+    def __init__(self, command: list[str], environment: dict[str, str]) -> None:
         self._command = command
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._process = subprocess.Popen(
+            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
         self._gone = False
 
     def wait_until_ready(self) -> None:

@@ -72,8 +72,8 @@ def kind(request: pytest.FixtureRequest) -> Kind:
 
 @pytest.fixture(scope="session")
 def address(postgresql_server: Any) -> Address:
-    """Where the server listens."""
-    return Address(postgresql_server.host, postgresql_server.port)
+    """Where the server listens, and as whom to connect."""
+    return postgresql_server.address
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def proxy(address: Address) -> Iterator[Proxy]:
 @pytest.fixture
 def session(address: Address) -> Iterator[Session]:
     """A second session, which depends on no driver: it sends, looks around, and terminates."""
-    with Session(address.host, address.port) as opened:
+    with Session(*address) as opened:
         yield opened
 
 

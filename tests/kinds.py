@@ -65,19 +65,20 @@ def _psycopg2_autocommit(address: Address) -> Any:
 def _pg(address: Address) -> Any:
     import pg
 
-    return pg.connect(address.database, address.host, address.port, user=address.user)
+    return pg.connect(address.database, address.host, address.port, user=address.user, passwd=address.password)
 
 
 def _pg_db(address: Address) -> Any:
     import pg
 
-    return pg.DB(address.database, address.host, address.port, user=address.user)
+    return pg.DB(address.database, address.host, address.port, user=address.user, passwd=address.password)
 
 
 def _pgdb(address: Address) -> Any:
     import pgdb
 
-    return pgdb.connect(database=address.database, host=f"{address.host}:{address.port}", user=address.user)
+    host = f"{address.host}:{address.port}"
+    return pgdb.connect(database=address.database, host=host, user=address.user, password=address.password)
 
 
 # By default pg8000 offers TLS, which the server declines, and reads all certificates of the system
@@ -85,29 +86,34 @@ def _pgdb(address: Address) -> Any:
 _NO_TLS = {"ssl_context": False}
 
 
+def pg8000_arguments(address: Address) -> tuple[Any, ...]:
+    """Return what all of pg8000's ways to connect take first."""
+    return address.user, address.host, address.database, address.port, address.password
+
+
 def _pg8000_native(address: Address) -> Any:
     import pg8000.native
 
-    return pg8000.native.Connection(address.user, address.host, address.database, address.port, **_NO_TLS)
+    return pg8000.native.Connection(*pg8000_arguments(address), **_NO_TLS)
 
 
 def _pg8000_dbapi(address: Address) -> Any:
     import pg8000.dbapi
 
-    return pg8000.dbapi.connect(address.user, address.host, address.database, address.port, **_NO_TLS)
+    return pg8000.dbapi.connect(*pg8000_arguments(address), **_NO_TLS)
 
 
 def _pg8000_legacy(address: Address) -> Any:
     import pg8000
 
-    return pg8000.connect(address.user, address.host, address.database, address.port, **_NO_TLS)
+    return pg8000.connect(*pg8000_arguments(address), **_NO_TLS)
 
 
 def _engine(driver: str, address: Address) -> Any:
     import sqlalchemy
     from sqlalchemy.pool import NullPool
 
-    url = f"postgresql+{driver}://{address.user}@{address.host}:{address.port}/{address.database}"
+    url = address.dsn.replace("postgresql:", f"postgresql+{driver}:", 1)
     arguments = _NO_TLS if driver == "pg8000" else {}
     return sqlalchemy.create_engine(url, poolclass=NullPool, connect_args=arguments)  # close() closes
 
@@ -133,6 +139,7 @@ def _django(address: Address) -> Any:
         "HOST": address.host,
         "PORT": address.port,
         "USER": address.user,
+        "PASSWORD": address.password,
     }
     return ConnectionHandler({"default": settings})["default"]
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from pgnotify.testing.address import Address
+from tests.kinds import pg8000_arguments
 
 Loop = Callable[[Callable[[Any], object]], None]
 
@@ -95,7 +96,7 @@ def _deliver_one(stream: Any, arg_dict: dict[str, Any], callback: Callable[[Any]
 def _listening(address: Address, channels: Sequence[str], stop: str) -> Any:
     import pg8000.native
 
-    db = pg8000.native.Connection(address.user, address.host, address.database, address.port, ssl_context=False)
+    db = pg8000.native.Connection(*pg8000_arguments(address), ssl_context=False)
     for channel in (*channels, stop):
         db.run(f'LISTEN "{channel}"')
     return db

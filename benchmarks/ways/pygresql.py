@@ -37,7 +37,8 @@ def getnotify_loop_of_pgdb(address: Address, channels: Sequence[str], stop: str)
     """Do the same with the connection inside a pgdb.Connection."""
     import pgdb
 
-    db = pgdb.connect(database=address.database, host=f"{address.host}:{address.port}", user=address.user)
+    host = f"{address.host}:{address.port}"
+    db = pgdb.connect(database=address.database, host=host, user=address.user, password=address.password)
     for channel in (*channels, stop):
         db._cnx.query(f'LISTEN "{channel}"')
     listening = _getnotify_loop(db._cnx, stop)
@@ -69,7 +70,7 @@ def _getnotify_loop(db: Any, stop: str) -> Loop:
 def _listening(address: Address, channels: Sequence[str], stop: str) -> Any:
     import pg
 
-    db = pg.connect(address.database, address.host, address.port, user=address.user)
+    db = pg.connect(address.database, address.host, address.port, user=address.user, passwd=address.password)
     for channel in (*channels, stop):
         db.query(f'LISTEN "{channel}"')
     return db

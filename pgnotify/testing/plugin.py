@@ -50,7 +50,7 @@ def pytest_report_header() -> str:
 
 @pytest.fixture(scope="session")
 def postgresql_server() -> PostgreSQLServer:
-    """Return a running PostgreSQL: `.dsn`, `.host`, `.port`, `.version`; one for all tests of the process.
+    """Return a running PostgreSQL: `.dsn`, `.address`, `.host`, `.port`, `.version`; one for all tests of the process.
 
     It is a TemporaryPostgreSQL, unless PGNOTIFY_TEST_DSN names another server. Skips the test if there is none.
     """

@@ -9,6 +9,7 @@ server running when their process is killed.
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import sys
 import time
@@ -20,6 +21,9 @@ from typing import Literal, TypeVar
 from pgnotify.connecting import conninfo
 from pgnotify.testing._guard_client import HOST, POLL_SECONDS, GuardProcess, free_port
 from pgnotify.testing._programs import ServerFailed, run_psql, tail_of, text_of, version_of
+from pgnotify.testing._scram import verifier
+from pgnotify.testing._wire import Session, SQLError, literal
+from pgnotify.testing.address import Address
 from pgnotify.testing.finder import NoPostgreSQL, find_postgresql
 
 StopMode = Literal["smart", "fast", "immediate"]
@@ -44,12 +48,16 @@ SETTINGS: dict[str, Setting] = {
 RESERVED = frozenset({"listen_addresses", "port", "unix_socket_directories", "data_directory", "hba_file"})
 # Always the first line: sql() must be let in whatever `hba` says.
 HBA_FOR_SQL = "local all postgres trust"
+# The socket lies in a directory that only the account of the server, and root, can enter.
 HBA = (
     "local all all trust",
     "local replication all trust",
-    f"host all all {HOST}/32 trust",
-    f"host replication all {HOST}/32 trust",
+    f"host all all {HOST}/32 scram-sha-256",
+    f"host replication all {HOST}/32 scram-sha-256",
 )
+# For a data directory that is kept, and started later by others with its own pg_hba.conf.
+INITDB = "--no-sync --auth-local=peer --auth-host=scram-sha-256 -U postgres -E UTF8 --no-locale"
+PASSWORD_BYTES = 24
 
 
 class TemporaryPostgreSQL:
@@ -59,23 +67,27 @@ class TemporaryPostgreSQL:
     `kill -9` of this process, no server process and no directory is left. In a forked child the
     object still has its addresses, but controls nothing.
 
-    Every user of this machine can be the server's superuser, unless `hba` says otherwise: it is for
-    machines whose users trust each other. The data would not survive a crash of the machine (fsync
-    is off).
+    The role postgres has a password, which TCP asks for; it is in `dsn` and in `address`. The Unix
+    socket asks for none, and lies in a directory that no other account can enter. A client with
+    the password is the server's superuser, and can do all that the server's process can: docs/testing.md
+    says as which account that runs. The data would not survive a crash of the machine (fsync is off).
 
     Args:
         bin_dir: the directory of `postgres` and `initdb`; None means that of find_postgresql().
         settings: further server settings, as on the command line of postgres (`-c name=value`).
-        hba: lines of pg_hba.conf in place of the default, which trusts every local user. They follow
-            a line that lets sql() in as postgres over the Unix socket.
+        hba: lines of pg_hba.conf in place of the default, which lets every role in with its password
+            over TCP, and without one over the Unix socket. They follow a line that lets sql() in as
+            postgres over the Unix socket.
         tls: a certificate file and its key file; the key may have any mode, as it is copied.
         port: a TCP port; None means a free one, which is chosen at the first start and kept.
         data_dir: an existing data directory, or a path where to make one. It is kept afterwards;
             without it, the data is removed with the server.
+        password: of the role postgres, which gets it at the first start, in an existing data directory
+            too. None means a random one. A standby cannot change it: give it that of its primary.
 
     Raises:
         NoPostgreSQL: none was found, it cannot be executed, or this is Windows.
-        ValueError: `settings` names a setting that the launcher must decide itself.
+        ValueError: `settings` names a setting that the launcher must decide itself, or the password is empty.
     """
 
     host = HOST
@@ -89,6 +101,7 @@ class TemporaryPostgreSQL:
         tls: tuple[str | os.PathLike[str], str | os.PathLike[str]] | None = None,
         port: int | None = None,
         data_dir: str | os.PathLike[str] | None = None,
+        password: str | None = None,
     ) -> None:
         if sys.platform == "win32":
             raise NoPostgreSQL(
@@ -99,6 +112,10 @@ class TemporaryPostgreSQL:
         """The directory of the programs."""
         self.version = version_of(self.bin_directory / "postgres")
         """Like "18.6"."""
+        if password == "":
+            raise ValueError("password is empty, and PostgreSQL lets nobody in with an empty password")
+        self.password = password or secrets.token_urlsafe(PASSWORD_BYTES)
+        """The password of the role postgres, which TCP asks for."""
         self.pid: int | None = None
         """The postmaster's process id; None while the server is stopped."""
         self._settings = SETTINGS | _checked(settings or {})
@@ -119,13 +136,18 @@ class TemporaryPostgreSQL:
         return self._port
 
     @property
+    def address(self) -> Address:
+        """TCP on loopback, user and database postgres, and the password."""
+        return Address(HOST, self.port, password=self.password)
+
+    @property
     def dsn(self) -> str:
-        """A connection URI for TCP on loopback: user and database postgres, no password."""
-        return f"postgresql://postgres@{HOST}:{self.port}/postgres"
+        """A connection URI for TCP on loopback: user and database postgres, with the password."""
+        return self.address.dsn
 
     @property
     def socket_dsn(self) -> str:
-        """A key=value connection string for the Unix socket in the private directory."""
+        """A key=value connection string for the Unix socket in the private directory, which asks for no password."""
         return conninfo.serialize(
             {"host": str(self.socket_directory), "port": str(self.port), "user": "postgres", "dbname": "postgres"}
         )
@@ -255,6 +277,7 @@ class TemporaryPostgreSQL:
         try:
             self._prepare()
             self._launch()
+            self._set_password()
         except BaseException:
             self.close()
             raise
@@ -270,12 +293,23 @@ class TemporaryPostgreSQL:
 
     def _initdb(self, guard: GuardProcess) -> None:
         log = "initdb.log"
-        options = ("--no-sync", "-A", "trust", "-U", "postgres", "-E", "UTF8", "--no-locale")
-        pid = guard.run(log, self.bin_directory / "initdb", *options, "-D", self.data_directory)
+        pid = guard.run(log, self.bin_directory / "initdb", *INITDB.split(), "-D", self.data_directory)
         code = guard.wait(pid, START_SECONDS)
         if code != 0:
             reason = "took too long" if code is None else f"exit code {code}"
             raise ServerFailed(f"initdb of {self.version} failed, {reason}{tail_of(guard.log(log))}")
+
+    def _set_password(self) -> None:
+        # Over TCP, a new server has let nobody in so far. The verifier is not the password, which stands in no log.
+        role = f"ALTER ROLE postgres PASSWORD {literal(verifier(self.password))}"
+        try:
+            with Session(str(self.socket_directory), self.port) as session:
+                if session.sql("SELECT pg_catalog.pg_is_in_recovery()") == [("f",)]:
+                    # `settings` may say that transactions are read-only, or wait for a standby.
+                    session.sql(f"BEGIN READ WRITE; SET LOCAL synchronous_commit TO local; {role}; COMMIT")
+                session.end()
+        except (OSError, SQLError) as error:
+            raise ServerFailed(f"the role postgres could not be given its password: {error}") from error
 
     def _launch(self) -> None:
         deadline = time.monotonic() + START_SECONDS

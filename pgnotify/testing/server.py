@@ -27,7 +27,11 @@ class PostgreSQLServer(Protocol):
 
     @property
     def dsn(self) -> str:
-        """A connection string of libpq, in either form."""
+        """A connection string of libpq, in either form, with the password if one is needed."""
+
+    @property
+    def address(self) -> Address:
+        """The same as an address; a server that was running already must listen on TCP."""
 
     @property
     def host(self) -> str:
@@ -53,6 +57,19 @@ class ExternalPostgreSQL:
         """The first host in it: a name, an address or a socket directory."""
         self.port = address.port
         """The port of that host."""
+
+    @property
+    def address(self) -> Address:
+        """The first host in it, with the user, the database and the password.
+
+        Raises:
+            ValueError: it is a Unix socket.
+        """
+        if self.host.startswith(("/", "@")):
+            raise ValueError(f"{DSN_VARIABLE} must name a server that listens on TCP, not the socket {self.host}")
+        parameters = parse(self.dsn)
+        user = parameters.get("user", "postgres")
+        return Address(self.host, self.port, parameters.get("dbname", user), user, parameters.get("password"))
 
     @cached_property
     def version(self) -> str:
@@ -98,14 +115,9 @@ def shared_address() -> Address:
 
     Raises:
         NoPostgreSQL: there is no PostgreSQL to start.
-        ValueError: PGNOTIFY_TEST_DSN names a Unix socket, or has a password.
+        ValueError: PGNOTIFY_TEST_DSN names a Unix socket.
     """
-    server = shared_server()
-    parameters = parse(server.dsn)
-    if server.host.startswith(("/", "@")) or "password" in parameters:
-        raise ValueError(f"{DSN_VARIABLE} must name a server that listens on TCP and asks for no password")
-    user = parameters.get("user", "postgres")
-    return Address(server.host, server.port, parameters.get("dbname", user), user)
+    return shared_server().address
 
 
 def described() -> str:

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 import pytest
 
 from pgnotify.testing import NoPostgreSQL, TemporaryPostgreSQL
-from pgnotify.testing.address import Address
 
 _SYNTAX_ERROR = "42601"
 # A statement that spans lines continues after a tab. One that was refused before it ran stands beside its error only.
@@ -21,7 +20,7 @@ class Logged:
 
     def __init__(self, server: TemporaryPostgreSQL) -> None:
         self.server = server
-        self.address = Address(server.host, server.port)
+        self.address = server.address
         self._seen = 0
 
     def statements(self) -> set[str]:

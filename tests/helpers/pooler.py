@@ -17,6 +17,7 @@ from typing import Literal
 from pgnotify.testing._guard_client import HOST, POLL_SECONDS, GuardProcess, free_port
 from pgnotify.testing._programs import ServerFailed, tail_of
 from pgnotify.testing._wire import Session, SQLError
+from pgnotify.testing.address import Address
 
 NOT_INSTALLED = "pgbouncer is not installed"
 START_SECONDS = 20.0
@@ -28,7 +29,6 @@ Setting = str | int | float
 
 _SETTINGS: dict[str, Setting] = {
     "unix_socket_dir": "",
-    "auth_type": "any",
     "default_pool_size": 2,
     "server_login_retry": 0.1,  # by default it refuses to look for 15 seconds whether a server is back
 }
@@ -41,15 +41,13 @@ def find_pgbouncer() -> Path | None:
 
 
 class PgBouncer:
-    """A PgBouncer on loopback that asks nobody who they are; a context manager, or start() and close().
+    """A PgBouncer on loopback that asks for the server's password; a context manager, or start() and close().
 
-    Everybody becomes `user` on the server. Its pool takes two connections, a third client waits.
+    It lets in one role, as which all go to the server. Its pool takes two connections, a third client waits.
 
     Args:
-        server_host: where the server is; changes with `settings` only.
-        server_port: its port.
+        server: where the server is, the role and its password; changes with `settings` only.
         mode: until when a client keeps the server's connection.
-        user: as whom all go to the server.
         settings: further settings, or other ones, of the section [pgbouncer].
 
     Raises:
@@ -60,11 +58,9 @@ class PgBouncer:
 
     def __init__(
         self,
-        server_host: str,
-        server_port: int,
+        server: Address,
         mode: Mode = "session",
         *,
-        user: str = "postgres",
         settings: Mapping[str, Setting] | None = None,
     ) -> None:
         program = find_pgbouncer()
@@ -75,18 +71,20 @@ class PgBouncer:
         self.pid: int | None = None
         """Its process ID; None when stopped."""
         self._program = program
-        self._user = user
+        self._server = server
         decided = {"listen_addr": HOST, "listen_port": self.port, "pool_mode": mode}
-        self._configuration = _ini(
-            databases={"*": f"host={server_host} port={server_port} user={user}"},
-            pgbouncer={**_SETTINGS, **(settings or {}), **decided},
-        )
+        self._settings = {**_SETTINGS, **(settings or {}), **decided}
         self._guard: GuardProcess | None = None
 
     @property
+    def address(self) -> Address:
+        """The database postgres, through the pooler."""
+        return self._server._replace(host=HOST, port=self.port)
+
+    @property
     def dsn(self) -> str:
-        """A connection URI: the database postgres, through the pooler."""
-        return f"postgresql://{self._user}@{HOST}:{self.port}/postgres"
+        """The same as a connection URI."""
+        return self.address.dsn
 
     def log(self) -> str:
         """Return its log so far."""
@@ -96,7 +94,7 @@ class PgBouncer:
         """Start it, and return when it has answered a query, with the server behind it."""
         if self._guard is None:
             self._guard = GuardProcess(self._program)
-            self._guard.put("pgbouncer.ini", self._configuration.encode())
+            self._configure(self._guard)
         guard = self._guard
         self.pid = guard.run("pgbouncer.log", self._program, guard.directory / "pgbouncer.ini")
         deadline = time.monotonic() + START_SECONDS
@@ -132,12 +130,28 @@ class PgBouncer:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _configure(self, guard: GuardProcess) -> None:
+        server = self._server
+        asks = {"auth_type": "any"}  # only where the server asks nobody either
+        if server.password is not None:
+            guard.put("users.txt", f"{_quoted(server.user)} {_quoted(server.password)}\n".encode())
+            asks = {"auth_type": "scram-sha-256", "auth_file": str(guard.directory / "users.txt")}
+        configuration = _ini(
+            databases={"*": f"host={server.host} port={server.port} user={server.user}"},
+            pgbouncer={**asks, **self._settings},
+        )
+        guard.put("pgbouncer.ini", configuration.encode())
+
     def _answers(self) -> bool:
         try:
-            with Session(HOST, self.port, user=self._user):  # asks for its pid
+            with Session(*self.address):  # asks for its pid
                 return True
         except (OSError, SQLError):
             return False
+
+
+def _quoted(text: str) -> str:
+    return '"{}"'.format(text.replace('"', '""'))
 
 
 def _ini(**sections: Mapping[str, object]) -> str:

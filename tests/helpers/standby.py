@@ -17,7 +17,7 @@ class Standby(TemporaryPostgreSQL):
     """
 
     def __init__(self, primary: TemporaryPostgreSQL) -> None:
-        super().__init__(primary.bin_directory)
+        super().__init__(primary.bin_directory, password=primary.password)
         self._primary = primary
 
     def promote(self) -> None:
@@ -33,7 +33,7 @@ class Standby(TemporaryPostgreSQL):
     def _initdb(self, guard: GuardProcess) -> None:
         """Copy the primary instead, and have it followed."""
         log = "pg_basebackup.log"
-        options = ("--no-sync", "--checkpoint=fast", "--write-recovery-conf", "--dbname", self._primary.dsn)
+        options = ("--no-sync", "--checkpoint=fast", "--write-recovery-conf", "--dbname", self._primary.socket_dsn)
         pid = guard.run(log, self.bin_directory / "pg_basebackup", *options, "-D", self.data_directory)
         code = guard.wait(pid, COPY_SECONDS)
         if code != 0:

@@ -172,12 +172,12 @@ class Twins:
 @contextmanager
 def twins(address: Address) -> Iterator[Twins]:
     """Make a database with twins, and remove it afterwards."""
-    with Session(address.host, address.port) as session:
+    with Session(*address) as session:
         _remove(session)
         session.sql(f"CREATE ROLE {_ROLE}")
         session.sql(f"CREATE DATABASE {_DATABASE}")
         there = address._replace(database=_DATABASE)
-        with Session(there.host, there.port, there.database) as inside:
+        with Session(*there) as inside:
             for statements in (_PREPARE, _IN_APP, _BETTER, _BETTER_IN_APP):
                 inside.sql(statements)
             inside.sql("RESET SESSION AUTHORIZATION")

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 
 from pgnotify.testing._wire import Session, SQLError, literal
+from pgnotify.testing.address import Address
 from tests.ledger.books import Sent
 
 TRANSACTIONS_PER_SECOND = 60.0
@@ -21,14 +22,13 @@ class Sender:
     """Sends in a thread of its own; a context manager.
 
     Args:
-        host: the server's.
-        port: the server's.
+        address: the server's.
         channels: to send to.
         rng: chooses channels, sizes and pauses.
     """
 
-    def __init__(self, host: str, port: int, channels: Sequence[str], rng: random.Random) -> None:
-        self._host, self._port = host, port
+    def __init__(self, address: Address, channels: Sequence[str], rng: random.Random) -> None:
+        self._address = address
         self._channels = channels
         self._rng = rng
         self.sent: list[Sent] = []
@@ -114,7 +114,7 @@ class Sender:
 
     def _connect(self) -> None:
         try:
-            self._session = Session(self._host, self._port)
+            self._session = Session(*self._address)
         except (OSError, SQLError):
             self._stopping.wait(_RETRY_SECONDS)
 

@@ -14,7 +14,6 @@ from pgnotify.registry import DRIVERS
 from pgnotify.testing import TemporaryPostgreSQL
 from pgnotify.testing._proxy import Proxy
 from pgnotify.testing._wire import Session
-from pgnotify.testing.address import Address
 from tests.kinds import KINDS
 from tests.ledger.books import Delivered, Strike
 from tests.ledger.faults import FAULTS, OVERFLOWS, Fault
@@ -70,11 +69,11 @@ class Trial:
     def __init__(self, server: TemporaryPostgreSQL, modes: Sequence[str], driver: str, seed: int) -> None:
         self.server = server
         self.proxy = Proxy(server.host, server.port)
-        self.sender = Sender(server.host, server.port, CHANNELS, random.Random(seed))
+        self.sender = Sender(server.address, CHANNELS, random.Random(seed))
         self._never = threading.Event()
         self._strikes: list[Strike] = []
         self._ended_at = math.inf
-        to = Address(self.proxy.host, self.proxy.port)
+        to = server.address._replace(host=self.proxy.host, port=self.proxy.port)
         source = to.dsn if driver in DRIVERS else lambda: FUNCTIONS[driver].connect(to)
         named = driver if driver in DRIVERS else None
         self.participants = [Participant(mode, source, named, CHANNELS) for mode in modes]
@@ -112,7 +111,7 @@ class Trial:
 
     def control(self, statement: str) -> list[tuple[str | None, ...]]:
         """Run a statement in a session that goes past the proxy."""
-        with Session(self.server.host, self.server.port) as session:
+        with Session(*self.server.address) as session:
             return session.sql(statement)
 
     def pause(self, seconds: float) -> None:

@@ -17,6 +17,7 @@ from hypothesis import event, given, settings
 
 from pgnotify.errors import ConnectionLost, TransactionError
 from pgnotify.testing._wire import Session, SQLError
+from pgnotify.testing.address import Address
 from pgnotify.testing.memory import DatabaseError, MemoryConnection, MemoryServer
 from pgnotify.waiting import wait_readable
 from tests.server.scripts import OTHER_DATABASE, Script, Step, scripts
@@ -159,15 +160,19 @@ class WatchedConnection:
 class RealServer:
     """Makes real connections; those that are given back are used again, which halves the time."""
 
-    def __init__(self, host: str, port: int) -> None:
-        self._address = host, port
-        self._admin = Session(host, port)
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._admin = Session(*address)
         self._admin.sql(f"DROP DATABASE IF EXISTS {OTHER_DATABASE}")
         self._admin.sql(f"CREATE DATABASE {OTHER_DATABASE}")
         self._spare: dict[str, list[RealConnection]] = {"postgres": [], OTHER_DATABASE: []}
 
     def connect(self, database: str) -> RealConnection:
-        return self._spare[database].pop() if self._spare[database] else RealConnection(*self._address, database)
+        return (
+            self._spare[database].pop()
+            if self._spare[database]
+            else RealConnection(*self._address._replace(database=database))
+        )
 
     def terminate(self, connection: RealConnection) -> None:
         connection.settle()
@@ -251,7 +256,7 @@ class Scene:
 @pytest.fixture(scope="module")
 def real_server(postgresql_server: Any) -> Iterator[RealServer]:
     """A real server with a second database."""
-    with closing(RealServer(postgresql_server.host, postgresql_server.port)) as server:
+    with closing(RealServer(postgresql_server.address)) as server:
         yield server
 
 

@@ -37,12 +37,12 @@ class BackendConformance(
     """Tests a backend for every promise of `pgnotify.protocol`, on a real server.
 
     Derive a test class from it and define `connect`. pytest then runs about 150 tests on each of your
-    connections. The server is the one that PGNOTIFY_TEST_DSN names, which must trust loopback, or a
-    temporary one if it names none. Only one run at a time can use a database::
+    connections. The server is the one that PGNOTIFY_TEST_DSN names, or a temporary one if it names none. It
+    asks for a password, which the address has. Only one run at a time can use a database::
 
         class TestMyDriver(BackendConformance):
             def connect(self, address):
-                return mydriver.connect(host=address.host, port=address.port)
+                return mydriver.connect(address.dsn)
 
     Override further methods of `Kit` where its guess is wrong for your driver, such as how a transaction
     begins. Declare in `cannot` which features the driver lacks, and why: their tests are skipped, with that

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -50,8 +51,9 @@ def test_the_handlers_page_runs(address: Address):
 
 @pytest.mark.parametrize("end", ["stop", "SIGTERM"])
 def test_the_worker_works_until_it_is_told_to_end(address: Address, session: Session, end: str):
-    command = [sys.executable, str(ROOT / "examples" / "worker.py"), address.dsn]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as worker:
+    command = [sys.executable, str(ROOT / "examples" / "worker.py"), address._replace(password=None).dsn]
+    environment = os.environ | {"PGPASSWORD": address.password or ""}  # everybody can read command lines
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as worker:
         assert worker.stdout is not None
         assert worker.stdout.readline() == "listening\n"
         session.notify("jobs", "42")

@@ -131,7 +131,7 @@ def path(request, trap: Twins) -> str:
 
 
 def test_the_twins_are_called_where_a_schema_is_missing(path, trap):
-    with Session(trap.address.host, trap.address.port, trap.address.database) as session:
+    with Session(*trap.address) as session:
         session.sql("SELECT unnest(ARRAY['a'])")
         of_a_function = trap.called()
         session.sql("BEGIN; SELECT json_build_array(true, 0.5::pg_catalog.float8, 1, ARRAY['a']); ROLLBACK")

@@ -47,7 +47,7 @@ def pooler(address: Address) -> Iterator[Callable[..., PgBouncer]]:
     with ExitStack() as opened:
 
         def start(mode: Any = "session", server: Any = address, **settings: Any) -> PgBouncer:
-            return opened.enter_context(PgBouncer(server.host, server.port, mode, settings=settings))
+            return opened.enter_context(PgBouncer(server, mode, settings=settings))
 
         yield start
 
@@ -144,7 +144,7 @@ def test_it_is_back_when_the_pooler_is(listening, pooler, session, channel):
 
 
 def test_it_is_back_when_the_server_behind_the_pooler_is(listening, pooler, own_server, channel):
-    recorded = listening(pooler(server=own_server), answer_timeout=0.5)
+    recorded = listening(pooler(server=own_server.address), answer_timeout=0.5)
     _notify(own_server, channel, "before")
     recorded.until_heard("before")
 
@@ -167,7 +167,7 @@ def test_it_is_back_when_the_server_behind_the_pooler_is(listening, pooler, own_
 
 def test_an_answer_that_does_not_come_since_the_pool_is_taken_is_given_up(listening, pooler, session, channel):
     opened = pooler(default_pool_size=1)
-    with Session(opened.host, opened.port):  # has the pool's only connection eventually it leaves
+    with Session(*opened.address):  # has the pool's only connection eventually it leaves
         recorded = listening(opened, answer_timeout=0.1)
         recorded.until(lambda: recorded.status.attempts >= 3)
         assert recorded.events == []
@@ -181,7 +181,7 @@ def test_an_answer_that_does_not_come_since_the_pool_is_taken_is_given_up(listen
 
 
 def test_it_may_be_started_while_the_server_behind_the_pooler_is_down(listening, pooler, own_server, channel):
-    opened = pooler(server=own_server)
+    opened = pooler(server=own_server.address)
     own_server.stop()
 
     recorded = listening(opened, answer_timeout=0.5)
@@ -197,7 +197,7 @@ def test_it_may_be_started_while_the_server_behind_the_pooler_is_down(listening,
 def test_it_is_stopped_while_the_pooler_does_not_answer(driver, pooler, channel):
     opened = pooler(default_pool_size=1)
     with (
-        Session(opened.host, opened.port),
+        Session(*opened.address),
         Recorded(opened.dsn, channel, driver=driver, answer_timeout=NEVER) as recorded,
     ):
         starting = Background(recorded.start)
@@ -264,7 +264,7 @@ def test_in_transaction_mode_another_server_connection_is_a_lost_subscription(li
     opened = pooler("transaction")
     recorded = listening(opened, heartbeat=0.1)
 
-    with Session(opened.host, opened.port) as other:
+    with Session(*opened.address) as other:
         other.sql("BEGIN")  # takes the connection that listens
         gap = recorded.until_back()
         checks = recorded.checks
@@ -287,7 +287,7 @@ def test_in_transaction_mode_who_polls_is_told_of_a_gap_at_once(listening, poole
 def test_in_transaction_mode_a_listen_that_is_not_answered_is_given_up(listening, pooler, channel):
     opened = pooler("transaction", default_pool_size=1)
     recorded = listening(opened, answer_timeout=0.1)
-    with Session(opened.host, opened.port) as other:
+    with Session(*opened.address) as other:
         other.sql("BEGIN")  # on the only connection to the server
         recorded.listener.subscribe("another", recorded.heard.append)
         recorded.until(lambda: recorded.status.attempts >= 3)
@@ -326,7 +326,7 @@ def test_in_transaction_mode_what_one_sends_to_oneself_proves_nothing(listening,
 
 
 def _notify(server: Any, channel: str, payload: str) -> None:
-    with Session(server.host, server.port) as session:
+    with Session(*server.address) as session:
         session.notify(channel, payload)
 
 

@@ -72,8 +72,8 @@ def listening(driver: str, channel: str, lasting_pair: object) -> Iterator[Calla
 def test_of_two_hosts_it_takes_the_primary_and_after_a_fail_over_the_new_one(listening, pair, channel):
     server, standby = pair
     hosts = f"{standby.host}:{standby.port},{server.host}:{server.port}"  # the standby first, and nothing said of it
-    recorded = listening(f"postgresql://postgres@{hosts}/postgres")
-    with Session(server.host, server.port) as on_the_old_one:
+    recorded = listening(f"postgresql://postgres:{server.password}@{hosts}/postgres")
+    with Session(*server.address) as on_the_old_one:
         assert recorded.is_on(on_the_old_one)
         on_the_old_one.notify(channel, "before")
         recorded.until_heard("before")
@@ -85,7 +85,7 @@ def test_of_two_hosts_it_takes_the_primary_and_after_a_fail_over_the_new_one(lis
     standby.promote()
     gap = recorded.until_back()
 
-    with Session(standby.host, standby.port) as on_the_new_one:
+    with Session(*standby.address) as on_the_new_one:
         assert recorded.is_on(on_the_new_one)
         on_the_new_one.notify(channel, "after")
     recorded.until_heard("before", "after")
@@ -153,7 +153,7 @@ def test_a_connect_function_that_leads_to_a_standby_is_asked_again(driver, liste
         return opened[-1]
 
     recorded = listening(connect)
-    with Session(server.host, server.port) as session:
+    with Session(*server.address) as session:
         session.terminate(recorded.status.server_pid)
         gap = recorded.until_back()
         session.notify(channel, "after")
@@ -170,7 +170,7 @@ def test_a_connect_function_that_leads_to_a_standby_is_asked_again(driver, liste
 @pytest.mark.skipif(find_pgbouncer() is None, reason=NOT_INSTALLED)
 def test_the_heartbeat_finds_that_the_server_has_become_a_standby(listening, server, channel):
     # No server becomes one without ending its connections; a pooler in transaction mode keeps ours through that.
-    with PgBouncer(server.host, server.port, "transaction") as pooler:
+    with PgBouncer(server.address, "transaction") as pooler:
         recorded = listening(pooler.dsn, heartbeat=2.0)
         _demote(server)
         recorded.until(lambda: recorded.lines("fail-over: NotPrimary: the server has become a standby"))
@@ -203,7 +203,7 @@ def _promote(server: TemporaryPostgreSQL) -> None:
 
 
 def _notify(server: TemporaryPostgreSQL, channel: str, payload: str) -> None:
-    with closing(Session(server.host, server.port)) as session:
+    with closing(Session(*server.address)) as session:
         session.notify(channel, payload)
 
 

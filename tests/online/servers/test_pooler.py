@@ -18,6 +18,7 @@ import pgnotify
 from pgnotify.registry import DRIVERS
 from pgnotify.testing._wire import Session, SQLError
 from tests.helpers.backends import collect, until_lost
+from tests.helpers.environment import with_address
 from tests.helpers.pooler import DROPPED, NOT_INSTALLED, PgBouncer, find_pgbouncer
 from tests.helpers.waiting import eventually
 from tests.kinds import Address
@@ -42,7 +43,7 @@ def pooler(installed: None, address: Address) -> Iterator[Opener]:
     with ExitStack() as opened:
 
         def start(mode: Any, **settings: Any) -> PgBouncer:
-            made = PgBouncer(address.host, address.port, mode, user=address.user, settings=settings)
+            made = PgBouncer(address, mode, settings=settings)
             return opened.enter_context(made)
 
         yield start
@@ -86,7 +87,7 @@ def test_in_session_mode_the_same_server_answers_each_time(connect, pooler):
     backend = connect(opened.dsn).backend
     first = backend.check()
 
-    with Session(opened.host, opened.port) as other:
+    with Session(*opened.address) as other:
         other.sql("BEGIN")
         assert backend.check().server_pid == first.server_pid
 
@@ -96,7 +97,7 @@ def test_in_transaction_mode_another_server_may_answer_each_time(connect, pooler
     backend = connect(opened.dsn).backend
     first = backend.check()
 
-    with Session(opened.host, opened.port) as other:
+    with Session(*opened.address) as other:
         other.sql("BEGIN")  # takes the connection that was used last
         assert backend.check().server_pid != first.server_pid
 
@@ -136,7 +137,7 @@ def test_in_transaction_mode_somebody_else_hears_what_one_listens_to(connect, po
     connection = connect(opened.dsn)
     connection.listen(channel)
 
-    with Session(opened.host, opened.port) as other:
+    with Session(*opened.address) as other:
         other.sql("BEGIN")  # on the only connection to the server
         session.notify(channel, "strayed")
         other.sql("COMMIT")
@@ -185,7 +186,7 @@ def test_the_end_of_the_pooler_is_a_loss_and_one_connects_again_when_it_is_back(
 
 def test_connecting_says_nothing_of_the_server_behind_only_a_statement_does(connect, pooler, channel):
     opened = pooler("session", default_pool_size=1, query_wait_timeout=1)  # by default two minutes
-    with Session(opened.host, opened.port):  # has the pool's only connection eventually it leaves
+    with Session(*opened.address):  # has the pool's only connection eventually it leaves
         connection = connect(opened.dsn)
 
         with pytest.raises(pgnotify.ConnectionLost):
@@ -211,9 +212,10 @@ def test_a_pooler_refuses_options_unless_it_is_told_to_ignore_them(connect, pool
 # The fixture itself.
 
 _PARENT = """
-import json, signal, sys
+import json, signal
+from tests.helpers.environment import given_address
 from tests.helpers.pooler import PgBouncer
-with PgBouncer(sys.argv[1], int(sys.argv[2])) as pooler:
+with PgBouncer(given_address()) as pooler:
     print(json.dumps([pooler.port, str(pooler._guard.directory)]), flush=True)
     signal.pause()
 """
@@ -221,22 +223,22 @@ with PgBouncer(sys.argv[1], int(sys.argv[2])) as pooler:
 
 @pytest.mark.usefixtures("installed")
 def test_a_pooler_and_its_directory_go_even_when_the_tests_are_killed(address):
-    command = [sys.executable, "-c", _PARENT, address.host, str(address.port)]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", _PARENT]
+    environment = with_address(address) | {"PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as parent:
         try:
             port, directory = json.loads(parent.stdout.readline())
-            Session("127.0.0.1", port).close()
+            Session(*address._replace(port=port)).close()
         finally:
             parent.send_signal(signal.SIGKILL)
 
     eventually(lambda: not Path(directory).exists())
-    eventually(lambda: not _is_served(port))
+    eventually(lambda: not _is_served(address._replace(port=port)))
 
 
 @pytest.mark.usefixtures("installed")
 def test_a_pooler_that_cannot_start_says_why_and_leaves_nothing_behind(address):
-    broken = PgBouncer(address.host, address.port, settings={"auth_type": "nonsense"})
+    broken = PgBouncer(address, settings={"auth_type": "nonsense"})
 
     with pytest.raises(RuntimeError, match=r"not ready.*exit code 1"):
         broken.__enter__()
@@ -244,7 +246,7 @@ def test_a_pooler_that_cannot_start_says_why_and_leaves_nothing_behind(address):
     assert broken._guard is None
 
 
-def _is_served(port: int) -> bool:
-    with suppress(OSError, SQLError), Session("127.0.0.1", port):
+def _is_served(address: Address) -> bool:
+    with suppress(OSError, SQLError), Session(*address):
         return True
     return False

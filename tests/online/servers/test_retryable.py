@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 import socket
 import struct
 
@@ -10,7 +11,7 @@ import pytest
 
 import pgnotify
 from pgnotify.connecting.retryable import is_permanent, sqlstate_of
-from pgnotify.testing import NoPostgreSQL, ServerFailed, TemporaryPostgreSQL, find_postgresql
+from pgnotify.testing import Address, NoPostgreSQL, ServerFailed, TemporaryPostgreSQL, find_postgresql
 from tests.helpers.threads import Background
 
 HBA = [
@@ -19,11 +20,15 @@ HBA = [
     "host all md5 127.0.0.1/32 md5",
     "host all cleartext 127.0.0.1/32 password",
     "host all rejected 127.0.0.1/32 reject",
-    "host all postgres,plain,ghost,nologin,limited 127.0.0.1/32 trust",
+    "host all postgres,plain 127.0.0.1/32 scram-sha-256",
+    "host all ghost,nologin,limited 127.0.0.1/32 trust",  # nobody gets in as one of these
 ]
-ROLES = """
+PASSWORD = secrets.token_urlsafe()
+"""Of the roles postgres and plain."""
+ROLES = f"""
     SET password_encryption = 'scram-sha-256'; CREATE ROLE scram LOGIN PASSWORD 'right'; CREATE ROLE cleartext LOGIN
-    PASSWORD 'right'; SET password_encryption = 'md5'; CREATE ROLE md5 LOGIN PASSWORD 'right'; CREATE ROLE plain LOGIN;
+    PASSWORD 'right'; CREATE ROLE plain LOGIN PASSWORD '{PASSWORD}';
+    SET password_encryption = 'md5'; CREATE ROLE md5 LOGIN PASSWORD 'right';
     CREATE ROLE nologin; CREATE ROLE limited LOGIN CONNECTION LIMIT 0; CREATE ROLE rejected LOGIN; CREATE ROLE unheard
     LOGIN; CREATE DATABASE shut; REVOKE CONNECT ON DATABASE shut FROM public; CREATE DATABASE resting;
     ALTER DATABASE resting ALLOW_CONNECTIONS false; CREATE DATABASE limited CONNECTION LIMIT 0
@@ -35,7 +40,7 @@ SETTINGS = {"max_connections": 4, "superuser_reserved_connections": 1, "max_wal_
 def server():
     """A server that refuses most users."""
     try:
-        with TemporaryPostgreSQL(settings=SETTINGS, hba=HBA) as started:
+        with TemporaryPostgreSQL(settings=SETTINGS, hba=HBA, password=PASSWORD) as started:
             started.sql(ROLES)
             yield started
     except NoPostgreSQL as reason:
@@ -48,6 +53,8 @@ def error_of(driver):
 
     def attempt(port, **options):
         given = {"host": "127.0.0.1", "user": "postgres", "dbname": "postgres", **options}
+        if given["user"] in ("postgres", "plain"):
+            given["password"] = PASSWORD
         with pytest.raises(Exception) as caught:  # noqa: PT011  # each driver has its own
             pgnotify.connect(driver=driver, port=port, **given).close()
         return caught.value
@@ -137,7 +144,8 @@ def fill(held, port, user):
     """Open connections until one fails, and return the error."""
     try:
         while True:
-            held.enter_context(pgnotify.connect(host="127.0.0.1", port=port, user=user, dbname="postgres"))
+            dsn = Address("127.0.0.1", port, user=user, password=PASSWORD).dsn
+            held.enter_context(pgnotify.connect(dsn))
     except Exception as error:  # each driver has its own
         return error
 
@@ -218,7 +226,10 @@ def foreigner(request):
         environment.setenv("LC_ALL", "C.UTF-8")
         try:
             started = TemporaryPostgreSQL(
-                find_postgresql("system"), settings={**SETTINGS, "lc_messages": "C.UTF-8"}, hba=HBA
+                find_postgresql("system"),
+                settings={**SETTINGS, "lc_messages": "C.UTF-8"},
+                hba=HBA,
+                password=PASSWORD,
             )
             started.start()
         except (NoPostgreSQL, ServerFailed) as reason:

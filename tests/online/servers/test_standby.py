@@ -28,7 +28,8 @@ class Pair(NamedTuple):
     @property
     def dsn(self) -> str:
         """Leads to the standby first."""
-        return f"postgresql://postgres@{','.join(f'{each.host}:{each.port}' for each in self)}/postgres"
+        hosts = ",".join(f"{each.host}:{each.port}" for each in self)
+        return f"postgresql://postgres:{self.primary.password}@{hosts}/postgres"
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +141,7 @@ def test_a_name_is_looked_up_anew_for_each_connection(lasting_pair, monkeypatch)
         return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", (server.host, server.port))]
 
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
-    dsn = "postgresql://postgres@database.invalid/postgres?sslmode=disable"
+    dsn = f"postgresql://postgres:{lasting_pair.primary.password}@database.invalid/postgres?sslmode=disable"
 
     assert [_port(dsn, "pg8000") for _ in range(2)] == [lasting_pair.primary.port, lasting_pair.standby.port]
 
@@ -172,5 +173,5 @@ def test_a_standby_goes_with_its_directory_and_leaves_its_primary_alone(lasting_
 def test_a_standby_of_a_stopped_server_says_that_it_could_not_copy_it(pair):
     pair.primary.stop()
 
-    with pytest.raises(ServerFailed, match=r"(?s)pg_basebackup failed.*refused"):
+    with pytest.raises(ServerFailed, match=r"(?s)pg_basebackup failed.*Is the server running locally"):
         Standby(pair.primary).start()

@@ -32,7 +32,7 @@ NEVER = LONGER_THAN_PATIENCE
 @pytest.fixture
 def tls_address(driver: str, tls_server: TemporaryPostgreSQL) -> Address:
     """Where the server listens; skips if the driver cannot use TLS."""
-    address = Address(tls_server.host, tls_server.port)
+    address = tls_server.address
     try:
         pgnotify.connect(_dsn(address), driver).close()
     except Exception as error:

@@ -16,7 +16,7 @@ from pgnotify.testing import NoPostgreSQL, ServerFailed, TemporaryPostgreSQL, fi
 from pgnotify.testing._wire import Session, literal
 from tests.helpers.backends import collect, collect_payloads, until_lost
 from tests.helpers.user import User
-from tests.kinds import Address
+from tests.kinds import Address, pg8000_arguments
 
 trustme = pytest.importorskip("trustme")
 
@@ -65,7 +65,7 @@ def _first_that_starts(tls) -> tuple[TemporaryPostgreSQL | None, list[str]]:
 @pytest.fixture
 def tls_user(kind, tls_server) -> Iterator[User]:
     """A connection of the kind through TLS."""
-    address = Address(tls_server.host, tls_server.port)
+    address = tls_server.address
     db = _connect_pg8000(kind.name, address) if kind.driver == "pg8000" else kind.connect(address)
     user = User(kind, db)
     with_tls = user.run("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()") in ([(True,)], [("t",)])
@@ -91,7 +91,7 @@ def _connect_pg8000(name: str, address: Address) -> Any:
         "pg8000.dbapi": pg8000.dbapi.connect,
         "pg8000.legacy": pg8000.connect,
     }[name]
-    return connect(address.user, address.host, address.database, address.port, ssl_context=context)
+    return connect(*pg8000_arguments(address), ssl_context=context)
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def backend(tls_user):
 @pytest.fixture
 def sender(tls_server) -> Iterator[Session]:
     """Another session, in the clear."""
-    with Session(tls_server.host, tls_server.port) as opened:
+    with Session(*tls_server.address) as opened:
         yield opened
 
 
@@ -178,7 +178,7 @@ def connect(driver, tls_server, certificates):
 
     def uses_tls(sslmode: str, host: str = "127.0.0.1", trusting: str | None = None) -> bool:
         root = {"sslrootcert": str(certificates / f"{trusting}.crt")} if trusting else {}
-        dsn = f"postgresql://postgres@{host}:{tls_server.port}/postgres"
+        dsn = tls_server.address._replace(host=host).dsn
         with pgnotify.connect(dsn, driver, sslmode=sslmode, hostaddr="127.0.0.1", **root) as connection:
             rows = connection.backend.query("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
             return rows in ([(True,)], [("t",)])

@@ -99,7 +99,7 @@ def test_a_payload_that_the_client_encoding_lacks_ends_the_connection(backend, u
 @pytest.fixture(scope="module")
 def latin1(address) -> Iterator[Address]:
     """A database that is not in UTF-8, with the client_encoding that goes with it."""
-    with Session(address.host, address.port) as session:
+    with Session(*address) as session:
         session.sql("CREATE DATABASE latin1 TEMPLATE template0 ENCODING LATIN1 LC_COLLATE 'C' LC_CTYPE 'C'")
         session.sql("ALTER DATABASE latin1 SET client_encoding TO LATIN1")
         yield address._replace(database="latin1")
@@ -126,7 +126,7 @@ def test_what_the_client_encoding_cannot_express_is_refused_and_does_no_harm(lat
 @pytest.fixture(scope="module")
 def unencoded(address) -> Iterator[Address]:
     """A database of which nobody knows the encoding."""
-    with Session(address.host, address.port) as session:
+    with Session(*address) as session:
         session.sql("CREATE DATABASE unencoded TEMPLATE template0 ENCODING SQL_ASCII LC_COLLATE 'C' LC_CTYPE 'C'")
         yield address._replace(database="unencoded")
         session.sql("DROP DATABASE unencoded (FORCE)")

@@ -13,6 +13,7 @@ from pgnotify.notification import Notification
 from pgnotify.testing import _proxy as proxies
 from pgnotify.testing._wire import literal
 from pgnotify.testing.conformance.waiting import message
+from tests import kinds
 from tests.helpers.backends import collect, collect_payloads, until_lost
 from tests.helpers.sending import send_numbers
 from tests.helpers.user import User
@@ -147,7 +148,7 @@ def test_an_interrupted_statement_ends_the_connection_rather_than_shift_its_answ
 
 
 def connect_with_timeout(kind, address, seconds):
-    arguments = (address.user, address.host, address.database, address.port)
+    arguments = kinds.pg8000_arguments(address)
     if kind.name == "pg8000.native":
         import pg8000.native
 
@@ -210,7 +211,7 @@ def test_a_subclass_is_as_good(kind, db, address, session, channel):
     class Mine(type(db)):
         pass
 
-    mine = Mine(address.user, address.host, address.database, address.port)
+    mine = Mine(*kinds.pg8000_arguments(address))
     backend = pgnotify.wrap(mine).backend
     backend.listen(channel)
     session.notify(channel, "mine")

@@ -381,7 +381,7 @@ def test_many_sessions_send_at_once(backend, address, channel):
     backend.listen(channel)
 
     def send(name):
-        with Session(address.host, address.port) as session:
+        with Session(*address) as session:
             for number in range(100):
                 session.notify(channel, f"{name}{number:03}")
 

@@ -301,7 +301,7 @@ def test_a_subclass_of_db_is_as_good(address, session, channel, kind):
     class Mine(pg.DB):
         pass
 
-    mine = Mine(address.database, address.host, address.port, user=address.user)
+    mine = Mine(address.database, address.host, address.port, user=address.user, passwd=address.password)
     backend = pgnotify.wrap(mine).backend
     backend.listen(channel)
     session.notify(channel, "mine")

@@ -29,7 +29,7 @@ def engine(request, address) -> Iterator[Any]:
     """An engine with the usual pool, of one connection."""
     sqlalchemy = pytest.importorskip("sqlalchemy")
     pytest.importorskip(request.param)
-    url = f"postgresql+{request.param}://{address.user}@{address.host}:{address.port}/{address.database}"
+    url = address.dsn.replace("postgresql:", f"postgresql+{request.param}:", 1)
     opened = sqlalchemy.create_engine(url, pool_size=1, max_overflow=0, pool_timeout=5)
     yield opened
     opened.dispose()
@@ -277,7 +277,7 @@ def test_an_asynchronous_connection_of_sqlalchemys_is_refused_by_name(address):
     pytest.importorskip("greenlet")
     sqlalchemy_asyncio = pytest.importorskip("sqlalchemy.ext.asyncio")
     pytest.importorskip("psycopg")
-    url = f"postgresql+psycopg_async://{address.user}@{address.host}:{address.port}/{address.database}"
+    url = address.dsn.replace("postgresql:", "postgresql+psycopg_async:", 1)
 
     async def wrap_one():
         engine = sqlalchemy_asyncio.create_async_engine(url)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 import pgnotify
+from pgnotify.connecting import conninfo
 from pgnotify.registry import DRIVERS, installed_drivers
 from pgnotify.testing import NoPostgreSQL, TemporaryPostgreSQL
 from tests.kinds import Address
@@ -23,7 +24,7 @@ QUOTED_PASSWORD = """'p:a@s/s w\\'or"d\\\\%41?&=é'"""
 def password_server() -> Iterator[TemporaryPostgreSQL]:
     """A server that requires a password over TCP."""
     try:
-        server = TemporaryPostgreSQL(hba=["host all all 127.0.0.1/32 scram-sha-256"])
+        server = TemporaryPostgreSQL(password=PASSWORD)
     except NoPostgreSQL as error:
         pytest.skip(str(error))
     with server:
@@ -37,7 +38,7 @@ def _query(connection: pgnotify.Connection, sql: str) -> list[tuple[object, ...]
 
 
 def test_a_uri_and_pairs_mean_the_same(driver: str, address: Address):
-    for dsn in (address.dsn, f"host={address.host} port={address.port} user={address.user} dbname={address.database}"):
+    for dsn in (address.dsn, conninfo.serialize(conninfo.parse(address.dsn))):
         with pgnotify.connect(dsn, driver=driver) as connection:
             assert _query(connection, "SELECT current_database(), current_user") == [("postgres", "postgres")]
 
@@ -82,6 +83,18 @@ def test_odd_characters_in_user_and_password(driver: str, password_server: Tempo
         assert _query(connection, "SELECT current_user") == [("o'dd @user",)]
 
 
+def test_the_address_of_a_temporary_server_leads_in(driver: str, password_server: TemporaryPostgreSQL):
+    for dsn in (password_server.dsn, password_server.address.dsn):
+        with pgnotify.connect(dsn, driver=driver) as connection:
+            assert _query(connection, "SELECT current_user") == [("postgres",)]
+
+
+def test_without_its_password_nobody_gets_in(driver: str, password_server: TemporaryPostgreSQL):
+    for password in ("wrong", None):
+        with pytest.raises(Exception, match=r"(?i)password"):
+            pgnotify.connect(password_server.address._replace(password=password).dsn, driver=driver)
+
+
 def test_a_wrong_password_is_the_drivers_error_and_is_not_shown(driver: str, password_server: TemporaryPostgreSQL):
     dsn = f"postgresql://o'dd%20%40user:s3cret@127.0.0.1:{password_server.port}/postgres"
 
@@ -105,7 +118,8 @@ def test_a_unix_socket(driver: str, password_server: TemporaryPostgreSQL):
 def test_the_next_host_is_tried_when_one_refuses(driver: str, address: Address):
     with socket.socket() as taken:  # bound and not listening: refuses
         taken.bind(("127.0.0.1", 0))
-        dsn = f"postgresql://{address.user}@127.0.0.1:{taken.getsockname()[1]},{address.host}:{address.port}/postgres"
+        there = f"{address.host}:{address.port}"
+        dsn = address.dsn.replace(there, f"127.0.0.1:{taken.getsockname()[1]},{there}")
         with pgnotify.connect(dsn, driver=driver) as connection:
             assert _query(connection, "SELECT 1") == [(1,)]
 
@@ -155,7 +169,8 @@ def test_a_wrong_choice_is_refused(driver: str, address: Address):
 def test_parameters_that_the_string_leaves_out_come_from_the_environment(
     driver: str, address: Address, monkeypatch: pytest.MonkeyPatch
 ):
-    for name, value in zip(("PGHOST", "PGPORT", "PGDATABASE", "PGUSER"), map(str, address), strict=True):
+    variables = ("PGHOST", "PGPORT", "PGDATABASE", "PGUSER", "PGPASSWORD")
+    for name, value in zip(variables, map(str, address), strict=True):
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("PGAPPNAME", "from the environment")
 

@@ -99,7 +99,7 @@ def test_a_stop_with_drain_while_more_and_more_arrives_ends(address, its, way, c
     ended = threading.Event()
 
     def send():
-        with Session(address.host, address.port) as other:
+        with Session(*address) as other:
             number = COUNT
             while not ended.is_set():
                 burst(other, channel, 500, start=number + 1)

@@ -87,7 +87,7 @@ def test_it_comes_back_with_the_server(driver, own_server, channel, end):
             own_server.start()
 
         assert told.next().gap.reason is Reason.CONNECTION_LOST
-        with Session(own_server.host, own_server.port) as session:
+        with Session(*own_server.address) as session:
             session.notify(channel, "1")
         assert next_payloads(listener, 1) == ["1"]
 

@@ -96,7 +96,7 @@ def test_so_it_is_in_a_database_without_an_encoding(driver, database_in, channel
     there = database_in("SQL_ASCII")
     with (
         InOrder(there.dsn, driver=driver).hears("plain") as recorded,
-        Session(there.host, there.port, there.database) as sender,
+        Session(*there) as sender,
     ):
         recorded.start()
         for each in SENT:
@@ -120,7 +120,7 @@ def test_a_database_in_another_encoding_is_read_in_one_that_the_driver_decodes(d
     there = database_in("LATIN1")
     with (
         InOrder(there.dsn, driver=driver).hears("plain") as recorded,
-        Session(there.host, there.port, there.database) as sender,
+        Session(*there) as sender,
     ):
         sender.sql("SET client_encoding TO UTF8")
         recorded.start()

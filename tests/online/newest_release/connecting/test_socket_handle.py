@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import textwrap
@@ -14,6 +13,7 @@ import pytest
 from pgnotify import ConnectionLost, wrap
 from pgnotify.connecting.socket_handle import SocketHandle
 from pgnotify.errors import Unanswered
+from tests.helpers.environment import with_address
 from tests.helpers.threads import Background, is_in
 from tests.helpers.waiting import PATIENCE, eventually
 
@@ -89,10 +89,11 @@ SCRIPT = textwrap.dedent(
     import pgnotify
     from pgnotify.connecting.socket_handle import SocketHandle
     from tests import kinds
+    from tests.helpers.environment import given_address
     from tests.helpers.user import User
 
-    name, host, port, forgets, closes = sys.argv[1:]
-    address = kinds.Address(host, int(port))
+    name, forgets, closes = sys.argv[1:]
+    address = given_address()
     (kind,) = (kind for kind in kinds.KINDS if kind.name == name)
     connection = kind.connect(address)
     user = User(kind, connection)
@@ -124,10 +125,10 @@ SCRIPT = textwrap.dedent(
 
 def after_a_child(kind, address, *, forgets, closes):
     """Return the parent's report on its session after a child that it had forked has ended."""
-    arguments = [kind.name, address.host, str(address.port), str(forgets), str(closes)]
+    arguments = [kind.name, str(forgets), str(closes)]
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", SCRIPT, *arguments],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**with_address(address), "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         timeout=50,

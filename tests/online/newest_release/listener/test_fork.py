@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
 
 import pytest
+
+from tests.helpers.environment import with_address
 
 ROOT = Path(__file__).parents[4]
 
@@ -20,11 +21,13 @@ SCRIPT = textwrap.dedent(
 
     from pgnotify import Listener, ListenerClosed
     from pgnotify.testing._wire import Session
+    from tests.helpers.environment import given_address
 
-    driver, host, port, way, after = sys.argv[1:]
+    driver, way, after = sys.argv[1:]
+    address = given_address()
     events, received = [], []
     options = {"driver": driver, "on_listening": events.append, "workers": 1 if way == "workers" else 0}
-    listener = Listener(f"postgresql://postgres@{host}:{port}/postgres", "forked", **options)
+    listener = Listener(address.dsn, "forked", **options)
     subscription = None
     if way == "iterated":
         listener.__enter__()
@@ -64,14 +67,14 @@ SCRIPT = textwrap.dedent(
             gc.collect()
         if after == "replaces":
             options["on_listening"] = None
-            with Listener(f"postgresql://postgres@{host}:{port}/postgres", "forked", **options) as another:
-                with Session(host, int(port)) as session:
+            with Listener(address.dsn, "forked", **options) as another:
+                with Session(*address) as session:
                     session.notify("forked", "from the child")
                 code += 0 if next(iter(another)).payload == "from the child" else 50
         sys.exit(code)
 
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    with Session(host, int(port)) as session:
+    with Session(*address) as session:
         alive = session.state_of(pid) is not None
         session.notify("forked", "for the parent")
     if way == "iterated":
@@ -81,7 +84,7 @@ SCRIPT = textwrap.dedent(
                 break
     else:
         done = threading.Event()
-        with listener.subscribe("done", lambda each: done.set()) as marker, Session(host, int(port)) as session:
+        with listener.subscribe("done", lambda each: done.set()) as marker, Session(*address) as session:
             assert marker.wait_listening(20)
             session.notify("done")
             assert done.wait(20)
@@ -104,8 +107,8 @@ def test_a_child_is_refused_and_the_parents_listener_goes_on(driver, address, wa
 def run(script, driver, address, *arguments):
     """Return what a script prints that ends well."""
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", script, driver, address.host, str(address.port), *arguments],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        [sys.executable, "-W", "error", "-c", script, driver, *arguments],
+        env={**with_address(address), "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         timeout=50,
@@ -120,9 +123,11 @@ FORK_IN_CALLBACK = textwrap.dedent(
     import os, sys
     from pgnotify import Listener, ListenerClosed
     from pgnotify.testing._wire import Session
+    from tests.helpers.environment import given_address
 
-    driver, host, port = sys.argv[1:]
-    listener = Listener(f"postgresql://postgres@{host}:{port}/postgres", driver=driver)
+    (driver,) = sys.argv[1:]
+    address = given_address()
+    listener = Listener(address.dsn, driver=driver)
     received, codes = [], []
 
     def callback(notification):
@@ -140,11 +145,11 @@ FORK_IN_CALLBACK = textwrap.dedent(
             listener.stop()
 
     def send(event):
-        with Session(host, int(port)) as session:
+        with Session(*address) as session:
             session.notify("forked", "fork")
             session.notify("forked", "for the parent")
 
-    listener = Listener(f"postgresql://postgres@{host}:{port}/postgres", driver=driver, on_listening=send)
+    listener = Listener(address.dsn, driver=driver, on_listening=send)
     listener.subscribe("forked", callback)
     listener.run()
     print(received, codes)

@@ -38,11 +38,14 @@ def begin(request):
     return begin_in_thread
 
 
+HBA = ['host all "nobody here" 127.0.0.1/32 trust', "host all all 127.0.0.1/32 scram-sha-256"]
+
+
 @pytest.fixture(scope="module")
 def strict_server():
-    """A server that wants a password."""
+    """A server that wants a password, but not from a role that does not exist."""
     try:
-        server = TemporaryPostgreSQL(hba=["host all all 127.0.0.1/32 scram-sha-256"])
+        server = TemporaryPostgreSQL(hba=HBA)
     except NoPostgreSQL as error:
         pytest.skip(str(error))
     with server:
@@ -75,9 +78,9 @@ def test_an_unknown_database_is_said_at_once(driver, address, begin):
         begin(Listener(address._replace(database="no such").dsn, "a", driver=driver))
 
 
-def test_an_unknown_user_is_said_at_once(driver, address, begin):
+def test_an_unknown_user_is_said_at_once(driver, strict_server, begin):
     with pytest.raises(Exception, match='role "nobody here" does not exist'):
-        begin(Listener(address._replace(user="nobody here").dsn, "a", driver=driver))
+        begin(Listener(strict_server.address._replace(user="nobody here").dsn, "a", driver=driver))
 
 
 def test_an_unknown_host_is_said_at_once(driver):

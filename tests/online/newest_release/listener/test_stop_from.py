@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import textwrap
@@ -15,6 +14,7 @@ import pytest
 from pgnotify import Listener
 from pgnotify.connecting import conninfo
 from pgnotify.registry import connect_with
+from tests.helpers.environment import with_address
 from tests.helpers.listeners import Holding, listening
 from tests.helpers.network import through
 from tests.helpers.sending import burst
@@ -115,9 +115,10 @@ AT_EXIT = textwrap.dedent(
     """
     import sys
     from pgnotify import Listener
+    from tests.helpers.environment import given_address
 
-    driver, host, port, way = sys.argv[1:]
-    listener = Listener(f"postgresql://postgres@{host}:{port}/postgres", "x", driver=driver, heartbeat=0.01)
+    driver, way = sys.argv[1:]
+    listener = Listener(given_address().dsn, "x", driver=driver, heartbeat=0.01)
     listener.start()
     print(listener.status().server_pid, flush=True)
     if way == "raise":
@@ -132,8 +133,8 @@ AT_EXIT = textwrap.dedent(
 @pytest.mark.parametrize("way", ["end", "raise", "iterate"])
 def test_a_program_that_ends_ends_it(driver, address, session, way):
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", AT_EXIT, driver, address.host, str(address.port), way],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        [sys.executable, "-W", "error", "-c", AT_EXIT, driver, way],
+        env={**with_address(address), "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         timeout=30,
