@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple, Protocol, runtime_checkable
+from contextlib import suppress
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from pgnotify.errors import ConnectionLost
 from pgnotify.notification import Notification, Plain
@@ -241,6 +242,44 @@ class Busy(Protocol):
 
 
 @runtime_checkable
+class Releases(Protocol):
+    """A backend that can leave its connection to the next user, as is necessary before it goes back to a pool."""
+
+    def release(self) -> None:
+        """Undo everything: unlisten what this backend listens to, drop what has arrived, take our hooks out.
+
+        A second call does nothing.
+
+        Raises:
+            TransactionError, ConnectionLost: as `Backend.unlisten` does. Only the end of the connection helps then.
+        """
+
+
+@runtime_checkable
+class Ends(Protocol):
+    """A backend whose `close` may return the connection to a pool, but which can also end the connection itself."""
+
+    def end(self) -> None:
+        """Close the connection itself. `close` still has to follow, and may return what is left of it to its pool."""
+
+
+@runtime_checkable
+class NamesPool(Protocol):
+    """A backend whose connection remembers the pool that lent it, while its `close` does not return it there."""
+
+    @property
+    def pool(self) -> Pool | None:
+        """The pool that expects the connection back; None if there is none."""
+
+
+class Pool(Protocol):
+    """A pool that lends connections."""
+
+    def putconn(self, connection: Any, /) -> None:
+        """Take a connection back. One that has ended is replaced by another."""
+
+
+@runtime_checkable
 class NamesConnection(Protocol):
     """A backend that returns the connection that it speaks on, however that was wrapped."""
 
@@ -279,6 +318,24 @@ def _at_once_or_each(
     for channel in channels:
         one(channel)
     return None
+
+
+def release(backend: Backend) -> None:
+    """Leave a connection that stays open to its next user; see `Releases.release`. Do nothing if the backend cannot."""
+    if isinstance(backend, Releases):
+        backend.release()
+
+
+def end(backend: Backend) -> None:
+    """Close a connection for good; if it is from a pool, return what is left of it there."""
+    if not isinstance(backend, Ends):
+        backend.close()
+        return
+    try:
+        backend.end()
+    finally:
+        with suppress(Exception):  # some drivers refuse to close what is closed
+            backend.close()
 
 
 def health_of(backend: Backend) -> Health | None:

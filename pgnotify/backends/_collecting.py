@@ -101,6 +101,21 @@ class CollectingBackend(DriverBackend):
         inbox.channels.discard(channel)
         self._buffered()  # moves notifications that the driver still has into the inbox
         if not inbox.channels:
-            inbox.diverting = False
+            self._stop_diverting(inbox)
+
+    def _stop_diverting(self, inbox: Inbox) -> None:
+        inbox.diverting = False
+        if inbox.previous is not _UNKNOWN:
             self._restore(inbox.previous)
             inbox.previous = _UNKNOWN
+
+    def _drop_arrived(self) -> None:
+        inbox = self._shared_inbox
+        if inbox.channels:
+            return  # another backend on this connection still listens, and fetches them
+        try:
+            super()._drop_arrived()
+        finally:
+            inbox.raw.clear()
+            inbox.decoded.clear()
+            self._stop_diverting(inbox)

@@ -11,11 +11,12 @@ import json
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from itertools import repeat
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from pgnotify.backends._health import HEALTH, health_of
-from pgnotify.errors import ConnectionLost, TransactionError
+from pgnotify.errors import ConnectionLost, PayloadError, PgNotifyError, TransactionError
 from pgnotify.notification import Notification, Plain, new
 from pgnotify.protocol import Health
 from pgnotify.waiting import is_cut_off, wait_readable
@@ -23,6 +24,10 @@ from pgnotify.waiting import is_cut_off, wait_readable
 # A batch, in notifications: long enough that the cost of a batch does not show, short enough that
 # a backlog of millions is never in memory twice.
 BATCH = 500
+
+
+# A connection with more batches than this is not worth keeping: to open another one takes less time (5 ms).
+BATCHES_TO_DROP = 20
 
 
 class TransactionStatus(enum.IntEnum):
@@ -66,28 +71,34 @@ class DriverBackend(abc.ABC):
     placeholders: ClassVar[tuple[str, str]] = ("$1", "$2")
     """The driver's notation for the first and the second parameter of a statement."""
 
+    own_close: ClassVar[Callable[[Any], Any] | None] = None
+    """The method ``close`` of the driver's class. A connection with another one may return to a pool instead."""
+
+    _returned = False
+    """Whether the connection is back in its pool, where others may use it."""
+
     # The verbs.
 
     def listen(self, channel: str) -> None:
         """See `pgnotify.protocol.Backend.listen`."""
         self._refuse_transaction("LISTEN")
-        self._begin_listening(channel)
-        self.query(f"LISTEN {quoted(channel)}")
+        with self._listening_to((channel,)):
+            self.query(f"LISTEN {quoted(channel)}")
 
     def listen_many(self, channels: Sequence[str]) -> None:
         """See `pgnotify.protocol.ListensMany.listen_many`."""
         self._refuse_transaction("LISTEN")
         if not channels:
             return
-        for channel in channels:
-            self._begin_listening(channel)
         # Without parameters, several statements may be sent together. They are one transaction then.
-        self.query("; ".join(f"LISTEN {quoted(channel)}" for channel in channels))
+        with self._listening_to(channels):
+            self.query("; ".join(f"LISTEN {quoted(channel)}" for channel in channels))
 
     def unlisten(self, channel: str) -> None:
         """See `pgnotify.protocol.Backend.unlisten`."""
         self._refuse_transaction("UNLISTEN")
         self.query(f"UNLISTEN {quoted(channel)}")
+        self._listened.discard(channel)
         self._end_listening(channel)
 
     def unlisten_many(self, channels: Sequence[str]) -> None:
@@ -97,6 +108,7 @@ class DriverBackend(abc.ABC):
             return
         self.query("; ".join(f"UNLISTEN {quoted(channel)}" for channel in channels))
         for channel in channels:
+            self._listened.discard(channel)
             self._end_listening(channel)
 
     def wait(self, timeout: float | None, wakeup: int | None = None) -> bool:
@@ -142,11 +154,28 @@ class DriverBackend(abc.ABC):
         ((answer,),) = self.query(HEALTH)
         return health_of(answer)
 
-    @abc.abstractmethod
     def close(self) -> None:
-        """See `pgnotify.protocol.Backend.close`."""
+        """See `pgnotify.protocol.Backend.close`. A connection that only returns to a pool is released first."""
+        if self._returned:
+            return
+        if self._closes_for_good():
+            self.end()
+            return
+        release_or_end(self)
+        self._returned = True
+        self._return_to_pool()
 
     # Beyond the verbs.
+
+    @abc.abstractmethod
+    def end(self) -> None:
+        """See `pgnotify.protocol.Ends.end`."""
+
+    def release(self) -> None:
+        """See `pgnotify.protocol.Releases.release`."""
+        if self._listened:
+            self.unlisten_many(sorted(self._listened))
+        self._drop_arrived()
 
     @property
     def connection(self) -> Any:
@@ -204,6 +233,40 @@ class DriverBackend(abc.ABC):
     def _buffered(self) -> bool:
         """Whether the driver has buffered a notification, which makes no descriptor readable."""
 
+    @cached_property
+    def _listened(self) -> set[str]:
+        """The channels that this backend has listened to, or may have: after a Ctrl-C this is unknown."""
+        return set()
+
+    @contextmanager
+    def _listening_to(self, channels: Sequence[str]) -> Iterator[None]:
+        new = [channel for channel in channels if channel not in self._listened]
+        self._listened.update(new)
+        for channel in channels:
+            self._begin_listening(channel)
+        try:
+            yield
+        except self.DatabaseError:  # refused by the server: none of them is listened to
+            self._listened.difference_update(new)
+            for channel in new:
+                self._end_listening(channel)
+            raise
+
+    def _drop_arrived(self) -> None:
+        for _ in range(BATCHES_TO_DROP):
+            try:
+                if not self.fetch_plain():
+                    return
+            except PayloadError:  # about one that the driver has dropped by itself
+                continue
+        raise PgNotifyError(f"more than {BATCHES_TO_DROP * BATCH} notifications have arrived and were not fetched")
+
+    def _closes_for_good(self) -> bool:
+        return getattr(type(self._connection), "close", None) is type(self).own_close
+
+    def _return_to_pool(self) -> None:
+        self._connection.close()
+
     def _begin_listening(self, channel: str) -> None:
         """Prepare the driver; called before each LISTEN."""
 
@@ -240,6 +303,27 @@ class DriverBackend(abc.ABC):
     @abc.abstractmethod
     def _reason_of_loss(self) -> Exception:
         """The driver's error that says why the connection ended."""
+
+
+class Endable(Protocol):
+    """The part of a backend that `release_or_end` uses."""
+
+    def release(self) -> None:
+        """See `pgnotify.protocol.Releases.release`."""
+
+    def end(self) -> None:
+        """See `pgnotify.protocol.Ends.end`."""
+
+
+def release_or_end(backend: Endable) -> None:
+    """Leave a connection to its next user, or end it: lost, inside a transaction, or interrupted, it is of no use."""
+    try:
+        backend.release()
+    except Exception:
+        backend.end()
+    except BaseException:
+        backend.end()
+        raise
 
 
 @contextmanager

@@ -6,10 +6,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
-from pgnotify.backends._driver import DriverBackend, TransactionStatus
+from pgnotify.backends._driver import DriverBackend, TransactionStatus, release_or_end
 from pgnotify.errors import ConnectionLost
 from pgnotify.notification import Notification, Plain
-from pgnotify.protocol import Backend, Health, plain_fetch
+from pgnotify.protocol import Backend, Ends, Health, Releases, plain_fetch, unlisten_all
 
 T = TypeVar("T")
 
@@ -138,9 +138,34 @@ class HolderBackend:
             limit_rest(seconds)
 
     def close(self) -> None:
-        """Close the holder, which closes its connection or returns it to its pool."""
+        """Close the holder. If that returns the connection to a pool, it is released first, or ended."""
+        try:
+            if self._holds_on() and not self._closes_for_good():
+                release_or_end(self)
+        finally:
+            self._channels.clear()
+            self._close_holder()
+
+    def release(self) -> None:
+        """See `pgnotify.protocol.Releases.release`."""
+        backend = self._held()
+        if isinstance(backend, Releases):
+            backend.release()
+        else:
+            unlisten_all(backend, sorted(self._channels))
+            while backend.fetch():
+                pass
         self._channels.clear()
-        self._close_holder()
+
+    def end(self) -> None:
+        """See `pgnotify.protocol.Ends.end`."""
+        if self._backend is not None and self._holds_on():
+            backend = self._backend
+            backend.end() if isinstance(backend, Ends) else backend.close()
+
+    def _closes_for_good(self) -> bool:
+        """Whether closing the holder closes its connection; override it if no pool can be behind the holder."""
+        return False
 
     def _close_holder(self) -> None:
         if self._unwrap(self._holder) is not None:

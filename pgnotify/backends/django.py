@@ -33,6 +33,13 @@ class _DjangoBackend(HolderBackend):
         finally:
             self._holder.dec_thread_sharing()
 
+    def _closes_for_good(self) -> bool:
+        from django.db.backends.postgresql.base import DatabaseWrapper  # fails if there is no driver for PostgreSQL
+
+        holder = type(self._holder)
+        is_djangos = holder.close is DatabaseWrapper.close and holder._close is DatabaseWrapper._close
+        return is_djangos and not getattr(self._holder, "pool", None)  # from Django 5.1
+
     def _in_block(self) -> bool:
         return bool(self._holder.in_atomic_block)
 

@@ -80,6 +80,7 @@ class Pg8000Backend(CollectingBackend):
     """
 
     DatabaseError = DatabaseError
+    own_close = pg8000.core.CoreConnection.close
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
@@ -148,7 +149,7 @@ class Pg8000Backend(CollectingBackend):
             raise
         return [tuple(row) for row in context.rows or ()]
 
-    def close(self) -> None:
+    def end(self) -> None:
         """Close the connection."""
         stream = self._connection._sock
         if stream is None:
@@ -156,9 +157,13 @@ class Pg8000Backend(CollectingBackend):
         # pg8000 says goodbye to a server that may be gone. Then it leaves the stream, and with it the
         # descriptor, to the garbage collector.
         with suppress(InterfaceError, OSError):
-            self._connection.close()
+            pg8000.core.CoreConnection.close(self._connection)
         with suppress(OSError, ValueError):
             stream.close()
+
+    def _return_to_pool(self) -> None:
+        with suppress(InterfaceError, OSError):
+            super()._return_to_pool()
 
     def _execute_bound(self, sql: str, parameters: Sequence[str]) -> Any:
         """Parse, bind and execute in one round trip; execute_unnamed() takes three."""

@@ -36,7 +36,10 @@ def wrap(connection: Any) -> PsycopgBackend:
         raise TypeError("pass the psycopg.Connection, not a cursor: cursor.connection")
     name = type(connection).__name__
     if name.endswith("Pool"):
-        raise TypeError(f"pass one psycopg.Connection, not a {name}: pool.getconn(), or pool.connection()")
+        raise TypeError(
+            f"pass one psycopg.Connection, not a {name}: with pool.connection() as connection. To listen for long, "
+            "open one of its own. A Listener can take the function pool.getconn itself, and returns what it takes"
+        )
     raise TypeError(f"pass a psycopg.Connection, not a {type(connection).__module__}.{name}")
 
 
@@ -58,6 +61,7 @@ class PsycopgBackend(CollectingBackend):
 
     DatabaseError = psycopg.DatabaseError
     placeholders = ("%s", "%s")
+    own_close = psycopg.Connection.close
 
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
         self._connection = connection
@@ -102,9 +106,33 @@ class PsycopgBackend(CollectingBackend):
                 raise self._lost() from error
             raise
 
-    def close(self) -> None:
-        """Close the connection."""
-        self._connection.close()
+    @property
+    def pool(self) -> Any:
+        """See `pgnotify.protocol.NamesPool.pool`."""
+        return getattr(self._connection, "_pool", None)  # private, but other libraries rely on it, too
+
+    def end(self) -> None:
+        """Close the connection, and not what ``close_returns`` of its pool makes of that."""
+        connection, pool = self._connection, self.pool
+        if pool is None:
+            psycopg.Connection.close(connection)
+            return
+        connection._pool = None
+        try:
+            psycopg.Connection.close(connection)
+        finally:
+            connection._pool = pool
+
+    def _closes_for_good(self) -> bool:
+        return super()._closes_for_good() and not getattr(self.pool, "close_returns", False)
+
+    def _return_to_pool(self) -> None:
+        pool = self.pool
+        if self._connection.closed and getattr(pool, "close_returns", False):
+            pool.putconn(self._connection)  # close() does nothing by now, and the pool would wait for it for ever
+            self._connection._pool = None
+        else:
+            super()._return_to_pool()
 
     @contextmanager
     def _own_transaction_if_idle(self) -> Iterator[None]:

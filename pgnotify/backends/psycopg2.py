@@ -40,7 +40,10 @@ def wrap(connection: Any) -> Psycopg2Backend:
         raise TypeError("pass the psycopg2 connection, not a cursor: cursor.connection")
     name = type(connection).__name__
     if hasattr(connection, "getconn"):
-        raise TypeError(f"pass one psycopg2 connection, not a {name}: pool.getconn()")
+        raise TypeError(
+            f"pass one psycopg2 connection, not a {name}; to listen, open one of its own rather than take one from "
+            "the pool for good. A Listener can take the function pool.getconn itself, and returns what it takes"
+        )
     raise TypeError(f"pass a psycopg2 connection, not a {type(connection).__module__}.{name}")
 
 
@@ -59,6 +62,7 @@ class Psycopg2Backend(DriverBackend):
 
     DatabaseError = psycopg2.DatabaseError
     placeholders = ("%s", "%s")
+    own_close = psycopg2.extensions.connection.close
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
@@ -102,9 +106,9 @@ class Psycopg2Backend(DriverBackend):
                 raise self._lost() from error
             raise
 
-    def close(self) -> None:
+    def end(self) -> None:
         """Close the connection."""
-        self._connection.close()
+        psycopg2.extensions.connection.close(self._connection)
 
     def listen(self, channel: str) -> None:
         """See `pgnotify.protocol.Backend.listen`."""

@@ -31,12 +31,12 @@ def wrap(connection: Any) -> PyGreSQLBackend | HolderBackend:
         TypeError: it is a cursor, or anything else.
     """
     if issubclass(type(connection), pg.DB):
-        return HolderBackend(connection, _core_of_db, PyGreSQLBackend)
+        return _Holder(connection, _core_of_db, PyGreSQLBackend)
     # Its class has no public name before PyGreSQL 6, and isinstance() fails on a closed connection.
     if hasattr(type(connection), "getnotify"):
         return PyGreSQLBackend(connection)
     if hasattr(connection, "_cnx") and hasattr(connection, "cursor"):
-        return HolderBackend(connection, _core_of_pgdb, PyGreSQLBackend)
+        return _Holder(connection, _core_of_pgdb, PyGreSQLBackend)
     name = f"{type(connection).__module__}.{type(connection).__name__}"
     raise TypeError(f"pass a pg.Connection, a pg.DB or a pgdb.Connection, not a {name}")
 
@@ -53,6 +53,11 @@ def connect(parameters: dict[str, str]) -> Any:
     if client != "UTF8" and server != "SQL_ASCII" and "client_encoding" not in {**environment(), **parameters}:
         connection.query("SET client_encoding TO 'UTF8'")
     return connection
+
+
+class _Holder(HolderBackend):
+    def _closes_for_good(self) -> bool:
+        return type(self._holder).close.__module__.partition(".")[0] in ("pg", "pgdb")
 
 
 def _core_of_db(db: Any) -> Any:
@@ -127,13 +132,16 @@ class PyGreSQLBackend(DriverBackend):
         rows: list[tuple[Any, ...]] = result.getresult() if hasattr(result, "getresult") else []
         return rows
 
-    def close(self) -> None:
+    def end(self) -> None:
         """Close the connection."""
         try:
             self._connection.close()
         except (TypeError, pg.Error):
             if self._alive():
                 raise
+
+    def _closes_for_good(self) -> bool:
+        return True  # nobody can derive from the class of these connections
 
     def _read(self, queue: deque[Plain]) -> int:
         self._take(BATCH)

@@ -9,7 +9,7 @@ from sqlalchemy.exc import DBAPIError, InvalidRequestError
 from sqlalchemy.pool import Pool
 
 from pgnotify.backends._holder import HolderBackend
-from pgnotify.errors import ConnectionLost, PgNotifyError
+from pgnotify.errors import ConnectionLost
 from pgnotify.registry import backend_for
 
 
@@ -29,17 +29,9 @@ def wrap(connection: Any) -> HolderBackend:
 
 
 class _SQLAlchemyBackend(HolderBackend):
-    def close(self) -> None:
-        """Return the connection to its pool, but never while it still listens."""
-        if self._channels and _is_open(self._holder):
-            self._forget_listening()
-        super().close()
-
-    def _forget_listening(self) -> None:
-        try:
-            for channel in sorted(self._channels):
-                self.unlisten(channel)
-        except PgNotifyError:  # lost, or inside a transaction
+    def end(self) -> None:
+        """Close the connection, and have the pool open another one in its place."""
+        if _is_open(self._holder):
             self._holder.invalidate()
 
     def _close_holder(self) -> None:

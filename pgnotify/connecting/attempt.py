@@ -66,4 +66,4 @@ class ConnectAttempt:
 def _close(backend: Backend, source: Source) -> None:
     if source.can_reconnect:
         with suppress(Exception):  # nobody has used it
-            backend.close()
+            source.discard(backend)

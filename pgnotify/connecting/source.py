@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from pgnotify.connecting.conninfo import parse
 from pgnotify.connecting.hosts import hosts
 from pgnotify.connecting.keywords import environment
 from pgnotify.errors import ConnectionLost, SourceError
-from pgnotify.protocol import Backend
+from pgnotify.protocol import Backend, NamesPool, Pool, connection_of, end
 from pgnotify.registry import backend_for, connect_with
 
 DEFAULT_NAME = "pgnotify"
@@ -58,6 +59,9 @@ class Source:
         else:
             backend = backend_for(source)
             self._open = lambda: backend
+        self._pool = _pool_of(source)
+        self._lent: list[tuple[Backend, object]] = []
+        """The open connections, each with the object that the user's function has returned for it."""
         self._latest: object = None
         self._latest_object: object = None
 
@@ -76,11 +80,14 @@ class Source:
         self._latest_object = opened
         try:
             backend = backend_for(opened)
-        except ConnectionLost as error:
-            if opened is before:  # an object that holds a connection, and no longer has one
+        except BaseException as error:
+            if opened is not before:
+                _give_back(opened, self._pool)
+            elif isinstance(error, ConnectionLost):  # an object that holds a connection, and no longer has one
                 raise _the_same(opened) from error
             raise
         self._refuse_the_latest(backend)
+        self._lent.append((backend, opened))
         return backend
 
     def open_another(self) -> Backend:
@@ -89,9 +96,27 @@ class Source:
         Raises:
             SourceError: it is the same connection as the latest one.
         """
-        backend = backend_for(self._open())
+        opened = self._open()
+        backend = backend_for(opened)
         self._refuse_the_latest(backend, keep=False)
+        self._lent.append((backend, opened))
         return backend
+
+    def discard(self, backend: Backend) -> None:
+        """Close a connection from `open` for good, and return what is left of it to its pool, which replaces it.
+
+        If it stayed alive, the next user of the pool would have our socket options, and perhaps our broken connection.
+        """
+        lent = next((each for each in self._lent if each[0] is backend), None)
+        pool = self._pool or (backend.pool if isinstance(backend, NamesPool) else None)
+        try:
+            end(backend)
+        finally:
+            if lent is not None:
+                self._lent.remove(lent)
+                _, opened = lent
+                if pool is not None or opened is not connection_of(backend):
+                    _give_back(opened, pool)
 
     def _refuse_the_latest(self, backend: Backend, keep: bool = True) -> None:
         connection = getattr(backend, "connection", backend)
@@ -99,6 +124,18 @@ class Source:
             raise _the_same(connection)
         if keep:  # the object, not its id(), which a later connection could have
             self._latest = connection
+
+
+def _pool_of(source: object) -> Pool | None:
+    """Return the pool whose method a source is, such as ``pool.getconn``; None if it is not one."""
+    owner = getattr(getattr(source, "func", source), "__self__", None)  # functools.partial() has a func
+    return owner if callable(getattr(owner, "putconn", None)) else None
+
+
+def _give_back(opened: Any, pool: Pool | None) -> None:
+    """Return a connection to its pool: to the given one, or to the one that the ``close`` of a proxy returns it to."""
+    with suppress(Exception):  # the pool is closed by now; or the object, which needs nothing more
+        opened.close() if pool is None else pool.putconn(opened)
 
 
 def _the_same(connection: object) -> SourceError:

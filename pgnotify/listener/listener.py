@@ -399,7 +399,7 @@ class Listener:
             return  # a thread still reads, and keeps the connection
         if lifecycle.is_abandoned():
             warnings.warn(f"{self!r} was deleted without stop()", ResourceWarning, source=self, stacklevel=2)
-        self._runner.close()
+        self._runner.abandon()
 
     def _has_mail(self) -> bool:
         return bool(self._delivery.mailbox)

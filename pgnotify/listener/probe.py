@@ -6,7 +6,6 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
-from contextlib import closing
 from typing import Literal, NamedTuple, Protocol
 
 from pgnotify.connecting.socket_handle import SocketHandle
@@ -88,9 +87,12 @@ class _Attempt:
     def send(self, source: Source, channel: str, timeout: float) -> None:
         """Open the second session and send. Called in a thread of its own."""
         try:
-            with closing(source.open_another()) as second:
+            second = source.open_another()
+            try:
                 _notify(second, channel, self.payload, timeout)
                 self.sent = True
+            finally:
+                source.discard(second)
         except Exception as error:
             self.error = error
         self._changed()

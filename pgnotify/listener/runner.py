@@ -14,7 +14,7 @@ from pgnotify.listener.options import Options
 from pgnotify.notification import Notification
 from pgnotify.program import actions as p
 from pgnotify.program.runner import BlockingRunner
-from pgnotify.protocol import Backend, HasDescriptor, LimitsRest, server_pid_of
+from pgnotify.protocol import Backend, HasDescriptor, LimitsRest, release, server_pid_of
 from pgnotify.waiting import Wakeup, wait_readable
 
 # A connect function of the user's may have no time-out. An attempt from a connection string has one.
@@ -116,6 +116,11 @@ class ReconnectingRunner(BlockingRunner):
         self._disconnect()
         super().close()
 
+    def abandon(self) -> None:
+        """Release all descriptors, but send nothing on a connection of the user's: another thread may be using it."""
+        self._connected = self._connected and self._source.can_reconnect
+        self.close()
+
     def _call(self, action: p.Call) -> object:
         match action:
             case p.Wait():
@@ -206,6 +211,9 @@ class ReconnectingRunner(BlockingRunner):
             attempt.abandon()
         if self._connected and self._source.can_reconnect:
             self._close_backend()
+        elif self._connected:
+            with suppress(Exception), self._answered_in_time():  # lost, or inside a transaction of the user's
+                release(self.backend)
         self._connected = False
         self.use(NoConnection())
         socket_handle, self._socket_handle = self._socket_handle, None
@@ -215,9 +223,9 @@ class ReconnectingRunner(BlockingRunner):
     def _close_backend(self) -> None:
         with suppress(Exception):  # the connection is lost, or the server forgets it
             with suppress(RuntimeError), self._answered_in_time():
-                self.backend.close()
+                self._source.discard(self.backend)
                 return
             # There is no thread for the deadline. So there is no goodbye either, for which it might wait.
             if self._socket_handle is not None:
                 self._socket_handle.shut_down()
-            self.backend.close()
+            self._source.discard(self.backend)
