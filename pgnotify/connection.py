@@ -5,6 +5,7 @@ Also `notify` and `notify_many`, for a caller that only sends.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any
@@ -13,6 +14,7 @@ from pgnotify.errors import UnknownBackend
 from pgnotify.handler.handler import NotificationHandler
 from pgnotify.limits import check_channel, check_payload, check_timeout
 from pgnotify.notification import Notification
+from pgnotify.program.forks import forget_after_fork, keep_for_ever
 from pgnotify.protocol import Backend, NotifiesMany
 from pgnotify.registry import backend_for, connect_with
 
@@ -31,6 +33,8 @@ class Connection:
     def __init__(self, connection: Any, backend: Backend) -> None:
         self.connection = connection
         self.backend = backend
+        self._process = os.getpid()
+        forget_after_fork(self)
 
     def listen(self, channel: str) -> None:
         """Listen to a channel, named as written; in force on return.
@@ -99,8 +103,16 @@ class Connection:
         return NotificationHandler(self, event, callback, arg_dict, timeout, stop_event)
 
     def close(self) -> None:
-        """Close the connection. May be called twice, and on a dead connection."""
-        self.backend.close()
+        """Close the connection. May be called twice, and on a dead connection.
+
+        In a process that was forked from the one that made this object, do nothing: the connection is the parent's.
+        """
+        if self._process == os.getpid():
+            self.backend.close()
+
+    def forget_in_child(self) -> None:
+        """Keep the end of a forked child from ending the parent's session. Called in the child after the fork."""
+        keep_for_ever(self.connection, self.backend)
 
     def __enter__(self) -> Connection:
         return self

@@ -140,15 +140,19 @@ class SocketHandle:
         """
         if self._socket.fileno() < 0:
             return
-        self._lock = threading.RLock()  # the old one may be held by a thread that exists only in the parent
         is_open = _is_same(self._descriptor, self._socket.fileno())
-        self._socket.close()  # first: a child without any descriptor to spare has this one then
+        self.release_in_child()  # first: a child without any descriptor to spare has this one then
         if is_open:
             null = os.open(os.devnull, os.O_RDWR)
             try:
                 os.dup2(null, self._descriptor, inheritable=False)
             finally:
                 os.close(null)
+
+    def release_in_child(self) -> None:
+        """Release the socket in a forked child, and leave the driver's as it is. May be called twice."""
+        self._lock = threading.RLock()  # the old one may be held by a thread that exists only in the parent
+        self._socket.close()  # nobody else knows this number, so nothing has to take its place
 
     def close(self) -> None:
         """Release the socket. The connection itself stays as it is. May be called twice."""

@@ -13,6 +13,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from itertools import repeat, starmap
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -23,6 +24,7 @@ from pgnotify.limits import check_channel, check_payload, check_timeout
 from pgnotify.program import actions as p
 from pgnotify.program import verbs
 from pgnotify.program.commands import answering, carry_out
+from pgnotify.program.forks import Parents, forget_after_fork, keep_for_ever
 from pgnotify.program.ownership import Ownership
 from pgnotify.program.runner import BlockingRunner
 from pgnotify.program.state import State
@@ -37,10 +39,6 @@ if TYPE_CHECKING:
 LOOK_EACH_SECONDS = 0.05
 
 T = TypeVar("T")
-
-# Connections that a forked child has released. They are kept until it ends: when such an object is
-# deleted, a driver may say goodbye on the parent's socket.
-_inherited: list[object] = []
 
 
 class NotificationHandler:
@@ -94,6 +92,7 @@ class NotificationHandler:
         self._runner = BlockingRunner(self._backend)
         self._process = os.getpid()
         self._ownership = Ownership()
+        forget_after_fork(self)
 
     @property
     def db(self) -> Any:
@@ -148,6 +147,8 @@ class NotificationHandler:
         try:
             self._ownership.take_for_a_loop("this handler")
             self._run(handler_loop(self._watch, self, time.monotonic))
+            if self._db is not None:
+                self._check_process()  # a callback may have forked, and this may be the child
         except Stray as stray:
             raise self._unexpected(stray.notification.channel) from None
         finally:
@@ -233,7 +234,6 @@ class NotificationHandler:
         if self._db is None:
             return
         if self._process != os.getpid():
-            _inherited.append(self._db)
             self._watch.closed()
             self._forget()
         else:
@@ -336,10 +336,22 @@ class NotificationHandler:
 
     def _check_process(self) -> None:
         if self._process != os.getpid():
-            raise HandlerClosed(
-                f"this handler belongs to process {self._process}, from which {os.getpid()} was forked; "
-                "make a new connection and handler in the child"
-            )
+            raise _refusal_in_child(self._process)
+
+    def forget_in_child(self) -> None:
+        """Forget the connection. Called in the child after a fork; a loop that runs there ends with its next step."""
+        if self._db is None:
+            return
+        keep_for_ever(self._db, self._backend)
+        watch = self._watch
+        # What is in force stays: whoever deletes the handler without close() is to be warned.
+        watch.state = State.LOST
+        watch.queue.clear()
+        watch.commands.clear()
+        watch.interrupt()
+        self._ownership.forget_in_child()
+        self._runner.close()
+        self._runner.use(Parents(partial(_refusal_in_child, self._process)))
 
     def _check_open(self) -> None:
         if self._db is None:
@@ -380,6 +392,13 @@ class NotificationHandler:
     def _unexpected(self, channel: str) -> PgNotifyError:
         error = unexpected_for(getattr(self._backend, "DatabaseError", PgNotifyError))
         return error(f'Listening for "{self._event}" and "{self._stop_event}", but notified of "{channel}"')
+
+
+def _refusal_in_child(parent: int) -> HandlerClosed:
+    return HandlerClosed(
+        f"this handler belongs to process {parent}, from which {os.getpid()} was forked; "
+        "make a new connection and handler in the child"
+    )
 
 
 class _HandlerFront:

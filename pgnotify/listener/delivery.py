@@ -82,6 +82,11 @@ class Delivery:
         assert isinstance(action, p.Tell), "a listener has no time-outs to report"
         return self.reporter.tell(action.event)
 
+    def forget_in_child(self) -> None:
+        """Drop what waits for the user. Called in the child after a fork."""
+        self.mailbox.forget_in_child()
+        self._routes.forget_in_child()
+
     def _call_each(self, plains: list[Plain]) -> None:
         """Call the callbacks here. If there are no workers, every notification goes through one of these loops.
 

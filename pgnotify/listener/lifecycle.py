@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 import threading
 import time
-import weakref
 from collections.abc import Callable
+from functools import partial
 
 from pgnotify.errors import ListenerClosed
 from pgnotify.listener.delivery import Delivery
+from pgnotify.listener.forked import warn_aside
 from pgnotify.listener.loop import listener_loop
 from pgnotify.listener.mailbox import Overflow
 from pgnotify.listener.options import Options
@@ -24,6 +25,7 @@ from pgnotify.listener.subscriptions import Subscription
 from pgnotify.listener.watch import DroppedGap
 from pgnotify.listener.workers import Workers
 from pgnotify.notification import Notification
+from pgnotify.program.forks import forget_after_fork
 from pgnotify.program.interruption import is_interruption
 from pgnotify.program.ownership import Ownership
 from pgnotify.program.state import ListenerState, State
@@ -63,7 +65,9 @@ class Lifecycle:
         self._postponed: Exception | None = None
         """An error that the next call of `wait_first` raises, unless it need not wait."""
         self.shutdown = Shutdown(policy, runner, delivery, ownership)
-        _alive.add(self)
+        self._is_unwarned = False
+        """Whether this is a forked child, and nobody was warned of that yet."""
+        forget_after_fork(self)
 
     # Reading.
 
@@ -190,7 +194,10 @@ class Lifecycle:
             if error is self._reporter.raised:
                 self.shutdown.failure = error
                 self.shutdown.end()
+            else:
+                self.check_process()
             raise
+        self.check_process()  # a callback may have forked, and this may be the child
         if stopped:
             self.shutdown.end()
 
@@ -283,7 +290,10 @@ class Lifecycle:
     def _call_in_worker(self, subscription: Subscription, notification: Notification) -> None:
         try:
             self._delivery.call(subscription, notification)
+            self.check_process()  # the callback may have forked: in the child this thread ends here
         except BaseException as error:  # a SystemExit too, which would end the worker in silence
+            if self._process != os.getpid():
+                raise
             self._end_by_worker(error)
 
     def _end_by_worker(self, error: BaseException) -> None:
@@ -297,7 +307,7 @@ class Lifecycle:
     def stop(self, timeout: float | None = 5.0, drain: bool = False) -> bool:
         """End the listener for good; see `Listener.stop`."""
         if self._process != os.getpid():
-            return True  # in a forked child there is nothing to end
+            return self._stop_in_child()
         deadline = None if timeout is None else time.monotonic() + timeout
         self.shutdown.request(drain, deadline)
         if self.shutdown.is_called_inside():
@@ -323,10 +333,7 @@ class Lifecycle:
     def check_process(self) -> None:
         """Raise an error in a forked child; see `check_open`."""
         if self._process != os.getpid():
-            raise ListenerClosed(
-                f"this listener belongs to process {self._process}, from which {os.getpid()} was forked; "
-                "make a new one in the child"
-            )
+            raise _refusal_in_child(self._process)
 
     def is_abandoned(self) -> bool:
         """Return whether it still holds a connection, in this process."""
@@ -336,18 +343,40 @@ class Lifecycle:
         """Return whether a thread reads, or its own thread is about to."""
         return not self._ownership.by_nobody() or (self._thread is not None and self._thread.is_alive())
 
+    # In a forked child.
+
     def forget_in_child(self) -> None:
-        """Forget the connection. Called in the child after a fork."""
-        self._runner.forget_in_child()
+        """Forget the connection and all other threads. Called in the child after a fork."""
+        counters, watch = self._reporter.counters, self._watch
+        self._runner.forget_in_child(partial(_refusal_in_child, self._process))
+        self._ownership.forget_in_child()
+        self._starting, self._asking = threading.Lock(), threading.RLock()
+        self._delivery.forget_in_child()
+        # A loop that runs in this thread finds itself closed at its next step.
+        watch.state = State.CLOSED
+        for each in (watch.in_force, watch.queue, watch.commands, watch.dropped_gaps):
+            each.clear()
+        watch.interrupt()
+        if counters.state not in (ListenerState.IDLE, ListenerState.LOST, ListenerState.CLOSED):
+            self._is_unwarned = True
+            counters.inherit(ListenerState.LOST)
+            counters.last_error = str(_refusal_in_child(self._process))
+        if self._is_unwarned:
+            warn_aside(self._warn_in_child)
+
+    def _warn_in_child(self) -> None:
+        self._reporter.log.inherited(_refusal_in_child(self._process))
+        self._is_unwarned = False
+
+    def _stop_in_child(self) -> bool:
+        """Return whether everything has ended here; in a callback that has forked, it ends with the callback."""
+        if self.shutdown.is_called_inside():
+            return False
+        self._reporter.counters.inherit(ListenerState.CLOSED)
+        return True
 
 
-_alive: weakref.WeakSet[Lifecycle] = weakref.WeakSet()
-
-
-def _forget_in_child() -> None:
-    for lifecycle in _alive:
-        lifecycle.forget_in_child()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_in_child)
+def _refusal_in_child(parent: int) -> ListenerClosed:
+    return ListenerClosed(
+        f"this listener belongs to process {parent}, from which {os.getpid()} was forked; make a new one in the child"
+    )

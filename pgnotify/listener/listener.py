@@ -158,7 +158,8 @@ class Listener:
                 socket; otherwise they are dropped, and so are the gaps whose place was not reached.
 
         Returns:
-            Whether the listener has ended. If not, a callback or on_listening is still running.
+            Whether the listener has ended. If not, a callback or on_listening is still running. In a forked child there
+            is nothing to end, and the parent's listener continues.
 
         Raises:
             ValueError, TypeError: the timeout is not possible.

@@ -144,6 +144,10 @@ class Log:
         """Log the error of on_error that is being handled, and the error that on_error was called with."""
         log.exception("%s: on_error failed on an error of %s: %r", self._name, _code_of(notification), error)
 
+    def inherited(self, refusal: BaseException) -> None:
+        """Warn in a forked child that it does not have what its parent has."""
+        log.warning("%s: no notification arrives in this process: %s", self._name, refusal)
+
     def stopped(self) -> None:
         """Say that the listener was stopped."""
         log.info("%s: stopped", self._name)

@@ -124,6 +124,11 @@ class Mailbox:
         if self._overflow is overflow:
             self._overflow = None
 
+    def forget_in_child(self) -> None:
+        """Remove everything, without waiting for a lock. Called in the child after a fork."""
+        self._lock = threading.Lock()
+        self.clear()
+
     def _drop(self, plains: Sequence[Plain], complete_until: float, now: float) -> None:
         if self._overflow is None:
             self._overflow = Overflow(complete_until)

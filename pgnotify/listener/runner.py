@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import errno
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
 
 from pgnotify.connecting.attempt import ConnectAttempt
 from pgnotify.connecting.socket_handle import SocketHandle
 from pgnotify.connecting.source import Source
-from pgnotify.errors import ConnectionLost, Unanswered
+from pgnotify.errors import ConnectionLost, PgNotifyError, Unanswered
 from pgnotify.listener.options import Options
 from pgnotify.notification import Notification
 from pgnotify.program import actions as p
+from pgnotify.program.forks import Parents, keep_for_ever
 from pgnotify.program.runner import BlockingRunner
 from pgnotify.protocol import Backend, HasDescriptor, LimitsRest, release, server_pid_of
 from pgnotify.waiting import Wakeup, wait_readable
@@ -24,10 +26,6 @@ UNANSWERED_PROBES = 3  # of TCP keepalive, before the system gives a connection 
 
 # A descriptor that was closed, and one that is not a socket's. Any other error means that the system lacks something.
 _NO_SOCKET = (errno.EBADF, errno.ENOTSOCK)
-
-# A forked child's copies of its parent's connections. They are not closed: a lock of the driver may be held by a thread
-# of the parent, which does not exist here. They are not deleted either, because some drivers warn of that.
-_inherited: list[Backend] = []
 
 
 class NoConnection(Backend):
@@ -99,16 +97,21 @@ class ReconnectingRunner(BlockingRunner):
         if (self._calling or even_the_users) and socket_handle is not None and self._source.can_reconnect:
             socket_handle.shut_down()
 
-    def forget_in_child(self) -> None:
-        """Make sure that nothing here can reach the parent's socket. Called in the child after a fork."""
+    def forget_in_child(self, refusal: Callable[[], PgNotifyError]) -> None:
+        """Make sure that nothing here can reach the parent's socket. Called in the child after a fork.
+
+        Args:
+            refusal: returns the error of everything that is called from now on.
+        """
         socket_handle, self._socket_handle = self._socket_handle, None
-        if socket_handle is not None and self._source.can_reconnect:
-            socket_handle.forget_in_child()
-            _inherited.append(self.backend)
-        elif socket_handle is not None:
-            socket_handle.close()
+        # It is not closed: a lock of the driver may be held by a thread of the parent, which does not exist here. It is
+        # not deleted either: some drivers warn of that, and some say goodbye.
+        keep_for_ever(self.backend)
+        if socket_handle is not None:
+            # Of a connection of the user's, only our own duplicate is ours to give up.
+            socket_handle.forget_in_child() if self._source.can_reconnect else socket_handle.release_in_child()
         self._attempt, self._connected = None, False
-        self.use(NoConnection())
+        self.use(Parents(refusal))
         super().close()
 
     def close(self) -> None:
@@ -160,7 +163,7 @@ class ReconnectingRunner(BlockingRunner):
         if not self._attempt.finished:
             left = self._seconds_left(self._attempt)
             self._wait(min((each for each in (left, timeout) if each is not None), default=None))
-        if not self._attempt.finished:
+        if self._attempt is None or not self._attempt.finished:  # None in a child that was forked meanwhile
             return None
         attempt, self._attempt = self._attempt, None
         return attempt.result()

@@ -26,7 +26,9 @@ class Status:
     name: str
     """The name in the logs, and in the server's pg_stat_activity."""
     state: ListenerState
-    """One of "idle" (not started), "connecting", "backing off", "listening", "lost" (for good), "closed"."""
+    """One of "idle" (not started), "connecting", "backing off", "listening", "lost" (for good), "closed".
+
+    In a forked child, a listener of the parent that was in use is "lost"."""
     since: datetime
     """When the listener entered that state; aware, in UTC."""
     channels: tuple[str, ...]
@@ -130,6 +132,10 @@ class Counters:
         if self._observer is not None:
             self._observe(self._observer.state_changed, state)
         return True
+
+    def inherit(self, state: ListenerState) -> None:
+        """Record a state in a forked child. The observer is the parent's, and is not told."""
+        self.state, self.since = state, _now()
 
     def received(self, plains: Sequence[Plain]) -> None:
         """Count notifications that have arrived and have left the loop's queue."""

@@ -142,3 +142,15 @@ class Routes:
         """Return all subscriptions at this moment."""
         with self._lock:
             return [subscription for those in self.of.values() for subscription in those]
+
+    def forget_in_child(self) -> None:
+        """Call no callback any more, and drop what waits for one. Called in the child after a fork."""
+        self._lock = threading.RLock()
+        for subscription in self.subscriptions():
+            subscription.lock = threading.Lock()
+            subscription.mailbox.forget_in_child()
+            subscription.callback = _call_nothing
+
+
+def _call_nothing(notification: Notification) -> None:
+    """Take the place of a callback in a forked child: the notification is the parent's."""

@@ -22,6 +22,14 @@ class Ownership:
         self._waiting = 0
         """How many threads wait, or are about to check; guarded by `_lock`."""
 
+    def forget_in_child(self) -> None:
+        """Forget all other threads. Called in the child after a fork, where they do not exist."""
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
+        self._waiting = 0
+        if not self.by_this_thread():
+            self._owner = None
+
     def by_this_thread(self) -> bool:
         """Return whether this thread is the owner. If so, it is in a callback or in a signal handler."""
         return self._owner == threading.get_ident()

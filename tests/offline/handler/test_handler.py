@@ -1090,8 +1090,8 @@ def test_deleting_a_handler_releases_its_descriptors(backend, no_gc):
     assert len(os.listdir("/proc/self/fd")) == len(before)
 
 
-def warned_on_deletion(reason):
-    return pytest.warns(ResourceWarning, match=f"^<NotificationHandler event='jobs' listening> .* listening: {reason}")
+def warned_on_deletion(reason, state="listening"):
+    return pytest.warns(ResourceWarning, match=f"^<NotificationHandler event='jobs' {state}> .* listening: {reason}")
 
 
 def test_a_handler_last_used_in_another_thread_is_not_unlistened_by_deletion(backend, no_gc):
@@ -1157,6 +1157,49 @@ def test_a_forked_child_cannot_use_the_handler(backend, method):
         assert backend.calls == []
 
     assert succeeds_in_a_child(use)
+    handler.close()
+
+
+@forking
+def test_a_forked_child_does_not_say_that_it_listens(backend):
+    handler = handler_on(backend)
+    handler.listen()
+
+    def look():
+        assert not handler.listening
+        assert repr(handler) == "<NotificationHandler event='jobs' lost>"
+
+    assert succeeds_in_a_child(look)
+    assert handler.listening
+    handler.close()
+
+
+@forking
+def test_a_callback_that_returns_in_a_forked_child_ends_the_loop_there(backend):
+    parent, delivered, codes = os.getpid(), [], []
+
+    def fork(arg_dict):
+        delivered.append(arg_dict["extra"])
+        child = os.fork()
+        if not child:
+            signal.alarm(60)
+        if child:
+            codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+
+    handler = handler_on(backend, fork, timeout=0)
+    for payload in ("1", "2"):
+        backend.arrive(note(payload))
+
+    ended = None
+    try:
+        handler()
+    except HandlerClosed as error:
+        ended = error
+    if os.getpid() != parent:  # only the parent may go on with the tests
+        told = "make a new connection and handler in the child" in str(ended)
+        os._exit(delivered.index(delivered[-1]) if told else 10)
+
+    assert (delivered, codes, ended) == (["1", "2"], [0, 1], None)
     handler.close()
 
 
@@ -1231,7 +1274,7 @@ def test_a_handler_deleted_in_a_forked_child_sends_nothing(backend, no_gc):
 
     def delete():
         nonlocal handler
-        with warned_on_deletion("its connection belongs to the parent process"):
+        with warned_on_deletion("its connection belongs to the parent process", "lost"):
             del handler
         assert backend.calls == []
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import signal
 import threading
 import time
@@ -377,54 +376,3 @@ def test_what_holds_nothing_is_deleted_in_silence(server, how):
                     pass
             del listener
         gc.collect()
-
-
-# A fork.
-
-
-def in_a_child(function):
-    """Return what a function returns in a forked child, or the name of what it raises."""
-    reading, writing = os.pipe()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of threads and fork
-        child = os.fork()
-    if child == 0:
-        try:
-            try:
-                result = str(function())
-            except BaseException as error:
-                result = type(error).__name__
-            os.write(writing, result.encode())
-        finally:
-            os._exit(0)
-    os.close(writing)
-    os.waitpid(child, 0)
-    with os.fdopen(reading) as result:
-        return result.read()
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="not applicable: no fork here")
-@pytest.mark.parametrize("start", [True, False])
-def test_a_forked_child_cannot_use_it_and_the_parent_goes_on(make, sender, start):
-    listener = make("jobs")
-    listener.start() if start else listener.__enter__()
-    subscription = listener.subscribe("other", print)
-
-    assert in_a_child(listener.run) == "ListenerClosed"
-    assert in_a_child(listener.notifications) == "ListenerClosed"
-    assert in_a_child(subscription.wait_listening) == "ListenerClosed"
-    assert in_a_child(listener.stop) == "True"
-    assert in_a_child(subscription.cancel) == "None"
-
-    send(sender, 1)
-    assert payloads(listener.notifications(stop_after=1)) == ["1"]
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="not applicable: no fork here")
-def test_an_iteration_that_has_begun_ends_in_a_forked_child(make, sender):
-    with make("jobs") as listener:
-        send(sender, 1)
-        iteration = listener.notifications(timeout=0.1)
-        next(iteration)
-
-        assert in_a_child(lambda: next(iteration)) == "ListenerClosed"

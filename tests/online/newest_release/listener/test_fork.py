@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import textwrap
@@ -56,8 +57,9 @@ SCRIPT = textwrap.dedent(
 
     child = os.fork()
     if child == 0:
-        code = 10 + use()
-        listener.status()
+        status = listener.status()
+        honest = (str(status.state), status.delivering, listener.delivering) == ("lost", False, False)
+        code = (10 if honest else 30) + use()
         if subscription:
             subscription.cancel()
         if after == "stops":
@@ -101,11 +103,20 @@ def test_a_child_is_refused_and_the_parents_listener_goes_on(driver, address, wa
         pytest.skip("not applicable: the same as for a started one")
 
     received = ["from the child"] * (after == "replaces") + ["for the parent"]
-    assert run(SCRIPT, driver, address, way, after) == f"18 alive {received} [] True"
+    out, err = run(SCRIPT, driver, address, way, after)
+
+    assert out == f"18 alive {received} [] True"
+    assert re.fullmatch(WARNING, err)
+
+
+WARNING = (
+    r"pgnotify: no notification arrives in this process: this listener belongs to process \d+, "
+    r"from which \d+ was forked; make a new one in the child\n"
+)
 
 
 def run(script, driver, address, *arguments):
-    """Return what a script prints that ends well."""
+    """Return what a script prints, and its log, if it ends well."""
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", script, driver, *arguments],
         env={**with_address(address), "PYTHONPATH": str(ROOT)},
@@ -114,8 +125,8 @@ def run(script, driver, address, *arguments):
         timeout=50,
         check=False,
     )
-    assert (done.returncode, done.stderr) == (0, "")
-    return done.stdout.strip()
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip(), done.stderr
 
 
 FORK_IN_CALLBACK = textwrap.dedent(
@@ -158,4 +169,57 @@ FORK_IN_CALLBACK = textwrap.dedent(
 
 
 def test_a_callback_may_fork(driver, address):
-    assert run(FORK_IN_CALLBACK, driver, address) == "['fork', 'for the parent'] [7]"
+    out, _ = run(FORK_IN_CALLBACK, driver, address)
+    assert out == "['fork', 'for the parent'] [7]"
+
+
+RETURN_IN_CHILD = textwrap.dedent(
+    """
+    import multiprocessing, os, sys
+    from pgnotify import Listener, ListenerClosed
+    from pgnotify.testing._wire import Session
+
+    driver, host, port, whose = sys.argv[1:]
+    dsn = f"postgresql://postgres@{host}:{port}/postgres"
+    parent, received, codes = os.getpid(), [], []
+
+    def callback(notification):
+        received.append(notification.payload)
+        if notification.payload == "fork":
+            child = os.fork()
+            if child:
+                codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        else:
+            listener.stop()
+
+    def send(event):
+        with Session(host, int(port)) as session:
+            session.notify("forked", "fork")
+            session.notify("forked", "for the parent")
+
+    if whose == "the user's":
+        import pgnotify
+        connection = pgnotify.connect(dsn, driver)
+        source, options = connection.connection, {}
+    else:
+        source, options = dsn, {"driver": driver}
+    listener = Listener(source, on_listening=send, **options)
+    listener.subscribe("forked", callback)
+    try:
+        listener.run()
+    except ListenerClosed as error:
+        assert os.getpid() != parent and "make a new one in the child" in str(error) and received == ["fork"]
+        sys.exit(7)
+    print(received, codes, [listener.status().gaps, listener.stop()])
+    if whose == "the user's":
+        connection.close()
+    """
+)
+
+
+@pytest.mark.parametrize("whose", ["its own", "the user's"])
+def test_a_callback_that_returns_in_a_child_ends_the_listener_there_only(driver, address, whose):
+    out, err = run(RETURN_IN_CHILD, driver, address, whose)
+
+    assert out == "['fork', 'for the parent'] [7] [0, True]"
+    assert re.fullmatch(WARNING, err)
