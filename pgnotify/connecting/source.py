@@ -81,10 +81,10 @@ class Source:
         try:
             backend = backend_for(opened)
         except BaseException as error:
-            if opened is not before:
-                _give_back(opened, self._pool)
-            elif isinstance(error, ConnectionLost):  # an object that holds a connection, and no longer has one
+            if opened is before and isinstance(error, ConnectionLost):  # it holds a connection, and no longer has one
                 raise _the_same(opened) from error
+            if self._pool is not None:  # otherwise it may be anything of the user's, such as a pool
+                _give_back(opened, self._pool)
             raise
         self._refuse_the_latest(backend)
         self._lent.append((backend, opened))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from pgnotify import registry
 from pgnotify.connecting.keywords import KEYWORDS
 from pgnotify.connecting.source import Source
-from pgnotify.errors import SourceError, UnknownBackend
+from pgnotify.errors import ConnectionLost, SourceError, UnknownBackend
 
 
 @pytest.fixture
@@ -236,3 +238,51 @@ def test_an_object_that_a_driver_refuses_is_refused_at_once_in_its_words(monkeyp
 def test_any_other_object_is_refused_at_once(source):
     with pytest.raises(UnknownBackend):
         Source(source, None, None, 5)
+
+
+class NoConnection:
+    """What no backend fits, such as a pool of the user's."""
+
+    closed = False
+
+    def close(self):
+        self.closed = True
+
+
+class SmallPool:
+    """A pool of one object."""
+
+    def __init__(self, only):
+        self.free = [only]
+
+    def getconn(self):
+        return self.free.pop()
+
+    def putconn(self, connection):
+        self.free.append(connection)
+
+
+def test_what_no_backend_fits_is_not_closed_but_returned_to_the_pool_that_lent_it():
+    other, pool = NoConnection(), SmallPool(NoConnection())
+
+    for function in (lambda: other, pool.getconn, pool.getconn):
+        with pytest.raises(UnknownBackend):
+            Source(function, None, None, 5.0).open()
+
+    assert not other.closed
+    assert len(pool.free) == 1
+
+
+def test_a_connection_that_is_discarded_ends_and_goes_back_to_the_pool_that_lent_it(server):
+    pool = SmallPool(server.connect())
+    (only,) = pool.free
+    source = Source(partial(pool.getconn), None, None, 5.0)
+    backend = source.open()
+    assert pool.free == []
+
+    source.discard(backend)
+    source.discard(backend)
+
+    assert pool.free == [only]
+    with pytest.raises(ConnectionLost):
+        only.fetch()

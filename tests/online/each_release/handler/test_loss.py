@@ -315,7 +315,7 @@ def test_a_forked_child_sends_nothing(db, user, record, documented, session):
 
     answer = in_child(use)
 
-    assert answer == "3 refused, None, False"
+    assert answer == "4 refused, None, False"
     assert user.pid == pid
     assert user.listened_to == {handler.event, handler.stop_event}
     session.notify(handler.event, "for the parent")
