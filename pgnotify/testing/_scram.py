@@ -84,7 +84,7 @@ class ScramClient:
 
 
 def verifier(password: str, salt: bytes | None = None) -> str:
-    """Return the text that PostgreSQL stores for a password; ALTER ROLE takes it in place of the password."""
+    """Return the text that PostgreSQL stores for a password. It is accepted wherever a password is set."""
     salt = salt or secrets.token_bytes(SALT_BYTES)
     _, stored_key, server_key = _keys(prepared(password), salt, ITERATIONS)
     encoded = (b64encode(part).decode() for part in (salt, stored_key, server_key))

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.environment import with_address
+
 ROOT = Path(__file__).parents[4]
 
 # The child is a whole Python, since what its interpreter deletes at its end is what matters.
@@ -19,10 +21,11 @@ SCRIPT = textwrap.dedent(
     import pgnotify
     from pgnotify.testing._wire import Session
     from tests import kinds
+    from tests.helpers.environment import given_address
     from tests.helpers.user import User
 
-    name, host, port, what = sys.argv[1:]
-    address = kinds.Address(host, int(port))
+    name, what = sys.argv[1:]
+    address = given_address()
     (kind,) = (kind for kind in kinds.KINDS if kind.name == name)
     connection = kind.connect(address)
     user = User(kind, connection)
@@ -66,7 +69,7 @@ SCRIPT = textwrap.dedent(
 
     def check(way):
         before = len(received)
-        with Session(host, int(port)) as session:
+        with Session(*address) as session:
             session.notify("forked", "fork" if way == "in a callback" else way)
             alive = session.state_of(pid) is not None
         if what == "connection":
@@ -102,8 +105,8 @@ SCRIPT = textwrap.dedent(
 @pytest.mark.parametrize("what", ["handler", "connection", "listener"])
 def test_the_end_of_a_child_does_not_end_the_parents_session(kind, address, what):
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", SCRIPT, kind.name, address.host, str(address.port), what],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        [sys.executable, "-W", "ignore", "-c", SCRIPT, kind.name, what],
+        env={**with_address(address), "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         timeout=50,

@@ -178,9 +178,11 @@ RETURN_IN_CHILD = textwrap.dedent(
     import multiprocessing, os, sys
     from pgnotify import Listener, ListenerClosed
     from pgnotify.testing._wire import Session
+    from tests.helpers.environment import given_address
 
-    driver, host, port, whose = sys.argv[1:]
-    dsn = f"postgresql://postgres@{host}:{port}/postgres"
+    driver, whose = sys.argv[1:]
+    address = given_address()
+    dsn = address.dsn
     parent, received, codes = os.getpid(), [], []
 
     def callback(notification):
@@ -193,7 +195,7 @@ RETURN_IN_CHILD = textwrap.dedent(
             listener.stop()
 
     def send(event):
-        with Session(host, int(port)) as session:
+        with Session(*address) as session:
             session.notify("forked", "fork")
             session.notify("forked", "for the parent")
 
