@@ -139,13 +139,14 @@ def connect(dsn: str = "", driver: str | None = None, **options: Any) -> Connect
 
     Raises:
         UnknownBackend: the driver is unknown or not installed.
-        ValueError: the string cannot be read, or has a parameter that the driver cannot express.
+        ValueError: the string cannot be read, has a parameter that the driver cannot express, or has an sslmode
+            other than verify-full beside sslrootcert=system.
 
     If the server cannot be reached or refuses, the driver's own error is raised.
     """
-    from pgnotify.connecting import conninfo  # a third of the time to import pgnotify, and only connect() needs it
+    from pgnotify.connecting import conninfo, keywords  # a third of the time to import pgnotify, only for connect()
 
-    parameters = conninfo.merge(dsn, options)
+    parameters = keywords.with_verification(conninfo.merge(dsn, options))
     return wrap(connect_with(driver)(parameters))
 
 

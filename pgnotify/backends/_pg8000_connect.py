@@ -10,35 +10,43 @@ import getpass
 import random
 import socket
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from inspect import signature
-from pathlib import Path
 from typing import Any
 
 import pg8000.core
 import pg8000.native
 from pg8000.exceptions import DatabaseError, InterfaceError
 
+from pgnotify.connecting import tls
 from pgnotify.connecting.hosts import Address, hosts
-from pgnotify.connecting.keywords import environment
+from pgnotify.connecting.keywords import environment, with_verification
 
 _EXPRESSED = frozenset(
     {
-        "host", "hostaddr", "port", "dbname", "user", "password", "application_name", "fallback_application_name",
-        "client_encoding", "connect_timeout", "keepalives", "keepalives_idle", "keepalives_interval",
-        "keepalives_count", "tcp_user_timeout", "load_balance_hosts", "options", "replication", "sslcert", "sslkey",
-        "sslmode", "sslpassword", "sslrootcert", "target_session_attrs",
+        "host", "hostaddr", "port", "dbname", "user", "password", "application_name",
+        "fallback_application_name", "client_encoding", "connect_timeout", "keepalives", "keepalives_idle",
+        "keepalives_interval", "keepalives_count", "tcp_user_timeout", "load_balance_hosts", "options", "replication",
+        "sslcert", "sslkey", "sslmode", "sslpassword", "sslrootcert", "sslcrl", "sslcrldir",
+        "ssl_min_protocol_version", "ssl_max_protocol_version", "target_session_attrs",
     }
 )  # fmt: skip
-# Harmless with these values: pg8000 behaves like this anyway.
-_ALREADY_SO = {
+# Expressed, or harmless, with these values only.
+_EXPRESSED_VALUES = {
     "gssencmode": ("disable", "prefer"),
     "channel_binding": ("disable", "prefer"),
-    "sslcompression": ("0",),
     "sslsni": ("1",),
-    "sslcertmode": ("allow",),
+    "sslcertmode": ("disable", "allow"),
     "sslnegotiation": ("postgres",),
+    "min_protocol_version": ("3.0",),
+    "max_protocol_version": ("3.0", "3.2", "latest"),
 }
+# They matter for authentication methods that pg8000 does not have, and reports if the server asks for them; libpq
+# itself ignores sslcompression since PostgreSQL 14.
+_WITHOUT_EFFECT = frozenset(
+    {"krbsrvname", "gsslib", "gssdelegation", "sslcompression"}
+    | {"oauth_issuer", "oauth_client_id", "oauth_client_secret", "oauth_scope"}
+)
 _SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 
 # The condition of each target_session_attrs on (pg_is_in_recovery(), transaction_read_only).
@@ -60,7 +68,7 @@ def connect(parameters: dict[str, str]) -> Any:
         pg8000.exceptions.InterfaceError: no host could be reached, or none satisfies target_session_attrs.
         pg8000.exceptions.DatabaseError: the server refuses.
     """
-    given = {**environment(), **parameters}
+    given = {**environment(), **with_verification(parameters)}
     _refuse_what_cannot_be_expressed(given)
     addresses = hosts(given)
     if given.get("load_balance_hosts") == "random":
@@ -85,11 +93,20 @@ def connect(parameters: dict[str, str]) -> Any:
 
 def _refuse_what_cannot_be_expressed(given: dict[str, str]) -> None:
     for keyword, value in given.items():
-        if keyword not in _EXPRESSED and value not in _ALREADY_SO.get(keyword, ()):
-            raise ValueError(f"pg8000 cannot express the connection parameter {keyword!r}; use another driver for it")
+        _refuse_inexpressible(keyword, value)
     _check_choice(given, "sslmode", _SSL_MODES)
+    tls.limits(given)  # refused here, or sslmode=prefer would connect without TLS
     _check_choice(given, "target_session_attrs", (*_SESSION_ATTRIBUTES, "prefer-standby"))
     _check_choice(given, "load_balance_hosts", ("disable", "random"))
+
+
+def _refuse_inexpressible(keyword: str, value: str) -> None:
+    if keyword in _EXPRESSED_VALUES:
+        if value not in _EXPRESSED_VALUES[keyword]:
+            possible = " or ".join(_EXPRESSED_VALUES[keyword])
+            raise ValueError(f"pg8000 cannot express {keyword}={value!r}, only {possible}; use another driver for it")
+    elif value and keyword not in _EXPRESSED | _WITHOUT_EFFECT | {"requirepeer"}:
+        raise ValueError(f"pg8000 cannot express the connection parameter {keyword!r}; use another driver for it")
 
 
 def _check_choice(given: dict[str, str], keyword: str, choices: tuple[str, ...]) -> None:
@@ -99,10 +116,12 @@ def _check_choice(given: dict[str, str], keyword: str, choices: tuple[str, ...])
 
 def _connect_to(address: Address, given: dict[str, str]) -> Any:
     """Connect to one host, with or without TLS, as the sslmode allows."""
-    for context in _tls_contexts(address, given):
+    if address.unix_socket is not None and given.get("requirepeer"):
+        raise ValueError("pg8000 cannot express requirepeer, which concerns Unix sockets; use another driver for it")
+    for with_tls in tls.attempts(address, given):
         try:
-            return _handshake(address, given, context)
-        except (OSError, InterfaceError, DatabaseError) as error:
+            return _handshake(address, given, tls.context(address, given) if with_tls else None)
+        except (OSError, InterfaceError, DatabaseError, ValueError) as error:
             failure: Exception = error
     raise failure
 
@@ -181,48 +200,6 @@ def _keep_alive(plug: socket.socket, given: dict[str, str]) -> None:
         # As in libpq: 0 is the system's default, and a system without the option ignores it.
         if int(given.get(keyword, "0")) and hasattr(socket, name):
             plug.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), int(given[keyword]))
-
-
-def _tls_contexts(address: Address, given: dict[str, str]) -> Iterator[ssl.SSLContext | None]:
-    """Yield the attempts to make in turn: a context, or None for no TLS."""
-    mode = given.get("sslmode", "prefer")
-    if address.unix_socket is not None or mode == "disable":
-        yield None
-        return
-    if mode == "allow":
-        yield None
-    yield _tls_context(given, mode)
-    if mode == "prefer":
-        yield None
-
-
-def _tls_context(given: dict[str, str], mode: str) -> ssl.SSLContext:
-    root = given.get("sslrootcert")
-    if root == "system":
-        context = ssl.create_default_context()
-    else:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        _verify(context, mode, Path(root) if root else Path("~/.postgresql/root.crt").expanduser())
-    if "sslcert" in given:
-        _refuse_missing("sslcert", given["sslcert"])
-        context.load_cert_chain(given["sslcert"], given.get("sslkey"), given.get("sslpassword"))
-    return context
-
-
-def _verify(context: ssl.SSLContext, mode: str, root: Path) -> None:
-    context.check_hostname = mode == "verify-full"
-    # If there is a root certificate, "require" verifies against it, as in libpq.
-    if mode.startswith("verify") or (mode == "require" and root.exists()):
-        _refuse_missing("sslrootcert", root)
-        context.load_verify_locations(root)
-    else:
-        context.verify_mode = ssl.CERT_NONE
-
-
-def _refuse_missing(keyword: str, path: str | Path) -> None:
-    # ssl's own error does not name the file, and an unreachable Unix socket raises the same error.
-    if not Path(path).exists():
-        raise ValueError(f"{keyword}: there is no file {str(path)!r}")
 
 
 def _wanted(connection: Any, attributes: str) -> Any:

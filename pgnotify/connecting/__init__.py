@@ -5,6 +5,8 @@ What a connection string means:
 - `conninfo`: how one is read, overridden by options, and written.
 - `keywords`: which keywords exist, their environment variables, and which values they accept.
 - `hosts`: which addresses to try, and in which order.
+- `tls`: which attempts to make, with TLS or without, and what each of them verifies.
+- `user_files`: where the certificates and passwords of a user are.
 - `redact`: what a log may show of a string.
 
 How a connection is opened, and opened again:

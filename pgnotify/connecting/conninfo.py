@@ -3,7 +3,7 @@
 Three of the four drivers pass the string to libpq. The driver without libpq needs it parsed, and all of them need the
 same errors and the same keywords. This module decides what a string says. It opens nothing. It does not fill in the
 values that libpq takes from elsewhere when it connects: the user's name, the password file, the service file, and the
-sslmode that follows from sslrootcert=system.
+sslmode that sslrootcert=system implies (`keywords.with_verification`).
 
 The rules are those of the PostgreSQL 18 documentation, 34.1.1 (the two forms). Where the documentation is silent, the
 rule is the behaviour of libpq 18.6, and the tests check that it still is.

@@ -72,6 +72,9 @@ KEYWORDS: Mapping[str, str | None] = MappingProxyType(
 SECRETS = frozenset({"password", "sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key"})
 """The keywords whose values no message and no log may show."""
 
+SYSTEM_ROOTS = "system"
+"""The value of sslrootcert that stands for the authorities that the system trusts; known to libpq from 16 on."""
+
 # Other drivers' names, for suggestions only: libpq has one name for each keyword, and so do we.
 _OTHER_NAMES = {
     "database": "dbname",
@@ -101,6 +104,25 @@ def environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     if environ.get("PGREQUIRESSL", "").startswith("1"):
         found.setdefault("sslmode", "require")
     return found
+
+
+def with_verification(parameters: Mapping[str, str], environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return the parameters, with the sslmode that sslrootcert=system implies: verify-full, which it also requires.
+
+    Anybody can have a certificate of an authority that the system trusts, so only the name in it proves something.
+    libpq has this rule from 16 on. An earlier one takes "system" for the name of a file, finds none, and with a weaker
+    sslmode verifies nothing. With verify-full it refuses to connect.
+
+    Raises:
+        ValueError: the parameters or the environment have a weaker sslmode.
+    """
+    given = {**environment(environ), **parameters}
+    if given.get("sslrootcert") != SYSTEM_ROOTS or "service" in given:  # a service may set both; libpq reads it
+        return dict(parameters)
+    mode = given.get("sslmode", "verify-full")
+    if mode != "verify-full":
+        raise ValueError(f'weak sslmode "{mode}" may not be used with sslrootcert=system (use "verify-full")')
+    return {**parameters, "sslmode": mode}
 
 
 def refuse_unknown(keyword: str, name: str) -> None:

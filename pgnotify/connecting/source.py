@@ -13,7 +13,7 @@ from typing import Any
 
 from pgnotify.connecting.conninfo import parse
 from pgnotify.connecting.hosts import hosts
-from pgnotify.connecting.keywords import environment
+from pgnotify.connecting.keywords import environment, with_verification
 from pgnotify.errors import ConnectionLost, SourceError
 from pgnotify.protocol import Backend, NamesPool, Pool, connection_of, end
 from pgnotify.registry import backend_for, connect_with
@@ -38,7 +38,8 @@ class Source:
         from_dsn: whether connections are opened here, from a connection string.
 
     Raises:
-        ValueError: the connection string cannot be read, or a driver was named without a connection string.
+        ValueError: the connection string cannot be read, its sslmode is too weak for sslrootcert=system, or a driver
+            was named without a connection string.
         UnknownBackend, TypeError: no backend fits, there is no such driver, or it is not installed.
     """
 
@@ -51,7 +52,7 @@ class Source:
         """Whether TCP keepalive is wanted; libpq's `keepalives=0` turns it off."""
         self._open: Callable[[], Any]
         if self.from_dsn:
-            parameters = parse(source)
+            parameters = with_verification(parse(source))
             self._open = _connecting(parameters, driver, name, answer_timeout)
             self.keeps_alive = {**environment(), **parameters}.get("keepalives") != "0"
         elif self.can_reconnect:

@@ -194,8 +194,10 @@ def test_connect_timeout_no_longer_applies_once_connected(driver: str, address: 
 
 @pytest.mark.drivers("pg8000")
 def test_a_parameter_that_pg8000_cannot_express_is_an_error(address: Address):
-    with pytest.raises(ValueError, match="pg8000 cannot express the connection parameter 'passfile'"):
-        pgnotify.connect(address.dsn, driver="pg8000", passfile="/nowhere")
+    with pytest.raises(ValueError, match="pg8000 cannot express the connection parameter 'require_auth'"):
+        pgnotify.connect(address.dsn, driver="pg8000", require_auth="md5")
+    with pytest.raises(ValueError, match="pg8000 cannot express sslnegotiation='direct', only postgres"):
+        pgnotify.connect(address.dsn, driver="pg8000", sslnegotiation="direct")
 
 
 @pytest.mark.drivers("pg8000")
