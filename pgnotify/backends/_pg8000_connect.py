@@ -6,12 +6,12 @@ pg8000's own `timeout` is not libpq's connect_timeout: it also ends every later 
 
 from __future__ import annotations
 
-import getpass
 import random
 import socket
 import ssl
 from collections.abc import Callable
 from inspect import signature
+from pathlib import Path
 from typing import Any
 
 import pg8000.core
@@ -20,11 +20,13 @@ from pg8000.exceptions import DatabaseError, InterfaceError
 
 from pgnotify.connecting import tls
 from pgnotify.connecting.hosts import Address, hosts
-from pgnotify.connecting.keywords import environment, with_verification
+from pgnotify.connecting.keywords import environment, refuse_undecoded, with_verification
+from pgnotify.connecting.passfile import password_for
+from pgnotify.connecting.user_files import account_name, password_file
 
 _EXPRESSED = frozenset(
     {
-        "host", "hostaddr", "port", "dbname", "user", "password", "application_name",
+        "host", "hostaddr", "port", "dbname", "user", "password", "passfile", "application_name",
         "fallback_application_name", "client_encoding", "connect_timeout", "keepalives", "keepalives_idle",
         "keepalives_interval", "keepalives_count", "tcp_user_timeout", "load_balance_hosts", "options", "replication",
         "sslcert", "sslkey", "sslmode", "sslpassword", "sslrootcert", "sslcrl", "sslcrldir",
@@ -93,6 +95,7 @@ def connect(parameters: dict[str, str]) -> Any:
 
 def _refuse_what_cannot_be_expressed(given: dict[str, str]) -> None:
     for keyword, value in given.items():
+        refuse_undecoded(keyword, value)
         _refuse_inexpressible(keyword, value)
     _check_choice(given, "sslmode", _SSL_MODES)
     tls.limits(given)  # refused here, or sslmode=prefer would connect without TLS
@@ -127,7 +130,9 @@ def _connect_to(address: Address, given: dict[str, str]) -> Any:
 
 
 def _handshake(address: Address, given: dict[str, str], context: ssl.SSLContext | None) -> Any:
-    user = given.get("user") or getpass.getuser()
+    user = given.get("user") or account_name()
+    database = given.get("dbname") or user
+    password = given.get("password") or _password_from_file(address, database, user, given)
     try:
         plug = _socket(address, given)
     except OSError as error:
@@ -137,8 +142,8 @@ def _handshake(address: Address, given: dict[str, str], context: ssl.SSLContext 
         connection = pg8000.native.Connection(
             user,
             host=address.host or address.hostaddr,
-            database=given.get("dbname") or user,
-            password=given.get("password"),
+            database=database,
+            password=password,
             application_name=given.get("application_name") or given.get("fallback_application_name"),
             replication=given.get("replication"),
             ssl_context=context or False,
@@ -147,11 +152,20 @@ def _handshake(address: Address, given: dict[str, str], context: ssl.SSLContext 
         )
     except BaseException as error:
         plug.close()
-        if isinstance(error, AttributeError) and "password" not in given:  # seen with 1.31.6 and SCRAM
+        if isinstance(error, AttributeError) and password is None:  # seen with 1.31.6 and SCRAM
             raise InterfaceError("the server wants a password, and none was given") from error
         raise
     connection._usock.settimeout(None)  # connect_timeout is over
     return connection
+
+
+def _password_from_file(address: Address, database: str, user: str, given: dict[str, str]) -> str | None:
+    path = Path(given["passfile"]) if given.get("passfile") else password_file()
+    password = path and password_for(address, database, user, path)
+    if not password:
+        return None
+    refuse_undecoded("password", password)
+    return password
 
 
 def _startup_parameters(given: dict[str, str]) -> dict[str, dict[str, str]]:

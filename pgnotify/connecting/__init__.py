@@ -7,6 +7,7 @@ What a connection string means:
 - `hosts`: which addresses to try, and in which order.
 - `tls`: which attempts to make, with TLS or without, and what each of them verifies.
 - `user_files`: where the certificates and passwords of a user are.
+- `passfile`: which password a password file has for an address.
 - `redact`: what a log may show of a string.
 
 How a connection is opened, and opened again:

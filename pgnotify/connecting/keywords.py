@@ -92,6 +92,8 @@ _DURATIONS = frozenset({"connect_timeout", "keepalives_idle", "keepalives_interv
 # C strings end at NUL. The only surrogates with a meaning are U+DC80..U+DCFF: undecodable bytes (PEP 383).
 _UNSENDABLE = re.compile(r"[\x00\ud800-\udc7f\udd00-\udfff]")
 
+_UNDECODED = re.compile(r"[\udc80-\udcff]")
+
 
 def environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     """Return the values of the PG* variables by keyword: libpq's defaults, for the driver that does not use libpq.
@@ -141,6 +143,15 @@ def refuse_unsendable(text: str, part: str) -> None:
     if found := _UNSENDABLE.search(text):
         what = "NUL" if found[0] == "\0" else "a lone surrogate"
         raise ValueError(f"{part} has {what} at character {found.start() + 1}; PostgreSQL accepts UTF-8 without NUL")
+
+
+def refuse_undecoded(keyword: str, value: str) -> None:
+    """Raise a ValueError if a value has bytes that are not UTF-8, kept as surrogates; no driver can pass them on.
+
+    The drivers' own error is a UnicodeEncodeError, whose repr() shows the whole connection string.
+    """
+    if _UNDECODED.search(value):
+        raise ValueError(f"the {keyword} has bytes that are not UTF-8, which no driver can pass on")
 
 
 def text_of(keyword: str, value: object) -> str:

@@ -1,12 +1,29 @@
-"""Where libpq looks for the files of a user: certificates, keys and passwords (34.16, 34.19).
+"""The account that runs us, and where libpq looks for its files: certificates, keys and passwords (34.16, 34.19).
 
 Nothing is read here.
 """
 
 from __future__ import annotations
 
+import getpass
 import os
 from pathlib import Path
+
+
+def account_name() -> str:
+    """Return the name of the account, which is libpq's default for the user; LOGNAME and USER do not count.
+
+    Raises:
+        ValueError: the account has no name.
+    """
+    if os.name == "nt":
+        return getpass.getuser()
+    import pwd
+
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        raise ValueError(f"there is no user with the ID {os.geteuid()}, so the user must be given") from None
 
 
 def tls_file(name: str) -> Path | None:
