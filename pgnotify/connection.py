@@ -123,7 +123,9 @@ class Connection:
         self.close()
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} of {self.connection!r}>"
+        # Not the repr() of the driver's own object: one driver's shows the connection string.
+        cls = type(self.connection)
+        return f"<{type(self).__name__} of a {cls.__module__}.{cls.__qualname__} at {id(self.connection):#x}>"
 
 
 def connect(dsn: str = "", driver: str | None = None, **options: Any) -> Connection:
@@ -144,9 +146,9 @@ def connect(dsn: str = "", driver: str | None = None, **options: Any) -> Connect
 
     If the server cannot be reached or refuses, the driver's own error is raised.
     """
-    from pgnotify.connecting import conninfo, keywords  # a third of the time to import pgnotify, only for connect()
+    from pgnotify.connecting import conninfo  # a third of the time to import pgnotify, and only connect() needs it
 
-    parameters = keywords.with_verification(conninfo.merge(dsn, options))
+    parameters = conninfo.ready(conninfo.merge(dsn, options))
     return wrap(connect_with(driver)(parameters))
 
 

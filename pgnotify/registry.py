@@ -279,7 +279,8 @@ def _known(driver: str) -> str:
     name = driver.lower()
     name = _ALIASES.get(name, name)
     if name not in DRIVERS:
-        raise UnknownBackend(f"there is no driver {driver!r} to connect with; the drivers are {', '.join(DRIVERS)}")
+        shown = repr(driver) if name.isidentifier() else "of this name"  # not a connection string, with its password
+        raise UnknownBackend(f"there is no driver {shown} to connect with; the drivers are {', '.join(DRIVERS)}")
     return name
 
 

@@ -211,5 +211,5 @@ class PyGreSQLBackend(DriverBackend):
         except TypeError:
             reason = pg.InternalError("the connection is closed")
         except UnicodeDecodeError as error:  # the error quotes bytes that are not a message
-            reason = pg.OperationalError(f"the connection is lost: {error.object!r}")
+            reason = pg.OperationalError(f"the connection is lost: {error.object[:200]!r}")
         return reason

@@ -10,7 +10,12 @@ from rich.console import Console
 from pgnotify.cli.demo import demonstrate
 from pgnotify.testing import NoPostgreSQL, TemporaryPostgreSQL
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="PostgreSQL's LISTEN and NOTIFY on any driver.")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="PostgreSQL's LISTEN and NOTIFY on any driver.",
+    pretty_exceptions_show_locals=False,  # one of them is the password
+)
 # highlight=False and markup=False: a payload is shown exactly as it arrived.
 _console = Console(highlight=False, markup=False, soft_wrap=True)
 

@@ -20,6 +20,9 @@ SOCKET_DIRECTORIES = ("/var/run/postgresql", "/tmp")
 
 _PORT = re.compile(r"\s*[+-]?[0-9]{1,10}\s*", re.ASCII)
 
+# They are in the wrong part of a URI, and the rest of the name may be the rest of a password.
+_NOT_IN_A_NAME = re.compile("[@?&=]")
+
 
 class Address(NamedTuple):
     """One address to try: one element of each of the lists in host, hostaddr and port."""
@@ -43,10 +46,11 @@ def hosts(parameters: Mapping[str, str]) -> list[Address]:
     port, or "localhost" if there is none. For load_balance_hosts=random the caller shuffles.
 
     Raises:
-        ValueError: the lists differ in length, or a port is not a number from 1 to 65535. The message does not show
-            the port: in `postgresql://user:password`, where "@host" is missing, it is the password.
+        ValueError: the lists differ in length, a port is not a number from 1 to 65535, or a name has "@", "?", "&" or
+            "=". The message shows neither: in `postgresql://user:password`, where "@host" is missing, the port is the
+            password, and in `postgresql://user:pass@word@host` the name has the end of it.
     """
-    names = _listed(parameters, "host")
+    names = _checked_names(_listed(parameters, "host"))
     numbers = _listed(parameters, "hostaddr")
     if names and numbers and len(names) != len(numbers):
         raise ValueError(f"could not match {len(names)} host names to {len(numbers)} hostaddr values")
@@ -84,6 +88,17 @@ def _default_host(port: int) -> str:
 def _listed(parameters: Mapping[str, str], keyword: str) -> list[str]:
     text = parameters.get(keyword, "")
     return text.split(",") if text else []
+
+
+def _checked_names(names: list[str]) -> list[str]:
+    for place, name in enumerate(names, 1):
+        found = None if name.startswith("/") else _NOT_IN_A_NAME.search(name.removeprefix("@"))
+        if found:
+            raise ValueError(
+                f"host {place} of {len(names)} has {found[0]!r}, which no host name has; "
+                f"in the password of a URI, write it as %{ord(found[0]):X}"
+            )
+    return names
 
 
 def _ports(parameters: Mapping[str, str], count: int) -> list[int]:

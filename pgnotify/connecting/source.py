@@ -11,9 +11,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from pgnotify.connecting.conninfo import parse
+from pgnotify.connecting.conninfo import parse, ready
 from pgnotify.connecting.hosts import hosts
-from pgnotify.connecting.keywords import environment, with_verification
+from pgnotify.connecting.keywords import environment
 from pgnotify.errors import ConnectionLost, SourceError
 from pgnotify.protocol import Backend, NamesPool, Pool, connection_of, end
 from pgnotify.registry import backend_for, connect_with
@@ -46,13 +46,13 @@ class Source:
     def __init__(self, source: Any, driver: str | None, name: str | None, answer_timeout: float) -> None:
         self.from_dsn = isinstance(source, str)
         if driver is not None and not self.from_dsn:
-            raise ValueError(f"driver={driver!r} goes with a connection string; a {type(source).__name__} has its own")
+            raise ValueError(f"driver= goes with a connection string; a {type(source).__name__} has its own")
         self.can_reconnect = self.from_dsn or callable(source)
         self.keeps_alive = True
         """Whether TCP keepalive is wanted; libpq's `keepalives=0` turns it off."""
         self._open: Callable[[], Any]
         if self.from_dsn:
-            parameters = with_verification(parse(source))
+            parameters = ready(parse(source))
             self._open = _connecting(parameters, driver, name, answer_timeout)
             self.keeps_alive = {**environment(), **parameters}.get("keepalives") != "0"
         elif self.can_reconnect:
@@ -140,8 +140,10 @@ def _give_back(opened: Any, pool: Pool | None) -> None:
 
 
 def _the_same(connection: object) -> SourceError:
+    cls = type(connection)  # no repr() of the object, which may show the connection string
     return SourceError(
-        f"the connect function returned the same connection again, {connection!r}: it must open a new one"
+        f"the connect function returned the same connection again, the {cls.__module__}.{cls.__qualname__} at "
+        f"{id(connection):#x}: it must open a new one"
     )
 
 

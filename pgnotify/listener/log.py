@@ -142,7 +142,8 @@ class Log:
 
     def on_error_failed(self, error: Exception, notification: Notification | None) -> None:
         """Log the error of on_error that is being handled, and the error that on_error was called with."""
-        log.exception("%s: on_error failed on an error of %s: %r", self._name, _code_of(notification), error)
+        # Not its repr(): that of a UnicodeError shows the whole payload.
+        log.exception("%s: on_error failed on an error of %s: %s", self._name, _code_of(notification), text_of(error))
 
     def inherited(self, refusal: BaseException) -> None:
         """Warn in a forked child that it does not have what its parent has."""

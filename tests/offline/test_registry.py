@@ -628,3 +628,10 @@ def test_an_unknown_driver_is_told_with_those_there_are(installed):
         UnknownBackend, match=r"^there is no driver 'oracle' to connect with; the drivers are psycopg, psycopg2"
     ):
         registry.connect_with("oracle")
+
+
+def test_a_connection_string_in_the_place_of_the_driver_is_not_shown():
+    with pytest.raises(UnknownBackend, match="there is no driver of this name") as caught:
+        registry.connect_with("postgresql://u:hunter@h")
+
+    assert "hunter" not in str(caught.value)

@@ -86,3 +86,17 @@ def test_python_connects_to_the_path_of_an_abstract_socket() -> None:
         server.listen()
 
         client.connect(str(socket_path(host, 5432)))
+
+
+@pytest.mark.parametrize("name", ["word@host", "my?secret", "hun&ter", "a=b", "@my@secret"])
+def test_a_name_that_no_host_has_is_refused_and_not_shown(name: str) -> None:
+    with pytest.raises(
+        ValueError, match=r"host 2 of 2 has '[@?&=]', which no host name has; .* write it as %"
+    ) as caught:
+        hosts({"host": f"localhost,{name}"})
+
+    assert name not in str(caught.value)
+
+
+def test_a_socket_directory_may_have_any_name() -> None:
+    assert hosts({"host": "/a@b?c=d&e"})[0].unix_socket == "/a@b?c=d&e/.s.PGSQL.5432"

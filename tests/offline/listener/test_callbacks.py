@@ -301,7 +301,7 @@ def test_an_on_error_that_raises_itself_is_logged_and_all_goes_on(make, sender, 
     send(sender, 2, channel="own")
 
     assert payloads([next(iter(listener))]) == ["2"]
-    assert "on_error failed on an error of the callback for 'jobs': ZeroDivisionError('1')" in caplog.text
+    assert "on_error failed on an error of the callback for 'jobs': ZeroDivisionError: 1" in caplog.text
     assert "KeyError" in caplog.text
 
 

@@ -211,7 +211,7 @@ def test_an_error_of_on_error_is_logged_with_the_error_that_it_was_called_with(l
     except KeyError:
         log.on_error_failed(ZeroDivisionError("1"), None)
 
-    assert lines() == [("ERROR", "cache: on_error failed on an error of on_listening: ZeroDivisionError('1')")]
+    assert lines() == [("ERROR", "cache: on_error failed on an error of on_listening: ZeroDivisionError: 1")]
     assert caplog.records[0].exc_info[1] is failure
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from contextlib import suppress
 
 import pytest
@@ -119,6 +120,19 @@ def test_a_wait_does_not_raise_what_fetch_is_to_report(link, proxy, channel):
     with pytest.raises(UndecodablePayload) as error:
         collect(backend, 1)
     assert error.value.undecodable == b"\xe9"
+
+
+def test_the_report_does_not_show_the_payload_which_may_be_a_secret(link, proxy, channel):
+    backend = pgnotify.wrap(link).backend
+    backend.listen(channel)
+    proxy.say(proxies.notification(channel, b"hunter" * 1_000 + b"\xe9"))
+
+    with pytest.raises(UndecodablePayload) as caught:
+        collect(backend, 1)
+
+    assert "hunter" not in "".join(traceback.format_exception(caught.value))
+    assert "6001 bytes" in str(caught.value)
+    assert caught.value.undecodable.startswith(b"hunter")
 
 
 def test_the_report_of_a_latin1_payload_says_what_would_help(backend, user, session):
