@@ -1,7 +1,7 @@
 """Connecting as libpq does, for the one driver that has no libpq.
 
 Reads the parameters of a connection string, tries each host in turn, and makes the socket itself.
-pg8000's own `timeout` is not libpq's connect_timeout: it also ends every later read, for good.
+pg8000's own `timeout` is not libpq's connect_timeout: it counts for each read, and ends every later one, for good.
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ from __future__ import annotations
 import random
 import socket
 import ssl
-from collections.abc import Callable
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -18,11 +20,15 @@ import pg8000.core
 import pg8000.native
 from pg8000.exceptions import DatabaseError, InterfaceError
 
+from pgnotify.backends._pg8000_socket import TLSSocket, open_socket
 from pgnotify.connecting import tls
 from pgnotify.connecting.hosts import Address, hosts
 from pgnotify.connecting.keywords import environment, refuse_undecoded, with_verification
 from pgnotify.connecting.passfile import password_for
+from pgnotify.connecting.socket_handle import SocketHandle
 from pgnotify.connecting.user_files import account_name, password_file
+from pgnotify.errors import Unanswered
+from pgnotify.program.interruption import is_interruption
 
 _EXPRESSED = frozenset(
     {
@@ -59,6 +65,17 @@ _SESSION_ATTRIBUTES: dict[str, Callable[[bool, bool], bool]] = {
     "primary": lambda standby, read_only: not standby,
     "standby": lambda standby, read_only: standby,
 }
+# The errors of pg8000's functions for each message, if its contents are impossible.
+_NOT_THE_PROTOCOL = (
+    UnicodeError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    struct.error,
+    MemoryError,
+    OverflowError,
+    pg8000.core.scramp.ScramException,
+)
 _CANNOT_CONNECT_NOW = "57P03"  # the server is starting or stopping; libpq, too, tries the next host
 
 
@@ -73,6 +90,8 @@ def connect(parameters: dict[str, str]) -> Any:
     given = {**environment(), **with_verification(parameters)}
     _refuse_what_cannot_be_expressed(given)
     addresses = hosts(given)
+    if any(address.unix_socket is None for address in addresses) and given.get("sslmode") != "disable":
+        tls.check(given)
     if given.get("load_balance_hosts") == "random":
         random.shuffle(addresses)
     wanted = given.get("target_session_attrs", "any")
@@ -81,7 +100,7 @@ def connect(parameters: dict[str, str]) -> Any:
     for attributes in rounds:
         for address in addresses:
             try:
-                return _wanted(_connect_to(address, given), attributes)
+                return _connect_to(address, given, attributes)
             except (OSError, InterfaceError) as error:
                 failures.append(error)
             except DatabaseError as error:
@@ -98,7 +117,6 @@ def _refuse_what_cannot_be_expressed(given: dict[str, str]) -> None:
         refuse_undecoded(keyword, value)
         _refuse_inexpressible(keyword, value)
     _check_choice(given, "sslmode", _SSL_MODES)
-    tls.limits(given)  # refused here, or sslmode=prefer would connect without TLS
     _check_choice(given, "target_session_attrs", (*_SESSION_ATTRIBUTES, "prefer-standby"))
     _check_choice(given, "load_balance_hosts", ("disable", "random"))
 
@@ -117,27 +135,67 @@ def _check_choice(given: dict[str, str], keyword: str, choices: tuple[str, ...])
         raise ValueError(f"{keyword} must be one of {', '.join(choices)}, not {given[keyword]!r}")
 
 
-def _connect_to(address: Address, given: dict[str, str]) -> Any:
-    """Connect to one host, with or without TLS, as the sslmode allows."""
+def _connect_to(address: Address, given: dict[str, str], attributes: str) -> Any:
+    """Connect to one host, with or without TLS, as the sslmode allows, and check its target_session_attrs."""
     if address.unix_socket is not None and given.get("requirepeer"):
         raise ValueError("pg8000 cannot express requirepeer, which concerns Unix sockets; use another driver for it")
     for with_tls in tls.attempts(address, given):
         try:
-            return _handshake(address, given, tls.context(address, given) if with_tls else None)
+            connection = _connect_in_time(address, given, tls.context(address, given) if with_tls else None)
+            break
         except (OSError, InterfaceError, DatabaseError, ValueError) as error:
             failure: Exception = error
-    raise failure
-
-
-def _handshake(address: Address, given: dict[str, str], context: ssl.SSLContext | None) -> Any:
-    user = given.get("user") or account_name()
-    database = given.get("dbname") or user
-    password = given.get("password") or _password_from_file(address, database, user, given)
+    else:
+        raise failure
     try:
-        plug = _socket(address, given)
+        with _deadline(connection._usock, given):
+            _refuse_unwanted(connection, attributes)
+    except BaseException:
+        with suppress(OSError, InterfaceError):
+            connection.close()
+        raise
+    return connection
+
+
+def _connect_in_time(address: Address, given: dict[str, str], context: ssl.SSLContext | None) -> Any:
+    try:
+        plug = open_socket(address, given, _timeout(given))
     except OSError as error:
         where = address.unix_socket or f"{address.hostaddr or address.host} port {address.port}"
         raise InterfaceError(f"cannot connect to {where}: {error}") from error
+    try:
+        with _deadline(plug, given):
+            connection = _handshake(plug, address, given, context)
+    except BaseException:
+        plug.close()
+        raise
+    connection._usock.settimeout(None)  # connect_timeout is over
+    return connection
+
+
+@contextmanager
+def _deadline(plug: socket.socket, given: dict[str, str]) -> Iterator[None]:
+    """Let the body take no longer than connect_timeout, even if the server sends a byte now and then."""
+    timeout = _timeout(given)
+    try:
+        with SocketHandle(plug.fileno()) as handle, handle.deadline(timeout):
+            yield
+    except Unanswered as error:
+        raise InterfaceError(f"the server has not answered within the connect_timeout of {timeout:g} s") from error
+
+
+def _timeout(given: dict[str, str]) -> float | None:
+    seconds = float(given.get("connect_timeout") or 0)
+    return seconds if seconds > 0 else None
+
+
+def _handshake(plug: socket.socket, address: Address, given: dict[str, str], context: ssl.SSLContext | None) -> Any:
+    user = given.get("user") or account_name()
+    database = given.get("dbname") or user
+    password = given.get("password") or _password_from_file(address, database, user, given)
+    startup_parameters = _startup_parameters(given)
+    if context is not None:
+        context.sslsocket_class = TLSSocket
     try:
         connection = pg8000.native.Connection(
             user,
@@ -148,14 +206,18 @@ def _handshake(address: Address, given: dict[str, str], context: ssl.SSLContext 
             replication=given.get("replication"),
             ssl_context=context or False,
             sock=plug,
-            **_startup_parameters(given),
+            **startup_parameters,
         )
-    except BaseException as error:
-        plug.close()
+    except _NOT_THE_PROTOCOL as error:
+        if is_interruption(error):
+            raise
         if isinstance(error, AttributeError) and password is None:  # seen with 1.31.6 and SCRAM
             raise InterfaceError("the server wants a password, and none was given") from error
-        raise
-    connection._usock.settimeout(None)  # connect_timeout is over
+        raise InterfaceError(f"the server does not keep to PostgreSQL's protocol: {_line(error)}") from error
+    connection._sock.session_has_begun()
+    if len(connection._backend_key_data or b"key of") < 4:
+        connection.close()
+        raise InterfaceError("the server does not keep to PostgreSQL's protocol: it has sent no process ID")
     return connection
 
 
@@ -177,55 +239,18 @@ def _startup_parameters(given: dict[str, str]) -> dict[str, dict[str, str]]:
     return {"startup_params": parameters} if parameters else {}
 
 
-def _socket(address: Address, given: dict[str, str]) -> socket.socket:
-    seconds = float(given.get("connect_timeout") or 0)
-    timeout = seconds if seconds > 0 else None
-    path = address.unix_socket
-    if path is None:
-        plug = socket.create_connection((address.hostaddr or address.host, address.port), timeout)
-        try:
-            _keep_alive(plug, given)
-        except BaseException:
-            plug.close()
-            raise
-        return plug
-    plug = socket.socket(socket.AF_UNIX)
-    try:
-        plug.settimeout(timeout)
-        plug.connect(path)
-    except OSError:
-        plug.close()
-        raise
-    return plug
-
-
-def _keep_alive(plug: socket.socket, given: dict[str, str]) -> None:
-    plug.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    if given.get("keepalives", "1") == "0":
-        return
-    plug.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    options = {
-        "keepalives_idle": "TCP_KEEPIDLE",
-        "keepalives_interval": "TCP_KEEPINTVL",
-        "keepalives_count": "TCP_KEEPCNT",
-        "tcp_user_timeout": "TCP_USER_TIMEOUT",
-    }
-    for keyword, name in options.items():
-        # As in libpq: 0 is the system's default, and a system without the option ignores it.
-        if int(given.get(keyword, "0")) and hasattr(socket, name):
-            plug.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), int(given[keyword]))
-
-
-def _wanted(connection: Any, attributes: str) -> Any:
+def _refuse_unwanted(connection: Any, attributes: str) -> None:
     if attributes == "any":
-        return connection
+        return
     ((standby, read_only),) = connection.run(
         "SELECT pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('transaction_read_only')"
     )
-    if _SESSION_ATTRIBUTES[attributes](standby, read_only == "on"):
-        return connection
-    connection.close()
-    raise InterfaceError(f"the session is not {attributes}, as target_session_attrs requires")
+    if not _SESSION_ATTRIBUTES[attributes](standby, read_only == "on"):
+        raise InterfaceError(f"the session is not {attributes}, as target_session_attrs requires")
+
+
+def _line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def _sqlstate(error: DatabaseError) -> str | None:

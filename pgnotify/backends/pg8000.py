@@ -8,14 +8,17 @@ either. Tests against the oldest and the newest release check the private names 
 
 from __future__ import annotations
 
+import codecs
 import io
 import socket
 import ssl
 import struct
 import sys
+import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import pg8000.core
@@ -30,8 +33,10 @@ from pgnotify.notification import Plain
 from pgnotify.program.interruption import is_interruption
 from pgnotify.waiting import wait_readable
 
+_READY_FOR_QUERY = b"Z"
+_PARAMETER_STATUS = b"S"
 _NOTIFICATION = b"A"  # NotificationResponse: Byte1('A') Int32 length, Int32 pid, String channel, String payload
-_HEAD = struct.Struct("!ci")  # of each message: its code, and its length without the code
+_HEAD = struct.Struct("!cI")  # of each message: its code, and its length without the code; a negative one is huge
 _PID = struct.Struct("!i")
 _UNNAMED = b"\0"
 
@@ -40,8 +45,22 @@ _UNNAMED = b"\0"
 REST_SECONDS = 10.0
 
 _LOSSES = (InterfaceError, OSError)
-# The errors that bytes cause which are not a message of PostgreSQL's.
-_NO_SUCH_MESSAGE = (ValueError, KeyError, IndexError, struct.error, MemoryError, OverflowError)
+# In bytes, the length itself included. pg8000 believes every length: at -1 it reads for ever, and at 2 GB it asks the
+# system for them. The answers to our statements are short, and a notification has 8 kB.
+_SHORTEST_MESSAGE = 4
+_LONGEST_MESSAGE = 16 * 2**20
+
+# Messages that no server sends to a session that has begun and does not COPY: about authentication (pg8000 would send
+# the password again), the key for cancelling, and COPY.
+_OUT_OF_PLACE = frozenset({b"R", b"K", b"G", b"H", b"W", b"d", b"c"})
+
+# The errors that bytes cause which are not a message of PostgreSQL's, here or in pg8000's functions for each message.
+_NO_SUCH_MESSAGE = (ValueError, LookupError, TypeError, AttributeError, struct.error, MemoryError, OverflowError)
+
+_NO_TIME = 1e-6  # seconds; 0 would stand for a socket that does not block
+
+# Below the checks of a stream of ours, and in C: no interruption comes between it and the next step.
+_read_buffered = io.BufferedRWPair.read
 
 _TRANSACTION_STATUS = {
     None: TransactionStatus.IDLE,  # no statement has run yet
@@ -101,11 +120,11 @@ class Pg8000Backend(CollectingBackend):
 
     @property
     def busy(self) -> bool:
-        """Whether pg8000 is at work in this thread. It keeps no record of that, but the stack shows it."""
+        """Whether the connection is in use in this thread. pg8000 keeps no record of that, but the stack shows it."""
         frame = sys._getframe()
         while frame.f_back is not None:
             frame = frame.f_back
-            if frame.f_globals.get("__name__", "").partition(".")[0] == "pg8000":
+            if frame.f_code in _AT_WORK or frame.f_globals.get("__name__", "").partition(".")[0] == "pg8000":
                 return True
         return False
 
@@ -127,7 +146,7 @@ class Pg8000Backend(CollectingBackend):
         """Return the status that the server reported after the last statement."""
         if self._death is not None or self._connection._usock is None:
             return TransactionStatus.UNKNOWN
-        return _TRANSACTION_STATUS[self._connection._transaction_status]
+        return _TRANSACTION_STATUS.get(self._connection._transaction_status, TransactionStatus.UNKNOWN)
 
     def query(self, sql: str, parameters: Sequence[str] = ()) -> list[tuple[Any, ...]]:
         """Run a statement, below the implicit BEGIN and the paramstyle of pg8000's DB-API."""
@@ -137,7 +156,7 @@ class Pg8000Backend(CollectingBackend):
         for text in (sql, *parameters):
             text.encode(connection._client_encoding)  # fails here rather than after half of the messages
         try:
-            context = self._execute_bound(sql, parameters) if parameters else connection.execute_simple(sql)
+            context = self._execute_bound(sql, parameters) if parameters else self._execute_simple(sql)
         except DatabaseError as error:
             if _is_fatal(error):
                 raise self._lost_by(error) from error
@@ -165,6 +184,13 @@ class Pg8000Backend(CollectingBackend):
         with suppress(InterfaceError, OSError):
             super()._return_to_pool()
 
+    def _execute_simple(self, sql: str) -> Any:
+        context = pg8000.core.Context(sql)
+        self._connection.send_QUERY(sql)
+        pg8000.core._flush(self._connection._sock)
+        self._take_answers(context)
+        return context
+
     def _execute_bound(self, sql: str, parameters: Sequence[str]) -> Any:
         """Parse, bind and execute in one round trip; execute_unnamed() takes three."""
         connection = self._connection
@@ -175,8 +201,35 @@ class Pg8000Backend(CollectingBackend):
         connection.send_EXECUTE()
         pg8000.core._write(connection._sock, pg8000.core.SYNC_MSG)
         pg8000.core._flush(connection._sock)
-        connection.handle_messages(context)
+        self._take_answers(context)
         return context
+
+    def _take_answers(self, context: Any) -> None:
+        """Take messages until the server is ready for the next statement."""
+        code = b""
+        while code != _READY_FOR_QUERY:
+            code, body = _message(self._connection._sock, pg8000.core._read)
+            self._process(code, body, context)
+        if context.error is not None:
+            raise context.error
+
+    def _process(self, code: bytes, body: bytes, context: Any) -> None:
+        """Have pg8000 process a message.
+
+        Raises:
+            _NotAMessageError: its contents are impossible.
+        """
+        connection = self._connection
+        try:
+            connection.message_types[code](body, context)
+            if code == _READY_FOR_QUERY:
+                _TRANSACTION_STATUS[body]
+            elif code == _PARAMETER_STATUS:
+                codecs.lookup(connection._client_encoding)
+        except _NO_SUCH_MESSAGE as error:
+            if is_interruption(error):
+                raise
+            raise _NotAMessageError(f"the server has sent a message {code!r} with impossible contents") from error
 
     def _receiver(self) -> Any:
         return self._connection.message_types[_NOTIFICATION]
@@ -223,7 +276,13 @@ class Pg8000Backend(CollectingBackend):
 
     def _decoded(self, raw: Sequence[bytes]) -> list[Plain]:
         encoding = self._encoding()
-        return [_parsed(body, encoding) for body in raw]
+        try:
+            return [_parsed(body, encoding) for body in raw]
+        except _NO_SUCH_MESSAGE as error:
+            if is_interruption(error):
+                raise
+            self._death = error
+            return list(_parsed_until_one_fails(raw, encoding))
 
     def _read_more(self, inbox: Inbox, queue: deque[Plain]) -> bool:
         """Read the messages that have begun to arrive; return whether there may be more."""
@@ -239,7 +298,7 @@ class Pg8000Backend(CollectingBackend):
             batch: list[Plain] = []
             consumed = _parse_all(data, batch, self._encoding())
             if consumed:  # they are already in the buffer: no system call
-                queue.extend(then(batch, self._connection._sock.read, consumed))
+                queue.extend(then(batch, _read_buffered, self._connection._sock, consumed))
             else:
                 self._read_one_message(queue)
         except (*_LOSSES, DatabaseError, *_NO_SUCH_MESSAGE) as error:
@@ -253,14 +312,16 @@ class Pg8000Backend(CollectingBackend):
         """Take in the notifications that had arrived before a statement failed; return the error of the loss."""
         self._death = error
         # A statement fails between two messages, or in one that is not whole. The system still has what had arrived,
-        # even after an RST.
-        stream, usock, inbox = self._connection._sock, self._connection._usock, self._inbox()
+        # even after an RST. But after bytes that are not a message, nobody knows where the next one begins.
+        usock, inbox = self._connection._usock, self._inbox()
+        left = _LONGEST_MESSAGE  # more than the system keeps; a server that goes on sending is not waited for
         try:
             if usock is not None:
                 usock.settimeout(self._rest_seconds)  # for good: nobody uses this connection any more
-            while usock is not None and self._peek():
-                code, size = _HEAD.unpack(pg8000.core._read(stream, _HEAD.size))
-                body = pg8000.core._read(stream, size - 4)
+            while left > 0 and usock is not None and not isinstance(error, _NotAMessageError) and self._peek():
+                deadline = time.monotonic() + self._rest_seconds
+                code, body = _message(self._connection._sock, partial(_read_rest, usock, deadline))
+                left -= _HEAD.size + len(body)
                 if code == _NOTIFICATION:
                     inbox.raw.append(body)
         except (*_LOSSES, *_NO_SUCH_MESSAGE) as end:
@@ -270,17 +331,17 @@ class Pg8000Backend(CollectingBackend):
 
     def _read_one_message(self, queue: deque[Plain]) -> None:
         """Take a message that has not arrived in full, or have pg8000 take one that is not a notification."""
-        stream, usock = self._connection._sock, self._connection._usock
+        usock = self._connection._usock
         timeout = usock.gettimeout()
         context = pg8000.core.Context(None)
         try:
-            usock.settimeout(self._rest_seconds if timeout is None else timeout)
-            code, size = _HEAD.unpack(pg8000.core._read(stream, _HEAD.size))
-            body = pg8000.core._read(stream, size - 4)
+            seconds = self._rest_seconds if timeout is None else timeout
+            usock.settimeout(seconds)
+            code, body = _message(self._connection._sock, partial(_read_rest, usock, time.monotonic() + seconds))
             if code == _NOTIFICATION:
                 queue.append(_parsed(body, self._encoding()))
             else:
-                self._connection.message_types[code](body, context)
+                self._process(code, body, context)
         except BaseException as error:
             self._note_interruption(error)
             raise
@@ -336,6 +397,48 @@ class Pg8000Backend(CollectingBackend):
         return self._death or InterfaceError("connection is closed")
 
 
+# While these run, half a message may have been read or written.
+_AT_WORK = frozenset({Pg8000Backend.query.__code__, Pg8000Backend._read_one_message.__code__})
+
+
+class _NotAMessageError(InterfaceError):  # type: ignore[misc]  # pg8000 has no types
+    """The server has sent bytes that are not a message of PostgreSQL's, and those that follow cannot be read."""
+
+
+def _read_rest(usock: Any, deadline: float, stream: Any, size: int) -> bytes:
+    """Read this many bytes before a moment of `time.monotonic`; the socket's time-out changes.
+
+    The memory grows with the bytes that arrive, and not with those that are announced.
+    """
+    parts = bytearray()
+    while len(parts) < size:
+        usock.settimeout(max(deadline - time.monotonic(), _NO_TIME))
+        part = stream.read1(size - len(parts))
+        if not part:
+            raise InterfaceError("the server has closed the connection during a message")
+        parts += part
+    return bytes(parts)
+
+
+def _message(stream: Any, read: Callable[[Any, int], bytes]) -> tuple[bytes, bytes]:
+    """Read the code and the body of one message.
+
+    Args:
+        stream: the connection's.
+        read: takes the stream and the size of the body, and returns this many bytes.
+
+    Raises:
+        _NotAMessageError: there is no such message, or its length is impossible.
+    """
+    code, size = _HEAD.unpack(pg8000.core._read(stream, _HEAD.size))
+    if not _SHORTEST_MESSAGE <= size <= _LONGEST_MESSAGE or code in _OUT_OF_PLACE:
+        raise _NotAMessageError(
+            f"the server has sent a message {code!r} of {size} bytes; no such message has its place here, "
+            f"and none has fewer than {_SHORTEST_MESSAGE} or more than {_LONGEST_MESSAGE} bytes"
+        )
+    return code, read(stream, size - 4)
+
+
 def _interrupted() -> InterfaceError:
     return InterfaceError("interrupted in the middle of a message")
 
@@ -348,6 +451,8 @@ def _is_fatal(error: DatabaseError) -> bool:
 def _parsed(body: bytes, encoding: str) -> Plain:
     (pid,) = _PID.unpack_from(body)
     end = body.index(0, 4)
+    if end + 1 >= len(body):
+        raise ValueError(f"a notification of {len(body)} bytes has no payload, not even an empty one")
     return (
         body[4:end].decode(encoding, "surrogateescape"),
         body[end + 1 : -1].decode(encoding, "surrogateescape"),
@@ -355,25 +460,39 @@ def _parsed(body: bytes, encoding: str) -> Plain:
     )
 
 
+def _parsed_until_one_fails(raw: Sequence[bytes], encoding: str) -> Iterator[Plain]:
+    with suppress(*_NO_SUCH_MESSAGE):
+        for body in raw:
+            yield _parsed(body, encoding)
+
+
 def _parse_all(data: bytes, batch: list[Plain], encoding: str) -> int:
-    """Append the notifications at the head of ``data``; return the bytes of the whole messages."""
+    """Append the notifications at the head of ``data``; return the bytes of the whole messages.
+
+    It ends before a message that is not a whole notification, for `_read_one_message` to judge.
+    """
     position, size = 0, len(data)
+    last = size - 9  # no complete notification begins after it
     sender = data  # of the message before; none yet, and never a match: the data after a head is shorter
     channel, pid, payload_at = "", 0, 0
-    while position + 9 <= size:
+    while position <= last:
         code, length = _HEAD.unpack_from(data, position)
-        following = position + 1 + length
-        if code != _NOTIFICATION or following > size:
+        end_of_payload = position + length  # where its zero byte is
+        if code != _NOTIFICATION or end_of_payload >= size:
             break
         # Most messages begin with the pid and the channel of the one before: one comparison replaces
         # looking for the end of the name and decoding it.
         if not data.startswith(sender, position + 5):
-            end = data.index(0, position + 9)
+            end = data.find(0, position + 9)
+            if end < 0:
+                break
             sender = data[position + 5 : end + 1]
             payload_at = 5 + len(sender)
             (pid,) = _PID.unpack_from(sender)
             channel = sender[4:-1].decode(encoding, "surrogateescape")
-        payload = data[position + payload_at : following - 1].decode(encoding, "surrogateescape")
+        payload = data[position + payload_at : end_of_payload].decode(encoding, "surrogateescape")
+        if not payload and length < payload_at:  # too short for its own channel
+            break
         batch.append((channel, payload, pid))
-        position = following
+        position = end_of_payload + 1
     return position

@@ -49,7 +49,10 @@ def wrap(connection: Any) -> Psycopg2Backend:
 
 def connect(parameters: dict[str, str]) -> Any:
     """Open a connection in autocommit mode."""
-    connection = psycopg2.connect(**parameters) if parameters else psycopg2.connect("")
+    try:
+        connection = psycopg2.connect(**parameters) if parameters else psycopg2.connect("")
+    except UnicodeDecodeError as error:  # libpq's message quotes the server, whose encoding nobody knows yet
+        raise psycopg2.OperationalError(error.object.decode("utf-8", "backslashreplace").strip()) from error
     connection.autocommit = True
     return connection
 

@@ -20,6 +20,7 @@ from pgnotify.backends._driver import BATCH, STATUS_OF, DriverBackend, Transacti
 from pgnotify.backends._holder import HolderBackend
 from pgnotify.errors import UndecodablePayload
 from pgnotify.notification import Plain
+from pgnotify.program.interruption import is_interruption
 
 _CONNECTION_OK = 1  # of pg.Connection.status
 
@@ -46,7 +47,7 @@ def connect(parameters: dict[str, str]) -> Any:
     from pgnotify.connecting.conninfo import serialize
     from pgnotify.connecting.keywords import environment
 
-    connection = pg.connect(serialize(parameters))  # libpq accepts a connection string as a database name
+    connection = _connect(serialize(parameters))
     # PyGreSQL decodes notifications as UTF-8 only. A database without an encoding cannot be asked for it: its server
     # ends a session that it cannot send that to.
     client, server = map(connection.parameter, ("client_encoding", "server_encoding"))
@@ -58,6 +59,23 @@ def connect(parameters: dict[str, str]) -> Any:
 class _Holder(HolderBackend):
     def _closes_for_good(self) -> bool:
         return type(self._holder).close.__module__.partition(".")[0] in ("pg", "pgdb")
+
+
+def _connect(dsn: str) -> Any:
+    try:
+        return pg.connect(dsn)  # libpq accepts a connection string as a database name
+    except (UnicodeDecodeError, SystemError) as error:
+        # libpq's message quotes the server, whose encoding nobody knows yet.
+        undecodable = _undecodable_below(error)
+        if undecodable is None:
+            raise
+        raise pg.OperationalError(undecodable.object.decode("utf-8", "backslashreplace").strip()) from undecodable
+
+
+def _undecodable_below(error: BaseException | None) -> UnicodeDecodeError | None:
+    while error is not None and not isinstance(error, UnicodeDecodeError):
+        error = error.__cause__
+    return error
 
 
 def _core_of_db(db: Any) -> Any:
@@ -128,6 +146,8 @@ class PyGreSQLBackend(DriverBackend):
         except Exception as error:  # a dead link raises ProgrammingError first, and LookupError later
             if self._has_ended():
                 raise self._lost() from error
+            if isinstance(error, ValueError) and not str(error) and not is_interruption(error):
+                raise pg.InternalError("the server has sent no answer to the statement") from error
             raise
         rows: list[tuple[Any, ...]] = result.getresult() if hasattr(result, "getresult") else []
         return rows

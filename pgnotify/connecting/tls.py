@@ -57,12 +57,22 @@ def context(address: Address, parameters: Mapping[str, str]) -> ssl.SSLContext:
     return made
 
 
-def limits(parameters: Mapping[str, str]) -> tuple[ssl.TLSVersion | None, ssl.TLSVersion | None]:
-    """Return the oldest and the newest version of TLS that the parameters allow; None where they leave it open.
+def check(parameters: Mapping[str, str]) -> None:
+    """Refuse a version of TLS that there is not, and a file that is named and does not exist, before anything is sent.
+
+    Otherwise sslmode=prefer would connect without TLS.
 
     Raises:
-        ValueError: there is no such version, or the newest is older than TLS 1.2 or than the oldest.
+        ValueError: the message names the keyword and the file or the version.
     """
+    _limits(parameters)
+    for keyword in ("sslcert", "sslkey", "sslcrl", "sslcrldir"):
+        if parameters.get(keyword):
+            _refuse_missing(keyword, Path(parameters[keyword]))
+
+
+def _limits(parameters: Mapping[str, str]) -> tuple[ssl.TLSVersion | None, ssl.TLSVersion | None]:
+    """Return the oldest and the newest version of TLS that the parameters allow; None where they leave it open."""
     oldest = _version("ssl_min_protocol_version", parameters)
     newest = _version("ssl_max_protocol_version", parameters)
     if newest is not None and newest < max(oldest or _OLDEST_VERSION, _OLDEST_VERSION):
@@ -71,7 +81,7 @@ def limits(parameters: Mapping[str, str]) -> tuple[ssl.TLSVersion | None, ssl.TL
 
 
 def _limit_versions(made: ssl.SSLContext, parameters: Mapping[str, str]) -> None:
-    oldest, newest = limits(parameters)
+    oldest, newest = _limits(parameters)
     if oldest is not None and oldest > _OLDEST_VERSION:
         made.minimum_version = oldest
     if newest is not None:
@@ -108,8 +118,6 @@ def _verify(made: ssl.SSLContext, address: Address, parameters: Mapping[str, str
 
 def _load_revocations(made: ssl.SSLContext, parameters: Mapping[str, str]) -> None:
     named = {keyword: Path(parameters[keyword]) for keyword in ("sslcrl", "sslcrldir") if parameters.get(keyword)}
-    for keyword, path in named.items():
-        _refuse_missing(keyword, path)
     default = tls_file("root.crl")
     if not named and default is not None and default.exists():
         named["sslcrl"] = default
@@ -125,8 +133,6 @@ def _as_file_or_directory(path: Path) -> tuple[Path | None, Path | None]:
 def _identify(made: ssl.SSLContext, parameters: Mapping[str, str]) -> None:
     """Load the client's certificate, if there is one."""
     certificate = _path("sslcert", "postgresql.crt", parameters)
-    if parameters.get("sslcert"):
-        _refuse_missing("sslcert", certificate)
     if certificate is None or not certificate.exists():
         return
     key = _path("sslkey", "postgresql.key", parameters)
