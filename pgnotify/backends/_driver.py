@@ -287,9 +287,25 @@ class DriverBackend(abc.ABC):
         if self.transaction_status() is TransactionStatus.UNKNOWN:
             raise self._lost() from self._reason_of_loss()
 
+    def _refuse_prepared(self, what: str) -> None:
+        """Refuse a statement between tpc_prepare() and the end of that transaction, where the DB-API allows none.
+
+        The server has no transaction there, so the statement would be outside the user's, and outlive tpc_rollback().
+        """
+        if self._in_prepared_transaction():
+            raise TransactionError(
+                f"{what} is not possible after tpc_prepare(): first call tpc_commit() or tpc_rollback(), "
+                "or use a connection of its own"
+            )
+
+    def _in_prepared_transaction(self) -> bool:
+        """Whether the user's two-phase transaction is prepared, and not ended; for an idle connection."""
+        return False
+
     def _refuse_transaction(self, what: str) -> None:
         status = self.transaction_status()
         if status is TransactionStatus.IDLE:
+            self._refuse_prepared(what)
             return
         if status is TransactionStatus.UNKNOWN:
             raise self._lost() from self._reason_of_loss()

@@ -62,6 +62,11 @@ _NO_TIME = 1e-6  # seconds; 0 would stand for a socket that does not block
 # Below the checks of a stream of ours, and in C: no interruption comes between it and the next step.
 _read_buffered = io.BufferedRWPair.read
 
+_PREPARED = """\
+SELECT 1 FROM pg_catalog.pg_prepared_xacts WHERE gid OPERATOR(pg_catalog.=) $1::pg_catalog.text
+AND database OPERATOR(pg_catalog.=) pg_catalog.current_database()"""
+
+_IDLE, _IN_TRANSACTION = TransactionStatus.IDLE, TransactionStatus.IN_TRANSACTION
 _TRANSACTION_STATUS = {
     None: TransactionStatus.IDLE,  # no statement has run yet
     b"I": TransactionStatus.IDLE,
@@ -143,10 +148,16 @@ class Pg8000Backend(CollectingBackend):
         return int(pid)
 
     def transaction_status(self) -> TransactionStatus:
-        """Return the status that the server reported after the last statement."""
-        if self._death is not None or self._connection._usock is None:
+        """Return the status that the server reported after the last statement.
+
+        IN_TRANSACTION also between tpc_begin() and the first statement, and after tpc_prepare(): the server knows of
+        no transaction then, and pg8000 remembers that the user has one.
+        """
+        connection = self._connection
+        if self._shared_inbox.death is not None or connection._usock is None:
             return TransactionStatus.UNKNOWN
-        return _TRANSACTION_STATUS.get(self._connection._transaction_status, TransactionStatus.UNKNOWN)
+        status = _TRANSACTION_STATUS.get(connection._transaction_status, TransactionStatus.UNKNOWN)
+        return _IN_TRANSACTION if connection._xid is not None and status is _IDLE else status
 
     def query(self, sql: str, parameters: Sequence[str] = ()) -> list[tuple[Any, ...]]:
         """Run a statement, below the implicit BEGIN and the paramstyle of pg8000's DB-API."""
@@ -155,6 +166,11 @@ class Pg8000Backend(CollectingBackend):
         connection = self._connection
         for text in (sql, *parameters):
             text.encode(connection._client_encoding)  # fails here rather than after half of the messages
+        if connection._xid is not None:
+            self._begin_two_phase(connection._xid)
+        return self._run(sql, parameters)
+
+    def _run(self, sql: str, parameters: Sequence[str] = ()) -> list[tuple[Any, ...]]:
         try:
             context = self._execute_bound(sql, parameters) if parameters else self._execute_simple(sql)
         except DatabaseError as error:
@@ -183,6 +199,21 @@ class Pg8000Backend(CollectingBackend):
     def _return_to_pool(self) -> None:
         with suppress(InterfaceError, OSError):
             super()._return_to_pool()
+
+    def _begin_two_phase(self, xid: tuple[Any, ...]) -> None:
+        """Begin the transaction of the user's tpc_begin(), which sends no BEGIN itself; do nothing if it has begun.
+
+        Raises:
+            TransactionError: it is prepared already.
+        """
+        if _TRANSACTION_STATUS.get(self._connection._transaction_status) is not _IDLE:
+            return
+        if self._run(_PREPARED, (str(xid[1]),)):
+            self._refuse_prepared("a statement")
+        self._run("BEGIN")
+
+    def _in_prepared_transaction(self) -> bool:
+        return self._connection._xid is not None  # if it has begun, the connection is not idle
 
     def _execute_simple(self, sql: str) -> Any:
         context = pg8000.core.Context(sql)

@@ -142,8 +142,12 @@ class PsycopgBackend(CollectingBackend):
         if connection.autocommit or self.transaction_status() is not TransactionStatus.IDLE:
             yield
             return
+        self._refuse_prepared("a statement")
         with in_autocommit(connection, self._has_ended):  # costs no round trip
             yield
+
+    def _in_prepared_transaction(self) -> bool:
+        return bool(self._connection._tpc)  # private; one that is not prepared has begun at the server, too
 
     def _receiver(self) -> Any:
         return self._connection.pgconn.notify_handler

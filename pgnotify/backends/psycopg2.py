@@ -139,8 +139,14 @@ class Psycopg2Backend(DriverBackend):
         return super().check()
 
     def _refuse_with_block(self, what: str) -> None:
-        if self.transaction_status() is TransactionStatus.IDLE and self._in_with_block():
+        if self.transaction_status() is not TransactionStatus.IDLE:
+            return
+        self._refuse_prepared(what)
+        if self._in_with_block():
             raise in_open_transaction(what)
+
+    def _in_prepared_transaction(self) -> bool:
+        return bool(self._connection.status == psycopg2.extensions.STATUS_PREPARED)
 
     def _in_with_block(self) -> bool:
         """Whether an idle connection is inside the user's ``with connection:``.
@@ -159,6 +165,7 @@ class Psycopg2Backend(DriverBackend):
     @contextmanager
     def _own_transaction_if_idle(self) -> Iterator[None]:
         connection = self._connection
+        self._refuse_prepared("a statement")
         if (
             connection.autocommit
             or self.transaction_status() is not TransactionStatus.IDLE
