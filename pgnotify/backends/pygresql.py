@@ -148,6 +148,8 @@ class PyGreSQLBackend(DriverBackend):
                 raise self._lost() from error
             if isinstance(error, ValueError) and not str(error) and not is_interruption(error):
                 raise pg.InternalError("the server has sent no answer to the statement") from error
+            if _undecodable_below(error) is not None and not is_interruption(error):  # in a SystemError
+                raise pg.InternalError("the server has sent a message that cannot be decoded") from error
             raise
         rows: list[tuple[Any, ...]] = result.getresult() if hasattr(result, "getresult") else []
         return rows

@@ -92,6 +92,7 @@ OPERATIONS: dict[str, Callable[[Any], object]] = {
 @settings(deadline=None, max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(messages)
 @nasty_examples
+@example(b"\xff\x00\x00\x00\x04")
 def test_no_message_does_more_than_end_the_connection(kind, address, operation: str, said: bytes):
     with Proxy(address.host, address.port) as proxy:
         db = kind.connect(address._replace(host=proxy.host, port=proxy.port))
