@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from itertools import islice, repeat, starmap
 from operator import itemgetter
 
+from pgnotify.listener import clocks
 from pgnotify.listener.mailbox import Mailbox
 from pgnotify.listener.report import Reporter
 from pgnotify.listener.subscriptions import Routes, Subscription
@@ -161,7 +161,7 @@ class Delivery:
             for plain in plains:
                 self.call(subscription, new(Notification, plain))
         else:
-            dropped = self.workers.give(subscription, plains, self.watch.queue_complete_until, time.time())
+            dropped = self.workers.give(subscription, plains, self.watch.queue_complete_until, clocks.now())
             self.reporter.dropped(dropped, [subscription.channel], "its callback is too slow")
 
     def _enqueue_for_iteration(self, plains: list[Plain]) -> None:
@@ -169,7 +169,7 @@ class Delivery:
         wanted = self._routes.channels
         if not wanted.keys() >= set(map(_channel_of, plains)):
             plains = [plain for plain in plains if plain[0] in wanted]
-        dropped = self.mailbox.put(plains, self.watch.queue_complete_until, time.time())
+        dropped = self.mailbox.put(plains, self.watch.queue_complete_until, clocks.now())
         if plains:
             self.reporter.dropped(dropped, map(_channel_of, plains), "nobody iterates, or not fast enough")
 

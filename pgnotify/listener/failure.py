@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pgnotify.errors import ConnectionLost, NotPrimary, PayloadError, SourceError, TransactionError, Unanswered
 from pgnotify.listener.events import Failed, Lost, Undecodable
-from pgnotify.listener.gap import Gap, Reason, utc
+from pgnotify.listener.gap import Reason
 from pgnotify.listener.policy import Policy
 from pgnotify.listener.watch import DroppedGap, ListenerWatch
 from pgnotify.program.actions import DISCONNECT, Deliver, Program, Tell
@@ -29,6 +29,7 @@ def after_failure(watch: ListenerWatch, policy: Policy, error: Exception) -> Pro
         watch.dropped_gaps[0].begun = False  # if on_listening has failed, it is called with the same gap again
     error, reason, listened = _explained(watch, error), _reason(error), watch.state is State.LISTENING
     yield from _release(watch, policy, reason)
+    watch.clocks_read(policy.now())
     if isinstance(error, SourceError):
         raise error
     if not policy.can_reconnect:
@@ -90,9 +91,9 @@ def miss(watch: ListenerWatch, policy: Policy, error: PayloadError) -> Program[N
     """Record that one notification cannot be decoded. Its gap is announced when the queued ones are delivered."""
     channel: str | None = getattr(error, "channel", None)
     size = len(getattr(error, "undecodable", None) or b"")
-    lost_at, restored_at = utc(watch.link.complete_until), utc(policy.now())
+    watch.clocks_read(policy.now())
     channels = tuple(watch.in_force) if channel is None else (channel,)
-    gap = Gap(Reason.UNDECODABLE, lost_at, restored_at, channels, 1)
+    gap = watch.link.unproved.gap(Reason.UNDECODABLE, channels, 1)
     watch.dropped_gaps.append(DroppedGap(gap, lambda: None))  # nobody waits for it
     yield Tell(Undecodable(error, size))
 

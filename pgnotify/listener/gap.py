@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, NamedTuple
 
 
 class Reason(str, enum.Enum):
@@ -35,6 +35,11 @@ class Gap:
     Notifications that were sent before `lost_at` or after `restored_at`, by this machine's clock, are not missing.
     "Sent before" means that the sender's NOTIFY, or its COMMIT, had returned by then. "Sent after" means that it had
     not begun by then.
+
+    If the clock was set during the period, `lost_at` is the beginning by the setting that makes it earliest, and
+    `restored_at` the end by the setting that makes it latest. So the period has what was sent in it, by whichever
+    setting. Only a setting that came and went between two readings of the clock is not known. It is read with each
+    heartbeat, at the loss, after each failed attempt to connect, and when LISTEN is in force again.
     """
 
     reason: Reason
@@ -64,6 +69,47 @@ class Listening:
     """
     gap: Gap | None
     """The gap to catch up on; None if these channels were not listened to before."""
+
+
+class Moment(NamedTuple):
+    """A reading of two clocks at once."""
+
+    wall: float
+    """Seconds since the epoch, by this machine's clock. It may be set at any time, back or forward."""
+    elapsed: float
+    """Seconds of a clock that nobody sets; only differences mean anything."""
+
+
+class Period:
+    """A period between two moments, by a wall clock that may be set any number of times during it.
+
+    It knows the settings that it was shown: those of the moments that it was extended to.
+
+    Args:
+        start: when it begins.
+    """
+
+    __slots__ = ("_earliest", "_end", "_latest", "start")
+
+    def __init__(self, start: Moment) -> None:
+        self.start = start
+        """When it begins."""
+        self._end = start
+        # How far the wall clock is ahead of the other one, by the settings seen.
+        self._earliest = self._latest = start.wall - start.elapsed
+
+    def extend(self, moment: Moment) -> None:
+        """Have it end at a moment that is not earlier than its present end."""
+        setting = moment.wall - moment.elapsed
+        self._earliest, self._latest = min(self._earliest, setting), max(self._latest, setting)
+        self._end = moment
+
+    def gap(self, reason: Reason, channels: tuple[str, ...], dropped: int = 0) -> Gap:
+        """Return the gap that is this period by every setting seen; see `Gap` for the arguments."""
+        # The readings themselves count, too: the sums are rounded.
+        lost_at = min(self.start.wall, self.start.elapsed + self._earliest)
+        restored_at = max(self._end.wall, self._end.elapsed + self._latest)
+        return Gap(reason, utc(lost_at), utc(restored_at), channels, dropped)
 
 
 def utc(seconds: float) -> datetime:

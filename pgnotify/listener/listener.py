@@ -19,6 +19,7 @@ from typing import Any
 from pgnotify.connecting.backoff import Backoff
 from pgnotify.connecting.source import Source
 from pgnotify.limits import check_channel, check_count, check_seconds, check_timeout
+from pgnotify.listener import clocks
 from pgnotify.listener.delivery import Delivery
 from pgnotify.listener.gap import Gap
 from pgnotify.listener.lifecycle import Lifecycle
@@ -109,7 +110,7 @@ class Listener:
         ownership = Ownership()
         self._reporter = Reporter(options, self._watch, self._routes, ownership.notify)
         self._delivery = Delivery(self._watch, self._routes, self._reporter)
-        policy = Policy.of(options, self._source, time.monotonic, time.time)
+        policy = Policy.of(options, self._source, time.monotonic, clocks.now)
         self._lifecycle = Lifecycle(options, policy, self._runner, self._delivery, ownership)
         self._seen_gap: Gap | None = None
         """The latest gap that `wait_or_poll` has returned."""

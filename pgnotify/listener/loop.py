@@ -14,7 +14,7 @@ from itertools import filterfalse
 from pgnotify.errors import ConnectionLost, NotPrimary, PayloadError, SourceError, TransactionError, Unanswered
 from pgnotify.listener.events import Checked, Connected, Connecting, ListenInForce, Refused
 from pgnotify.listener.failure import OnListeningFailed, after_failure, miss
-from pgnotify.listener.gap import Gap, Reason, utc
+from pgnotify.listener.gap import Gap, Period, Reason
 from pgnotify.listener.policy import Policy
 from pgnotify.listener.watch import Link, ListenerWatch
 from pgnotify.program.actions import (
@@ -161,6 +161,7 @@ def _check(watch: ListenerWatch, policy: Policy) -> Program[None]:
     link = watch.link
     link.nothing_pending = False
     complete_until_next, asked_at = policy.now(), policy.clock()
+    watch.clocks_read(complete_until_next)
     health: Health | None = yield ASK_HEALTH
     answered_at = policy.clock()
     link.check_at = _next_check(policy, answered_at)
@@ -186,7 +187,8 @@ def _listen_to_missing(watch: ListenerWatch, policy: Policy, health: Health) -> 
     if not missing:
         return
     yield ListenMany(missing)
-    gap = Gap(Reason.SUBSCRIPTION_LOST, utc(watch.link.complete_until), utc(policy.now()), missing)
+    watch.clocks_read(policy.now())
+    gap = watch.link.unproved.gap(Reason.SUBSCRIPTION_LOST, missing)
     # Notifications that have arrived on the other channels are older than this gap, or do not matter to it.
     yield from _tell_listen_in_force(watch, missing, gap)
     watch.interrupt()  # a thread may wait for a gap
@@ -236,10 +238,11 @@ def _listen_again(watch: ListenerWatch, policy: Policy, opened: Opened) -> Progr
     watch.happened(Input.LISTENED)
     watch.connecting = False
     watch.ever_listened = True
-    link.complete_until = policy.now()
+    restored = policy.now()
+    link.unproved = Period(restored)
     link.listening_since = policy.clock()
     link.check_at = _next_check(policy, link.listening_since)
-    gap = None if watch.lost_gap is None else watch.lost_gap.until(link.complete_until)
+    gap = None if watch.lost_gap is None else watch.lost_gap.until(restored)
     watch.to_announce = ListenInForce(channels, gap, link.backend)
 
 

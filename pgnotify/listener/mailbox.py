@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import final
 
-from pgnotify.listener.gap import Gap, Reason, utc
+from pgnotify.listener.gap import Gap, Moment, Period, Reason
 from pgnotify.listener.watch import DroppedGap
 from pgnotify.notification import Plain
 
@@ -17,23 +17,22 @@ from pgnotify.notification import Plain
 class Overflow:
     """The place in a mailbox where notifications are missing."""
 
-    def __init__(self, lost_at: float) -> None:
-        self._lost_at = self._restored_at = lost_at
+    def __init__(self, lost_at: Moment) -> None:
+        self._period = Period(lost_at)
         self._channels: dict[str, None] = {}
         self._dropped = 0
         self.announced: DroppedGap | None = None
         """Its gap, as soon as a consumer has reached its place and has asked to announce it."""
 
-    def drop(self, plains: Sequence[Plain], now: float) -> None:
+    def drop(self, plains: Sequence[Plain], now: Moment) -> None:
         """Record notifications that were dropped."""
         self._channels.update((plain[0], None) for plain in plains)
         self._dropped += len(plains)
-        self._restored_at = now
+        self._period.extend(now)
 
     def gap(self) -> Gap:
         """Return the gap that the user is told of."""
-        lost_at, restored_at = utc(self._lost_at), utc(self._restored_at)
-        return Gap(Reason.QUEUE_OVERFLOW, lost_at, restored_at, tuple(self._channels), self._dropped)
+        return self._period.gap(Reason.QUEUE_OVERFLOW, tuple(self._channels), self._dropped)
 
 
 class Mailbox:
@@ -65,13 +64,13 @@ class Mailbox:
         """Whether there is anything to take."""
         return bool(self._items)
 
-    def put(self, plains: Sequence[Plain], complete_until: float, now: float) -> int:
+    def put(self, plains: Sequence[Plain], complete_until: Moment, now: Moment) -> int:
         """Append as many notifications as there is room for, and drop the others.
 
         Args:
             plains: the notifications.
-            complete_until: seconds since the epoch; notifications that were sent before this were put in earlier.
-            now: seconds since the epoch.
+            complete_until: notifications that were sent before this were put in earlier.
+            now: the present moment.
 
         Returns:
             How many notifications were dropped.
@@ -129,7 +128,7 @@ class Mailbox:
         self._lock = threading.Lock()
         self.clear()
 
-    def _drop(self, plains: Sequence[Plain], complete_until: float, now: float) -> None:
+    def _drop(self, plains: Sequence[Plain], complete_until: Moment, now: Moment) -> None:
         if self._overflow is None:
             self._overflow = Overflow(complete_until)
             self._marks += 1

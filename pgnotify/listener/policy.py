@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pgnotify.connecting import retryable
 from pgnotify.connecting.backoff import Backoff
 from pgnotify.connecting.source import Source
+from pgnotify.listener.gap import Moment
 from pgnotify.listener.options import Options
 
 
@@ -25,11 +26,11 @@ class Policy:
     """Whether a new connection is certainly new. If not, it may have died long ago."""
     clock: Callable[[], float]
     """Returns seconds of a monotonic clock."""
-    now: Callable[[], float]
-    """Returns seconds since the epoch."""
+    now: Callable[[], Moment]
+    """Reads the wall clock, too; for gaps."""
 
     @classmethod
-    def of(cls, options: Options, source: Source, clock: Callable[[], float], now: Callable[[], float]) -> Policy:
+    def of(cls, options: Options, source: Source, clock: Callable[[], float], now: Callable[[], Moment]) -> Policy:
         """Return the policy of a listener with these options, whose connections come from this source."""
         new_is_fresh = source.from_dsn or not source.can_reconnect
         return cls(options.heartbeat, options.backoff, source.can_reconnect, new_is_fresh, clock, now)

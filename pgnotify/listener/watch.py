@@ -7,12 +7,13 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from pgnotify.listener.events import ListenInForce
-from pgnotify.listener.gap import Gap, Reason, utc
+from pgnotify.listener.gap import Gap, Moment, Period, Reason
 from pgnotify.program.actions import Opened
 from pgnotify.program.state import State
 from pgnotify.program.watch import Watch
 
 _NOTHING_OPENED = Opened(None, None)
+_NEVER = Moment(0.0, 0.0)
 
 
 class Link:
@@ -25,13 +26,13 @@ class Link:
         "backend",
         "behind_pooler",
         "check_at",
-        "complete_until",
         "complete_until_next",
         "delivery_proved",
         "has_fetched",
         "listening_since",
         "nothing_pending",
         "server_pid",
+        "unproved",
     )
 
     def __init__(self, opened: Opened = _NOTHING_OPENED) -> None:
@@ -51,23 +52,29 @@ class Link:
         self.delivery_proved = False
         """Whether a notification has arrived by itself. One that arrives with the reply to a statement proves nothing
         behind a pooler that lends its server connections for one transaction at a time."""
-        self.complete_until = 0.0
-        """Seconds since the epoch. Notifications that were sent before this were fetched, or lie in an earlier gap."""
-        self.complete_until_next: float | None = None
-        """The next `complete_until`, as soon as everything that arrived before the server's answer is fetched."""
+        self.unproved = Period(_NEVER)
+        """The gap's period, if the connection were lost now. What was sent before it was fetched, or lies in an
+        earlier gap."""
+        self.complete_until_next: Moment | None = None
+        """When the next `unproved` begins, as soon as everything that arrived before the server's answer is fetched."""
+
+    @property
+    def complete_until(self) -> Moment:
+        """Notifications that were sent before this were fetched, or lie in an earlier gap."""
+        return self.unproved.start
 
 
 class OpenGap(NamedTuple):
     """A gap, from the loss until the user is told of it."""
 
     reason: Reason
-    lost_at: float
-    """Seconds since the epoch."""
+    period: Period
     channels: tuple[str, ...]
 
-    def until(self, restored_at: float) -> Gap:
-        """Return the gap that ends at a moment, in seconds since the epoch."""
-        return Gap(self.reason, utc(self.lost_at), utc(restored_at), self.channels)
+    def until(self, restored: Moment) -> Gap:
+        """Return the gap that ends at a moment."""
+        self.period.extend(restored)
+        return self.period.gap(self.reason, self.channels)
 
 
 class DroppedGap:
@@ -139,7 +146,7 @@ class ListenerWatch(Watch):
         """When to try again, by the monotonic clock."""
         self.ever_listened = False
         """Whether LISTEN was ever in force."""
-        self.queue_complete_until = 0.0
+        self.queue_complete_until = _NEVER
         """The value of `complete_until` when the queue was filled. The notifications in it were sent after that."""
         self.lost_gap: OpenGap | None = None
         """The gap since the loss, until the user is told of it."""
@@ -161,18 +168,24 @@ class ListenerWatch(Watch):
         return self.state is State.LISTENING and self.to_announce is None
 
     def open_gap(self, reason: Reason) -> None:
-        """Record that from `complete_until` on notifications may be missing."""
+        """Record that notifications may be missing from the period that is not proved."""
         if self.to_announce is not None:
             # Nothing newer was delivered: the old gap, which the user does not know of, continues.
             self.to_announce = None
         elif self.lost_gap is None and self.in_force:
-            self.lost_gap = OpenGap(reason, self.link.complete_until, tuple(self.in_force))
+            self.lost_gap = OpenGap(reason, self.link.unproved, tuple(self.in_force))
         self.link.complete_until_next = None
 
     def announce(self, dropped: DroppedGap) -> None:
         """Have the reading thread tell the user of the gap of a full queue; any thread may call this."""
         self.dropped_gaps.append(dropped)
         self.interrupt()
+
+    def clocks_read(self, moment: Moment) -> None:
+        """Record a reading of the clocks, for the gap that is open or may follow."""
+        self.link.unproved.extend(moment)
+        if self.lost_gap is not None:
+            self.lost_gap.period.extend(moment)
 
     def gap_announced(self) -> None:
         """Record that the user knows that LISTEN is in force."""
@@ -191,4 +204,4 @@ class ListenerWatch(Watch):
             return
         link.nothing_pending = True
         if link.complete_until_next is not None:
-            link.complete_until, link.complete_until_next = link.complete_until_next, None
+            link.unproved, link.complete_until_next = Period(link.complete_until_next), None

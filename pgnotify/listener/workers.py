@@ -6,6 +6,7 @@ import queue
 import threading
 from collections.abc import Callable, Sequence
 
+from pgnotify.listener.gap import Moment
 from pgnotify.listener.mailbox import Overflow
 from pgnotify.listener.subscriptions import Subscription
 from pgnotify.notification import Notification, Plain
@@ -51,10 +52,10 @@ class Workers:
                 self._ready.put(None)
             raise
 
-    def give(self, subscription: Subscription, plains: Sequence[Plain], complete_until: float, now: float) -> int:
+    def give(self, subscription: Subscription, plains: Sequence[Plain], complete_until: Moment, now: Moment) -> int:
         """Put notifications into a subscription's mailbox, and have it served; return how many were dropped.
 
-        The times are as in `Mailbox.put`.
+        The moments are as in `Mailbox.put`.
         """
         dropped = subscription.mailbox.put(plains, complete_until, now)
         with subscription.lock:

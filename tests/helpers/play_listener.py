@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pgnotify.listener.events import ListenInForce
-from pgnotify.listener.gap import utc
+from pgnotify.listener.gap import Moment, utc
 from pgnotify.listener.loop import listener_loop
 from pgnotify.listener.watch import ListenerWatch
 from pgnotify.notification import Notification
@@ -49,6 +49,12 @@ class Lasting:
         self.can_reconnect = can_reconnect
         self.new_is_fresh = new_is_fresh
         self.clock = Clock()
+        self.set_by = 0.0
+        """By how many seconds somebody has set the wall clock, in all."""
+        self.setting = 0
+        """Counts how many times."""
+        self.settings_read: set[int] = set()
+        """The settings that the loop has seen."""
         self.wanted = channels
         self.watch = ListenerWatch(lambda: self.wanted)
         self.on_listening: Callable[[ListenInForce], bool] = lambda news: True
@@ -61,8 +67,9 @@ class Lasting:
 
     # The settings.
 
-    def now(self) -> float:
-        return EPOCH + self.clock.now
+    def now(self) -> Moment:
+        self.settings_read.add(self.setting)
+        return Moment(EPOCH + self.set_by + self.clock.now, self.clock.now)
 
     def delay(self, attempt: int) -> float:
         return 10.0 * attempt
@@ -113,6 +120,11 @@ class Lasting:
         for channel in self.watch.refused.keys() - set(channels):
             del self.watch.refused[channel]
         self.watch.interrupt()
+
+    def set_clock(self, seconds: float) -> None:
+        """Set the wall clock by so many seconds, back if they are negative."""
+        self.set_by += seconds
+        self.setting += 1
 
     def at(self, seconds: float) -> Any:
         """Return the moment so many seconds after the first one."""

@@ -532,13 +532,13 @@ def test_what_came_before_a_loss_counts_from_before_it():
     lasting = listening()
     lasting.clock.now += 10
     moments = []
-    lasting.callback = lambda notification: moments.append(lasting.watch.queue_complete_until)
+    lasting.callback = lambda notification: moments.append(lasting.watch.queue_complete_until.wall)
 
     play(lasting, ("fetch", ConnectionLost), ("fetch", [note()]), ("fetch", ConnectionLost), ("disconnect", None),
          *CONNECTING, ("fetch", LEFT))  # fmt: skip
 
     assert [utc(moment) for moment in moments] == [lasting.at(0)]
-    assert utc(lasting.watch.link.complete_until) == lasting.at(10)
+    assert utc(lasting.watch.link.complete_until.wall) == lasting.at(10)
 
 
 def test_an_on_listening_that_fails_on_the_only_connection_is_not_called_for_the_same_again():

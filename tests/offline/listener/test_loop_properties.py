@@ -21,7 +21,7 @@ from pgnotify.notification import Notification
 from pgnotify.program import actions as p
 from pgnotify.program.state import State
 from pgnotify.protocol import Health
-from tests.helpers.play_listener import OPENED, Lasting, Passing
+from tests.helpers.play_listener import EPOCH, OPENED, Lasting, Passing
 
 CHANNELS = ("a", "b", "c")
 
@@ -42,8 +42,8 @@ class World(RuleBasedStateMachine):
         self.fetched: list[Notification] = []
         self.told: set[str] = set()
         """The channels that the user takes for listened to."""
-        self.due: dict[str, tuple[str, float]] = {}
-        """What is to be delivered or lies in a gap: channel and moment of each payload."""
+        self.due: dict[str, tuple[str, float, int]] = {}
+        """What is to be delivered or lies in a gap: channel and moment of each payload, and the clock's setting."""
         self.gaps = []
         self.program = listener_loop(self.watch, self.lasting)
         self.action = self.program.send(None)
@@ -55,7 +55,8 @@ class World(RuleBasedStateMachine):
         self.clock.now += later
         payload = str(next(self.numbers))
         if channel in self.told:
-            self.due[payload] = (channel, self.lasting.now())
+            moment = EPOCH + self.lasting.set_by + self.clock.now
+            self.due[payload] = (channel, moment, self.lasting.setting)
         if self.alive and channel in self.in_force:
             self.driver.append(Notification(channel, payload, 7))
         self.clock.now += later
@@ -80,6 +81,10 @@ class World(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([0.5, 5.0, 40.0]))
     def time_passes(self, seconds):
         self.clock.now += seconds
+
+    @rule(seconds=st.sampled_from([-7200.0, -1.0, 1.0, 3600.0]))
+    def somebody_sets_the_clock(self, seconds):
+        self.lasting.set_clock(seconds)
 
     # The runner
 
@@ -172,8 +177,11 @@ class World(RuleBasedStateMachine):
         else:
             raise AssertionError(f"it does not come to rest, but asks for {self.action}")
         delivered = {notification.payload for notification in self.lasting.got}
-        for payload, (channel, moment) in self.due.items():
-            assert payload in delivered or self.lies_in_a_gap(channel, moment), f"{payload} on {channel} has vanished"
+        for payload, (channel, moment, setting) in self.due.items():
+            if payload not in delivered and setting in self.lasting.settings_read:
+                assert self.lies_in_a_gap(channel, moment), f"{payload} on {channel} has vanished"
+        for gap in filter(None, self.gaps):
+            assert gap.lost_at <= gap.restored_at
         self.program.close()
 
     def is_settled(self):

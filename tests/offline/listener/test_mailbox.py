@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgnotify.listener.gap import Gap, Reason, utc
+from pgnotify.listener.gap import Gap, Moment, Reason, utc
 from pgnotify.listener.mailbox import Mailbox, Overflow
 
 
@@ -16,7 +16,8 @@ def plains(*payloads, channel="jobs"):
 
 
 def put(mailbox, *payloads, complete_until=100.0, now=110.0, channel="jobs"):
-    return mailbox.put(plains(*payloads, channel=channel), complete_until, now)
+    """Put at a moment that both clocks show."""
+    return mailbox.put(plains(*payloads, channel=channel), Moment(complete_until, complete_until), Moment(now, now))
 
 
 def taken(mailbox):

@@ -8,11 +8,14 @@ from contextlib import contextmanager
 
 import pytest
 
+from pgnotify.listener.gap import Moment
 from pgnotify.listener.mailbox import Overflow
 from pgnotify.listener.subscriptions import Subscription
 from pgnotify.listener.workers import TURN, Workers
 from tests.helpers.threads import Running
 from tests.helpers.waiting import IN_MEMORY
+
+NOW = Moment(0.0, 0.0)
 
 
 class Calls:
@@ -67,7 +70,7 @@ def subscription(channel="jobs", size=1000):
 
 
 def give(some, to, *payloads):
-    return some.give(to, [(to.channel, str(payload), 7) for payload in payloads], 0.0, 0.0)
+    return some.give(to, [(to.channel, str(payload), 7) for payload in payloads], NOW, NOW)
 
 
 def test_a_callback_is_called_in_a_worker(calls):

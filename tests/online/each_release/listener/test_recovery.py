@@ -13,6 +13,7 @@ import pytest
 import pgnotify
 from pgnotify import Listener
 from pgnotify.errors import SourceError
+from pgnotify.listener import clocks
 from pgnotify.listener.gap import Reason
 from pgnotify.registry import DRIVERS
 from pgnotify.testing import NoPostgreSQL, TemporaryPostgreSQL
@@ -159,6 +160,23 @@ def test_what_comes_while_a_heartbeat_is_not_answered_is_delivered(driver, addre
 
     reason = Reason.HEARTBEAT_MISSED if end == "answer_timeout" else Reason.CONNECTION_LOST
     assert seen == [None, reason, "0", "1", "2", "3", "4", "after"]
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_the_clock_is_set_between_a_heartbeat_and_a_loss(driver, address, session, channel, monkeypatch, hours):
+    read, set_by = clocks.now, [0.0]
+    monkeypatch.setattr(clocks, "now", lambda: read()._replace(wall=time.time() + set_by[0]))
+    told = Told()
+    with listening(address.dsn, channel, driver=driver, on_listening=told) as listener:
+        told.next()
+        began = time.time()
+        set_by[0] = hours * 3600.0
+        session.terminate(listener.status().server_pid)
+        gap = told.next().gap
+
+    assert gap.lost_at <= gap.restored_at
+    for setting in (0.0, set_by[0]):
+        assert gap.lost_at.timestamp() <= began + setting <= gap.restored_at.timestamp()
 
 
 def test_who_only_looks_comes_back_too(driver, address, session, channel):
