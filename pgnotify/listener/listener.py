@@ -60,7 +60,8 @@ class Listener:
         workers: how many threads run callbacks; 0 runs them in the thread that reads.
         queue_size: how many notifications may wait, for each subscription with workers, and for an iteration after
             `start`. Further notifications are dropped, and a `Gap` takes their place.
-        heartbeat: seconds between two questions to the server whether everything is in order; None never asks.
+        heartbeat: seconds between two questions to the server whether everything is in order, while nothing arrives;
+            0.1 s after something has arrived, it is asked as well. None never asks, and gaps are longer.
         answer_timeout: seconds to wait for each answer of the server, and for each host to connect to.
         backoff: how long to wait between attempts to connect.
         name: for the logs and for the server's pg_stat_activity; "pgnotify" if None.

@@ -121,15 +121,11 @@ def _while_listening(watch: ListenerWatch, policy: Policy, end: _End) -> Program
 
 def _look_for_more(watch: ListenerWatch, policy: Policy, end: _End) -> Program[bool]:
     """Fetch; then check if that is due, or wait if nothing has arrived; return False if the run is to end."""
-    try:
-        yield watch.fetch
-        count = len(watch.queue)
-    except PayloadError as error:
-        count = len(watch.queue) + 1
-        yield from miss(watch, policy, error)
-    watch.take(count)
+    count = yield from _fetch(watch, policy)
     now, link = policy.clock(), watch.link
-    if now >= link.check_at:  # under traffic, too: see the manual
+    if count and link.check_at > now + link.soon:
+        link.check_at = now + link.soon
+    if now >= link.check_at and (yield from _is_drained(watch, policy, count)):
         yield from _check(watch, policy)
     elif end.comes_after(count, now):
         return False
@@ -139,6 +135,30 @@ def _look_for_more(watch: ListenerWatch, policy: Policy, end: _End) -> Program[b
         seconds = min(link.check_at, end.moment) - now
         yield WAIT_FOR_EVER if seconds == math.inf else Wait(max(0.0, seconds))
     return True
+
+
+def _fetch(watch: ListenerWatch, policy: Policy) -> Program[int]:
+    """Fetch a batch; return how many notifications it has, one that cannot be decoded included."""
+    before = len(watch.queue)
+    try:
+        yield watch.fetch
+        count = len(watch.queue) - before
+    except PayloadError as error:
+        count = len(watch.queue) - before + 1
+        yield from miss(watch, policy, error)
+    watch.take(count)
+    return count
+
+
+def _is_drained(watch: ListenerWatch, policy: Policy, count: int) -> Program[bool]:
+    """Return whether everything that arrived is fetched, looking once more if the latest fetch has brought this many.
+
+    Without that look, no moment would ever be right beside a callback that takes longer than notifications need to
+    arrive. A question on top of a backlog would be answered behind it, and the driver would collect all of it first.
+    """
+    if count:
+        count = yield from _fetch(watch, policy)
+    return not count
 
 
 def _apply_wanted(watch: ListenerWatch, policy: Policy) -> Program[None]:
@@ -164,7 +184,7 @@ def _check(watch: ListenerWatch, policy: Policy) -> Program[None]:
     watch.clocks_read(complete_until_next)
     health: Health | None = yield ASK_HEALTH
     answered_at = policy.clock()
-    link.check_at = _next_check(policy, answered_at)
+    link.check_at = policy.next_check(answered_at)
     changed = health is not None and health.server_pid != link.server_pid
     yield Tell(Checked(health, answered_at - asked_at, link.server_pid if changed else None))
     if health is not None:
@@ -173,19 +193,22 @@ def _check(watch: ListenerWatch, policy: Policy) -> Program[None]:
         if changed:  # a pooler lends a server process for one transaction at a time
             link.behind_pooler, link.delivery_proved, link.server_pid = True, False, health.server_pid
             watch.interrupt()  # a thread may wait for `delivering` to change
-        yield from _listen_to_missing(watch, policy, health)
+        link.missing = tuple(filterfalse(health.channels.__contains__, watch.in_force))
+    link.soon = _soon(link, policy, health, answered_at - asked_at)
+    if link.missing:
+        yield from _listen_to_missing(watch, policy)
     if watch.delivering:
         link.complete_until_next = complete_until_next
 
 
-def _next_check(policy: Policy, now: float) -> float:
-    return math.inf if policy.heartbeat is None else now + policy.heartbeat
+def _soon(link: Link, policy: Policy, health: Health | None, answer_seconds: float) -> float:
+    """Return `Link.soon`, after an answer. Arrivals matter only if such an answer proves that everything arrives."""
+    in_order = health is not None and not link.behind_pooler and not link.missing
+    return policy.soon(answer_seconds) if in_order else math.inf
 
 
-def _listen_to_missing(watch: ListenerWatch, policy: Policy, health: Health) -> Program[None]:
-    missing = tuple(channel for channel in watch.in_force if channel not in health.channels)
-    if not missing:
-        return
+def _listen_to_missing(watch: ListenerWatch, policy: Policy) -> Program[None]:
+    missing = watch.link.missing
     yield ListenMany(missing)
     watch.clocks_read(policy.now())
     gap = watch.link.unproved.gap(Reason.SUBSCRIPTION_LOST, missing)
@@ -222,8 +245,9 @@ def _reconnect(watch: ListenerWatch, policy: Policy, end: _End) -> Program[bool]
 
 def _listen_again(watch: ListenerWatch, policy: Policy, opened: Opened) -> Program[None]:
     """Bring every LISTEN into force on a new connection."""
+    asked_at = policy.clock()
     health = yield from _first_check(watch, policy)
-    link = Link(opened)
+    answer_seconds, link = policy.clock() - asked_at, Link(opened)
     if health is not None:
         link.server_pid = health.server_pid
         link.behind_pooler = opened.server_pid not in (None, health.server_pid)
@@ -241,7 +265,8 @@ def _listen_again(watch: ListenerWatch, policy: Policy, opened: Opened) -> Progr
     restored = policy.now()
     link.unproved = Period(restored)
     link.listening_since = policy.clock()
-    link.check_at = _next_check(policy, link.listening_since)
+    link.check_at = policy.next_check(link.listening_since)
+    link.soon = _soon(link, policy, health, answer_seconds)
     gap = None if watch.lost_gap is None else watch.lost_gap.until(restored)
     watch.to_announce = ListenInForce(channels, gap, link.backend)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -10,6 +11,12 @@ from pgnotify.connecting.backoff import Backoff
 from pgnotify.connecting.source import Source
 from pgnotify.listener.gap import Moment
 from pgnotify.listener.options import Options
+
+# A gap under traffic is about this long. The question takes 60 µs of the server's time.
+SOON_SECONDS = 0.1
+# On a slow link, the time between two questions is this many times as long as the latest answer took: nothing is
+# delivered while the reading thread waits for an answer.
+SHARE_OF_CHECKS = 10.0
 
 
 @dataclass(frozen=True)
@@ -34,6 +41,14 @@ class Policy:
         """Return the policy of a listener with these options, whose connections come from this source."""
         new_is_fresh = source.from_dsn or not source.can_reconnect
         return cls(options.heartbeat, options.backoff, source.can_reconnect, new_is_fresh, clock, now)
+
+    def next_check(self, now: float) -> float:
+        """Return when to check although nothing arrives, by the monotonic clock."""
+        return math.inf if self.heartbeat is None else now + self.heartbeat
+
+    def soon(self, answer_seconds: float) -> float:
+        """Return how many seconds after an arrival to check, if the latest answer took this many."""
+        return math.inf if self.heartbeat is None else max(SOON_SECONDS, answer_seconds * SHARE_OF_CHECKS)
 
     def delay(self, attempt: int) -> float:
         """Return how many seconds to wait after this many failed attempts."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
@@ -30,8 +31,10 @@ class Link:
         "delivery_proved",
         "has_fetched",
         "listening_since",
+        "missing",
         "nothing_pending",
         "server_pid",
+        "soon",
         "unproved",
     )
 
@@ -45,6 +48,10 @@ class Link:
         """When LISTEN came into force, by the monotonic clock."""
         self.check_at = 0.0
         """When to check next, by the monotonic clock."""
+        self.missing: tuple[str, ...] = ()
+        """Channels that the server did not know at the latest check, although we had listened to them."""
+        self.soon = math.inf
+        """Seconds after an arrival within which to check; infinite if arrivals do not matter."""
         self.has_fetched = False
         """Whether any notification was fetched from it."""
         self.nothing_pending = False

@@ -17,6 +17,7 @@ from typing import Any
 from pgnotify.listener.events import ListenInForce
 from pgnotify.listener.gap import Moment, utc
 from pgnotify.listener.loop import listener_loop
+from pgnotify.listener.policy import Policy
 from pgnotify.listener.watch import ListenerWatch
 from pgnotify.notification import Notification
 from pgnotify.program import actions as p
@@ -70,6 +71,12 @@ class Lasting:
     def now(self) -> Moment:
         self.settings_read.add(self.setting)
         return Moment(EPOCH + self.set_by + self.clock.now, self.clock.now)
+
+    def next_check(self, now: float) -> float:
+        return Policy.next_check(self, now)
+
+    def soon(self, answer_seconds: float) -> float:
+        return Policy.soon(self, answer_seconds)
 
     def delay(self, attempt: int) -> float:
         return 10.0 * attempt

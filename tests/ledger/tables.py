@@ -61,6 +61,13 @@ def recoveries(outcomes: Sequence[tuple[str, Outcome]]) -> str:
     return aligned(lines)
 
 
+def covered(outcomes: Iterable[tuple[str, Outcome]]) -> str:
+    """Return how many seconds the gaps of all listeners cover."""
+    verdicts = [verdict for _, outcome in outcomes for verdict in outcome.verdicts.values()]
+    gaps, seconds = sum(verdict.gaps.total() for verdict in verdicts), sum(verdict.gap_seconds for verdict in verdicts)
+    return f"{gaps} gaps cover {seconds:.1f} s in all, of {len(verdicts)} listeners"
+
+
 def complaints(driver: str, outcome: Outcome) -> str:
     """Return in words what is wrong with an outcome, a line for each; nothing if all holds."""
     lines = [f"{driver}: {text}" for text in outcome.errors]

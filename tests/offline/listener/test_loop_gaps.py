@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import math
+from collections import deque
+from itertools import accumulate, pairwise
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pgnotify.errors import ConnectionLost, NotPrimary, PayloadError, Unanswered, UndecodablePayload
 from pgnotify.listener.events import Checked, ListenInForce, Lost, Undecodable
 from pgnotify.listener.failure import OnListeningFailed
 from pgnotify.listener.gap import Gap, Reason, utc
-from pgnotify.listener.loop import BATCHES_AFTER_THE_DEADLINE
+from pgnotify.listener.loop import BATCHES_AFTER_THE_DEADLINE, listener_loop
 from pgnotify.listener.watch import DroppedGap
 from pgnotify.program import actions as p
 from tests.helpers.notifications import note
@@ -38,6 +44,11 @@ def beat(lasting, answer=None):
         ("fetch", []),
         ("askhealth", answer or health(*lasting.watch.in_force)),
     )
+
+
+def waits(lasting):
+    """The seconds of each wait that the loop has asked for."""
+    return [wait.timeout for wait in lasting.asked(p.Wait)]
 
 
 # The order of things.
@@ -276,19 +287,152 @@ def test_a_heartbeat_is_due_by_the_clock_from_the_moment_of_the_listen():
 
 
 def test_traffic_does_not_put_the_heartbeat_off():
+    lasting = listening(heartbeat=0.05)
+    traffic = (("wait", lasting.clock.passes(0.03)), ("fetch", [note()]), ("fetch", []))
+
+    play(lasting, ("fetch", []), *traffic, *traffic, ("askhealth", health("jobs")), ("fetch", LEFT))
+
+    assert waits(lasting) == pytest.approx([0.05, 0.02])
+
+
+def test_a_check_comes_though_callbacks_take_longer_than_notifications_need_to_arrive():
     lasting = listening()
-    traffic = (("wait", lasting.clock.passes(20)), ("fetch", [note()]))
+    lasting.callback = lambda notification: lasting.clock.passes(0.06)()
 
-    play(lasting, ("fetch", []), *traffic, ("fetch", []), *traffic, ("askhealth", health("jobs")), ("fetch", LEFT))
+    play(lasting, *[("fetch", [note()])] * 3, ("fetch", []), ("askhealth", health("jobs")), ("fetch", LEFT))
 
-    assert lasting.asked(p.Wait) == [p.Wait(30.0), p.Wait(10.0)]
+    assert len(lasting.got) == 3
 
 
-def test_a_heartbeat_comes_though_each_fetch_brings_something():
+def test_no_check_comes_on_top_of_a_backlog():
     lasting = listening()
     lasting.callback = lambda notification: lasting.clock.passes(20)()
 
-    play(lasting, *[("fetch", [note()])] * 3, ("askhealth", health("jobs")), ("fetch", LEFT))
+    play(lasting, *[("fetch", [note()])] * 9, ("fetch", LEFT))
+
+    assert len(lasting.got) == 9
+
+
+# Soon after an arrival.
+
+
+ARRIVAL = (("fetch", [note()]), ("fetch", []))
+
+
+def test_an_arrival_is_followed_by_a_check_within_a_tenth_of_a_second():
+    lasting = listening()
+
+    play(lasting, *ARRIVAL, ("wait", lasting.clock.passes(0.101)), ("fetch", []), ("askhealth", health("jobs")),
+         ("fetch", []), ("wait", LEFT))  # fmt: skip
+
+    assert waits(lasting) == pytest.approx([0.1, 30.0])
+    assert utc(lasting.watch.link.complete_until.wall) == lasting.at(0.101)
+
+
+def test_arrivals_within_a_tenth_of_a_second_are_followed_by_one_check():
+    lasting = listening()
+    soon_after = (("wait", lasting.clock.passes(0.04)), *ARRIVAL)
+
+    play(lasting, *ARRIVAL, *soon_after, *soon_after, ("wait", lasting.clock.passes(0.021)), ("fetch", []),
+         ("askhealth", health("jobs")), ("fetch", []), ("wait", LEFT))  # fmt: skip
+
+    assert waits(lasting) == pytest.approx([0.1, 0.06, 0.02, 30.0])
+
+
+def test_what_arrives_with_the_answer_is_followed_by_a_check_of_its_own():
+    lasting = listening()
+    wait_and_check = (("wait", lasting.clock.passes(0.101)), ("fetch", []), ("askhealth", health("jobs")))
+
+    play(lasting, *ARRIVAL, *wait_and_check, *ARRIVAL, *wait_and_check, ("fetch", []), ("wait", LEFT))
+
+    assert waits(lasting) == pytest.approx([0.1, 0.1, 30.0])
+
+
+@given(st.lists(st.integers(0, 300).map(lambda milliseconds: milliseconds / 1000), min_size=1, max_size=60))
+def test_under_traffic_questions_are_a_tenth_of_a_second_apart_and_as_close_behind_the_last_arrival(pauses):
+    lasting = listening()
+    clock, began = lasting.clock, lasting.clock.now
+    arrivals = [began + each for each in accumulate(pauses)]
+    to_come, asked = deque(arrivals), []
+    program = listener_loop(lasting.watch, lasting)
+    action = next(program)
+    while not (isinstance(action, p.Wait) and not to_come and action.timeout > 1):
+        match action:
+            case p.Fetch(queue):
+                while to_come and to_come[0] <= clock.now:
+                    to_come.popleft()
+                    queue.append(note())
+                outcome = None
+            case p.Wait(timeout):
+                clock.now = min(clock.now + timeout, *list(to_come)[:1] or [math.inf])
+                outcome = None
+            case p.AskHealth():
+                asked.append(clock.now)
+                outcome = health("jobs")
+            case p.Deliver(at_most):
+                outcome = lasting.deliver(at_most)
+            case p.Tell(news):
+                outcome = lasting.tell(news)
+        action = program.send(outcome)
+
+    latest = arrivals[-1]
+    assert len(lasting.got) == len(arrivals)
+    assert all(later - earlier >= 0.0999 for earlier, later in pairwise([began, *asked]))
+    assert latest <= asked[-1] <= latest + 0.1001
+    assert all(earlier < latest for earlier in asked[:-1])  # exactly one more after the last arrival
+    for one, other in pairwise([*arrivals, clock.now]):  # nothing when idle
+        assert sum(one <= each <= other for each in asked) <= 1 + (other - one) // 0.1
+
+
+def test_a_loss_under_traffic_has_a_gap_of_a_tenth_of_a_second():
+    lasting = listening()
+    steps = []
+    for _ in range(200):
+        steps += [*ARRIVAL, ("wait", lasting.clock.passes(0.05)), *ARRIVAL, ("wait", lasting.clock.passes(0.051)),
+                  ("fetch", []), ("askhealth", health("jobs")), ("fetch", []),
+                  ("wait", lasting.clock.passes(0.01))]  # fmt: skip
+    play(lasting, *steps, *ARRIVAL, ("wait", lasting.clock.passes(0.09)), *GONE, *CONNECTING, ("fetch", LEFT))
+
+    [gap] = lasting.gaps()
+    assert (gap.restored_at - gap.lost_at).total_seconds() == pytest.approx(0.1)
+
+
+def test_slow_answers_have_the_checks_be_rarer():
+    lasting = listening()
+
+    def answer_slowly():
+        lasting.clock.now += 0.05
+        return health("jobs")
+
+    wait_and_check = (("wait", lasting.clock.passes(0.101)), ("fetch", []), ("askhealth", answer_slowly))
+    play(lasting, *ARRIVAL, *wait_and_check, *ARRIVAL, ("wait", LEFT))
+
+    assert waits(lasting) == pytest.approx([0.1, 0.5])
+
+
+@pytest.mark.parametrize(
+    ("steps", "heartbeat", "waits"),
+    [
+        (CONNECTING, None, None),  # nothing is ever asked
+        ((CONNECTING[0], ("askhealth", lambda: None), CONNECTING[2]), 30.0, 30.0),  # a server that only answers
+        ((CONNECTING[0], ("askhealth", health(server_pid=43)), CONNECTING[2]), 30.0, 30.0),  # behind a pooler
+    ],
+)
+def test_arrivals_change_nothing_where_an_answer_proves_little(steps, heartbeat, waits):
+    lasting = Lasting("jobs", heartbeat=heartbeat)
+
+    play(lasting, *steps, *ARRIVAL, ("wait", LEFT))
+
+    assert lasting.asked(p.Wait) == [p.Wait(waits)]
+
+
+def test_arrivals_change_nothing_while_listen_does_not_stick():
+    lasting = listening("jobs", "other")
+    check = (("wait", lasting.clock.passes(30)), ("fetch", []), ("askhealth", health("jobs")), ("listenmany", None))
+
+    play(lasting, ("fetch", []), *check, *ARRIVAL, ("wait", LEFT))
+
+    assert lasting.asked(p.Wait) == [p.Wait(30.0), p.Wait(30.0)]
 
 
 def test_without_a_heartbeat_nothing_is_asked():
@@ -413,7 +557,7 @@ def test_heartbeats_go_on_while_nothing_can_be_decoded():
     lasting = listening()
     lasting.clock.now += 30
 
-    play(lasting, ("fetch", PayloadError("é")), ("askhealth", health("jobs")), ("fetch", LEFT))
+    play(lasting, ("fetch", PayloadError("é")), ("fetch", []), ("askhealth", health("jobs")), ("fetch", LEFT))
 
 
 def test_a_deadline_ends_a_run_in_which_nothing_can_be_decoded():

@@ -20,7 +20,7 @@ from pgnotify.testing import NoPostgreSQL, TemporaryPostgreSQL
 from pgnotify.testing import _proxy as proxies
 from pgnotify.testing._wire import Session
 from tests import kinds
-from tests.helpers.listeners import AT_ONCE, Holding, Told, listening, next_payloads, reader_of
+from tests.helpers.listeners import AT_ONCE, Holding, Told, Watching, listening, next_payloads, reader_of
 from tests.helpers.network import refused, through, until_arrived
 from tests.helpers.sending import burst
 from tests.helpers.threads import is_in, waits
@@ -284,6 +284,21 @@ def test_a_constant_heartbeat_loses_nothing(driver, address, session, channel):
         assert next_payloads(listener, 400) == [str(number) for number in range(400)]
         assert listener.status().round_trip is not None
     assert told.gaps == []
+
+
+def test_an_arrival_is_followed_by_a_check_so_that_a_gap_under_traffic_is_short(driver, address, session, channel):
+    told, watching = Told(), Watching()
+    with listening(address.dsn, channel, driver=driver, on_listening=told, observer=watching) as listener:
+        told.next()
+        for number in range(3):  # the heartbeat is far away
+            before = now()
+            session.notify(channel, str(number))
+            assert next_payloads(listener, 1) == [str(number)]
+            watching.checks.wait_for(number + 1, PATIENCE)
+        eventually(lambda: listener._watch.link.complete_until.wall >= before.timestamp())
+        session.terminate(listener.status().server_pid)
+
+        assert told.next().gap.lost_at >= before
 
 
 # Nothing is left behind.
