@@ -10,10 +10,11 @@ import math
 import os
 import socket
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from types import TracebackType
 
+from pgnotify.connecting.silence import is_done_before_silence
 from pgnotify.errors import ConnectionLost, Unanswered
 
 # Linux's own limits: for idle and interval (MAX_TCP_KEEPIDLE and MAX_TCP_KEEPINTVL of its tcp.h), and for count.
@@ -70,8 +71,7 @@ class SocketHandle:
         finally:
             self._lock.release()
 
-    @contextmanager
-    def deadline(self, seconds: float | None) -> Iterator[None]:
+    def deadline(self, seconds: float | None) -> AbstractContextManager[None]:
         """Shut down the connection if the body takes longer than this; None sets no limit.
 
         KeyboardInterrupt and its like pass unchanged. So does every error of a body that was in time, or whose
@@ -82,20 +82,31 @@ class SocketHandle:
                 __cause__, or it returned at the last moment.
         """
         if seconds is None:
-            yield
-            return
-        expired: list[bool] = []
-        timer = threading.Timer(min(seconds, threading.TIMEOUT_MAX), lambda: expired.append(self._shut_down_first()))
-        timer.name, timer.daemon = "pgnotify-deadline", True
+            return nullcontext()
+        longest = min(seconds, threading.TIMEOUT_MAX)
+        return self._limited(seconds, lambda done: done.wait(longest))
+
+    def silence(self, seconds: float) -> AbstractContextManager[None]:
+        """Shut down the connection if the peer is silent for this long during the body, which waits for its answer.
+
+        What arrives before the answer is a sign of life, as long as it is not too little, or far too much; see
+        `pgnotify.connecting.silence`. In all else it is like `deadline`.
+        """
+        longest = min(seconds, threading.TIMEOUT_MAX)
+        return self._limited(seconds, lambda done: is_done_before_silence(self._socket, longest, done))
+
+    @contextmanager
+    def _limited(self, seconds: float, is_done_in_time: Callable[[threading.Event], bool]) -> Iterator[None]:
+        watchdog = _Watchdog(is_done_in_time, self._shut_down_first)
         try:
-            timer.start()
+            watchdog.start()
             yield
         except Exception as error:
-            if _ended_by(timer, expired):
+            if watchdog.has_bitten():
                 raise _unanswered(seconds) from _of_the_driver(error)
             raise
         finally:
-            late = _ended_by(timer, expired)
+            late = watchdog.has_bitten()
         if late:
             raise _unanswered(seconds)
 
@@ -192,12 +203,32 @@ def _is_same(one: int, other: int) -> bool:
         return False
 
 
-def _ended_by(timer: threading.Timer, expired: list[bool]) -> bool:
-    """End the timer and its thread; return whether the timer shut the connection down."""
-    timer.cancel()
-    with suppress(RuntimeError):  # it was not started: an interrupt came first, or there are no more threads
-        timer.join()
-    return any(expired)
+class _Watchdog(threading.Thread):
+    """Shuts a connection down, in a thread of its own, if a call on it is not done in time.
+
+    Args:
+        is_done_in_time: waits for the event, and returns whether it was set in time.
+        shut_down: returns whether it has shut the connection down.
+    """
+
+    def __init__(self, is_done_in_time: Callable[[threading.Event], bool], shut_down: Callable[[], bool]) -> None:
+        super().__init__(name="pgnotify-deadline", daemon=True)
+        self._is_done_in_time = is_done_in_time
+        self._shut_down = shut_down
+        self._done = threading.Event()
+        self._has_bitten = False
+
+    def run(self) -> None:
+        """Wait for the end of the call, or end it."""
+        if not self._is_done_in_time(self._done):
+            self._has_bitten = self._shut_down()
+
+    def has_bitten(self) -> bool:
+        """End the thread; return whether it has shut the connection down."""
+        self._done.set()
+        with suppress(RuntimeError):  # it was not started: an interrupt came first, or there are no more threads
+            self.join()
+        return self._has_bitten
 
 
 def _unanswered(seconds: float) -> Unanswered:

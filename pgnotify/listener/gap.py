@@ -14,7 +14,7 @@ class Reason(str, enum.Enum):
     CONNECTION_LOST = "connection lost"
     """The connection ended, or the server did."""
     HEARTBEAT_MISSED = "heartbeat missed"
-    """The server did not answer within `answer_timeout`, and the connection was given up."""
+    """The server was asked and was silent for `answer_timeout`, and the connection was given up."""
     SUBSCRIPTION_LOST = "subscription lost"
     """The server no longer knew that the listener listens, because of somebody's UNLISTEN or a pooler."""
     FAIL_OVER = "fail-over"

@@ -62,7 +62,8 @@ class Listener:
             `start`. Further notifications are dropped, and a `Gap` takes their place.
         heartbeat: seconds between two questions to the server whether everything is in order, while nothing arrives;
             0.1 s after something has arrived, it is asked as well. None never asks, and gaps are longer.
-        answer_timeout: seconds to wait for each answer of the server, and for each host to connect to.
+        answer_timeout: seconds of silence to wait for each answer of the server; and seconds to wait for each host to
+            connect to.
         backoff: how long to wait between attempts to connect.
         name: for the logs and for the server's pg_stat_activity; "pgnotify" if None.
         driver: only with a connection string; None takes the first of `pgnotify.registry.DRIVERS` that is installed.

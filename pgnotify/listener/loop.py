@@ -123,9 +123,11 @@ def _look_for_more(watch: ListenerWatch, policy: Policy, end: _End) -> Program[b
     """Fetch; then check if that is due, or wait if nothing has arrived; return False if the run is to end."""
     count = yield from _fetch(watch, policy)
     now, link = policy.clock(), watch.link
-    if count and link.check_at > now + link.soon:
-        link.check_at = now + link.soon
-    if now >= link.check_at and (yield from _is_drained(watch, policy, count)):
+    if count:
+        watch.arrived(count, now)
+        if link.check_at > now + link.soon:
+            link.check_at = now + link.soon
+    if now >= link.check_at and (yield from _may_ask(watch, policy, count, now)):
         yield from _check(watch, policy)
     elif end.comes_after(count, now):
         return False
@@ -150,15 +152,22 @@ def _fetch(watch: ListenerWatch, policy: Policy) -> Program[int]:
     return count
 
 
-def _is_drained(watch: ListenerWatch, policy: Policy, count: int) -> Program[bool]:
-    """Return whether everything that arrived is fetched, looking once more if the latest fetch has brought this many.
+def _may_ask(watch: ListenerWatch, policy: Policy, count: int, now: float) -> Program[bool]:
+    """Return whether a question now would be answered at once; if not because of a flow, put it off.
 
-    Without that look, no moment would ever be right beside a callback that takes longer than notifications need to
-    arrive. A question on top of a backlog would be answered behind it, and the driver would collect all of it first.
+    On top of a backlog the answer would come behind it, and the driver would collect all of it first. So everything
+    that arrived must be fetched. If the latest fetch has brought something, look once more: beside a callback that
+    takes longer than notifications need to arrive, each first look finds something.
     """
-    if count:
-        count = yield from _fetch(watch, policy)
-    return not count
+    if count and (more := (yield from _fetch(watch, policy))):
+        watch.arrived(more, now)
+        return False
+    link = watch.link
+    seconds = watch.flow.seconds_to_calm(now)
+    if seconds and now < link.check_by:
+        link.check_at = min(now + seconds, link.check_by)
+        return False
+    return True
 
 
 def _apply_wanted(watch: ListenerWatch, policy: Policy) -> Program[None]:
@@ -184,7 +193,8 @@ def _check(watch: ListenerWatch, policy: Policy) -> Program[None]:
     watch.clocks_read(complete_until_next)
     health: Health | None = yield ASK_HEALTH
     answered_at = policy.clock()
-    link.check_at = policy.next_check(answered_at)
+    _plan_check(link, policy, answered_at)
+    watch.flow.answered(asked_at, answered_at - asked_at)
     changed = health is not None and health.server_pid != link.server_pid
     yield Tell(Checked(health, answered_at - asked_at, link.server_pid if changed else None))
     if health is not None:
@@ -199,6 +209,10 @@ def _check(watch: ListenerWatch, policy: Policy) -> Program[None]:
         yield from _listen_to_missing(watch, policy)
     if watch.delivering:
         link.complete_until_next = complete_until_next
+
+
+def _plan_check(link: Link, policy: Policy, now: float) -> None:
+    link.check_at, link.check_by = policy.next_check(now), policy.latest_check(now)
 
 
 def _soon(link: Link, policy: Policy, health: Health | None, answer_seconds: float) -> float:
@@ -265,7 +279,7 @@ def _listen_again(watch: ListenerWatch, policy: Policy, opened: Opened) -> Progr
     restored = policy.now()
     link.unproved = Period(restored)
     link.listening_since = policy.clock()
-    link.check_at = policy.next_check(link.listening_since)
+    _plan_check(link, policy, link.listening_since)
     link.soon = _soon(link, policy, health, answer_seconds)
     gap = None if watch.lost_gap is None else watch.lost_gap.until(restored)
     watch.to_announce = ListenInForce(channels, gap, link.backend)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pgnotify.connecting import retryable
 from pgnotify.connecting.backoff import Backoff
 from pgnotify.connecting.source import Source
+from pgnotify.listener.flow import LONGEST_DELAY_SECONDS
 from pgnotify.listener.gap import Moment
 from pgnotify.listener.options import Options
 
@@ -45,6 +46,10 @@ class Policy:
     def next_check(self, now: float) -> float:
         """Return when to check although nothing arrives, by the monotonic clock."""
         return math.inf if self.heartbeat is None else now + self.heartbeat
+
+    def latest_check(self, now: float) -> float:
+        """Return when to check although much is arriving, by the monotonic clock."""
+        return math.inf if self.heartbeat is None else now + max(self.heartbeat, LONGEST_DELAY_SECONDS)
 
     def soon(self, answer_seconds: float) -> float:
         """Return how many seconds after an arrival to check, if the latest answer took this many."""

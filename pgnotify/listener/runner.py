@@ -137,12 +137,16 @@ class ReconnectingRunner(BlockingRunner):
         try:
             if isinstance(action, p.Fetch):
                 return super()._call(action)  # only waits for the rest of a message that has begun to arrive
-            with self._answered_in_time():
+            with self._answered():
                 return super()._call(action)
         finally:
             self._calling = False
 
-    def _answered_in_time(self) -> AbstractContextManager[None]:
+    def _answered(self) -> AbstractContextManager[None]:
+        """Give up the connection if the server is silent for too long before it answers."""
+        return nullcontext() if self._socket_handle is None else self._socket_handle.silence(self._answer_timeout)
+
+    def _closed_in_time(self) -> AbstractContextManager[None]:
         return nullcontext() if self._socket_handle is None else self._socket_handle.deadline(self._answer_timeout)
 
     def _connect(self, timeout: float | None) -> p.Opened | None:
@@ -225,7 +229,7 @@ class ReconnectingRunner(BlockingRunner):
 
     def _close_backend(self) -> None:
         with suppress(Exception):  # the connection is lost, or the server forgets it
-            with suppress(RuntimeError), self._answered_in_time():
+            with suppress(RuntimeError), self._closed_in_time():
                 self._source.discard(self.backend)
                 return
             # There is no thread for the deadline. So there is no goodbye either, for which it might wait.

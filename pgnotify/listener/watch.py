@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from pgnotify.listener.events import ListenInForce
+from pgnotify.listener.flow import Flow
 from pgnotify.listener.gap import Gap, Moment, Period, Reason
 from pgnotify.program.actions import Opened
 from pgnotify.program.state import State
@@ -27,6 +28,7 @@ class Link:
         "backend",
         "behind_pooler",
         "check_at",
+        "check_by",
         "complete_until_next",
         "delivery_proved",
         "has_fetched",
@@ -48,6 +50,8 @@ class Link:
         """When LISTEN came into force, by the monotonic clock."""
         self.check_at = 0.0
         """When to check next, by the monotonic clock."""
+        self.check_by = 0.0
+        """When to check at the latest, however much is arriving, by the monotonic clock."""
         self.missing: tuple[str, ...] = ()
         """Channels that the server did not know at the latest check, although we had listened to them."""
         self.soon = math.inf
@@ -123,6 +127,7 @@ class ListenerWatch(Watch):
         "connecting",
         "dropped_gaps",
         "ever_listened",
+        "flow",
         "futile_connections",
         "link",
         "lost_gap",
@@ -153,6 +158,8 @@ class ListenerWatch(Watch):
         """When to try again, by the monotonic clock."""
         self.ever_listened = False
         """Whether LISTEN was ever in force."""
+        self.flow = Flow()
+        """How much is arriving. It outlives a connection, as the next one probably takes the same way."""
         self.queue_complete_until = _NEVER
         """The value of `complete_until` when the queue was filled. The notifications in it were sent after that."""
         self.lost_gap: OpenGap | None = None
@@ -197,6 +204,11 @@ class ListenerWatch(Watch):
     def gap_announced(self) -> None:
         """Record that the user knows that LISTEN is in force."""
         self.to_announce = self.lost_gap = None
+
+    def arrived(self, count: int, now: float) -> None:
+        """Record that this many notifications were fetched at this moment, of the monotonic clock."""
+        if self.queue:  # otherwise it was one that cannot be decoded
+            self.flow.arrived(count, self.queue[-1], now)
 
     def take(self, count: int) -> None:
         """Record how many notifications were fetched. 0 means that everything that had arrived is fetched."""

@@ -1,6 +1,6 @@
 """A TCP proxy on loopback that can break connections in the ways that networks do.
 
-It forwards, falls silent, cuts a message in the middle, adds bytes to those of the server, and ends a
+It forwards, slowly if asked, falls silent, cuts a message in the middle, adds bytes to those of the server, and ends a
 connection with or without a goodbye. One thread does all the work. A request to it is in force when
 its method returns.
 """
@@ -28,6 +28,7 @@ else:
 _BUFFER_BYTES = 256 * 1024
 _ANSWER_SECONDS = 20
 _GOODBYE_SECONDS = 1
+_REST_SECONDS = 0.01  # between two portions of a throttled connection
 _FIN_ON_ITS_WAY = (4, 11)  # TCP_FIN_WAIT1 and TCP_CLOSING of Linux' tcp_states.h
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER with zero seconds
 
@@ -71,6 +72,10 @@ class Proxy:
     def pass_only(self, size: int) -> None:
         """Forward this many more bytes from the server, and hold back further ones until `thaw`."""
         self._ask_each(lambda link: link.down.pass_only(size))
+
+    def throttle(self, bytes_per_second: float) -> None:
+        """Forward what the server sends at this rate, on the connections that are open now."""
+        self._ask_each(lambda link: link.down.throttle(bytes_per_second))
 
     def say(self, data: bytes) -> None:
         """Send bytes to the client in the server's place, now."""
@@ -131,14 +136,21 @@ class Proxy:
 
     def _run(self) -> None:
         while self._running:
-            for key, events in self._selector.select():
+            for key, events in self._selector.select(self._seconds_of_rest()):
                 # It may have been closed by an earlier event of this round.
                 if not isinstance(key.fileobj, int) and key.fileobj.fileno() != -1:
                     key.data(events)
+            for link in self._links:
+                link.go_on()
         for link in self._links:
             link.close()
         for each in (self._ours, self._theirs, self._listener, self._selector):
             each.close()
+
+    def _seconds_of_rest(self) -> float | None:
+        """Return in how many seconds a throttled connection may go on; None if there is none that waits for that."""
+        moments = [link.down.rests_until for link in self._links if link.down.rests]
+        return max(0.0, min(moments) - time.monotonic()) if moments else None
 
     def _serve_requests(self, _: int) -> None:
         self._ours.recv(1)
@@ -195,7 +207,15 @@ class _Link:
         self.up.frozen = True
         self._update()
 
+    def go_on(self) -> None:
+        """Forward the next bytes of a throttled connection, if it has rested long enough."""
+        if self.down.rests and time.monotonic() >= self.down.rests_until:
+            self.down.rests = False
+            self.down.write()
+            self._update()
+
     def close(self, reset: bool = False) -> None:
+        self.down.rests = False
         for each in (self.down.target, self.down.source):
             if each.fileno() == -1:
                 continue
@@ -274,6 +294,11 @@ class _Direction:
         self.frozen = False
         self.allowance: int | None = None
         """How many more bytes may pass; None means any number."""
+        self.rate: float | None = None
+        """How many bytes may pass in a second; None means any number."""
+        self.rests = False
+        """Whether nothing passes before `rests_until`, because of the rate."""
+        self.rests_until = 0.0
         self.ended = False
         self.recorded = b""
         self._recording = False
@@ -287,7 +312,7 @@ class _Direction:
 
     @property
     def waiting(self) -> bool:
-        return bool(self._held) and not self.frozen and self.allowance != 0
+        return bool(self._held) and not self.frozen and self.allowance != 0 and not self.rests
 
     def read(self) -> None:
         try:
@@ -309,15 +334,27 @@ class _Direction:
         if not self.waiting or self.target.fileno() == -1:
             return
         try:
-            sent = self.target.send(self._held[: self.allowance])
+            sent = self.target.send(self._held[: self._portion()])
         except BlockingIOError:
             return
         except OSError:
             self.ended = True
             return
         self._held = self._held[sent:]
+        if self.rate is not None:
+            self.rests, self.rests_until = True, time.monotonic() + sent / self.rate
         if self.allowance is not None:
             self.allowance -= sent
+
+    def _portion(self) -> int | None:
+        """Return how many bytes may pass now; None means any number."""
+        if self.rate is None:
+            return self.allowance
+        portion = max(1, int(self.rate * _REST_SECONDS))
+        return portion if self.allowance is None else min(portion, self.allowance)
+
+    def throttle(self, rate: float) -> None:
+        self.rate = rate
 
     def record(self) -> None:
         self._recording, self.recorded = True, b""

@@ -11,7 +11,9 @@ everything that the loop asked for, `Lasting.news` every event.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections import deque
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pgnotify.listener.events import ListenInForce
@@ -74,6 +76,9 @@ class Lasting:
 
     def next_check(self, now: float) -> float:
         return Policy.next_check(self, now)
+
+    def latest_check(self, now: float) -> float:
+        return Policy.latest_check(self, now)
 
     def soon(self, answer_seconds: float) -> float:
         return Policy.soon(self, answer_seconds)
@@ -165,3 +170,31 @@ def play(
     program = listener_loop(lasting.watch, lasting, until, deadline)
     lasting.result = play_script(program, steps, lasting.actions, front)
     return lasting.got[before:]
+
+
+def moments_of_questions(
+    lasting: Lasting, arrivals: Sequence[tuple[float, Notification]], answer_seconds: float = 0.0
+) -> list[float]:
+    """Have notifications arrive at these moments, in order; return when the loop has asked, until it is idle again."""
+    clock, to_come, asked = lasting.clock, deque(arrivals), []
+    program = listener_loop(lasting.watch, lasting)
+    action = next(program)
+    while not (isinstance(action, p.Wait) and not to_come and action.timeout > 1):
+        outcome: object = None
+        match action:
+            case p.Fetch(queue):
+                while to_come and to_come[0][0] <= clock.now:
+                    queue.append(to_come.popleft()[1])
+            case p.Wait(timeout):
+                clock.now = min(clock.now + timeout, *(moment for moment, _ in list(to_come)[:1]), math.inf)
+            case p.AskHealth():
+                asked.append(clock.now)
+                clock.now += answer_seconds
+                outcome = health(*lasting.watch.in_force)
+            case p.Deliver(at_most):
+                outcome = lasting.deliver(at_most)
+            case p.Tell(news):
+                outcome = lasting.tell(news)
+        action = program.send(outcome)
+    program.close()
+    return asked

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections import deque
 from itertools import accumulate, pairwise
 
 import pytest
@@ -14,12 +12,12 @@ from pgnotify.errors import ConnectionLost, NotPrimary, PayloadError, Unanswered
 from pgnotify.listener.events import Checked, ListenInForce, Lost, Undecodable
 from pgnotify.listener.failure import OnListeningFailed
 from pgnotify.listener.gap import Gap, Reason, utc
-from pgnotify.listener.loop import BATCHES_AFTER_THE_DEADLINE, listener_loop
+from pgnotify.listener.loop import BATCHES_AFTER_THE_DEADLINE
 from pgnotify.listener.watch import DroppedGap
 from pgnotify.program import actions as p
 from tests.helpers.notifications import note
 from tests.helpers.play import LEFT
-from tests.helpers.play_listener import CONNECTING, OPENED, Lasting, Passing, health, play
+from tests.helpers.play_listener import CONNECTING, OPENED, Lasting, Passing, health, moments_of_questions, play
 from tests.offline.listener.test_loop import GONE, listening
 
 
@@ -351,36 +349,17 @@ def test_what_arrives_with_the_answer_is_followed_by_a_check_of_its_own():
 @given(st.lists(st.integers(0, 300).map(lambda milliseconds: milliseconds / 1000), min_size=1, max_size=60))
 def test_under_traffic_questions_are_a_tenth_of_a_second_apart_and_as_close_behind_the_last_arrival(pauses):
     lasting = listening()
-    clock, began = lasting.clock, lasting.clock.now
+    began = lasting.clock.now
     arrivals = [began + each for each in accumulate(pauses)]
-    to_come, asked = deque(arrivals), []
-    program = listener_loop(lasting.watch, lasting)
-    action = next(program)
-    while not (isinstance(action, p.Wait) and not to_come and action.timeout > 1):
-        match action:
-            case p.Fetch(queue):
-                while to_come and to_come[0] <= clock.now:
-                    to_come.popleft()
-                    queue.append(note())
-                outcome = None
-            case p.Wait(timeout):
-                clock.now = min(clock.now + timeout, *list(to_come)[:1] or [math.inf])
-                outcome = None
-            case p.AskHealth():
-                asked.append(clock.now)
-                outcome = health("jobs")
-            case p.Deliver(at_most):
-                outcome = lasting.deliver(at_most)
-            case p.Tell(news):
-                outcome = lasting.tell(news)
-        action = program.send(outcome)
+
+    asked = moments_of_questions(lasting, [(moment, note()) for moment in arrivals])
 
     latest = arrivals[-1]
     assert len(lasting.got) == len(arrivals)
     assert all(later - earlier >= 0.0999 for earlier, later in pairwise([began, *asked]))
     assert latest <= asked[-1] <= latest + 0.1001
     assert all(earlier < latest for earlier in asked[:-1])  # exactly one more after the last arrival
-    for one, other in pairwise([*arrivals, clock.now]):  # nothing when idle
+    for one, other in pairwise([*arrivals, lasting.clock.now]):  # nothing when idle
         assert sum(one <= each <= other for each in asked) <= 1 + (other - one) // 0.1
 
 

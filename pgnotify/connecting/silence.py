@@ -1,0 +1,96 @@
+"""How long a peer has been silent, although a driver reads its socket and does not say what has arrived.
+
+An answer comes behind everything that was sent before it. On a slow link that takes long, and the link is in order.
+"""
+
+from __future__ import annotations
+
+import array
+import socket
+import struct
+import sys
+import threading
+import time
+
+from pgnotify.waiting import wait_readable
+
+# A peer that sends less than this is silent, or one byte a minute would keep a dead connection alive. What is that slow
+# without being dead sends no backlog either, so its answer comes in time.
+LEAST_BYTES_PER_SECOND = 100.0
+# However much arrives, an answer is not awaited for longer than this many times the silence that is allowed: a peer
+# may have lost the question, and go on sending. With 5 s of silence, 1 MB/s bring 300 MB in that time.
+LONGEST_ANSWER = 60
+_PARTS = 5  # of the silence that is allowed; so it is noticed late by a fifth at most
+_LOOK_SECONDS = 0.02
+_BYTES_RECEIVED = struct.Struct("=128xQ")  # tcpi_bytes_received, since Linux 4.1
+_ENOUGH = sys.maxsize
+
+
+def is_done_before_silence(peer: socket.socket, seconds: float, done: threading.Event) -> bool:
+    """Wait until something is done, or the peer has been silent for too long, or has sent for far too long.
+
+    Args:
+        peer: a socket that another thread reads.
+        seconds: the silence that is allowed.
+        done: set by the other thread.
+
+    Returns:
+        Whether it is done.
+    """
+    needed, arrived = max(1.0, LEAST_BYTES_PER_SECOND * seconds), 0
+    now = heard_at = time.monotonic()
+    ends_at = now + seconds * LONGEST_ANSWER
+    while now < min(ends_at, heard_at + seconds):
+        arrived += _arriving(peer, min(seconds / _PARTS, heard_at + seconds - now), done)
+        if done.is_set():
+            return True
+        now = time.monotonic()
+        # Bytes that the driver has not read yet are not the peer's silence.
+        if arrived >= needed or _sees_bytes(peer, 0):
+            heard_at, arrived = now, 0
+    return done.is_set()
+
+
+def _arriving(peer: socket.socket, seconds: float, done: threading.Event) -> int:
+    """Wait this long, or until done; return how many bytes have arrived by then, or `_ENOUGH` if only some are seen."""
+    before = _bytes_received(peer)
+    if before is not None:
+        done.wait(seconds)
+        return (_bytes_received(peer) or before) - before
+    ends_at, seen = time.monotonic() + seconds, False
+    done.wait(seconds / 2)  # an answer that is in time is worth no look
+    while not done.is_set() and (left := ends_at - time.monotonic()) > 0:
+        look = min(left, _LOOK_SECONDS)
+        seen = seen or _sees_bytes(peer, look)
+        done.wait(look)
+    return _ENOUGH if seen else 0
+
+
+def _bytes_received(peer: socket.socket) -> int | None:
+    """Return how many bytes have ever arrived; None if the system does not count them on such a socket."""
+    if sys.platform != "linux":
+        return None
+    try:
+        info = peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_RECEIVED.size)
+    except OSError:  # not TCP, or closed
+        return None
+    return int(_BYTES_RECEIVED.unpack(info)[0]) if len(info) == _BYTES_RECEIVED.size else None
+
+
+def _sees_bytes(peer: socket.socket, seconds: float) -> bool:
+    """Look for bytes that the driver has not read; those that it takes under our eyes count, too."""
+    if not wait_readable(peer.fileno(), seconds):
+        return False
+    # At its end a socket is readable, and stays so.
+    return _unread(peer) > 0 or not wait_readable(peer.fileno(), 0)
+
+
+def _unread(peer: socket.socket) -> int:
+    try:
+        import fcntl
+        import termios
+    except ImportError:  # Windows; a driver that reads finds the end by itself
+        return 1
+    count = array.array("i", [0])
+    fcntl.ioctl(peer.fileno(), termios.FIONREAD, count)
+    return count[0]
