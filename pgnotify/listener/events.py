@@ -75,6 +75,13 @@ class Undecodable(NamedTuple):
     """How many bytes are known of its payload; 0 if none."""
 
 
+class ListenIgnored(NamedTuple):
+    """The channels have changed that the server does not listen to, although it has accepted LISTEN again and again."""
+
+    channels: tuple[str, ...]
+    """All of them; none if it listens to all again."""
+
+
 class Refused(NamedTuple):
     """The server refuses a channel. Its LISTEN is not tried again."""
 

@@ -242,7 +242,7 @@ class Listener:
         Args:
             healthy: the longest wait, in seconds, while notifications should arrive.
             deaf: the longest wait, in seconds, while they do not: the listener is disconnected, or behind a pooler from
-                which nothing has arrived yet.
+                which nothing has arrived yet, or the server ignores LISTEN.
 
         Returns:
             The latest notification, in which case earlier ones count as seen; or the latest `Gap` since the last call;
@@ -335,12 +335,13 @@ class Listener:
     def status(self) -> Status:
         """Return its state and its counters at this moment. Any thread may call this; it does not wait."""
         counters, watch, link = self._reporter.counters, self._watch, self._watch.link
+        channels = tuple(channel for channel in watch.in_force if channel != self._routes.internal_channel)
         waiting = sum(len(subscription.mailbox) for subscription in self._routes.subscriptions())
         return Status(
             name=self._options.title,
             state=counters.state,
             since=counters.since,
-            channels=tuple(channel for channel in watch.in_force if channel != self._routes.internal_channel),
+            channels=channels,
             notifications=counters.notifications,
             bytes=counters.bytes,
             dropped=counters.dropped,
@@ -351,6 +352,7 @@ class Listener:
             delivering=self.delivering,
             server_pid=link.server_pid,
             behind_pooler=link.behind_pooler,
+            ignored=tuple(filter(link.ignored.__contains__, channels)),
             last_error=counters.last_error,
             round_trip=counters.round_trip,
             queue_usage=counters.queue_usage,

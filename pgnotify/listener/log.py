@@ -28,6 +28,8 @@ class Log:
         """Whether two different server processes have answered on this connection."""
         self._undecodable = False
         """Whether a notification on this connection could not be decoded."""
+        self._listen_ignored = False
+        """Whether the server has ignored a LISTEN on this connection."""
         self._is_dropping = False
         self._usage_warned_of = 0.0
 
@@ -39,7 +41,7 @@ class Log:
             told: the server process that was reported to the driver; None if that is not known.
             answering: the server process that has answered; None if that is not known.
         """
-        self._process_changed = self._undecodable = False
+        self._process_changed = self._undecodable = self._listen_ignored = False
         if behind_pooler and not self._behind_pooler:
             log.warning(
                 "%s: a pooler is in between: server process %s answers, but the driver connected to process %s. If the "
@@ -100,6 +102,23 @@ class Log:
             self._name,
             now,
             before,
+        )
+
+    def listen_ignored(self, channels: tuple[str, ...]) -> None:
+        """Warn, once for each connection, that the server does not listen to channels although it has accepted LISTEN.
+
+        Args:
+            channels: the channels; none if it listens to all again.
+        """
+        if not channels or self._listen_ignored:
+            return
+        self._listen_ignored = True
+        log.warning(
+            "%s: the server accepts LISTEN for %s without an error, and does not listen: nothing arrives. Two "
+            "heartbeats in a row have found that. Something in between answers for the server, or somebody unlistens "
+            "on this connection. Connect to the server itself",
+            self._name,
+            ", ".join(map(repr, channels)),
         )
 
     def queue_usage(self, usage: float) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from itertools import filterfalse
 
 from pgnotify.errors import ConnectionLost, NotPrimary, PayloadError, SourceError, TransactionError, Unanswered
-from pgnotify.listener.events import Checked, Connected, Connecting, ListenInForce, Refused
+from pgnotify.listener.events import Checked, Connected, Connecting, ListenIgnored, ListenInForce, Refused
 from pgnotify.listener.failure import OnListeningFailed, after_failure, miss
 from pgnotify.listener.gap import Gap, Period, Reason
 from pgnotify.listener.policy import Policy
@@ -179,6 +179,7 @@ def _apply_wanted(watch: ListenerWatch, policy: Policy) -> Program[None]:
     if cancelled := in_force.difference(wanted):
         yield UnlistenMany(tuple(filter(cancelled.__contains__, watch.in_force)))
         watch.in_force[:] = filterfalse(cancelled.__contains__, watch.in_force)
+        watch.link.keep_only(in_force - cancelled)
     added = yield from _listen_to(watch, policy, tuple(filterfalse(in_force.__contains__, wanted)))
     watch.applied = wanted
     if added:
@@ -202,13 +203,25 @@ def _check(watch: ListenerWatch, policy: Policy) -> Program[None]:
             raise NotPrimary("the server has become a standby, where nobody can listen")
         if changed:  # a pooler lends a server process for one transaction at a time
             link.behind_pooler, link.delivery_proved, link.server_pid = True, False, health.server_pid
+            link.missing = ()  # the LISTEN went to another process
             watch.interrupt()  # a thread may wait for `delivering` to change
-        link.missing = tuple(filterfalse(health.channels.__contains__, watch.in_force))
+        yield from _compare(watch, health)
     link.soon = _soon(link, policy, health, answered_at - asked_at)
     if link.missing:
         yield from _listen_to_missing(watch, policy)
     if watch.delivering:
         link.complete_until_next = complete_until_next
+
+
+def _compare(watch: ListenerWatch, health: Health) -> Program[None]:
+    """Find channels that the server has forgotten, and those that it has forgotten twice in a row."""
+    link = watch.link
+    before, ignored = link.missing, link.ignored
+    link.missing = tuple(filterfalse(health.channels.__contains__, watch.in_force))
+    link.ignored = frozenset(before).intersection(link.missing)
+    if link.ignored != ignored:
+        yield Tell(ListenIgnored(tuple(filter(link.ignored.__contains__, link.missing))))
+        watch.interrupt()  # a thread may wait for `delivering` to change
 
 
 def _plan_check(link: Link, policy: Policy, now: float) -> None:

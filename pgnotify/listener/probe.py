@@ -13,6 +13,7 @@ from pgnotify.connecting.source import Source
 from pgnotify.listener.status import Status
 from pgnotify.listener.subscriptions import Subscription
 from pgnotify.notification import Notification
+from pgnotify.program.state import ListenerState
 from pgnotify.protocol import Backend, HasDescriptor
 
 
@@ -60,7 +61,7 @@ def probe(listener: Probed, source: Source, timeout: float) -> Probe:
     """
     if not source.can_reconnect:
         return Probe("unknown", "the listener was given a connection, so no second session can be opened", None)
-    if not listener.delivering and not listener.status().behind_pooler:
+    if not listener.delivering and listener.status().state is not ListenerState.LISTENING:
         return Probe("no", "the listener is not connected at the moment", None)
     attempt = _Attempt(listener.changed)
     with listener.subscribe_internally(attempt.take) as subscription:
@@ -121,6 +122,8 @@ def _send_and_see(listener: Probed, source: Source, channel: str, attempt: _Atte
             "Listen through its session mode, or connect to the server itself"
         )
         return Probe("no", reason, None)
+    if listener.status().ignored:
+        return Probe("no", "the server accepts LISTEN without an error, and does not listen", None)
     return Probe("no", f"nothing has arrived within {timeout:g} s of a NOTIFY from a second session", None)
 
 

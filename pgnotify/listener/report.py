@@ -78,6 +78,9 @@ class Reporter:
                 self._lost(lost)
             case events.Failed() as failed:
                 self._failed(failed)
+            case events.ListenIgnored(channels):
+                self.log.listen_ignored(self._shown(channels))
+                self.changed()
             case events.Refused(channel, error):
                 self.log.refused(channel, error)
                 self._report_if_wanted(error)

@@ -48,11 +48,17 @@ class Status:
     attempts: int
     """How many attempts to connect have failed in a row; 0 while it listens."""
     delivering: bool
-    """Whether a notification that is sent now should arrive. False behind a pooler, until one has arrived by itself."""
+    """Whether a notification that is sent now should arrive.
+
+    False behind a pooler, until one has arrived by itself; and while there are `ignored` channels.
+    """
     server_pid: int | None
     """The ID of the server process that answered last; None if none has answered."""
     behind_pooler: bool
     """Whether the server process that answers is not the one that the driver connected to."""
+    ignored: tuple[str, ...]
+    """The channels that the server accepts LISTEN for without an error, and does not listen to: the latest two
+    heartbeats have found that, and no notification has arrived since."""
     last_error: str | None
     """Why a connection, or an attempt to connect, failed last, in words; None if none has failed."""
     round_trip: float | None
@@ -61,9 +67,9 @@ class Status:
     """How full the server's notification queue was at that heartbeat, from 0 to 1; None if unknown."""
 
     def as_dict(self) -> dict[str, Any]:
-        """Return a dict for JSON: the state is a plain string, `since` is in ISO 8601, the channels are a list."""
-        channels = list(self.channels)
-        return {**asdict(self), "state": str(self.state), "since": self.since.isoformat(), "channels": channels}
+        """Return a dict for JSON: the state is a plain string, `since` is in ISO 8601, channels are lists."""
+        lists = {"channels": list(self.channels), "ignored": list(self.ignored)}
+        return {**asdict(self), "state": str(self.state), "since": self.since.isoformat(), **lists}
 
 
 class Observer(Protocol):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from itertools import islice
+from operator import itemgetter
 from typing import NamedTuple
 
 from pgnotify.listener.events import ListenInForce
@@ -16,6 +18,7 @@ from pgnotify.program.watch import Watch
 
 _NOTHING_OPENED = Opened(None, None)
 _NEVER = Moment(0.0, 0.0)
+_channel_of = itemgetter(0)
 
 
 class Link:
@@ -32,6 +35,7 @@ class Link:
         "complete_until_next",
         "delivery_proved",
         "has_fetched",
+        "ignored",
         "listening_since",
         "missing",
         "nothing_pending",
@@ -54,6 +58,8 @@ class Link:
         """When to check at the latest, however much is arriving, by the monotonic clock."""
         self.missing: tuple[str, ...] = ()
         """Channels that the server did not know at the latest check, although we had listened to them."""
+        self.ignored: frozenset[str] = frozenset()
+        """Channels that were missing at the latest two checks, although LISTEN was sent between them."""
         self.soon = math.inf
         """Seconds after an arrival within which to check; infinite if arrivals do not matter."""
         self.has_fetched = False
@@ -68,6 +74,11 @@ class Link:
         earlier gap."""
         self.complete_until_next: Moment | None = None
         """When the next `unproved` begins, as soon as everything that arrived before the server's answer is fetched."""
+
+    def keep_only(self, in_force: Collection[str]) -> None:
+        """Forget what was found of channels that are no longer listened to."""
+        self.missing = tuple(filter(in_force.__contains__, self.missing))
+        self.ignored = self.ignored.intersection(in_force)
 
     @property
     def complete_until(self) -> Moment:
@@ -174,7 +185,7 @@ class ListenerWatch(Watch):
     def delivering(self) -> bool:
         """Whether a notification that is sent now should arrive."""
         link = self.link
-        return self.state is State.LISTENING and (link.delivery_proved or not link.behind_pooler)
+        return self.state is State.LISTENING and (link.delivery_proved or not link.behind_pooler) and not link.ignored
 
     @property
     def is_settled(self) -> bool:
@@ -220,7 +231,17 @@ class ListenerWatch(Watch):
                 link.delivery_proved = True
                 if link.behind_pooler:
                     self.interrupt()  # a thread may wait for `delivering` to change
+            if link.ignored and link.nothing_pending:
+                latest = islice(reversed(self.queue), count)
+                self._hear(link, set(map(_channel_of, latest)))
             return
         link.nothing_pending = True
         if link.complete_until_next is not None:
             link.unproved, link.complete_until_next = Period(link.complete_until_next), None
+
+    def _hear(self, link: Link, channels: set[str]) -> None:
+        """Take into account that notifications of these channels have arrived by themselves."""
+        if not link.ignored.isdisjoint(channels):
+            link.missing = tuple(channel for channel in link.missing if channel not in channels)
+            link.ignored = link.ignored - channels
+            self.interrupt()  # a thread may wait for `delivering` to change

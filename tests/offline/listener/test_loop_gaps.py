@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pgnotify.errors import ConnectionLost, NotPrimary, PayloadError, Unanswered, UndecodablePayload
-from pgnotify.listener.events import Checked, ListenInForce, Lost, Undecodable
+from pgnotify.listener.events import Checked, ListenIgnored, ListenInForce, Lost, Undecodable
 from pgnotify.listener.failure import OnListeningFailed
 from pgnotify.listener.gap import Gap, Reason, utc
 from pgnotify.listener.loop import BATCHES_AFTER_THE_DEADLINE
@@ -584,6 +584,108 @@ def test_one_whose_announcement_fails_is_announced_again():
     )
 
     assert [each.gap.reason for each in got] == [Reason.UNDECODABLE, Reason.CONNECTION_LOST, Reason.UNDECODABLE]
+
+
+# LISTEN that does not stick.
+
+
+def forgetful(lasting, *channels):
+    """The steps of a heartbeat that finds these channels listened to only, out of several."""
+    steps = [("wait", lasting.clock.passes(30)), ("fetch", []), ("askhealth", health(*channels))]
+    missing = set(lasting.watch.in_force) - set(channels)
+    return [*steps, *([("listenmany", None)] if missing else []), ("fetch", [])]
+
+
+def test_a_listen_that_does_not_stick_counts_as_deaf_from_the_second_check():
+    lasting = listening("jobs", "other")
+    play(lasting, ("fetch", []), *forgetful(lasting, "jobs"), ("wait", LEFT))
+    assert lasting.watch.delivering
+    assert lasting.told(ListenIgnored) == []
+
+    play(lasting, ("fetch", []), *forgetful(lasting, "jobs"), ("wait", LEFT))
+
+    assert not lasting.watch.delivering
+    assert lasting.told(ListenIgnored) == [ListenIgnored(("other",))]
+    assert [gap.reason for gap in lasting.gaps()] == [Reason.SUBSCRIPTION_LOST] * 2
+
+
+def deaf():
+    lasting = listening("jobs", "other")
+    play(lasting, ("fetch", []), *forgetful(lasting, "jobs"), *forgetful(lasting, "jobs"), ("wait", LEFT))
+    assert not lasting.watch.delivering
+    lasting.news.clear()
+    return lasting
+
+
+def test_while_it_is_deaf_each_gap_begins_with_the_check_that_first_found_it():
+    lasting = deaf()
+
+    play(lasting, ("fetch", []), *forgetful(lasting, "jobs"), ("wait", LEFT))
+
+    [gap] = lasting.gaps()
+    assert (gap.lost_at, gap.restored_at) == (lasting.at(30), lasting.at(90))
+    assert lasting.told(ListenIgnored) == []
+
+
+def test_a_check_that_finds_it_in_force_ends_that():
+    lasting = deaf()
+
+    play(lasting, ("fetch", []), *forgetful(lasting, "jobs", "other"), ("wait", LEFT))
+
+    assert lasting.watch.delivering
+    assert lasting.told(ListenIgnored) == [ListenIgnored(())]
+    assert lasting.watch.link.complete_until == lasting.now()
+
+
+@pytest.mark.parametrize(
+    ("channel", "by_itself", "delivering"),
+    [("other", True, True), ("jobs", True, False), ("other", False, False)],
+)
+def test_a_notification_of_that_channel_ends_it_if_it_arrives_by_itself(channel, by_itself, delivering):
+    lasting = deaf()
+    # The one that comes with an answer may have been sent before the server forgot the channel.
+    first = [*forgetful(lasting, "jobs")[:-1]] if not by_itself else [("fetch", []), ("wait", None)]
+
+    play(lasting, *([("fetch", [])] if not by_itself else []), *first, ("fetch", [note("1", channel)]), ("fetch", LEFT))
+
+    assert lasting.watch.delivering is delivering
+
+
+def test_two_checks_in_a_row_are_needed_again_after_that():
+    lasting = deaf()
+    play(lasting, ("fetch", []), ("wait", None), ("fetch", [note("1", "other")]), ("fetch", []), ("wait", LEFT))
+
+    play(lasting, ("fetch", []), *forgetful(lasting, "jobs"), ("wait", LEFT))
+
+    assert lasting.watch.delivering
+
+
+def test_a_channel_that_is_no_longer_wanted_makes_nobody_deaf():
+    lasting = deaf()
+    lasting.want("jobs")
+
+    play(lasting, ("unlistenmany", None), ("fetch", LEFT))
+
+    assert lasting.watch.delivering
+
+
+def test_another_server_process_need_not_know_of_a_listen():
+    lasting = listening("jobs", "other")
+    other = (("wait", lasting.clock.passes(30)), ("fetch", []), ("askhealth", health("jobs", server_pid=43)))
+
+    play(
+        lasting, ("fetch", []), *forgetful(lasting, "jobs"), *other, ("listenmany", None), ("fetch", []), ("wait", LEFT)
+    )
+
+    assert lasting.told(ListenIgnored) == []
+
+
+def test_a_new_connection_is_not_deaf():
+    lasting = deaf()
+
+    play(lasting, *GONE, *CONNECTING, ("fetch", LEFT))
+
+    assert lasting.watch.delivering
 
 
 # Gaps of our own queues.

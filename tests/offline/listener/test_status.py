@@ -26,6 +26,7 @@ STATUS = Status(
     delivering=True,
     server_pid=42,
     behind_pooler=False,
+    ignored=("日本",),
     last_error=None,
     round_trip=0.001,
     queue_usage=0.25,
@@ -38,6 +39,7 @@ def test_as_a_dict_it_goes_through_json_unchanged():
     assert json.loads(json.dumps(told)) == told
     assert told["since"] == "2024-01-02T03:04:05+00:00"
     assert told["channels"] == ["jobs", "日本"]
+    assert told["ignored"] == ["日本"]
 
 
 def test_as_a_dict_it_has_all_that_it_knows():

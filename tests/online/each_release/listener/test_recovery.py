@@ -275,6 +275,28 @@ def test_a_lost_subscription_is_noticed(driver, address, session, channel):
         assert listener.status().reconnects == 0
 
 
+def test_a_listen_that_does_not_stick_is_said_and_counts_as_deaf(driver, address, session, channel, caplog):
+    """The server forgets it each time, as if a proxy had answered in its place."""
+    sticks = threading.Event()
+    told = Told(lambda event: sticks.is_set() or pgnotify.wrap(event.connection).unlisten(channel))
+    with listening(address.dsn, channel, f"{channel}2", driver=driver, heartbeat=0.05, on_listening=told) as listener:
+        eventually(lambda: not listener.delivering)
+        assert listener.status().ignored == (channel,)
+        assert listener.status().state == "listening"
+        assert listener.wait_or_poll(healthy=LONGER_THAN_PATIENCE, deaf=0.0) is not None  # the gap
+        listener.wait_or_poll(healthy=LONGER_THAN_PATIENCE, deaf=0.01)
+        eventually(lambda: len(told.gaps) > 4)
+        sticks.set()
+
+        eventually(lambda: listener.delivering)
+        assert listener.status().ignored == ()
+        session.notify(channel, "1")
+        assert next_payloads(listener, 1) == ["1"]
+    said = [record for record in caplog.records if "does not listen" in record.getMessage()]
+    assert [record.levelname for record in said] == ["WARNING"]
+    assert {gap.reason for gap in told.gaps} == {Reason.SUBSCRIPTION_LOST}
+
+
 def test_a_constant_heartbeat_loses_nothing(driver, address, session, channel):
     told = Told()
     with listening(address.dsn, channel, driver=driver, heartbeat=0.01, on_listening=told) as listener:
