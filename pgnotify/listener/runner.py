@@ -219,7 +219,7 @@ class ReconnectingRunner(BlockingRunner):
         if self._connected and self._source.can_reconnect:
             self._close_backend()
         elif self._connected:
-            with suppress(Exception), self._answered_in_time():  # lost, or inside a transaction of the user's
+            with suppress(Exception), self._closed_in_time():  # lost, or inside a transaction of the user's
                 release(self.backend)
         self._connected = False
         self.use(NoConnection())
