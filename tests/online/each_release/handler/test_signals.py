@@ -1,5 +1,7 @@
 """What a signal handler may do to a NotificationHandler that runs in the main thread."""
 
+import random
+import signal
 import threading
 from contextlib import suppress
 
@@ -7,7 +9,7 @@ import pytest
 
 from tests.helpers.sending import burst
 from tests.helpers.signals import on_signal, run_with_a_signal, send_signal
-from tests.helpers.threads import Background, waits
+from tests.helpers.threads import Background, functions_of, waits
 from tests.helpers.waiting import PATIENCE, eventually
 
 ENDING = ("stop", "close", "unlisten", "notify")
@@ -155,3 +157,80 @@ def test_a_signal_handler_that_raises_ends_the_wait_and_nothing_is_lost(document
 
     assert after_the_interrupt is True
     assert record.payloads == ["later", ""]
+
+
+class Storm:
+    """Signals to the main thread at random moments of the loop, while a thread sends numbered notifications."""
+
+    strikes = 60
+
+    def __init__(self, handler, session, number):
+        self.handler = handler
+        self.session = session
+        self.number = number
+        self.raised = 0
+        self.sent = 0
+        self.over = threading.Event()
+
+    def send(self):
+        while not self.over.is_set():
+            burst(self.session, self.handler.event, 20, self.sent)
+            self.sent += 20
+            self.over.wait(random.uniform(0, 0.002))
+        self.session.notify(self.handler.stop_event)
+
+    def strike(self):
+        main = threading.main_thread()
+        try:
+            for number in range(self.strikes):
+                eventually(lambda: "_run" in functions_of(main))
+                self.over.wait(random.uniform(0, 0.004))
+                signal.pthread_kill(main.ident, self.number)
+                eventually(lambda number=number: self.raised > number)
+        finally:
+            self.over.set()
+
+    def run(self, errors):
+        """Run the handler again after each error of a signal handler."""
+        sending, striking = Background(self.send), Background(self.strike)
+        try:
+            while self.raised <= self.strikes:
+                try:
+                    self.handler()
+                    break
+                except errors:
+                    self.raised += 1
+        finally:
+            self.over.set()
+            sending.ended()
+            striking.ended()
+
+
+class Receiving:
+    """A callback, and the payloads of its calls that were interrupted."""
+
+    def __init__(self):
+        self.payloads = []
+        self.interrupted = set()
+
+    def __call__(self, arg_dict):
+        try:
+            self.payloads.append(int(arg_dict["extra"] or -1))
+        except BaseException:
+            self.interrupted.add(int(arg_dict["extra"]))
+            raise
+
+
+def test_ctrl_c_at_any_moment_loses_and_repeats_nothing(documented, session):
+    receiving = Receiving()
+    handler = documented(receiving)
+    handler.listen()
+    storm = Storm(handler, session, signal.SIGINT)
+
+    storm.run(KeyboardInterrupt)
+
+    assert storm.raised == storm.strikes
+    assert receiving.payloads.pop() == -1
+    assert receiving.payloads == sorted(set(receiving.payloads))
+    assert set(range(storm.sent)) - set(receiving.payloads) <= receiving.interrupted
+    assert handler.listening is False
