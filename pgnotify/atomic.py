@@ -10,17 +10,17 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, compress, repeat, starmap
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 T = TypeVar("T")
 
 
-def at_once(*calls: tuple[Callable[..., object], tuple[object, ...]]) -> None:
-    """Call functions in C, one after the other: if the first one is called, then so are all of them.
+Call: TypeAlias = tuple[Callable[..., object], tuple[object, ...]]
+"""A function that is written in C, such as a method of a built-in class, and its arguments."""
 
-    Args:
-        calls: each is a function that is written in C, such as a method of a built-in class, and its arguments.
-    """
+
+def at_once(*calls: Call) -> None:
+    """Make calls in C, one after the other: if the first one is made, then so are all of them."""
     steps = [starmap(function, (arguments,)) for function, arguments in calls]
     deque(chain.from_iterable(steps), maxlen=0)
 

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
-from itertools import islice, repeat, starmap
+from collections.abc import Iterator
+from itertools import islice, repeat, takewhile
 from operator import itemgetter
 
+from pgnotify.atomic import Call, at_once, pops
 from pgnotify.listener import clocks
 from pgnotify.listener.mailbox import Mailbox
 from pgnotify.listener.report import Reporter
 from pgnotify.listener.subscriptions import Routes, Subscription
 from pgnotify.listener.watch import ListenerWatch
-from pgnotify.listener.workers import Workers
+from pgnotify.listener.workers import Interruptible, Workers
 from pgnotify.notification import Notification, Plain, new
 from pgnotify.program import actions as p
+from pgnotify.program.interruption import is_interruption
 
 # After a long batch, more notifications have probably arrived; reading on costs less than a detour by the iteration.
 # There is a limit, so that the first ones do not wait long, and all of them are still in the processor's cache.
 LONG_BATCH = 50
 ENOUGH = 500
+
+_SLOW_ITERATION = "nobody iterates, or not fast enough"
 
 _channel_of = itemgetter(0)
 
@@ -36,10 +42,16 @@ class Delivery:
         self.watch = watch
         self.reporter = reporter
         self._routes = routes
-        self.mailbox = Mailbox()
+        self.lock = threading.Lock()
+        """Guards what is decided of the mailboxes, until it is done."""
+        self.mailbox = Mailbox(None, self.lock)
         """Notifications that wait for the iteration."""
         self.workers: Workers | None = None
         """The threads that run callbacks; None if the reading thread does."""
+        self._head: Plain | None = None
+        """The head of the queue, while it is delivered to several subscriptions."""
+        self._left: deque[Subscription] = deque()
+        """Those of them whose callbacks were not called yet."""
 
     def deliver(self, at_most: int) -> bool:
         """Distribute up to ``at_most`` notifications from the head of the queue.
@@ -52,10 +64,9 @@ class Delivery:
         plains = list(queue if at_most >= before else islice(queue, at_most))
         try:
             if self._routes.of and self.workers is None:
-                self._call_each(plains)
+                self._call_each(len(plains))
             else:
                 self._enqueue(plains)
-                _drop(queue, len(plains))  # last: an earlier Ctrl-C loses nothing
         finally:
             delivered = before - len(queue)
             self.reporter.counters.received(plains if delivered == len(plains) else plains[:delivered])
@@ -68,14 +79,26 @@ class Delivery:
         for mailbox in (self.mailbox, *(each.mailbox for each in self._routes.subscriptions())):
             mailbox.size = None
 
-    def call(self, subscription: Subscription, notification: Notification) -> None:
-        """Call a callback, in the reading thread or in a worker."""
-        if subscription.cancelled:
-            return
+    def serve(self, subscription: Subscription, queue: deque[Plain], at_most: int, ends: Interruptible) -> None:
+        """Call a callback for notifications at the head of a queue, here or in a worker.
+
+        Args:
+            subscription: its callback is called, unless it was cancelled.
+            queue: of notifications on its channel.
+            at_most: how many there are, or fewer.
+            ends: the delivery ends early if this is interrupted.
+        """
+        callback = _nothing if subscription.cancelled else subscription.callback
+        # One turn takes a notification and calls the callback; no signal handler runs in between.
         try:
-            subscription.callback(notification)
+            for notification in map(new, repeat(Notification), islice(pops(queue), at_most)):
+                callback(notification)
+                if ends.interrupted or subscription.cancelled:
+                    return
         except Exception as error:
-            self.reporter.report(error, notification)
+            if is_interruption(error):
+                raise
+            self.reporter.report(error, notification)  # the caller has the rest delivered
 
     def tell(self, action: p.ReportTimeout | p.Tell) -> object:
         """Pass an event on to the reporter."""
@@ -84,51 +107,78 @@ class Delivery:
 
     def forget_in_child(self) -> None:
         """Drop what waits for the user. Called in the child after a fork."""
+        self.lock = threading.Lock()
+        if self.workers is not None:
+            self.workers.interrupted = True  # this may be one of them
         self.mailbox.forget_in_child()
         self._routes.forget_in_child()
 
-    def _call_each(self, plains: list[Plain]) -> None:
+    def _call_each(self, count: int) -> None:
         """Call the callbacks here. If there are no workers, every notification goes through one of these loops.
 
-        The loops end early if the watch is interrupted. Every cancellation interrupts it.
+        They end early if the watch is interrupted. Every cancellation interrupts it.
         """
-        channel, of = plains[0][0], self._routes.of
-        subscriptions = of.get(channel, ())
-        if len(subscriptions) == 1 and list(map(_channel_of, plains)).count(channel) == len(plains):
-            self._call_one(subscriptions[0], len(plains))
+        of, watch, queue = self._routes.of, self.watch, self.watch.queue
+        channels = list(map(_channel_of, islice(queue, count)))
+        subscriptions = of.get(channels[0], ())
+        if len(subscriptions) == 1 and channels.count(channels[0]) == count and queue[0] is not self._head:
+            self.serve(subscriptions[0], queue, count, watch)
             return
-        watch = self.watch
-        # Each is taken from the queue just before it is delivered, without executing a bytecode for that.
-        for plain in starmap(watch.queue.popleft, repeat((), len(plains))):
-            if subscriptions := of.get(plain[0], ()):
-                self._call_all(subscriptions, new(Notification, plain))
+        end = len(queue) - count
+        while (position := count - (len(queue) - end)) < count and not watch.interrupted:
+            subscriptions = of.get(channels[position], ())
+            if len(subscriptions) > 1 or queue[0] is self._head:
+                self._call_all(subscriptions)
+            elif subscriptions:
+                self._call_several(islice(channels, position, None))
             else:
-                self._enqueue_for_iteration([plain])
-            if watch.interrupted:
-                return
+                run = takewhile(lambda channel: channel not in of, islice(channels, position, None))
+                self._enqueue_for_iteration(list(islice(queue, len(list(run)))))
 
-    def _call_one(self, subscription: Subscription, count: int) -> None:
-        """Call one callback for this many notifications from the head of the queue. All of them are on its channel."""
-        watch, callback = self.watch, subscription.callback
-        notification: Notification
+    def _call_several(self, channels: Iterator[str]) -> None:
+        """Deliver notifications at the head of the queue, which are on these channels, while each has one callback."""
+        of, watch = self._routes.of, self.watch
+        callbacks = []
+        for channel in channels:
+            subscriptions = of.get(channel, ())
+            if len(subscriptions) != 1:
+                break
+            callbacks.append(subscriptions[0].callback)
         try:
-            for plain in starmap(watch.queue.popleft, repeat((), count)):
-                notification = new(Notification, plain)
+            for callback, notification in zip(callbacks, map(new, repeat(Notification), pops(watch.queue))):  # noqa: B905
                 callback(notification)
                 if watch.interrupted:
                     return
         except Exception as error:
-            self.reporter.report(error, notification)  # the loop delivers the rest
+            if is_interruption(error):
+                raise
+            self.reporter.report(error, notification)
 
-    def _call_all(self, subscriptions: tuple[Subscription, ...], notification: Notification) -> None:
-        """Call each callback, even if others raise; then raise the first error that ends the listener."""
+    def _call_all(self, subscriptions: tuple[Subscription, ...]) -> None:
+        """Call each callback for the head of the queue, even if others raise.
+
+        Then raise the first error that ends the listener. The head is removed after the last callback: if a signal
+        handler interrupts one of them, the others follow when the delivery goes on.
+        """
+        queue = self.watch.queue
+        plain = queue[0]
+        if plain is not self._head:
+            self._left = deque(subscriptions)
+            self._head = plain
+        notification = new(Notification, plain)
         failure: Exception | None = None
-        for subscription in subscriptions:
-            if not subscription.cancelled:
-                try:
-                    subscription.callback(notification)
-                except Exception as error:
-                    failure = failure or self._failure_of(error, notification)
+        while self._left:
+            try:
+                for subscription in islice(pops(self._left), len(self._left)):
+                    if not subscription.cancelled:
+                        subscription.callback(notification)
+            except Exception as error:
+                if is_interruption(error):
+                    raise
+                failure = failure or self._failure_of(error, notification)
+        if queue:  # empty in a child that a callback has forked
+            queue.popleft()
+        self._head = None
         if failure is not None:
             raise failure
 
@@ -141,42 +191,65 @@ class Delivery:
         return None
 
     def _enqueue(self, plains: list[Plain]) -> None:
-        """Put notifications into their mailboxes, without waiting for any consumer."""
-        of = self._routes.of
-        if not of:
+        """Move the head of the queue into mailboxes, without waiting for any consumer.
+
+        Args:
+            plains: the head of the queue.
+        """
+        of, workers = self._routes.of, self.workers
+        if not of or workers is None:
             self._enqueue_for_iteration(plains)
             return
         by_channel: dict[str, list[Plain]] = {}
         for plain in plains:
             by_channel.setdefault(plain[0], []).append(plain)
         # Looked up once: another thread may subscribe or cancel at any moment.
-        routes = {channel: of.get(channel) for channel in by_channel}
-        self._enqueue_for_iteration([plain for plain in plains if routes[plain[0]] is None])
-        for channel, subscriptions in routes.items():
-            for subscription in subscriptions or ():
-                self._enqueue_for(subscription, by_channel[channel])
-
-    def _enqueue_for(self, subscription: Subscription, plains: list[Plain]) -> None:
-        if subscription.internal or self.workers is None:
-            for plain in plains:
-                self.call(subscription, new(Notification, plain))
-        else:
-            dropped = self.workers.give(subscription, plains, self.watch.queue_complete_until, clocks.now())
-            self.reporter.dropped(dropped, [subscription.channel], "its callback is too slow")
+        routes = {channel: of.get(channel, ()) for channel in by_channel}
+        subscriptions = [each for those in routes.values() for each in those]
+        for subscription in subscriptions:
+            if subscription.internal:
+                deque(map(subscription.callback, map(Notification._make, by_channel[subscription.channel])), maxlen=0)
+        until, now = self.watch.queue_complete_until, clocks.now()
+        for_iteration = self._still_wanted([plain for plain in plains if not routes[plain[0]]])
+        drops: list[tuple[int, list[str], str]] = []
+        with self.lock:
+            calls, dropped = self.mailbox.plan(for_iteration, until, now)
+            if for_iteration:
+                drops.append((dropped, list(map(_channel_of, for_iteration)), _SLOW_ITERATION))
+            for subscription in subscriptions:
+                if not subscription.internal:
+                    planned, dropped = subscription.mailbox.plan(by_channel[subscription.channel], until, now)
+                    calls += planned + workers.plan(subscription)
+                    drops.append((dropped, [subscription.channel], "its callback is too slow"))
+            at_once(*calls, _removal(self.watch.queue, len(plains)))
+        for drop in drops:
+            self.reporter.dropped(*drop)
 
     def _enqueue_for_iteration(self, plains: list[Plain]) -> None:
-        """Put notifications into the iteration's mailbox, except those of channels that are unlistened by now."""
+        """Move the head of the queue into the iteration's mailbox."""
+        queue, mailbox = self.watch.queue, self.mailbox
+        wanted = self._still_wanted(plains)
+        if mailbox.size is None and len(wanted) == len(plains) and not mailbox.has_overflow:
+            mailbox.items.extend(islice(pops(queue), len(plains)))
+            return
+        with self.lock:
+            calls, dropped = mailbox.plan(wanted, self.watch.queue_complete_until, clocks.now())
+            at_once(*calls, _removal(queue, len(plains)))
+        if wanted:
+            self.reporter.dropped(dropped, map(_channel_of, wanted), _SLOW_ITERATION)
+
+    def _still_wanted(self, plains: list[Plain]) -> list[Plain]:
+        """Return the notifications, except those of channels that are unlistened by now."""
         wanted = self._routes.channels
-        if not wanted.keys() >= set(map(_channel_of, plains)):
-            plains = [plain for plain in plains if plain[0] in wanted]
-        dropped = self.mailbox.put(plains, self.watch.queue_complete_until, clocks.now())
-        if plains:
-            self.reporter.dropped(dropped, map(_channel_of, plains), "nobody iterates, or not fast enough")
+        if wanted.keys() >= set(map(_channel_of, plains)):
+            return plains
+        return [plain for plain in plains if plain[0] in wanted]
 
 
-def _drop(queue: deque[Plain], count: int) -> None:
-    """Remove this many from the head. It is done in C, where a Ctrl-C cannot interrupt it."""
-    if count >= len(queue):
-        queue.clear()
-    else:
-        deque(starmap(queue.popleft, repeat((), count)), maxlen=0)
+def _nothing(notification: Notification) -> None:
+    """Stand in for the callback of a subscription that was cancelled."""
+
+
+def _removal(queue: deque[Plain], count: int) -> Call:
+    """Return the call that removes this many from the head of a queue."""
+    return deque, (islice(pops(queue), count), 0)

@@ -82,6 +82,10 @@ class ListenIgnored(NamedTuple):
     """All of them; none if it listens to all again."""
 
 
+class Applied(NamedTuple):
+    """The server listens to the wanted channels, and to no others; the user knows."""
+
+
 class Refused(NamedTuple):
     """The server refuses a channel. Its LISTEN is not tried again."""
 

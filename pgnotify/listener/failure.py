@@ -8,6 +8,7 @@ from pgnotify.listener.gap import Reason
 from pgnotify.listener.policy import Policy
 from pgnotify.listener.watch import DroppedGap, ListenerWatch
 from pgnotify.program.actions import DISCONNECT, Deliver, Program, Tell
+from pgnotify.program.interruption import is_interruption
 from pgnotify.program.state import State
 
 # If a server or a proxy accepts a connection, lets us listen and hangs up within a second, this many times in a row,
@@ -66,9 +67,10 @@ def _release(watch: ListenerWatch, policy: Policy, reason: Reason) -> Program[No
         if watch.to_announce is None:  # otherwise they are newer than the user's last event, and lie in the gap
             yield from _fetch_the_rest(watch, policy)
         watch.open_gap(reason)
+    # First, so that a signal handler that comes in between leaves nothing of it. Then this is done once more.
+    yield DISCONNECT
     watch.lost()
     watch.connecting = False
-    yield DISCONNECT
 
 
 def _fetch_the_rest(watch: ListenerWatch, policy: Policy) -> Program[None]:
@@ -82,7 +84,9 @@ def _fetch_the_rest(watch: ListenerWatch, policy: Policy) -> Program[None]:
         except PayloadError as error:
             count = len(watch.queue) + 1 - before
             yield from miss(watch, policy, error)
-        except Exception:  # of any kind: it is the reason why the connection is released
+        except Exception as error:  # of any other kind: it is the reason why the connection is released
+            if is_interruption(error):
+                raise
             return
         watch.take(count)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 
@@ -23,8 +24,8 @@ from pgnotify.listener.runner import ReconnectingRunner
 from pgnotify.listener.shutdown import Shutdown
 from pgnotify.listener.subscriptions import Subscription
 from pgnotify.listener.watch import DroppedGap
-from pgnotify.listener.workers import Workers
-from pgnotify.notification import Notification
+from pgnotify.listener.workers import Interruptible, Workers
+from pgnotify.notification import Plain
 from pgnotify.program.forks import forget_after_fork
 from pgnotify.program.interruption import is_interruption
 from pgnotify.program.ownership import Ownership
@@ -178,14 +179,22 @@ class Lifecycle:
             self._run(until, deadline)
             return True
         finally:
-            if self._ownership.by_this_thread():
+            try:
                 self._ownership.release()
+            except BaseException:  # of a signal handler, which may run before the function has begun
+                self._ownership.release()
+                raise
 
     def _run(self, until: Callable[[], bool], deadline: float | None) -> None:
         self._runner.prepare_to_wait()
         if self._worker_count and self._delivery.workers is None:
             self._delivery.workers = Workers(
-                self._worker_count, self._title, self._call_in_worker, self._announce_from_worker
+                self._worker_count,
+                self._title,
+                self._delivery.lock,
+                self._serve_in_worker,
+                self._announce_from_worker,
+                self._end_by_worker,
             )
         self._postponed = None
         try:
@@ -198,7 +207,7 @@ class Lifecycle:
                 self.check_process()
             raise
         self.check_process()  # a callback may have forked, and this may be the child
-        if stopped:
+        if stopped:  # and if a signal handler has interrupted this before, too
             self.shutdown.end()
 
     def _run_loop(self, until: Callable[[], bool], deadline: float | None) -> bool:
@@ -287,16 +296,15 @@ class Lifecycle:
         here = self._ownership.by_this_thread() and self._watch.is_settled
         return (over or here) and dropped in self._watch.dropped_gaps
 
-    def _call_in_worker(self, subscription: Subscription, notification: Notification) -> None:
-        try:
-            self._delivery.call(subscription, notification)
-            self.check_process()  # the callback may have forked: in the child this thread ends here
-        except BaseException as error:  # a SystemExit too, which would end the worker in silence
-            if self._process != os.getpid():
-                raise
-            self._end_by_worker(error)
+    def _serve_in_worker(
+        self, subscription: Subscription, queue: deque[Plain], at_most: int, ends: Interruptible
+    ) -> None:
+        self._delivery.serve(subscription, queue, at_most, ends)
+        self.check_process()  # the callback may have forked: in the child this thread ends here
 
     def _end_by_worker(self, error: BaseException) -> None:
+        if self._process != os.getpid():
+            raise error
         self.shutdown.fail(error)
         self._reporter.ended_by(error)
         self.shutdown.request_stop()

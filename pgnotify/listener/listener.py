@@ -9,13 +9,14 @@ from __future__ import annotations
 import sys
 import time
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import repeat
-from operator import length_hint
+from itertools import islice, repeat
 from types import TracebackType
 from typing import Any
 
+from pgnotify.atomic import pops
 from pgnotify.connecting.backoff import Backoff
 from pgnotify.connecting.source import Source
 from pgnotify.limits import check_channel, check_count, check_seconds, check_timeout
@@ -23,7 +24,7 @@ from pgnotify.listener import clocks
 from pgnotify.listener.delivery import Delivery
 from pgnotify.listener.gap import Gap
 from pgnotify.listener.lifecycle import Lifecycle
-from pgnotify.listener.mailbox import Overflow
+from pgnotify.listener.mailbox import Mailbox
 from pgnotify.listener.options import OnError, OnListening, Options
 from pgnotify.listener.policy import Policy
 from pgnotify.listener.probe import Probe, probe
@@ -32,7 +33,7 @@ from pgnotify.listener.runner import ReconnectingRunner
 from pgnotify.listener.status import Observer, Status
 from pgnotify.listener.subscriptions import Routes, Subscription
 from pgnotify.listener.watch import ListenerWatch
-from pgnotify.notification import Notification, new
+from pgnotify.notification import Notification, Plain, new
 from pgnotify.program.ownership import Ownership
 from pgnotify.program.state import State
 
@@ -116,6 +117,8 @@ class Listener:
         self._lifecycle = Lifecycle(options, policy, self._runner, self._delivery, ownership)
         self._seen_gap: Gap | None = None
         """The latest gap that `wait_or_poll` has returned."""
+        self._hint: Plain | None = None
+        """The latest notification that `wait_or_poll` has taken and not returned."""
 
     # Reading.
 
@@ -202,38 +205,31 @@ class Listener:
 
     def _notifications(self, timeout: float | None, stop_after: int | None) -> Iterator[Notification]:
         deadline = None if timeout is None else time.monotonic() + timeout
-        mailbox = self._delivery.mailbox
-        pop = mailbox.pop
-        # One turn of this for each notification; it costs less than counting.
-        left = repeat(None) if stop_after is None else repeat(None, stop_after)
+        if stop_after == 0:
+            return
+        taken = map(new, repeat(Notification), pops(self._delivery.mailbox.items))
         while True:
-            overflow = None
-            for _ in left:
-                try:
-                    item = pop()
-                except IndexError:
-                    break
-                if type(item) is Overflow:
-                    overflow = item
-                    break
-                yield new(Notification, item)
-            else:
-                return
-            if stop_after is not None:
-                left = repeat(None, length_hint(left) + 1)  # the last turn has yielded nothing
-            if overflow is not None:
-                if not self._pass(overflow, deadline):
-                    return
-            elif not self._lifecycle.wait_first(self._has_mail, deadline):
+            # One turn takes a notification and yields it; no signal handler runs in between.
+            try:
+                for notification in taken:
+                    yield notification
+                    if stop_after is not None:
+                        stop_after -= 1
+                        if not stop_after:
+                            return
+            except IndexError:  # there are no more
+                pass
+            if not (self._has_passed(deadline) and self._lifecycle.wait_first(self._has_mail, deadline)):
                 return
 
-    def _pass(self, overflow: Overflow, deadline: float | None) -> bool:
-        """Take an overflow that was popped, as soon as the user knows of its gap; return False at the deadline."""
+    def _has_passed(self, deadline: float | None) -> bool:
+        """Pass an overflow that was reached, as soon as the user knows of its gap; return False at the deadline."""
         mailbox = self._delivery.mailbox
-        mailbox.put_back(overflow)
-        if not self._lifecycle.announce_overflow(overflow, deadline):
-            return False
-        mailbox.remove(overflow)
+        overflow = mailbox.overflow()
+        if overflow is not None:
+            if not self._lifecycle.announce_overflow(overflow, deadline):
+                return False
+            mailbox.pass_by(overflow)
         return True
 
     def wait_or_poll(self, healthy: float = 30.0, deaf: float = 1.0) -> Notification | Gap | None:
@@ -298,8 +294,8 @@ class Listener:
         self, channel: str, callback: Callable[[Notification], object], internal: bool = False
     ) -> Subscription:
         self._lifecycle.check_open()
-        size = self._options.queue_size
-        subscription = Subscription(channel, callback, self._wait_listening, self._cancel, size, internal)
+        mailbox = Mailbox(self._options.queue_size, self._delivery.lock)
+        subscription = Subscription(channel, callback, self._wait_listening, self._cancel, mailbox, internal)
         self._routes.add(subscription)
         self._lifecycle.wake()
         return subscription
@@ -417,20 +413,18 @@ class Listener:
         return self._reporter.counters.latest_gap is not self._seen_gap
 
     def _latest_hint(self, deadline: float) -> Notification | Gap | None:
-        latest: Notification | None = None
-        pop = self._delivery.mailbox.pop
-        while True:
-            try:
-                item = pop()
-            except IndexError:
-                break
-            if not isinstance(item, Overflow):
-                latest = Notification._make(item)
-            elif not self._pass(item, deadline):
+        items = self._delivery.mailbox.items
+        while self._has_mail():
+            if count := len(items):
+                self._hint = items[count - 1]  # kept there: a signal handler may raise before it is returned
+                deque(islice(pops(items), count), maxlen=0)
+            elif not self._has_passed(deadline):
                 break
         if self._has_news():
             self._seen_gap = self._reporter.counters.latest_gap
             return self._seen_gap
+        latest = None if self._hint is None else new(Notification, self._hint)
+        self._hint = None
         return latest
 
 

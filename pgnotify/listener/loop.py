@@ -12,7 +12,7 @@ from collections.abc import Callable
 from itertools import filterfalse
 
 from pgnotify.errors import ConnectionLost, NotPrimary, PayloadError, SourceError, TransactionError, Unanswered
-from pgnotify.listener.events import Checked, Connected, Connecting, ListenIgnored, ListenInForce, Refused
+from pgnotify.listener.events import Applied, Checked, Connected, Connecting, ListenIgnored, ListenInForce, Refused
 from pgnotify.listener.failure import OnListeningFailed, after_failure, miss
 from pgnotify.listener.gap import Gap, Period, Reason
 from pgnotify.listener.policy import Policy
@@ -30,6 +30,7 @@ from pgnotify.program.actions import (
     Wait,
 )
 from pgnotify.program.commands import carry_out
+from pgnotify.program.interruption import is_interruption
 from pgnotify.program.state import Input, State
 from pgnotify.protocol import Health
 
@@ -94,6 +95,8 @@ def listener_loop(
             if not (yield from step):
                 return False
         except Exception as error:
+            if is_interruption(error):
+                raise
             yield from after_failure(watch, policy, error)
     return False
 
@@ -180,10 +183,15 @@ def _apply_wanted(watch: ListenerWatch, policy: Policy) -> Program[None]:
         yield UnlistenMany(tuple(filter(cancelled.__contains__, watch.in_force)))
         watch.in_force[:] = filterfalse(cancelled.__contains__, watch.in_force)
         watch.link.keep_only(in_force - cancelled)
-    added = yield from _listen_to(watch, policy, tuple(filterfalse(in_force.__contains__, wanted)))
-    watch.applied = wanted
-    if added:
-        yield from _tell_listen_in_force(watch, added, None)
+    yield from _listen_to(watch, policy, tuple(filterfalse(in_force.__contains__, wanted)))
+    try:
+        if watch.untold:
+            yield from _tell_listen_in_force(watch, watch.untold, None)
+    except OnListeningFailed:
+        watch.untold, watch.applied = (), wanted
+        raise
+    watch.untold, watch.applied = (), wanted  # after that: otherwise all of this is done once more
+    yield Tell(Applied())
 
 
 def _check(watch: ListenerWatch, policy: Policy) -> Program[None]:
@@ -261,8 +269,8 @@ def _reconnect(watch: ListenerWatch, policy: Policy, end: _End) -> Program[bool]
         yield Wait(min(pause, left))
     else:
         if not watch.connecting:
-            watch.connecting = True
             yield Tell(Connecting())
+            watch.connecting = True
         opened: Opened | None = yield Connect(None if left == math.inf else left)
         if opened is not None:
             yield from _listen_again(watch, policy, opened)
@@ -284,18 +292,19 @@ def _listen_again(watch: ListenerWatch, policy: Policy, opened: Opened) -> Progr
         raise NotPrimary("the server is a standby, where nobody can listen")
     wanted = watch.wanted()
     watch.in_force.clear()
-    channels = yield from _listen_to(watch, policy, wanted)
-    watch.applied = wanted
-    watch.happened(Input.LISTENED)
-    watch.connecting = False
-    watch.ever_listened = True
+    watch.untold = ()
+    yield from _listen_to(watch, policy, wanted)
     restored = policy.now()
     link.unproved = Period(restored)
     link.listening_since = policy.clock()
     _plan_check(link, policy, link.listening_since)
     link.soon = _soon(link, policy, health, answer_seconds)
     gap = None if watch.lost_gap is None else watch.lost_gap.until(restored)
-    watch.to_announce = ListenInForce(channels, gap, link.backend)
+    watch.to_announce = ListenInForce(watch.untold, gap, link.backend)
+    watch.untold, watch.applied = (), wanted
+    watch.connecting = False
+    watch.ever_listened = True
+    watch.happened(Input.LISTENED)  # last: otherwise all of this is done once more
 
 
 def _first_check(watch: ListenerWatch, policy: Policy) -> Program[Health | None]:
@@ -309,8 +318,8 @@ def _first_check(watch: ListenerWatch, policy: Policy) -> Program[Health | None]
     return health
 
 
-def _listen_to(watch: ListenerWatch, policy: Policy, channels: tuple[str, ...]) -> Program[tuple[str, ...]]:
-    """Listen to channels, except those that the server refuses; return those that are listened to.
+def _listen_to(watch: ListenerWatch, policy: Policy, channels: tuple[str, ...]) -> Program[None]:
+    """Listen to channels, except those that the server refuses. The user does not know of them yet.
 
     The channels of the very first LISTEN are not tried one by one: its error is raised at once.
     """
@@ -319,19 +328,19 @@ def _listen_to(watch: ListenerWatch, policy: Policy, channels: tuple[str, ...]) 
         if wanted:
             yield ListenMany(wanted)
     except Exception as error:
-        if not watch.ever_listened or not policy.is_permanent(error, at_start=False):
+        if is_interruption(error) or not watch.ever_listened or not policy.is_permanent(error, at_start=False):
             raise
         if len(wanted) == 1:
             watch.refused[wanted[0]] = error
             yield Tell(Refused(wanted[0], error))
-            return ()
+            return
     else:
+        # First: after an interruption, they are listened to once more, and the user is told of them.
+        watch.untold = tuple(dict.fromkeys((*watch.untold, *wanted)))
         watch.in_force.extend(wanted)
-        return wanted
-    listened: tuple[str, ...] = ()
+        return
     for channel in wanted:
-        listened += yield from _listen_to(watch, policy, (channel,))
-    return listened
+        yield from _listen_to(watch, policy, (channel,))
 
 
 # Telling the user.

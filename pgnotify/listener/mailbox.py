@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from typing import final
 
+from pgnotify.atomic import Call, at_once, then
 from pgnotify.listener.gap import Gap, Moment, Period, Reason
 from pgnotify.listener.watch import DroppedGap
 from pgnotify.notification import Plain
@@ -20,19 +21,21 @@ class Overflow:
     def __init__(self, lost_at: Moment) -> None:
         self._period = Period(lost_at)
         self._channels: dict[str, None] = {}
-        self._dropped = 0
+        self.dropped = 0
+        """How many notifications are missing."""
+        self.is_reached = False
+        """Whether a consumer has reached its place. If so, the next drop makes another one."""
         self.announced: DroppedGap | None = None
-        """Its gap, as soon as a consumer has reached its place and has asked to announce it."""
+        """Its gap, as soon as a consumer has asked to announce it."""
 
-    def drop(self, plains: Sequence[Plain], now: Moment) -> None:
-        """Record notifications that were dropped."""
+    def extend(self, plains: Sequence[Plain], now: Moment) -> None:
+        """Have its gap include notifications that are about to be dropped."""
         self._channels.update((plain[0], None) for plain in plains)
-        self._dropped += len(plains)
         self._period.extend(now)
 
     def gap(self) -> Gap:
         """Return the gap that the user is told of."""
-        return self._period.gap(Reason.QUEUE_OVERFLOW, tuple(self._channels), self._dropped)
+        return self._period.gap(Reason.QUEUE_OVERFLOW, tuple(self._channels), self.dropped)
 
 
 class Mailbox:
@@ -41,31 +44,46 @@ class Mailbox:
     One thread puts; any number of other threads take. After an overflow, everything is dropped until half of it is
     free. Otherwise each notification that is taken would make room for one more, and a gap would follow it.
 
-    Attributes:
+    Args:
         size: how many notifications it holds; None for any number.
-        pop: removes and returns the oldest item, and raises IndexError if there is none. An `Overflow` that it returns
-            must be passed to `put_back`, and to `remove` as soon as the user knows of its gap.
+        lock: guards what `plan` decides, until it is done. Several mailboxes may share it.
     """
 
-    def __init__(self, size: int | None = None) -> None:
+    def __init__(self, size: int | None = None, lock: threading.Lock | None = None) -> None:
         self.size = size
-        self._items: deque[Plain | Overflow] = deque()
-        self.pop: Callable[[], Plain | Overflow] = self._items.popleft
-        self._overflow: Overflow | None = None
-        """The mark of the latest drop. It is the last item, until it is taken or there is room again."""
-        self._marks = 0
-        self._lock = threading.Lock()
+        self.lock = threading.Lock() if lock is None else lock
+        self.items: deque[Plain] = deque()
+        """The notifications before the first overflow. A consumer takes from the head, in C."""
+        self._later: deque[tuple[Overflow, deque[Plain]]] = deque()
+        """Each overflow, with the notifications that follow it; changed under the lock."""
 
     def __len__(self) -> int:
-        """Return how many notifications wait; marks of an overflow do not count."""
-        return max(0, len(self._items) - self._marks)  # a mark is removed first, and its count after that
+        """Return how many notifications wait."""
+        return len(self.items) + sum(len(following) for _, following in list(self._later))
 
     def __bool__(self) -> bool:
-        """Whether there is anything to take."""
-        return bool(self._items)
+        """Whether there is anything to take, or an overflow to pass."""
+        return bool(self.items or self._later)
+
+    @property
+    def has_overflow(self) -> bool:
+        """Whether there is an overflow that no consumer has passed."""
+        return bool(self._later)
 
     def put(self, plains: Sequence[Plain], complete_until: Moment, now: Moment) -> int:
-        """Append as many notifications as there is room for, and drop the others.
+        """Append as many notifications as there is room for, and drop the others; return how many were dropped.
+
+        The arguments are those of `plan`.
+        """
+        with self.lock:
+            calls, dropped = self.plan(plains, complete_until, now)
+            at_once(*calls)
+        return dropped
+
+    def plan(self, plains: Sequence[Plain], complete_until: Moment, now: Moment) -> tuple[list[Call], int]:
+        """Return the calls that append as many notifications as there is room for, and drop the others.
+
+        The caller holds the lock, and makes the calls at once.
 
         Args:
             plains: the notifications.
@@ -73,64 +91,57 @@ class Mailbox:
             now: the present moment.
 
         Returns:
-            How many notifications were dropped.
+            The calls, and how many notifications they drop.
         """
-        if self.size is None:
-            self._items.extend(plains)
-            return 0
-        with self._lock:
-            if self._overflow is not None and len(self) <= self.size // 2:
-                self._overflow = None
-            room = 0 if self._overflow is not None else max(0, self.size - len(self))
-            self._items.extend(plains[:room])
-            dropped = plains[room:]
-            if dropped:
-                self._drop(dropped, complete_until, now)
-            return len(dropped)
+        overflow = self._full_since()
+        room = self._room(overflow)
+        kept, dropped = (plains, ()) if room >= len(plains) else (plains[:room], plains[room:])
+        calls: list[Call] = [((self._later[-1][1] if self._later else self.items).extend, (kept,))]
+        if dropped:
+            if overflow is None or kept:
+                overflow = Overflow(complete_until)
+                calls.append((self._later.append, ((overflow, deque()),)))
+            overflow.extend(dropped, now)
+            calls.append((setattr, (overflow, "dropped", overflow.dropped + len(dropped))))
+        return calls, len(dropped)
 
-    def take(self) -> Plain | Overflow | None:
-        """Remove and return the oldest item, None if there is none. For one consumer, which waits at an overflow."""
-        try:
-            item = self._items.popleft()
-        except IndexError:
-            return None
-        if isinstance(item, Overflow):
-            with self._lock:
-                self._reached(item)
-                self._marks -= 1
-        return item
+    def overflow(self) -> Overflow | None:
+        """Return the overflow that a consumer has reached, to be passed before anything newer is taken."""
+        with self.lock:
+            if self.items or not self._later:
+                return None
+            overflow = self._later[0][0]
+            overflow.is_reached = True
+            return overflow
 
-    def put_back(self, overflow: Overflow) -> None:
-        """Return the mark of an overflow to the head, so that nothing newer is taken before it is removed."""
-        self._items.appendleft(overflow)
-        with self._lock:
-            self._reached(overflow)
-
-    def remove(self, overflow: Overflow) -> None:
-        """Remove the mark of an overflow from the head, unless another consumer has done that."""
-        with self._lock, suppress(ValueError):
-            self._items.remove(overflow)
-            self._marks = max(0, self._marks - 1)  # 0 if it was cleared in between
+    def pass_by(self, overflow: Overflow) -> None:
+        """Let consumers take what follows an overflow, unless another one has done that. The user knows of its gap."""
+        with self.lock:
+            if self._later and self._later[0][0] is overflow:
+                self.items.extend(then(self._later[0][1], self._later.popleft))
 
     def clear(self) -> None:
         """Remove everything."""
-        with self._lock:
-            self._items.clear()
-            self._marks, self._overflow = 0, None
+        with self.lock:
+            self.items.clear()
+            self._later.clear()
 
-    def _reached(self, overflow: Overflow) -> None:
-        """Record that a consumer has reached an overflow. The next drop makes another mark."""
-        if self._overflow is overflow:
-            self._overflow = None
+    def _full_since(self) -> Overflow | None:
+        """Return the overflow that goes on: nothing was put in after it, and no consumer has reached it."""
+        if not self._later:
+            return None
+        overflow, following = self._later[-1]
+        return None if following or overflow.is_reached else overflow
 
     def forget_in_child(self) -> None:
         """Remove everything, without waiting for a lock. Called in the child after a fork."""
-        self._lock = threading.Lock()
+        self.lock = threading.Lock()
         self.clear()
 
-    def _drop(self, plains: Sequence[Plain], complete_until: Moment, now: Moment) -> None:
-        if self._overflow is None:
-            self._overflow = Overflow(complete_until)
-            self._marks += 1
-            self._items.append(self._overflow)
-        self._overflow.drop(plains, now)
+    def _room(self, full_since: Overflow | None) -> int:
+        if self.size is None:
+            return sys.maxsize
+        waiting = len(self)
+        if full_since is not None and waiting > self.size // 2:
+            return 0
+        return max(0, self.size - waiting)

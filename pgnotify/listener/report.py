@@ -15,6 +15,7 @@ from pgnotify.listener.status import Counters
 from pgnotify.listener.subscriptions import Routes
 from pgnotify.listener.watch import ListenerWatch
 from pgnotify.notification import Notification
+from pgnotify.program.interruption import is_interruption
 from pgnotify.program.state import ListenerState
 from pgnotify.protocol import Backend, connection_of
 
@@ -56,7 +57,9 @@ class Reporter:
             return
         try:
             self._on_error(error, notification)
-        except Exception:
+        except Exception as raised:
+            if is_interruption(raised):
+                raise
             self.log.on_error_failed(error, notification)
 
     def dropped(self, count: int, channels: Iterable[str], slow: str) -> None:
@@ -87,6 +90,8 @@ class Reporter:
                 self.changed()
             case events.Checked() as checked:
                 self._checked(checked)
+            case events.Applied():
+                self.changed()
             case events.Undecodable(error, size):
                 self.log.undecodable(error)
                 self.counters.undecodable(size)
@@ -133,6 +138,8 @@ class Reporter:
             try:
                 self._on_listening(event)
             except Exception as error:
+                if is_interruption(error):
+                    raise
                 self.report(error)
                 return False
         if event.gap is not None:

@@ -15,6 +15,7 @@ from pgnotify.listener.options import Options
 from pgnotify.notification import Notification
 from pgnotify.program import actions as p
 from pgnotify.program.forks import Parents, keep_for_ever
+from pgnotify.program.interruption import is_interruption
 from pgnotify.program.runner import BlockingRunner
 from pgnotify.protocol import Backend, HasDescriptor, LimitsRest, release, server_pid_of
 from pgnotify.waiting import Wakeup, wait_readable
@@ -76,6 +77,8 @@ class ReconnectingRunner(BlockingRunner):
         self._attempt: ConnectAttempt | None = None
         self._socket_handle: SocketHandle | None = None
         self._connected = False
+        self._prepared = False
+        """Whether the connection has its handle and its limits."""
         self._calling = False
 
     def prepare_to_wait(self) -> None:
@@ -110,7 +113,7 @@ class ReconnectingRunner(BlockingRunner):
         if socket_handle is not None:
             # Of a connection of the user's, only our own duplicate is ours to give up.
             socket_handle.forget_in_child() if self._source.can_reconnect else socket_handle.release_in_child()
-        self._attempt, self._connected = None, False
+        self._attempt, self._connected, self._prepared = None, False, False
         self.use(Parents(refusal))
         super().close()
 
@@ -156,9 +159,12 @@ class ReconnectingRunner(BlockingRunner):
                 return None
             self.use(backend)
             self._connected = True  # first: if anything fails below, it must be closed
-            if isinstance(backend, LimitsRest):
-                backend.limit_rest(self._answer_timeout)
-            self._socket_handle = self._socket_handle_of(backend)
+            self._attempt = None
+        if not self._prepared:
+            if isinstance(self.backend, LimitsRest):
+                self.backend.limit_rest(self._answer_timeout)
+            self._socket_handle = self._socket_handle_of(self.backend)
+            self._prepared = True
         return p.Opened(self.backend, server_pid_of(self.backend))
 
     def _attempted(self, timeout: float | None) -> Backend | None:
@@ -169,8 +175,12 @@ class ReconnectingRunner(BlockingRunner):
             self._wait(min((each for each in (left, timeout) if each is not None), default=None))
         if self._attempt is None or not self._attempt.finished:  # None in a child that was forked meanwhile
             return None
-        attempt, self._attempt = self._attempt, None
-        return attempt.result()
+        attempt = self._attempt
+        try:
+            return attempt.result()
+        except BaseException:
+            self._attempt = None
+            raise
 
     def _seconds_left(self, attempt: ConnectAttempt) -> float | None:
         if self._source.from_dsn:
@@ -213,22 +223,21 @@ class ReconnectingRunner(BlockingRunner):
             )
 
     def _disconnect(self) -> None:
-        attempt, self._attempt = self._attempt, None
-        if attempt is not None:
-            attempt.abandon()
+        if self._attempt is not None:
+            self._attempt.abandon()
+            self._attempt = None
         if self._connected and self._source.can_reconnect:
             self._close_backend()
         elif self._connected:
-            with suppress(Exception), self._closed_in_time():  # lost, or inside a transaction of the user's
-                release(self.backend)
-        self._connected = False
+            self._release_the_users()
         self.use(NoConnection())
-        socket_handle, self._socket_handle = self._socket_handle, None
-        if socket_handle is not None:
-            socket_handle.close()
+        self._connected = self._prepared = False
+        if self._socket_handle is not None:
+            self._socket_handle.close()
+            self._socket_handle = None
 
     def _close_backend(self) -> None:
-        with suppress(Exception):  # the connection is lost, or the server forgets it
+        try:
             with suppress(RuntimeError), self._closed_in_time():
                 self._source.discard(self.backend)
                 return
@@ -236,3 +245,14 @@ class ReconnectingRunner(BlockingRunner):
             if self._socket_handle is not None:
                 self._socket_handle.shut_down()
             self._source.discard(self.backend)
+        except Exception as error:  # the connection is lost, or the server forgets it
+            if is_interruption(error):
+                raise
+
+    def _release_the_users(self) -> None:
+        try:
+            with self._closed_in_time():
+                release(self.backend)
+        except Exception as error:  # it is lost, or inside a transaction of the user's
+            if is_interruption(error):
+                raise

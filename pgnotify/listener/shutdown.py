@@ -102,17 +102,22 @@ class Shutdown:
             if deadline is not None and time.monotonic() >= deadline:
                 self._runner.abort_call(even_the_users=True)
                 return
-        if not self.has_ended and self._ownership.try_to_take():
-            try:
+        try:
+            if not self.has_ended and self._ownership.try_to_take():
                 self.end()
-            finally:
+        finally:
+            try:
                 self._ownership.release()
+            except BaseException:  # of a signal handler, which may run before the function has begun
+                self._ownership.release()
+                raise
 
     def join(self, thread: threading.Thread | None, deadline: float | None) -> bool:
         """Wait for our threads, except this one; return whether all of them have ended."""
         workers = self._delivery.workers
         if not self.has_ended:
             return False
+        self._delivery.reporter.enter(ListenerState.CLOSED)  # unless that is done: a signal handler may interrupt it
         if thread is not None and thread is not threading.current_thread():
             thread.join(seconds_until(deadline))
             if thread.is_alive():
@@ -130,7 +135,7 @@ class Shutdown:
     def end(self, drain_workers: bool = False) -> None:
         """Deliver everything that has arrived, if requested; release the connection, and be closed.
 
-        For the owner's thread.
+        For the owner's thread. If a signal handler interrupts it, the request to stop stays, and a further call goes on.
 
         Args:
             drain_workers: whether workers deliver the notifications in their queues, however long that takes.
@@ -138,26 +143,27 @@ class Shutdown:
         if self.has_ended:
             return
         watch = self._delivery.watch
-        watch.interrupted = watch.stop_requested = False
+        watch.interrupted = False
         try:
             if self._drain:
                 self._deliver_all()
             if not self._policy.can_reconnect and watch.in_force:
                 self._runner.run(_unlisten_all(watch), self._delivery)
         except Exception as error:
+            if is_interruption(error):
+                raise
             self.fail(error)
-        finally:
-            self._be_closed(drain_workers)
+        self._be_closed(drain_workers)
 
     def _be_closed(self, drain_workers: bool) -> None:
         watch, workers = self._delivery.watch, self._delivery.workers
         watch.queue.clear()
-        watch.closed()
         self._runner.close()
         if not self._drain and self.failure is None:
             self._delivery.mailbox.clear()
         if self._at_exit is not None:
             atexit.unregister(self._at_exit)
+        watch.closed()  # from now on, a further call does nothing
         self._delivery.reporter.enter(ListenerState.CLOSED)
         if workers is not None:
             workers.close(drain_workers or self._drain, None if drain_workers else self._deadline)
@@ -258,6 +264,8 @@ def _fetch_after_unlisten(watch: ListenerWatch, policy: Policy) -> p.Program[Non
     try:
         yield from _unlisten_all(watch)
     except Exception as error:
+        if is_interruption(error):
+            raise
         lost = error
     while (yield from _fetch(watch, policy)):
         pass

@@ -28,7 +28,7 @@ class Subscription:
         callback: Callable[[Notification], object],
         wait_listening: Callable[[Subscription, float | None], bool],
         cancel: Callable[[Subscription], None],
-        size: int,
+        mailbox: Mailbox,
         internal: bool = False,
     ) -> None:
         self.channel = channel
@@ -37,11 +37,8 @@ class Subscription:
         """Whether `cancel` was called. If so, the callback is no longer called."""
         self.internal = internal
         """Whether it belongs to the listener itself, and is hidden from the user."""
-        self.mailbox = Mailbox(size)
+        self.mailbox = mailbox
         """Notifications that wait for a worker."""
-        self.scheduled = False
-        """Whether a worker serves it, or will; guarded by `lock`."""
-        self.lock = threading.Lock()
         self._wait_listening = wait_listening
         self._cancel = cancel
 
@@ -147,7 +144,6 @@ class Routes:
         """Call no callback any more, and drop what waits for one. Called in the child after a fork."""
         self._lock = threading.RLock()
         for subscription in self.subscriptions():
-            subscription.lock = threading.Lock()
             subscription.mailbox.forget_in_child()
             subscription.callback = _call_nothing
 

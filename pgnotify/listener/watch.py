@@ -146,6 +146,7 @@ class ListenerWatch(Watch):
         "refused",
         "retry_at",
         "to_announce",
+        "untold",
         "wanted",
     )
 
@@ -177,6 +178,8 @@ class ListenerWatch(Watch):
         """The gap since the loss, until the user is told of it."""
         self.to_announce: ListenInForce | None = None
         """A LISTEN that the user does not know of yet. Queued notifications are older."""
+        self.untold: tuple[str, ...] = ()
+        """Channels that the server listens to and that are not in `to_announce`; the user does not know of them yet."""
         self.dropped_gaps: deque[DroppedGap] = deque()
         """Gaps of our own queues to announce, the oldest first. Any thread appends. The reading thread announces and
         removes them; when the loop is over, the thread that removes one announces it."""

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
 
-from pgnotify.listener.gap import Moment
+from pgnotify.atomic import Call
 from pgnotify.listener.mailbox import Overflow
 from pgnotify.listener.subscriptions import Subscription
-from pgnotify.notification import Notification, Plain
+from pgnotify.notification import Plain
 from pgnotify.program.ownership import seconds_until
 
 # How many notifications of one subscription a worker delivers before it serves another one that waits.
 TURN = 100
+
+
+class Interruptible(Protocol):
+    """What a delivery looks at after each notification."""
+
+    interrupted: bool
+    """Whether the delivery is to end."""
 
 
 class Workers:
@@ -22,23 +31,31 @@ class Workers:
     Args:
         count: how many threads.
         name: the listener's, for the names of the threads.
-        call: calls the callback. It handles every error itself.
+        lock: that of the subscriptions' mailboxes.
+        serve: calls the callback of a subscription for notifications in a queue, at most so many of them, until it is
+            interrupted.
         announce: tells the user of an overflow, and returns after that. It handles every error itself.
+        fail: ends the listener with an error.
     """
 
     def __init__(
         self,
         count: int,
         name: str,
-        call: Callable[[Subscription, Notification], None],
+        lock: threading.Lock,
+        serve: Callable[[Subscription, deque[Plain], int, Interruptible], object],
         announce: Callable[[Overflow], None],
+        fail: Callable[[BaseException], None],
     ) -> None:
-        self._call = call
+        self._lock = lock
+        self._serve_some = serve
         self._announce = announce
+        self._fail = fail
         self._ready: queue.SimpleQueue[Subscription | None] = queue.SimpleQueue()
-        self._closing = False
-        self._unserved = 0
-        """How many subscriptions wait or are served; guarded by `_served`."""
+        self.interrupted = False
+        """Whether the threads are to end, without delivering what waits."""
+        self._unserved: set[Subscription] = set()
+        """The subscriptions that wait or are served; changed under the lock."""
         self._served = threading.Condition()
         self._threads = [
             threading.Thread(target=self._work, name=f"{name} worker {number}", daemon=True)
@@ -52,19 +69,11 @@ class Workers:
                 self._ready.put(None)
             raise
 
-    def give(self, subscription: Subscription, plains: Sequence[Plain], complete_until: Moment, now: Moment) -> int:
-        """Put notifications into a subscription's mailbox, and have it served; return how many were dropped.
-
-        The moments are as in `Mailbox.put`.
-        """
-        dropped = subscription.mailbox.put(plains, complete_until, now)
-        with subscription.lock:
-            new, subscription.scheduled = not subscription.scheduled, True
-        if new:
-            with self._served:
-                self._unserved += 1
-            self._ready.put(subscription)
-        return dropped
+    def plan(self, subscription: Subscription) -> list[Call]:
+        """Return the calls that have a subscription served. The caller holds the lock, and makes the calls at once."""
+        if subscription in self._unserved:
+            return []
+        return [(self._unserved.add, (subscription,)), (self._ready.put, (subscription,))]
 
     @property
     def include_this_thread(self) -> bool:
@@ -83,8 +92,8 @@ class Workers:
         """
         own = 1 if self.include_this_thread else 0
         with self._served:
-            self._served.wait_for(lambda: self._unserved <= own or unless(), seconds_until(deadline))
-            return self._unserved <= own
+            self._served.wait_for(lambda: len(self._unserved) <= own or unless(), seconds_until(deadline))
+            return len(self._unserved) <= own
 
     def notify(self) -> None:
         """Have a thread that waits until they are idle check again."""
@@ -101,7 +110,7 @@ class Workers:
         """
         if drain:
             self.wait_idle(deadline)
-        self._closing = True
+        self.interrupted = True
         for _ in self._threads:
             self._ready.put(None)
         for thread in self._threads:
@@ -110,25 +119,36 @@ class Workers:
         return not any(thread.is_alive() for thread in self._threads)
 
     def _work(self) -> None:
-        while (subscription := self._ready.get()) is not None:
-            if self._serve(subscription):
-                self._ready.put(subscription)
-            else:
-                with self._served:
-                    self._unserved -= 1
-                    self._served.notify_all()
+        try:
+            while (subscription := self._ready.get()) is not None:
+                try:
+                    self._serve(subscription)
+                except BaseException as error:  # of a callback; SystemExit, too, which would end the worker in silence
+                    self._fail(error)
+                if self._is_done_with(subscription):
+                    self.notify()
+                else:
+                    self._ready.put(subscription)
+        except BaseException as error:  # raised in this thread from outside
+            self._fail(error)
 
-    def _serve(self, subscription: Subscription) -> bool:
-        """Deliver some of the waiting notifications; return whether there are more."""
-        for _ in range(TURN):
-            item = None if self._closing else subscription.mailbox.take()
-            if item is None:
-                with subscription.lock:
-                    # Check once more, under the lock: the reader may just have found it scheduled.
-                    more = subscription.scheduled = bool(subscription.mailbox) and not self._closing
-                return more  # after the lock, another worker may already have it
-            if isinstance(item, Overflow):
-                self._announce(item)
-            else:
-                self._call(subscription, Notification._make(item))
-        return True
+    def _serve(self, subscription: Subscription) -> None:
+        """Deliver some of the notifications that wait."""
+        mailbox = subscription.mailbox
+        left = TURN
+        while left > 0 and mailbox and not self.interrupted:
+            before = len(mailbox.items)
+            if before:
+                self._serve_some(subscription, mailbox.items, min(left, before), self)
+                left -= before - len(mailbox.items)
+            elif (overflow := mailbox.overflow()) is not None:
+                self._announce(overflow)
+                mailbox.pass_by(overflow)
+                left -= 1
+
+    def _is_done_with(self, subscription: Subscription) -> bool:
+        with self._lock:
+            if subscription.mailbox and not self.interrupted:
+                return False
+            self._unserved.discard(subscription)
+            return True

@@ -11,18 +11,22 @@ import threading
 import time
 import warnings
 import weakref
+from itertools import islice
 
 import pytest
 
+from pgnotify.atomic import at_once, pops
 from pgnotify.connecting.source import Source
 from pgnotify.errors import ConnectionLost, ListenerClosed
 from pgnotify.listener import Listener
 from pgnotify.listener.gap import Reason
+from pgnotify.listener.mailbox import Mailbox
 from pgnotify.listener.options import Options
 from pgnotify.listener.probe import Probe
 from pgnotify.listener.runner import ReconnectingRunner
 from pgnotify.listener.subscriptions import Routes, Subscription
 from pgnotify.listener.workers import Workers
+from pgnotify.notification import Notification
 from pgnotify.testing.memory import DatabaseError
 from tests.helpers.listeners import Happened, Watching, its_connection, send
 from tests.helpers.notifications import payloads
@@ -145,17 +149,26 @@ def test_a_subscription_that_is_given_more_just_when_its_worker_is_done_is_serve
             go.set()
             entered.wait_for(4)
 
-    some = Workers(2, "test", call, print)
-    subscriptions = {name: Subscription(name, print, print, print, 1000) for name in ("busy", "jobs", "other")}
+    def serve(subscription, queue, at_most, ends):
+        for notification in map(Notification._make, islice(pops(queue), at_most)):
+            call(subscription, notification)
+
+    lock = threading.Lock()
+    some = Workers(2, "test", lock, serve, print, print)
+    subscriptions = {
+        name: Subscription(name, print, print, print, Mailbox(1000, lock)) for name in ("busy", "jobs", "other")
+    }
 
     def give(name, *messages):
-        some.give(subscriptions[name], [(name, message, 7) for message in messages], 0.0, 0.0)
+        with some._lock:
+            calls, _ = subscriptions[name].mailbox.plan([(name, message, 7) for message in messages], 0.0, 0.0)
+            at_once(*calls, *some.plan(subscriptions[name]))
 
     class Lock:
         """Let go of first by the reader, for 1, and then by the worker that has found nothing behind it."""
 
         def __init__(self):
-            self.lock, self.released = threading.Lock(), 0
+            self.lock, self.released = lock, 0
 
         def __enter__(self):
             self.lock.acquire()
@@ -166,9 +179,9 @@ def test_a_subscription_that_is_given_more_just_when_its_worker_is_done_is_serve
             if self.released == 2:
                 give("jobs", "2", "3")
 
-    subscriptions["jobs"].lock = Lock()
     give("busy", "busy")
     entered.wait_for(1)
+    some._lock = Lock()
     give("jobs", "1")
     entered.wait_for(4)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pgnotify.listener.delivery import ENOUGH, LONG_BATCH, Delivery
+from pgnotify.listener.mailbox import Mailbox
 from pgnotify.listener.options import Options
 from pgnotify.listener.report import Reporter
 from pgnotify.listener.subscriptions import Routes, Subscription
@@ -49,7 +50,7 @@ def test_a_callback_that_cancels_itself_gets_no_more_of_the_batch(delivery, rout
         routes.remove(subscription)
         delivery.watch.interrupt()  # as every cancellation does
 
-    subscription = Subscription("jobs", call, lambda *asking: True, routes.remove, 10)
+    subscription = Subscription("jobs", call, lambda *asking: True, routes.remove, Mailbox(10))
     routes.add(subscription)
 
     assert deliver(delivery, 3) is False

@@ -283,7 +283,7 @@ def lost(trial, server):
 
 def test_a_stop_ends_a_run_that_waits_for_its_workers(lost):
     stopping = Running(lambda: lost.listener.stop(IN_MEMORY))
-    eventually(lambda: lost.listener._delivery.workers._closing, patience=IN_MEMORY)
+    eventually(lambda: lost.listener._delivery.workers.interrupted, patience=IN_MEMORY)
 
     lost.ended()  # without an error: it was stopped
 
@@ -346,14 +346,22 @@ def test_a_time_limit_does_not_wait_for_the_workers(make, time_limit):
     listener._runner.run = run
 
 
-def test_a_time_limit_during_a_drain_is_raised_later(make, server, time_limit):
+def test_a_time_limit_during_a_drain_is_raised_and_another_stop_goes_on(make, server, sender, time_limit):
+    limits = [time_limit]
+
     def connect():
         connection = server.connect()
-        connection.fetch_into = lambda queue: time_limit()
+        fetch_into = connection.fetch_into
+        connection.fetch_into = lambda queue: limits.pop()() if limits else fetch_into(queue)
         return connection
 
-    with make("jobs", source=connect) as listener:
-        assert listener.stop(IN_MEMORY, drain=True) is True
+    seen = []
+    listener = make(source=connect)
+    listener.subscribe("jobs", seen.append)
+    with listener:
+        send(sender, 1)
+        with pytest.raises(TimeLimit):
+            listener.stop(IN_MEMORY, drain=True)
 
-        with pytest.raises(ListenerClosed, match="TimeLimit"):
-            listener.run()
+        assert listener.stop(IN_MEMORY, drain=True) is True
+    assert [notification.payload for notification in seen] == ["1"]

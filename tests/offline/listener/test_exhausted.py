@@ -159,7 +159,7 @@ def test_workers_that_cannot_all_be_started_are_none():
     with pytest.MonkeyPatch.context() as monkeypatch:
         no_thread(monkeypatch, "worker 3")
         with pytest.raises(RuntimeError, match="can't start new thread"):
-            Workers(3, "a listener", print, print)
+            Workers(3, "a listener", threading.Lock(), print, print, print)
 
     eventually(lambda: set(threading.enumerate()) <= before, "all threads have ended", IN_MEMORY)
 

@@ -87,7 +87,7 @@ def test_a_stop_of_workers(make, sender, drain, expected):
     if not drain:
         watching.states.wait_for(lambda states: "closed" in states)
         workers = listener._delivery.workers
-        eventually(lambda: workers._closing, patience=IN_MEMORY)
+        eventually(lambda: workers.interrupted, patience=IN_MEMORY)
     go.set()
 
     assert stopping.ended() is True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from pgnotify.listener.mailbox import Mailbox
 from pgnotify.listener.subscriptions import Routes, Subscription
 
 
@@ -13,7 +14,7 @@ def subscription(channel="jobs", routes=None, internal=False, wait_listening=Non
         print,
         wait_listening or (lambda channel, timeout: True),
         routes.remove if routes is not None else (lambda each: None),
-        size=10,
+        Mailbox(10),
         internal=internal,
     )
 

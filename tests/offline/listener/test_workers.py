@@ -5,17 +5,22 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import contextmanager
+from itertools import islice
 
 import pytest
 
+from pgnotify.atomic import at_once, pops
 from pgnotify.listener.gap import Moment
-from pgnotify.listener.mailbox import Overflow
+from pgnotify.listener.mailbox import Mailbox, Overflow
 from pgnotify.listener.subscriptions import Subscription
 from pgnotify.listener.workers import TURN, Workers
+from pgnotify.notification import Notification
 from tests.helpers.threads import Running
 from tests.helpers.waiting import IN_MEMORY
 
 NOW = Moment(0.0, 0.0)
+LOCK = threading.Lock()
+"""That of the mailboxes, and of the workers."""
 
 
 class Calls:
@@ -24,10 +29,17 @@ class Calls:
     def __init__(self):
         self.seen = []
         self.announced = []
+        self.failed = []
         self.happened = threading.Condition()
         self.released = threading.Event()
         self.released.set()
         self.entered = threading.Semaphore(0)
+
+    def serve(self, subscription, queue, at_most, ends):
+        for notification in map(Notification._make, islice(pops(queue), at_most)):
+            self.call(subscription, notification)
+            if ends.interrupted:
+                return
 
     def call(self, subscription, notification):
         self.entered.release()
@@ -57,7 +69,7 @@ def calls():
 
 @contextmanager
 def workers(count, calls):
-    made = Workers(count, "test", calls.call, calls.announce)
+    made = Workers(count, "test", LOCK, calls.serve, calls.announce, calls.failed.append)
     try:
         yield made
     finally:
@@ -66,11 +78,14 @@ def workers(count, calls):
 
 
 def subscription(channel="jobs", size=1000):
-    return Subscription(channel, print, lambda channel, timeout: True, lambda each: None, size)
+    return Subscription(channel, print, lambda channel, timeout: True, lambda each: None, Mailbox(size, LOCK))
 
 
 def give(some, to, *payloads):
-    return some.give(to, [(to.channel, str(payload), 7) for payload in payloads], NOW, NOW)
+    with some._lock:
+        calls, dropped = to.mailbox.plan([(to.channel, str(payload), 7) for payload in payloads], NOW, NOW)
+        at_once(*calls, *some.plan(to))
+    return dropped
 
 
 def test_a_callback_is_called_in_a_worker(calls):
@@ -154,7 +169,7 @@ def test_what_is_dropped_is_returned_and_announced_in_its_place(calls):
 
 def test_closed_with_drain_it_delivers_what_waits(calls):
     calls.released.clear()
-    some = Workers(1, "test", calls.call, calls.announce)
+    some = Workers(1, "test", LOCK, calls.serve, calls.announce, calls.failed.append)
     give(some, subscription(), 1, 2, 3)
     assert calls.entered.acquire(timeout=IN_MEMORY)
     closing = Running(lambda: some.close(drain=True, deadline=time.monotonic() + IN_MEMORY))
@@ -166,7 +181,7 @@ def test_closed_with_drain_it_delivers_what_waits(calls):
 
 def test_closed_without_drain_it_ends_after_the_callback_that_runs(calls):
     calls.released.clear()
-    some = Workers(1, "test", calls.call, calls.announce)
+    some = Workers(1, "test", LOCK, calls.serve, calls.announce, calls.failed.append)
     give(some, subscription(), 1, 2, 3)
     assert calls.entered.acquire(timeout=IN_MEMORY)
 
@@ -179,7 +194,7 @@ def test_closed_without_drain_it_ends_after_the_callback_that_runs(calls):
 
 def test_a_drain_that_takes_too_long_is_given_up(calls):
     calls.released.clear()
-    some = Workers(1, "test", calls.call, calls.announce)
+    some = Workers(1, "test", LOCK, calls.serve, calls.announce, calls.failed.append)
     give(some, subscription(), 1, 2)
     assert calls.entered.acquire(timeout=IN_MEMORY)
 
@@ -192,9 +207,8 @@ def test_a_drain_that_takes_too_long_is_given_up(calls):
 
 def test_a_worker_that_closes_does_not_wait_for_itself(calls):
     results = []
-    some = Workers(
-        1, "test", lambda *_: results.append(some.close(False, time.monotonic() + IN_MEMORY)), calls.announce
-    )
+    calls.call = lambda *_: results.append(some.close(False, time.monotonic() + IN_MEMORY))
+    some = Workers(1, "test", LOCK, calls.serve, calls.announce, calls.failed.append)
     give(some, subscription(), 1)
 
     assert some.close(drain=True, deadline=time.monotonic() + IN_MEMORY) is True
@@ -209,7 +223,7 @@ def test_what_comes_just_when_a_worker_has_found_nothing_more_is_not_forgotten(c
         """Taken first by the reader, for 1, and then by the worker that has found nothing behind it."""
 
         def __init__(self):
-            self.lock, self.taken = jobs.lock, 0
+            self.lock, self.taken = LOCK, 0
 
         def __enter__(self):
             self.taken += 1
@@ -220,8 +234,8 @@ def test_what_comes_just_when_a_worker_has_found_nothing_more_is_not_forgotten(c
         def __exit__(self, *error):
             self.lock.release()
 
-    jobs.lock = Lock()
     with workers(1, calls) as some:
+        some._lock = Lock()
         give(some, jobs, 1)
         calls.wait_for(2)
 

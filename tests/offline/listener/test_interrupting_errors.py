@@ -1,0 +1,174 @@
+"""A signal handler raises at every place of ours where CPython may run it, one after the other, in each role."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from pgnotify.listener import Listener
+from pgnotify.testing.memory import MemoryServer
+from tests.helpers.interrupting import AVAILABLE, Interruption, TimeLimit, time_limit
+from tests.helpers.listeners import AT_ONCE
+from tests.helpers.waiting import IN_MEMORY
+
+pytestmark = [
+    pytest.mark.usefixtures("no_gc"),
+    pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),
+    pytest.mark.skipif(not AVAILABLE, reason="not applicable: this Python runs signal handlers at other places"),
+]
+
+PAYLOADS = [str(number) for number in range(5)]
+LAST = "last"
+
+
+def interrupt():
+    raise KeyboardInterrupt
+
+
+@pytest.fixture(params=["KeyboardInterrupt", "TimeLimit"])
+def action(request):
+    if request.param == "KeyboardInterrupt":
+        yield interrupt
+    else:
+        with time_limit() as limit:
+            yield limit
+
+
+class Scene:
+    """A listener to three channels, in one of its roles, which is interrupted once and goes on."""
+
+    settings = {}
+
+    def __init__(self):
+        self.server = MemoryServer()
+        self.sender = self.server.connect()
+        self.events = []
+        self.received = {"jobs": [], "jobs again": [], "other": [], "iterated": []}
+        settings = {"heartbeat": None, "backoff": AT_ONCE, "on_listening": self.events.append, **self.settings}
+        self.listener = Listener(self.server.connect, "iterated", **settings)
+        self.prepare()
+
+    def prepare(self):
+        self.listener.__enter__()
+
+    def subscribe(self):
+        self.listener.subscribe("jobs", self.taking("jobs"))
+        self.listener.subscribe("jobs", self.taking("jobs again"))
+        self.listener.subscribe("other", self.taking("other"))
+
+    def taking(self, name):
+        return lambda notification: self.received[name].append(notification.payload)
+
+    def send(self):
+        for payload in PAYLOADS:
+            self.sender.notify_many([("jobs", payload), ("other", payload), ("iterated", payload)])
+
+    def run(self, interruption):
+        """Do it, interrupted once, and again to the end; return what is wrong in the end."""
+        raised = False
+        with interruption.here():
+            try:
+                self.act()
+            except (KeyboardInterrupt, TimeLimit):
+                raised = True
+        if raised:
+            self.act()
+        elif interruption.place:
+            yield "the error did not come out"
+        yield from self.faults()
+
+    def faults(self):
+        for name, payloads in self.expected().items():
+            if self.received[name] != payloads:
+                yield f"received {self.received[name]} of {name}"
+        if any(event.gap for event in self.events):
+            yield f"events {self.events}"
+        if signal.set_wakeup_fd(-1) != -1:
+            yield "signals still write to a descriptor"
+        if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+            yield "SIGINT is not Python's own"
+
+    def expected(self):
+        return dict.fromkeys(self.received, PAYLOADS)
+
+    def release(self):
+        assert self.listener.stop(IN_MEMORY)
+        self.server.close()
+
+
+class Running(Scene):
+    """It runs in this thread, until a callback stops it."""
+
+    def prepare(self):
+        self.subscribe()
+        self.listener.subscribe("stop", lambda notification: self.listener.stop())
+        super().prepare()
+        self.send()
+        self.sender.notify("stop")
+
+    def act(self):
+        if self.listener.status().state != "closed":
+            self.listener.run()
+
+    def expected(self):
+        return dict.fromkeys(("jobs", "jobs again", "other"), PAYLOADS)
+
+    def faults(self):
+        yield from super().faults()
+        if self.listener.status().state != "closed":
+            yield f"it is {self.listener.status().state}"
+
+
+class Iterating(Scene):
+    """It is iterated over in this thread, which reads, too."""
+
+    def prepare(self):
+        super().prepare()
+        self.send()
+
+    def act(self):
+        left = len(PAYLOADS) - len(self.received["iterated"])
+        if left:
+            for notification in self.listener.notifications(timeout=IN_MEMORY, stop_after=left):
+                self.received["iterated"].append(notification.payload)
+
+    def expected(self):
+        return {"iterated": PAYLOADS}
+
+
+class IteratingBesideCallbacks(Iterating):
+    """It is iterated over in this thread, which reads and calls the callbacks, too."""
+
+    def prepare(self):
+        self.subscribe()
+        super().prepare()
+
+    def expected(self):
+        return dict.fromkeys(self.received, PAYLOADS)
+
+
+class IteratingBesideAThread(Iterating):
+    """It is iterated over in this thread, while another one reads."""
+
+    def prepare(self):
+        self.listener.start()
+        self.send()
+
+
+SCENES = [Running, Iterating, IteratingBesideCallbacks, IteratingBesideAThread]
+
+
+@pytest.mark.parametrize("make", SCENES)
+def test_nothing_is_lost_or_repeated(make, action):
+    found = set()
+    scene, counting = make(), Interruption(0)
+    assert list(scene.run(counting)) == []
+    scene.release()
+    assert counting.count > 20
+    for place in range(1, counting.count + 1):
+        scene, interruption = make(), Interruption(place, action)
+        found |= {f"{interruption.where}: {fault}" for fault in scene.run(interruption)}
+        scene.release()
+
+    assert not found, "\n".join(sorted(found))
