@@ -59,9 +59,13 @@ class SocketHandle:
     def _shut_down_first(self) -> bool:
         """Shut down the connection, and return whether this call was the first to do so."""
         # Without the lock, the number could be closed and reused between the check and the shutdown.
-        if not self._lock.acquire(blocking=False):
-            return False  # another thread is shutting it down, or closing it, and then no call waits on it any more
+        acquired: list[bool] = []
         try:
+            acquired.extend(
+                map(self._lock.acquire, (False,))
+            )  # in C, so that a signal handler that raises leaves it free
+            if acquired == [False]:
+                return False  # another thread is shutting it down, or closing it, and then no call waits on it any more
             if self._was_shut_down or self._socket.fileno() < 0 or os.getpid() != self._pid:
                 return False
             self._was_shut_down = True  # set first: the thread that the shutdown wakes reads it
@@ -69,7 +73,8 @@ class SocketHandle:
                 self._socket.shutdown(socket.SHUT_RDWR)
             return True
         finally:
-            self._lock.release()
+            if acquired == [True]:
+                self._lock.release()
 
     def deadline(self, seconds: float | None) -> AbstractContextManager[None]:
         """Shut down the connection if the body takes longer than this; None sets no limit.
@@ -180,16 +185,19 @@ class SocketHandle:
 
 
 def _duplicate(descriptor: int) -> socket.socket:
-    number = os.dup(descriptor)
+    numbers: list[int] = []
     try:
-        blocking = os.get_blocking(number)
-        duplicate = socket.socket(fileno=number)
+        numbers.extend(map(os.dup, (descriptor,)))  # in C, so that no signal handler that raises loses the number
+        blocking = os.get_blocking(numbers[0])
+        duplicate = socket.socket(fileno=numbers[0])
     except BaseException:
-        os.close(number)
+        for number in numbers:
+            with suppress(OSError):  # a socket object that a signal handler has interrupted has closed it
+                os.close(number)
         raise
     try:
         # With socket.setdefaulttimeout(), creating a socket object changes the mode, for the driver's descriptor too.
-        os.set_blocking(number, blocking)
+        os.set_blocking(numbers[0], blocking)
     except BaseException:
         duplicate.close()  # it owns the number
         raise

@@ -33,7 +33,7 @@ from pgnotify.listener.runner import ReconnectingRunner
 from pgnotify.listener.status import Observer, Status
 from pgnotify.listener.subscriptions import Routes, Subscription
 from pgnotify.listener.watch import ListenerWatch
-from pgnotify.notification import Notification, Plain, new
+from pgnotify.notification import Notification, new
 from pgnotify.program.ownership import Ownership
 from pgnotify.program.state import State
 
@@ -117,8 +117,8 @@ class Listener:
         self._lifecycle = Lifecycle(options, policy, self._runner, self._delivery, ownership)
         self._seen_gap: Gap | None = None
         """The latest gap that `wait_or_poll` has returned."""
-        self._hint: Plain | None = None
-        """The latest notification that `wait_or_poll` has taken and not returned."""
+        self._hint: Notification | Gap | None = None
+        """The hint that `wait_or_poll` has taken and not returned."""
 
     # Reading.
 
@@ -258,16 +258,17 @@ class Listener:
         self._lifecycle.check_process()
         if not self._has_mail():  # otherwise this comes first
             self._lifecycle.check_open()
+        expired = False
         while True:
             was = self.delivering
             deadline = started + (healthy if was else deaf)
-            hint = self._latest_hint(deadline)
-            if hint is not None:
+            self._look_for_hint(deadline)
+            hint, self._hint = self._hint, None  # no call follows, so no signal handler takes it away
+            if hint is not None or expired:
                 return hint
             self._lifecycle.check_open()
             self._lifecycle.wait_first(partial(self._has_hint_or_changed, was), deadline)
-            if time.monotonic() >= deadline:
-                return self._latest_hint(deadline)
+            expired = time.monotonic() >= deadline
 
     def subscribe(self, channel: str, callback: Callable[[Notification], object]) -> Subscription:
         """Call a callback with each notification of a channel. Any thread may subscribe, before or while one reads.
@@ -412,20 +413,16 @@ class Listener:
     def _has_news(self) -> bool:
         return self._reporter.counters.latest_gap is not self._seen_gap
 
-    def _latest_hint(self, deadline: float) -> Notification | Gap | None:
+    def _look_for_hint(self, deadline: float) -> None:
         items = self._delivery.mailbox.items
         while self._has_mail():
             if count := len(items):
-                self._hint = items[count - 1]  # kept there: a signal handler may raise before it is returned
+                self._hint = new(Notification, items[count - 1])
                 deque(islice(pops(items), count), maxlen=0)
             elif not self._has_passed(deadline):
                 break
         if self._has_news():
-            self._seen_gap = self._reporter.counters.latest_gap
-            return self._seen_gap
-        latest = None if self._hint is None else new(Notification, self._hint)
-        self._hint = None
-        return latest
+            self._hint = self._seen_gap = self._reporter.counters.latest_gap
 
 
 class _Probed:

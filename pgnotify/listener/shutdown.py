@@ -135,7 +135,7 @@ class Shutdown:
     def end(self, drain_workers: bool = False) -> None:
         """Deliver everything that has arrived, if requested; release the connection, and be closed.
 
-        For the owner's thread. If a signal handler interrupts it, the request to stop stays, and a further call goes on.
+        For the owner's thread. If a signal handler interrupts it, the request stays, and a further call goes on.
 
         Args:
             drain_workers: whether workers deliver the notifications in their queues, however long that takes.

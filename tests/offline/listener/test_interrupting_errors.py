@@ -9,8 +9,8 @@ import pytest
 from pgnotify.listener import Listener
 from pgnotify.testing.memory import MemoryServer
 from tests.helpers.interrupting import AVAILABLE, Interruption, TimeLimit, time_limit
-from tests.helpers.listeners import AT_ONCE
-from tests.helpers.waiting import IN_MEMORY
+from tests.helpers.listeners import AT_ONCE, its_connection
+from tests.helpers.waiting import IN_MEMORY, eventually
 
 pytestmark = [
     pytest.mark.usefixtures("no_gc"),
@@ -38,16 +38,17 @@ def action(request):
 class Scene:
     """A listener to three channels, in one of its roles, which is interrupted once and goes on."""
 
-    settings = {}
-
     def __init__(self):
         self.server = MemoryServer()
         self.sender = self.server.connect()
         self.events = []
         self.received = {"jobs": [], "jobs again": [], "other": [], "iterated": []}
-        settings = {"heartbeat": None, "backoff": AT_ONCE, "on_listening": self.events.append, **self.settings}
+        settings = {"heartbeat": None, "backoff": AT_ONCE, "on_listening": self.events.append, **self.settings()}
         self.listener = Listener(self.server.connect, "iterated", **settings)
         self.prepare()
+
+    def settings(self):
+        return {}
 
     def prepare(self):
         self.listener.__enter__()
@@ -74,7 +75,7 @@ class Scene:
                 raised = True
         if raised:
             self.act()
-        elif interruption.place:
+        elif interruption.where is not None:  # where there is another thread, there may be fewer places
             yield "the error did not come out"
         yield from self.faults()
 
@@ -102,13 +103,20 @@ class Running(Scene):
 
     def prepare(self):
         self.subscribe()
-        self.listener.subscribe("stop", lambda notification: self.listener.stop())
+        self.called = False
+        self.listener.subscribe("stop", self.stop)
         super().prepare()
         self.send()
         self.sender.notify("stop")
 
+    def stop(self, notification):
+        self.called = True
+        self.listener.stop()
+
     def act(self):
-        if self.listener.status().state != "closed":
+        if self.called:  # and was interrupted; it counts as delivered
+            self.listener.stop()
+        else:
             self.listener.run()
 
     def expected(self):
@@ -156,7 +164,112 @@ class IteratingBesideAThread(Iterating):
         self.send()
 
 
-SCENES = [Running, Iterating, IteratingBesideCallbacks, IteratingBesideAThread]
+class RunningWithWorkers(Running):
+    """It runs in this thread, and workers call the callbacks."""
+
+    def settings(self):
+        return {"workers": 2}
+
+    def run(self, interruption):
+        yield from super().run(interruption)
+
+    def faults(self):
+        self.listener.stop(IN_MEMORY)
+        yield from super().faults()
+
+    def stop(self, notification):
+        # Each subscription keeps its order, and the others may be later.
+        left = {name: len(PAYLOADS) for name in self.expected()}
+        eventually(lambda: all(len(self.received[name]) == left[name] for name in left), patience=IN_MEMORY)
+        super().stop(notification)
+
+
+class Starting(Running):
+    """It connects, listens, loses its connection, and connects again, in this thread."""
+
+    def prepare(self):
+        self.subscribe()
+        self.called = False
+        self.listener.subscribe("stop", self.stop)
+        self.sent = self.lost = False
+
+    def settings(self):
+        return {"on_listening": self.listening}
+
+    def listening(self, event):
+        self.events.append(event)
+        # It may be told again of what it was told of just when it was interrupted.
+        if not self.sent:
+            self.sent = True
+            self.send()
+        self.sender.notify("lose" if event.gap is None else "stop")
+
+    def subscribe(self):
+        super().subscribe()
+        self.listener.subscribe("lose", self.lose)
+
+    def lose(self, notification):
+        if not self.lost:
+            self.lost = True
+            self.server.drop_connection(its_connection(self.server))
+
+    def faults(self):
+        gaps = [event.gap for event in self.events if event.gap is not None]
+        if not gaps:
+            yield "no gap was told"
+        self.events.clear()
+        yield from super().faults()
+
+
+class Polling(Scene):
+    """It waits for hints in this thread, which reads, too."""
+
+    def prepare(self):
+        super().prepare()
+        self.hints = []
+        self.sender.notify("iterated", LAST)
+
+    def act(self):
+        if not self.hints:
+            self.hints.append(self.listener.wait_or_poll(IN_MEMORY))
+
+    def expected(self):
+        return {}
+
+    def faults(self):
+        if [hint and hint.payload for hint in self.hints] != [LAST]:
+            yield f"hints {self.hints}"
+        yield from super().faults()
+
+
+class Stopping(Scene):
+    """It is stopped in this thread, while another one reads."""
+
+    def prepare(self):
+        self.listener.start()
+
+    def act(self):
+        assert self.listener.stop(IN_MEMORY)
+
+    def expected(self):
+        return {}
+
+    def faults(self):
+        if self.listener.status().state != "closed":
+            yield f"it is {self.listener.status().state}"
+        yield from super().faults()
+
+
+SCENES = [
+    Running,
+    Iterating,
+    IteratingBesideCallbacks,
+    IteratingBesideAThread,
+    RunningWithWorkers,
+    Starting,
+    Polling,
+    Stopping,
+]
 
 
 @pytest.mark.parametrize("make", SCENES)
