@@ -279,7 +279,9 @@ def test_nothing_is_lost_or_repeated(make, action):
     assert list(scene.run(counting)) == []
     scene.release()
     assert counting.count > 20
-    for place in range(1, counting.count + 1):
+    # Where there are thousands of places, each error takes every other one.
+    step = 2 if counting.count > 1_000 else 1
+    for place in range(1 + (action is interrupt) * (step - 1), counting.count + 1, step):
         scene, interruption = make(), Interruption(place, action)
         found |= {f"{interruption.where}: {fault}" for fault in scene.run(interruption)}
         scene.release()
