@@ -3,7 +3,7 @@
 Each of these modules has the tests of one subject:
 
     subscribing, subscribing_many   listen() and unlisten(); listen_many() and unlisten_many()
-    waiting, fetching, sending      wait(); fetch() and fetch_plain(); notify() and notify_many()
+    waiting, fetching, sending      wait(); fetch(), fetch_plain() and fetch_into(); notify() and notify_many()
     transactions                    what the calls do inside the user's transaction
     losing, ending                  the loss of the connection; fileno(), with which another thread ends a call
     health                          check() and server_pid

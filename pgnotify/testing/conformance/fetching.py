@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 from pgnotify.notification import Notification, Plain
-from pgnotify.protocol import FetchesPlain
+from pgnotify.protocol import FetchesInto, FetchesPlain
 from pgnotify.testing._proxy import notification as notification_bytes
 from pgnotify.testing.conformance._resources import resident_bytes
 from pgnotify.testing.conformance._tools import holds, needs, not_applicable, same, takes_less
@@ -22,7 +24,7 @@ def numbers(count: int, size: int = 0) -> list[str]:
 
 
 class Fetching(Kit):
-    """The promises of fetch() and fetch_plain()."""
+    """The promises of fetch(), fetch_plain() and fetch_into()."""
 
     def test_a_notification_has_its_channel_its_payload_and_the_senders_pid(self) -> None:
         self.backend.listen("channel")
@@ -62,6 +64,25 @@ class Fetching(Kit):
         self.until(all_arrived, "fetch_plain() has not returned every notification that was sent")
 
         same([tuple(each) for each in arrived], [(self.channel, payload, self.session.pid) for payload in sent])
+        self.nothing_arrives()
+
+    def test_a_fetch_into_a_queue_appends_the_same_and_once(self) -> None:
+        if not isinstance(self.backend, FetchesInto):
+            raise not_applicable("the backend does not offer fetch_into()")
+        into = self.backend.fetch_into
+        self.backend.listen(self.channel)
+        sent = numbers(1_000)
+        queue: deque[Plain] = deque([("older", "", 7)])
+
+        def all_arrived() -> bool:
+            into(queue)
+            return len(queue) > len(sent)
+
+        self.session.notify_all(self.channel, sent)
+        self.until(all_arrived, "fetch_into() has not appended every notification that was sent")
+
+        same(queue.popleft(), ("older", "", 7))
+        same([tuple(each) for each in queue], [(self.channel, payload, self.session.pid) for payload in sent])
         self.nothing_arrives()
 
     def test_a_list_that_was_fetched_does_not_change_any_more(self) -> None:

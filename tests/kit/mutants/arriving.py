@@ -92,6 +92,14 @@ class MixesUpPlainChannelAndPayload(Mutant):
         return [(payload, channel, pid) for channel, payload, pid in self.sound.fetch()]
 
 
+class ReplacesTheQueue(Mutant):
+    caught_by = "test_a_fetch_into_a_queue_appends_the_same_and_once"
+
+    def fetch_into(self, queue):
+        queue.clear()
+        self.sound.fetch_into(queue)
+
+
 class NamesItselfAsTheSender(Mutant):
     caught_by = "test_a_notification_has_its_channel_its_payload_and_the_senders_pid"
 
