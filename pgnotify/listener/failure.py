@@ -67,10 +67,17 @@ def _release(watch: ListenerWatch, policy: Policy, reason: Reason) -> Program[No
         if watch.to_announce is None:  # otherwise they are newer than the user's last event, and lie in the gap
             yield from _fetch_the_rest(watch, policy)
         watch.open_gap(reason)
-    # First, so that a signal handler that comes in between leaves nothing of it. Then this is done once more.
-    yield DISCONNECT
+    watch.must_disconnect = True
     watch.lost()
     watch.connecting = False
+    yield from disconnect(watch)
+
+
+def disconnect(watch: ListenerWatch) -> Program[None]:
+    """Release a connection that is given up, unless that is done. A signal handler may have interrupted it."""
+    if watch.must_disconnect:
+        yield DISCONNECT
+        watch.must_disconnect = False
 
 
 def _fetch_the_rest(watch: ListenerWatch, policy: Policy) -> Program[None]:

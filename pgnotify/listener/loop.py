@@ -13,7 +13,7 @@ from itertools import filterfalse
 
 from pgnotify.errors import ConnectionLost, NotPrimary, PayloadError, SourceError, TransactionError, Unanswered
 from pgnotify.listener.events import Applied, Checked, Connected, Connecting, ListenIgnored, ListenInForce, Refused
-from pgnotify.listener.failure import OnListeningFailed, after_failure, miss
+from pgnotify.listener.failure import OnListeningFailed, after_failure, disconnect, miss
 from pgnotify.listener.gap import Gap, Period, Reason
 from pgnotify.listener.policy import Policy
 from pgnotify.listener.watch import Link, ListenerWatch
@@ -268,6 +268,7 @@ def _reconnect(watch: ListenerWatch, policy: Policy, end: _End) -> Program[bool]
     elif pause > 0:
         yield Wait(min(pause, left))
     else:
+        yield from disconnect(watch)
         if not watch.connecting:
             yield Tell(Connecting())
             watch.connecting = True

@@ -142,6 +142,7 @@ class ListenerWatch(Watch):
         "futile_connections",
         "link",
         "lost_gap",
+        "must_disconnect",
         "queue_complete_until",
         "refused",
         "retry_at",
@@ -168,6 +169,8 @@ class ListenerWatch(Watch):
         """How many connections in a row were lost at once, without any notification."""
         self.retry_at = 0.0
         """When to try again, by the monotonic clock."""
+        self.must_disconnect = False
+        """Whether a connection is given up, and not released yet."""
         self.ever_listened = False
         """Whether LISTEN was ever in force."""
         self.flow = Flow()

@@ -73,4 +73,4 @@ def waits(thread: threading.Thread) -> bool:
 
 def waits_for_answer(thread: threading.Thread) -> bool:
     """Whether a thread has asked the loop in another thread for something, and waits until it is done."""
-    return is_in(thread, "result")
+    return is_in(thread, "_ask")

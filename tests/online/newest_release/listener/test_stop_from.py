@@ -162,7 +162,7 @@ def test_what_is_queued_is_delivered_if_that_is_wanted(driver, address, session,
     stopping = Background(listener.stop, GENEROUS, drain)
     eventually(lambda: drain or listener._watch.stop_requested or listener.status().state == "closed")
     eventually(lambda: not drain or listener._lifecycle.shutdown._drain)
-    eventually(lambda: not workers or drain or listener._delivery.workers._closing)
+    eventually(lambda: not workers or drain or listener._delivery.workers.interrupted)
     holding.released.set()
     stopping.ended()
 
