@@ -345,14 +345,14 @@ def release_or_end(backend: Endable) -> None:
 @contextmanager
 def in_autocommit(connection: Any, has_ended: Callable[[], bool]) -> Iterator[None]:
     """Put an idle DB-API connection into autocommit mode, and back unless it has ended; this sends nothing."""
-    connection.autocommit = True
     try:
+        connection.autocommit = True
         yield
-    except BaseException:
+        connection.autocommit = False
+    except BaseException:  # of a signal handler, too, also during one of the two assignments
         if not has_ended():
             connection.autocommit = False
         raise
-    connection.autocommit = False
 
 
 def in_open_transaction(what: str) -> TransactionError:

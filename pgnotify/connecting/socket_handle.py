@@ -111,7 +111,11 @@ class SocketHandle:
                 raise _unanswered(seconds) from _of_the_driver(error)
             raise
         finally:
-            late = watchdog.has_bitten()
+            try:
+                late = watchdog.has_bitten()
+            except BaseException:  # of a signal handler: the watchdog must not outlive the call
+                watchdog.has_bitten()
+                raise
         if late:
             raise _unanswered(seconds)
 

@@ -15,6 +15,7 @@ import pytest
 
 from pgnotify.connecting.socket_handle import SocketHandle
 from pgnotify.errors import ConnectionLost, Unanswered
+from tests.helpers.interrupting import AVAILABLE, Interruption
 from tests.helpers.threads import Background, is_in
 from tests.helpers.waiting import PATIENCE, eventually
 
@@ -508,3 +509,30 @@ def test_a_child_can_forget_though_a_thread_of_the_parent_held_the_lock(socket_h
     finally:
         release.set()
         holding.ended()
+
+
+@pytest.mark.usefixtures("no_gc")
+@pytest.mark.skipif(not AVAILABLE, reason="not applicable: this Python runs signal handlers at other places")
+def test_a_signal_handler_that_raises_leaves_no_deadline_behind(pair):
+    here, there = pair
+    count = None
+    place = 0
+    while count is None or place <= count:
+        interruption = Interruption(place, interrupt)
+        with (
+            SocketHandle(here.fileno()) as handle,
+            suppress(KeyboardInterrupt),
+            interruption.here(),
+            handle.deadline(60.0),
+        ):
+            pass
+        assert "pgnotify-deadline" not in {thread.name for thread in threading.enumerate()}, interruption.where
+        count = interruption.count if count is None else count
+        place += 1
+    there.send(b"x")
+    assert here.recv(1) == b"x"
+    assert count > 10
+
+
+def interrupt():
+    raise KeyboardInterrupt

@@ -8,6 +8,7 @@ from contextlib import suppress
 
 import pytest
 
+from tests.helpers.interrupting import AVAILABLE, Interruption
 from tests.helpers.sending import burst
 from tests.helpers.signals import on_signal, run_with_a_signal, send_signal
 from tests.helpers.threads import Background, functions_of, waits
@@ -228,3 +229,22 @@ def test_ctrl_c_at_any_moment_loses_and_repeats_nothing(documented, session):
     assert payloads == sorted(set(payloads))
     assert set(range(storm.sent)) - set(payloads) <= storm.interrupted
     assert handler.listening is False
+
+
+@pytest.mark.skipif(not AVAILABLE, reason="not applicable: this Python runs signal handlers at other places")
+@pytest.mark.drivers("psycopg", "psycopg2")
+def test_an_interrupted_statement_leaves_the_connection_in_its_mode(documented):
+    def interrupt():
+        raise KeyboardInterrupt
+
+    handler = documented()
+    mode, counting = handler.db.autocommit, Interruption(0)
+    with counting.here():
+        handler.notify()
+    assert counting.count > 10
+    for place in range(1, counting.count + 1):
+        interruption = Interruption(place, interrupt)
+        with interruption.here(), suppress(KeyboardInterrupt):
+            handler.notify()
+
+        assert handler.db.autocommit is mode, interruption.where
