@@ -26,7 +26,7 @@ class Interruptible(Protocol):
 
     engaged: bool
     """Whether the program or the backend is at work, and not the user's code."""
-    interrupted: bool
+    held_back: bool
     """Set by a Ctrl-C that is held back. The runner raises it at the program's next step."""
 
     def is_blocked(self, frame: FrameType | None, seconds: float) -> bool:
@@ -64,11 +64,11 @@ def release() -> None:
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
     runner = running
-    if runner is not None and runner.engaged and not runner.interrupted:
-        runner.interrupted = True  # before anything that takes time: a second one comes through
+    if runner is not None and runner.engaged and not runner.held_back:
+        runner.held_back = True  # before anything that takes time: a second one comes through
         if not runner.is_blocked(frame, GRACE_SECONDS):
             runner.wake()
             return
     if runner is not None:
-        runner.interrupted = False
+        runner.held_back = False
     signal.default_int_handler(number, frame)

@@ -42,14 +42,14 @@ class BlockingRunner:
         engaged: whether the program or the backend is running: True except while the front is called.
             A signal handler that finds it True has interrupted the program or the driver, and must
             call neither.
-        interrupted: set by a Ctrl-C that was held back. It is raised in the program, in place of its next action.
+        held_back: set by a Ctrl-C that was held back. It is raised in the program, in place of its next action.
     """
 
     backend: Backend
 
     def __init__(self, backend: Backend | None = None) -> None:
         self.engaged = False
-        self.interrupted = False
+        self.held_back = False
         self._wakeup: Wakeup | None = None
         if backend is not None:
             self.use(backend)
@@ -86,8 +86,8 @@ class BlockingRunner:
                     except BaseException:
                         ctrl_c.release()
                         raise
-            if self.interrupted:  # by a Ctrl-C after the last action
-                self.interrupted = False
+            if self.held_back:  # by a Ctrl-C after the last action
+                self.held_back = False
                 raise KeyboardInterrupt
 
     def _run(self, program: p.Program[T], front: Front) -> T:
@@ -104,8 +104,8 @@ class BlockingRunner:
                 except StopIteration as end:
                     result: T = end.value
                     return result
-                if self.interrupted:
-                    self.interrupted = False
+                if self.held_back:
+                    self.held_back = False
                     failure = KeyboardInterrupt()
                     continue
                 if isinstance(action, _FOR_THE_FRONT):
