@@ -19,5 +19,6 @@ How a connection is opened, and opened again:
 
 What can be done to an open connection from outside its driver:
 
+- `silence`: how long the peer has been silent.
 - `socket_handle`: shut it down, set keepalive on it, forget it in a forked child.
 """

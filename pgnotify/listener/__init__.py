@@ -7,6 +7,7 @@ Decided without I/O:
 - `watch`: the memory of the loop between its steps.
 - `events`: the events that the loop reports.
 - `gap`: `Gap` and `Listening`, the values that on_listening receives.
+- `flow`: whether a question to the server must wait, because more is arriving than it would pass.
 - `policy`: how long the loop waits, and which errors are final.
 
 Performed, on one thread or several:
@@ -14,6 +15,8 @@ Performed, on one thread or several:
 - `lifecycle`: which thread runs the loop, and how the other threads wait for it.
 - `shutdown`: how it ends, from any thread.
 - `runner`: how the loop's actions are performed on one connection after another.
+- `clocks`: which clocks of the machine tell the moments of a gap.
+- `forked`: how a forked child says that it does not listen.
 - `delivery`: which notification goes to a callback, to a worker or to the iteration.
 - `subscriptions`: which callbacks belong to which channel, and so which channels to listen to.
 - `mailbox`: which notifications are dropped while their consumer is too slow.
