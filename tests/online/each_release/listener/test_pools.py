@@ -89,11 +89,13 @@ def run_on(taken):
 def arrived_at(connection):
     """Return what the driver's own ways to receive have, and whether something of ours is in these ways."""
     name = type(connection).__module__.partition(".")[0]
-    if name == "psycopg":
+    if hasattr(connection, "pgconn"):  # psycopg's, or of a class of its pool's
         hooked = ["hook"] if "pgnotify" in repr(connection.pgconn.notify_handler) else []
         # The receiver of ours is the append of a list; psycopg's own is a partial function.
         hooked += ["list"] if "append" in repr(connection.pgconn.notify_handler) else []
-        return hooked + [each.payload for each in connection.notifies(timeout=0)]
+        connection.pgconn.consume_input()  # before psycopg 3.2, notifies() has no timeout
+        backlog = getattr(connection, "_notifies_backlog", None) or ()
+        return [*hooked, *backlog, *iter(connection.pgconn.notifies, None)]
     if name == "psycopg2":
         connection.poll()
         return [each.payload for each in connection.notifies]
@@ -140,7 +142,9 @@ def psycopg2_pool(way, *, address):
 def sqlalchemy_pool(driver, way, *, address):
     sqlalchemy = pytest.importorskip("sqlalchemy")
     pytest.importorskip(driver)
-    url = f"postgresql+{driver}://{address.user}@{address.host}:{address.port}/{address.database}"
+    url = sqlalchemy.URL.create(
+        f"postgresql+{driver}", address.user, address.password, address.host, address.port, address.database
+    )
     engine = sqlalchemy.create_engine(url, pool_size=1, max_overflow=SLOTS - 1, pool_timeout=10)
     take = getattr(engine, way)
     return Lent(take, dispose=engine.dispose)
@@ -165,6 +169,7 @@ def django_pool(*, address, **pool):
                 "HOST": address.host,
                 "PORT": address.port,
                 "USER": address.user,
+                "PASSWORD": address.password,
                 "OPTIONS": {"pool": {"min_size": 1, "max_size": SLOTS, "timeout": 10, **pool}},
             }
         }

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import threading
 import uuid
+from inspect import signature
 
 import pytest
 
@@ -106,6 +108,10 @@ def test_so_it_is_in_a_database_without_an_encoding(driver, database_in, channel
 
 
 def test_in_another_client_encoding_whatever_the_driver_can_decode_arrives(driver, address, session, channel):
+    if driver == "pg8000":
+        core = importlib.import_module("pg8000.core")
+        if "startup_params" not in signature(core.CoreConnection).parameters:
+            pytest.skip("not applicable: this release of pg8000 has no way to say the client_encoding")
     with InOrder(f"{address.dsn}?client_encoding=LATIN1", driver=driver).hears("plain") as recorded:
         recorded.start()
         for each in ("1", "é", "2", "the end"):
