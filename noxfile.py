@@ -124,7 +124,7 @@ def tls(session: nox.Session) -> None:
 @nox.session
 def servers(session: nox.Session) -> None:
     """Run the tests with servers of their own, such as PgBouncer and a standby, with all drivers."""
-    drivers = _install_all(session, "tests", "server")
+    drivers = _install_all(session, "tests", "server", "wrappers")
     _pytest(session, "tests/online/servers", drivers=drivers)
 
 
