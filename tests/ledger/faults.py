@@ -129,13 +129,13 @@ def _overflow(trial: Trial, _: Fault) -> Iterator[float]:
 
 
 def _overflow_and_restart(trial: Trial, _: Fault) -> Iterator[float]:
-    """Have the users come to the end of their queues while there is no connection."""
+    """Have the users come to the end of their queues, or to an overflow, while there is no connection."""
     with trial.users_slow():
         _fill_queues(trial)
         with trial.server_down():
             trial.server.stop("immediate")
     with trial.server_down():
-        trial.until(lambda each: not each.listener.status().queued, "has not emptied its queue", trial.queued)
+        trial.until(lambda each: each.can_take_no_more, "has not come to an end of its queue", trial.queued)
         trial.server.start()
     yield time.time()
 

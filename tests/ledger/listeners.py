@@ -81,6 +81,14 @@ class Participant:
         """Whether it may overflow."""
         return self.mode in QUEUED
 
+    @property
+    def can_take_no_more(self) -> bool:
+        """Whether its queue is empty, or one of its users has reached an overflow.
+
+        The user waits there until the gap is told, which needs a connection.
+        """
+        return not self.listener.status().queued or bool(self.listener._watch.dropped_gaps)
+
     def lose_subscriptions(self, channels: tuple[str, ...]) -> Callable[[], None]:
         """Have the listener's own session UNLISTEN these behind its back; return what clears up afterwards."""
         self._to_take_away = channels
