@@ -37,6 +37,7 @@ def main() -> int:
             _say(tables.aligned([tables.row(driver, mode, outcome) for mode in modes]))
             _say(tables.complaints(driver, outcome))
     _say("\n" + tables.table(runs))
+    _say("\n" + tables.strikes(runs))
     _say("\n" + tables.recoveries(runs))
     _say("\n" + tables.covered(runs))
     _say("\n" + ("all is accounted for" if all(outcome.holds for _, outcome in runs) else "NOT all is accounted for"))

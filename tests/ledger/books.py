@@ -13,11 +13,18 @@ class Sent(NamedTuple):
     number: int
     channel: str
     before: float
-    """Seconds since the epoch just before the statement went out."""
+    """Seconds since the epoch just before the statement went out, by the trial's wall clock, which may be set."""
     after: float
     """The same when it had returned, or failed."""
     sure: bool = True
     """Whether it returned. What failed may have been sent all the same, or not."""
+    set_by: float = 0.0
+    """By how many seconds that clock was set meanwhile."""
+
+    @property
+    def at(self) -> float:
+        """Seconds since the epoch just before the statement went out, by the machine's clock, as all other times."""
+        return self.before - self.set_by
 
 
 class Delivered(NamedTuple):
@@ -35,6 +42,8 @@ class Announced(NamedTuple):
     gap: Gap
     at: float
     """Seconds since the epoch."""
+    set_by: float = 0.0
+    """By how many seconds the trial's wall clock was set then."""
 
 
 Entry: TypeAlias = Delivered | Announced

@@ -11,8 +11,10 @@ import random
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+from tests.ledger.clock import STEP
 from tests.ledger.listeners import HEARTBEAT, QUEUE_SIZE
 
 if TYPE_CHECKING:
@@ -20,6 +22,14 @@ if TYPE_CHECKING:
 
 STOPPED_SECONDS = 1.0
 """How long a process of the server stands still: longer than heartbeat and deadline together."""
+SIGNALS = 12
+"""How many times a signal handler raises."""
+MEANWHILE = 10
+"""How many notifications each channel gets at the moment of such a signal."""
+LONGEST_WAIT = 0.02
+"""Seconds between that moment and the signal, at most; and from a loss until the clock is set again."""
+SETTINGS = (-STEP, 0.0, STEP)
+"""Of the wall clock, in seconds."""
 HURRIED = 0.3
 """How often the next fault does not wait until all have recovered, where that is possible."""
 
@@ -147,6 +157,32 @@ def _fill_queues(trial: Trial) -> None:
     trial.until(lambda _: not trial.sender.is_bursting, "waits for a sender that does not end")
 
 
+def _interrupt(number: int, trial: Trial, fault: Fault) -> Iterator[float]:
+    """Have a signal handler raise at random moments of the main thread, and cut the connections in between."""
+    rng = random.Random(fault.pause)
+    began = time.time()
+    for place in range(SIGNALS):
+        if place == SIGNALS // 2:
+            began = time.time()
+            trial.proxy.reset()
+        trial.sender.burst(MEANWHILE)
+        trial.pause(rng.uniform(0, LONGEST_WAIT))
+        trial.interrupt(number)
+    yield began
+
+
+def _set_clock(trial: Trial, fault: Fault) -> Iterator[float]:
+    """Set the clock before the connections are cut, and before they are back; it is set for the next faults, too."""
+    rng = random.Random(fault.pause)
+    for settings in (1, 2):
+        trial.set_clock(rng.choice([each for each in SETTINGS if each != trial.clock.set_by]))
+        began = time.time()
+        if settings == 1:
+            trial.proxy.reset()
+            trial.pause(rng.uniform(0, LONGEST_WAIT))
+    yield began
+
+
 FAULTS: dict[str, Callable[[Trial, Fault], Iterator[float]]] = {
     "terminate": _terminate,
     "fin": _fin,
@@ -159,6 +195,9 @@ FAULTS: dict[str, Callable[[Trial, Fault], Iterator[float]]] = {
     "subscription lost": _lose_subscription,
     "overflow": _overflow,
     "overflow and restart": _overflow_and_restart,
+    "Ctrl-C": partial(_interrupt, signal.SIGINT),
+    "time limit": partial(_interrupt, signal.SIGUSR1),
+    "clock set": _set_clock,
 }
 CUTS = ("terminate", "fin", "reset")
 """Those that end the connection, and leave a server that is up: what the time to recover is promised for.

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from pgnotify.listener.gap import Gap, Reason
 from tests.ledger.books import Announced, Delivered, Entry, Sent, Strike
+from tests.ledger.clock import STEP
 
 NONE = "-"
 
@@ -41,7 +42,7 @@ class Verdict:
     gaps: Counter[str] = field(default_factory=Counter)
     """How many gaps were announced, by their reasons."""
     gap_seconds: float = 0.0
-    """How long they were, in all."""
+    """How long they were, in all, without the hours by which the clock was set."""
     dropped: int = 0
     """How many the gaps of full queues say that they dropped."""
     recoveries: dict[str, list[float]] = field(default_factory=dict)
@@ -67,6 +68,19 @@ class _Placed(NamedTuple):
     index: int
     lost_at: float
     restored_at: float
+    at: float
+    """When it was announced, by the machine's clock."""
+    set_by: float
+
+    @property
+    def is_overflow(self) -> bool:
+        """Whether it is one of a full queue."""
+        return self.gap.reason is Reason.QUEUE_OVERFLOW
+
+    @property
+    def seconds(self) -> float:
+        """How long it was, without the hours by which the clock was set during it."""
+        return (self.restored_at - self.lost_at) % STEP
 
 
 def judge(
@@ -81,20 +95,27 @@ def judge(
         ended_at: when the sender ended, which says nothing of these times.
     """
     gaps = [
-        _Placed(entry.gap, index, entry.gap.lost_at.timestamp(), entry.gap.restored_at.timestamp())
+        _Placed(
+            entry.gap,
+            index,
+            entry.gap.lost_at.timestamp(),
+            entry.gap.restored_at.timestamp(),
+            entry.at,
+            entry.set_by,
+        )
         for index, entry in enumerate(book)
         if isinstance(entry, Announced)
     ]
     wrong = list(_wrongly_delivered(sent, book))
     covering: Counter[int] = Counter()
-    reconnects = [placed.index for placed in gaps if placed.gap.reason is not Reason.QUEUE_OVERFLOW]
-    accounts = {placed.index: _Account(placed) for placed in gaps if placed.gap.reason is Reason.QUEUE_OVERFLOW}
+    reconnects = [placed.index for placed in gaps if not placed.is_overflow]
+    accounts = {placed.index: _Account(placed) for placed in gaps if placed.is_overflow}
     channels = [_Channel(name, sent, book) for name in dict.fromkeys(each.channel for each in sent)]
     for channel in channels:
         for placed in gaps:
             if channel.name not in placed.gap.channels:
                 continue
-            missing = channel.missing_between(placed.lost_at, placed.restored_at)
+            missing = channel.missing_in(placed)
             if (account := accounts.get(placed.index)) is not None:
                 missing = [each for each in missing if channel.is_in_place(each, placed.index, reconnects)]
                 account.missing += missing
@@ -113,7 +134,7 @@ def judge(
         unaccounted=unaccounted,
         wrong=tuple(wrong),
         gaps=Counter(str(placed.gap.reason) for placed in gaps),
-        gap_seconds=sum(placed.restored_at - placed.lost_at for placed in gaps),
+        gap_seconds=sum(placed.seconds for placed in gaps),
         dropped=sum(placed.gap.dropped for placed in gaps),
         recoveries=_recoveries(sent, book, strikes, ended_at),
     )
@@ -134,7 +155,7 @@ def _wrongly_delivered(sent: Sequence[Sent], book: Sequence[Entry]) -> Iterator[
             yield f"{entry.number} was delivered twice on {entry.channel!r}"
         elif entry.number < latest.get(entry.channel, entry.number):
             yield f"{entry.number} was delivered behind {latest[entry.channel]} on {entry.channel!r}"
-        elif entry.at < original.before:
+        elif entry.at < original.at:
             yield f"{entry.number} was delivered before it was sent: the clock was set"
         seen.add(entry.number)
         latest[entry.channel] = max(entry.number, latest.get(entry.channel, entry.number))
@@ -152,13 +173,25 @@ class _Channel:
         ]
         self._highest = list(accumulate((number for _, number in self._places), max))
         numbers = {number for _, number in self._places}
-        self._before = {each.number: each.before for each in sent if each.channel == name}
+        self._sent = {each.number: each for each in sent if each.channel == name}
         self.missing = [each for each in sent if each.channel == name and each.number not in numbers]
 
-    def missing_between(self, lost_at: float, restored_at: float) -> list[Sent]:
-        """Return what is missing of what was on its way then."""
-        first = bisect_left(self.missing, lost_at, key=attrgetter("after"))
-        return self.missing[first : bisect_right(self.missing, restored_at, key=attrgetter("before"))]
+    def missing_in(self, placed: _Placed) -> list[Sent]:
+        """Return what is missing of what was on its way between the ends of a gap.
+
+        If the clock was set during the gap, that is an hour or more. So it counts as well where the gap stands in the
+        book, and when it was announced: nothing newer than what is missing was delivered before, and nothing is missing
+        that was sent later.
+        """
+        delivered = bisect_left(self._places, (placed.index, 0))
+        newest = 0 if placed.is_overflow or not delivered else self._highest[delivered - 1]
+        first = bisect_right(self.missing, newest, key=attrgetter("number"))
+        last = bisect_right(self.missing, placed.at, key=attrgetter("at"))
+        return [
+            each
+            for each in self.missing[first:last]
+            if each.after >= placed.lost_at and each.before <= placed.restored_at
+        ]
 
     def is_in_place(self, missing: Sent, index: int, reconnects: Sequence[int]) -> bool:
         """Whether a gap that stands there in the book stands where this one is missing.
@@ -182,7 +215,9 @@ class _Channel:
     def newer_was_delivered_before(self, placed: _Placed) -> bool:
         """Whether something that was sent after the gap stands before it in the book."""
         here = bisect_left(self._places, (placed.index, 0))
-        return here > 0 and self._before.get(self._places[here - 1][1], 0.0) > placed.restored_at
+        latest = self._sent.get(self._places[here - 1][1]) if here else None
+        # A time by another setting of the clock says nothing here.
+        return latest is not None and latest.set_by == placed.set_by and latest.before > placed.restored_at
 
 
 class _Account:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pgnotify.testing._wire import Session, SQLError, literal
 from pgnotify.testing.address import Address
 from tests.ledger.books import Sent
+from tests.ledger.clock import WallClock
 
 TRANSACTIONS_PER_SECOND = 60.0
 SIZES = (1, 1, 1, 2, 3, 8, 30)
@@ -25,12 +26,14 @@ class Sender:
         address: the server's.
         channels: to send to.
         rng: chooses channels, sizes and pauses.
+        clock: shows when something is sent.
     """
 
-    def __init__(self, address: Address, channels: Sequence[str], rng: random.Random) -> None:
+    def __init__(self, address: Address, channels: Sequence[str], rng: random.Random, clock: WallClock) -> None:
         self._address = address
         self._channels = channels
         self._rng = rng
+        self._clock = clock
         self.sent: list[Sent] = []
         """The book."""
         self.server_is_up = threading.Event()
@@ -97,14 +100,16 @@ class Sender:
             f"pg_notify({literal(channel)}, '{number}{' ' * self._rng.randrange(LONGEST_PADDING)}')"
             for number, channel in numbered
         )
-        before, sure = time.time(), True
-        try:
-            session.sql(statement)
-        except (OSError, SQLError):
-            sure = False
-            self._hang_up()
-        after = time.time()
-        self.sent += [Sent(number, channel, before, after, sure) for number, channel in numbered]
+        with self._clock.lock:
+            set_by = self._clock.set_by
+            before, sure = time.time() + set_by, True
+            try:
+                session.sql(statement)
+            except (OSError, SQLError):
+                sure = False
+                self._hang_up()
+            after = time.time() + set_by
+        self.sent += [Sent(number, channel, before, after, sure, set_by) for number, channel in numbered]
 
     def _connected(self) -> Session | None:
         while self._session is None and not self._stopping.is_set():

@@ -61,6 +61,21 @@ def recoveries(outcomes: Sequence[tuple[str, Outcome]]) -> str:
     return aligned(lines)
 
 
+def strikes(outcomes: Sequence[tuple[str, Outcome]]) -> str:
+    """Return how many faults struck, by their kind and the driver, and what came of the signals."""
+    drivers = list(dict.fromkeys(driver for driver, _ in outcomes))
+    of = {driver: [outcome for name, outcome in outcomes if name == driver] for driver in drivers}
+    lines = [("faults", *drivers)]
+    for kind in FAULTS:
+        counts = [sum(strike.kind == kind for each in of[driver] for strike in each.strikes) for driver in drivers]
+        if any(counts):
+            lines.append((kind, *map(str, counts)))
+    lines.append(("in all", *(str(sum(len(each.strikes) for each in of[driver])) for driver in drivers)))
+    lines.append(("raised by signals", *(str(sum(each.struck for each in of[driver])) for driver in drivers)))
+    lines.append(("swallowed", *(str(sum(each.swallowed for each in of[driver])) for driver in drivers)))
+    return aligned(lines)
+
+
 def covered(outcomes: Iterable[tuple[str, Outcome]]) -> str:
     """Return how many seconds the gaps of all listeners cover."""
     verdicts = [verdict for _, outcome in outcomes for verdict in outcome.verdicts.values()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,14 +17,17 @@ from pgnotify.testing._proxy import Proxy
 from pgnotify.testing._wire import Session
 from tests.kinds import KINDS
 from tests.ledger.books import Delivered, Strike
+from tests.ledger.clock import WallClock
 from tests.ledger.faults import FAULTS, OVERFLOWS, Fault
 from tests.ledger.judge import Verdict, judge
-from tests.ledger.listeners import Participant
+from tests.ledger.listeners import Participant, TimeLimit
 from tests.ledger.sender import Sender
 
 CHANNELS = ("jobs", "Orders of today", "Ü\"it's %s :x $1 ?\\", "日" * 21)
 
 PATIENCE_SECONDS = 20.0
+SWALLOWED_SECONDS = 1.0
+"""After which an exception of a signal handler counts as swallowed."""
 _LOOK_SECONDS = 0.005
 _LAST_TRIES = 5
 
@@ -44,6 +48,10 @@ class Outcome:
     reconnects: dict[str, int]
     """How many times each has come back."""
     strikes: tuple[Strike, ...]
+    struck: int
+    """How many exceptions of signal handlers were caught in the main thread."""
+    swallowed: int
+    """How many more were raised, and came out nowhere."""
     errors: tuple[str, ...]
     """What was raised where nothing should be, or why the trial was given up."""
 
@@ -58,7 +66,7 @@ class Trial:
 
     Args:
         server: one of its own, running.
-        modes: of the listeners; all are there at once.
+        modes: of the listeners; all are there at once. The main thread uses the first one, so that signals strike it.
         driver: one of the registry's `DRIVERS`, which connect from a connection string, or of `FUNCTIONS`.
         seed: the same seed has the same faults in the same order.
     """
@@ -69,35 +77,35 @@ class Trial:
     def __init__(self, server: TemporaryPostgreSQL, modes: Sequence[str], driver: str, seed: int) -> None:
         self.server = server
         self.proxy = Proxy(server.host, server.port)
-        self.sender = Sender(server.address, CHANNELS, random.Random(seed))
+        self.clock = WallClock()
+        self.sender = Sender(server.address, CHANNELS, random.Random(seed), self.clock)
         self._never = threading.Event()
         self._strikes: list[Strike] = []
         self._ended_at = math.inf
         to = server.address._replace(host=self.proxy.host, port=self.proxy.port)
         source = to.dsn if driver in DRIVERS else lambda: FUNCTIONS[driver].connect(to)
         named = driver if driver in DRIVERS else None
-        self.participants = [Participant(mode, source, named, CHANNELS) for mode in modes]
+        self.participants = [
+            Participant(mode, source, named, CHANNELS, self.clock, in_main=mode == modes[0]) for mode in modes
+        ]
+        self._handled = 0
+        self.swallowed = 0
+        """How many exceptions of signal handlers never came out of the driver, or of Python."""
         self.queued = [each for each in self.participants if each.has_a_queue]
 
     def run(self, faults: Iterator[Fault], seconds: float) -> Outcome:
-        """Have the faults strike until that time has passed, or there are no more, and judge."""
-        deadline = time.monotonic() + seconds
+        """Have the faults strike until that time has passed, or there are no more, and judge. For the main thread."""
         errors: list[str] = []
         with ExitStack() as stack:
+            stack.enter_context(self.clock.read_by_listeners())
             stack.enter_context(self.proxy)
-            try:
-                for participant in self.participants:
-                    stack.enter_context(participant)
-                self.until(lambda each: each.listens, "does not listen")
-                stack.enter_context(self.sender)
-                for fault in faults:
-                    if time.monotonic() >= deadline:
-                        break
-                    self.pause(fault.pause)
-                    self._strike(fault)
-                self._finish()
-            except NotBack as error:
-                errors.append(str(error))
+            stack.enter_context(self._time_limits())
+            for participant in self.participants:
+                stack.enter_context(participant)
+            course = threading.Thread(target=self._course, args=(faults, seconds, errors), name="ledger", daemon=True)
+            course.start()
+            self.participants[0].use()
+            course.join()
             reconnects = {each.mode: each.listener.status().reconnects for each in self.participants}
         errors += [f"{each.mode}: {error!r}" for each in self.participants for error in each.errors]
         if self.sender.error is not None:
@@ -105,7 +113,39 @@ class Trial:
         verdicts = {
             each.mode: judge(self.sender.sent, each.book, self._strikes, self._ended_at) for each in self.participants
         }
-        return Outcome(verdicts, reconnects, tuple(self._strikes), tuple(errors))
+        struck = self.participants[0].struck
+        return Outcome(verdicts, reconnects, tuple(self._strikes), struck, self.swallowed, tuple(errors))
+
+    def _course(self, faults: Iterator[Fault], seconds: float, errors: list[str]) -> None:
+        deadline = time.monotonic() + seconds
+        try:
+            self.until(lambda each: each.listens, "does not listen")
+            with self.sender:
+                for fault in faults:
+                    if time.monotonic() >= deadline:
+                        break
+                    self.pause(fault.pause)
+                    self._strike(fault)
+                self._finish()
+        except NotBack as error:
+            errors.append(str(error))
+        except BaseException as error:
+            errors.append(f"the course of faults: {error!r}")
+        finally:
+            if not self.participants[0].stop():
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)  # so that use() returns
+
+    @contextmanager
+    def _time_limits(self) -> Iterator[None]:
+        def handle(*_: object) -> None:
+            self._handled += 1
+            raise TimeLimit
+
+        before = signal.signal(signal.SIGUSR1, handle)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGUSR1, before)
 
     # For the faults.
 
@@ -137,6 +177,30 @@ class Trial:
                     status = participant.listener.status()
                     raise NotBack(f"{participant.mode} {otherwise} within {seconds:.0f} s: {status}")
                 self.pause(_LOOK_SECONDS)
+
+    def set_clock(self, set_by: float) -> None:
+        """Set the wall clock, and return when each listener has read it; see `WallClock.set`."""
+        self.clock.set(set_by)
+        self.until(lambda each: each.setting_read == set_by, "has not read the clock")
+
+    def interrupt(self, number: int) -> None:
+        """Send a signal to the main thread, and return when its exception was caught there, or swallowed.
+
+        A driver in C may swallow what is raised inside it, and Python what is raised in a finalizer. Ctrl-C is never
+        raised there.
+        """
+        main = self.participants[0]
+        self.until(lambda each: each.may_be_struck, "is not in its loop", [main])
+        struck, handled = main.struck, self._handled
+        signal.pthread_kill(threading.main_thread().ident or 0, number)
+        if number == signal.SIGINT:
+            self.until(lambda each: each.struck > struck, "has not raised KeyboardInterrupt", [main])
+            return
+        self.until(lambda _: self._handled > handled, "has not run its signal handler", [main])
+        try:
+            self.until(lambda each: each.struck > struck, "has not raised", [main], SWALLOWED_SECONDS)
+        except NotBack:
+            self.swallowed += 1
 
     @contextmanager
     def server_down(self) -> Iterator[None]:
