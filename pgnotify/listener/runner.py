@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from pgnotify.connecting.attempt import ConnectAttempt
 from pgnotify.connecting.socket_handle import SocketHandle
 from pgnotify.connecting.source import Source
-from pgnotify.errors import ConnectionLost, PgNotifyError, Unanswered
+from pgnotify.errors import ConnectionLost, PgNotifyError, TransactionError, Unanswered
 from pgnotify.listener.options import Options
 from pgnotify.notification import Notification
 from pgnotify.program import actions as p
@@ -80,6 +80,8 @@ class ReconnectingRunner(BlockingRunner):
         self._prepared = False
         """Whether the connection has its handle and its limits."""
         self._calling = False
+        self._cut_short = False
+        """Whether a signal handler has interrupted the latest statement. The driver may still expect its answer."""
 
     def prepare_to_wait(self) -> None:
         """Make the wake-up, because a pause between two attempts to connect cannot do without it.
@@ -128,22 +130,37 @@ class ReconnectingRunner(BlockingRunner):
         self.close()
 
     def _call(self, action: p.Call) -> object:
-        match action:
-            case p.Wait():
-                return super()._call(action)
-            case p.Connect(timeout):
-                return self._connect(timeout)
-            case p.Disconnect():
-                self._disconnect()
-                return None
-        self._calling = True
         try:
-            if isinstance(action, p.Fetch):
-                return super()._call(action)  # only waits for the rest of a message that has begun to arrive
+            match action:
+                case p.Wait():
+                    return super()._call(action)
+                case p.Connect(timeout):
+                    return self._connect(timeout)
+                case p.Disconnect():
+                    self._disconnect()
+                    return None
+            self._calling = True
+            try:
+                if isinstance(action, p.Fetch):
+                    return super()._call(action)  # only waits for the rest of a message that has begun to arrive
+                return self._ask(action)
+            finally:
+                self._calling = False
+        except TransactionError as error:
+            if self._cut_short and self._source.can_reconnect:
+                raise ConnectionLost("a signal handler has interrupted a statement on the connection") from error
+            raise
+
+    def _ask(self, action: p.Call) -> object:
+        """Run a statement."""
+        try:
             with self._answered():
-                return super()._call(action)
-        finally:
-            self._calling = False
+                outcome = super()._call(action)
+        except BaseException as error:
+            self._cut_short = self._cut_short or is_interruption(error)
+            raise
+        self._cut_short = False
+        return outcome
 
     def _answered(self) -> AbstractContextManager[None]:
         """Give up the connection if the server is silent for too long before it answers."""
@@ -153,6 +170,8 @@ class ReconnectingRunner(BlockingRunner):
         return nullcontext() if self._socket_handle is None else self._socket_handle.deadline(self._answer_timeout)
 
     def _connect(self, timeout: float | None) -> p.Opened | None:
+        if self._cut_short and self._source.can_reconnect:
+            self._disconnect()
         if not self._connected:
             backend = self._attempted(timeout) if self._source.can_reconnect else self._source.open()
             if backend is None:
@@ -231,7 +250,7 @@ class ReconnectingRunner(BlockingRunner):
         elif self._connected:
             self._release_the_users()
         self.use(NoConnection())
-        self._connected = self._prepared = False
+        self._connected = self._prepared = self._cut_short = False
         if self._socket_handle is not None:
             self._socket_handle.close()
             self._socket_handle = None
