@@ -164,6 +164,56 @@ def test_the_gap_of_a_full_queue_may_wait_for_the_next_listen():
     assert judge(sent(1, 2, 3, 4, 6), book).holds
 
 
+HOUR = 3600.0
+
+
+def sent_ahead(*numbers: int, set_by: float = HOUR) -> list[Sent]:
+    """What was sent while the clock was set ahead, or back."""
+    return [Sent(number, "jobs", number + set_by, number + 0.5 + set_by, set_by=set_by) for number in numbers]
+
+
+def gap_ahead(lost_at: float, restored_at: float, at: float, set_by: float) -> list[Announced]:
+    """A gap during which the clock was set, announced at a moment of the machine's clock."""
+    return [Announced(Gap(LOST, utc(lost_at), utc(restored_at), ("jobs",)), at, set_by)]
+
+
+@pytest.mark.parametrize("set_by", [HOUR, -HOUR])
+def test_what_was_sent_while_the_clock_was_set_lies_in_the_gap_by_that_clock(set_by):
+    books = [*sent(1), *sent_ahead(2, set_by=set_by), *sent(3, 4)]
+    lost_at, restored_at = sorted([1.8, 3.2 + set_by]) if set_by > 0 else (1.8 + set_by, 3.2)
+
+    verdict = judge(books, [*delivered(1), *gap_ahead(lost_at, restored_at, 3.9, 0.0), *delivered(4)])
+
+    assert verdict.holds
+    assert verdict.in_gaps == 2
+    assert verdict.gap_seconds == pytest.approx(1.4)
+
+
+@pytest.mark.parametrize("set_by", [HOUR, -HOUR])
+def test_a_gap_by_one_setting_only_does_not_account_for_what_was_sent_by_another(set_by):
+    books = [*sent(1), *sent_ahead(2, set_by=set_by), *sent(4)]
+
+    assert unaccounted(books, [*delivered(1), *gap_ahead(1.8, 3.2, 3.9, 0.0), *delivered(4)]) == [2]
+
+
+def test_a_gap_of_an_hour_accounts_for_nothing_that_was_sent_after_it():
+    books = sent(1, 2, 4, 5, 6)
+
+    assert unaccounted(books, [*delivered(1), *gap_ahead(1.8, 3.2 + HOUR, 3.2, 0.0), *delivered(4, 6)]) == [5]
+
+
+def test_a_gap_of_an_hour_accounts_for_nothing_that_was_passed_before_it():
+    books = sent(1, 2, 3, 4, 5)
+
+    assert unaccounted(books, [*delivered(1, 3), *gap_ahead(3.8 - HOUR, 4.8, 4.8, 0.0), *delivered(5)]) == [2]
+
+
+def test_a_clock_that_was_set_puts_no_gap_behind_what_was_sent_after_it():
+    books = [*sent_ahead(1), *sent(2, 3)]
+
+    assert judge(books, [*delivered(1), *gap_ahead(1.8, 2.9, 2.9, 0.0), *delivered(3)]).holds
+
+
 def test_recovery_ends_with_the_first_delivery_of_what_was_sent_after_the_gap():
     def recoveries(*strikes: Strike) -> dict[str, list[float]]:
         return judge(sent(1, 2, 3, 4), [*gap(1.5, 2.5), *delivered(2, 3, 4)], strikes).recoveries
