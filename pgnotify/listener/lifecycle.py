@@ -260,17 +260,27 @@ class Lifecycle:
                 return self._is_told(dropped)
         return True
 
-    def _announce_from_worker(self, overflow: Overflow) -> None:
+    def _announce_from_worker(self, overflow: Overflow, unless: Callable[[], bool]) -> bool:
         """Have the user told of the gap of an overflow that a worker has reached, and wait until that is done.
 
         If no thread reads, the worker waits for the next one that does, or for the end of the listener.
+
+        Args:
+            overflow: the overflow.
+            unless: ends the wait if it returns True. It is called now, and after each change.
+
+        Returns:
+            Whether the user was told, or an error has ended the listener.
         """
         dropped = self._ask_to_announce(overflow)
         try:
             while not self._is_told(dropped):
-                self._ownership.wait(lambda: dropped.is_told or self._may_tell(dropped), None)
+                self._ownership.wait(lambda: dropped.is_told or self._may_tell(dropped) or unless(), None)
+                if not dropped.is_told and unless():
+                    return False
         except BaseException as error:
             self._end_by_worker(error)
+        return True
 
     def _ask_to_announce(self, overflow: Overflow) -> DroppedGap:
         """Have the reading thread announce the gap of an overflow, unless it was asked before."""

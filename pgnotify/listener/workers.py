@@ -34,7 +34,8 @@ class Workers:
         lock: that of the subscriptions' mailboxes.
         serve: calls the callback of a subscription for notifications in a queue, at most so many of them, until it is
             interrupted.
-        announce: tells the user of an overflow, and returns after that. It handles every error itself.
+        announce: has the user told of an overflow, and waits for that, or until its second argument returns a true
+            value; returns whether the user was told. It handles every error itself.
         fail: ends the listener with an error.
     """
 
@@ -44,7 +45,7 @@ class Workers:
         name: str,
         lock: threading.Lock,
         serve: Callable[[Subscription, deque[Plain], int, Interruptible], object],
-        announce: Callable[[Overflow], None],
+        announce: Callable[[Overflow, Callable[[], bool]], bool],
         fail: Callable[[BaseException], None],
     ) -> None:
         self._lock = lock
@@ -57,6 +58,10 @@ class Workers:
         self._unserved: set[Subscription] = set()
         """The subscriptions that wait or are served; changed under the lock."""
         self._served = threading.Condition()
+        self._held_up: set[Subscription] = set()
+        """Those of them that have reached an overflow of which the user does not know yet."""
+        self._waiting = 0
+        """How many threads wait at an overflow; changed under the lock."""
         self._threads = [
             threading.Thread(target=self._work, name=f"{name} worker {number}", daemon=True)
             for number in range(1, count + 1)
@@ -142,9 +147,29 @@ class Workers:
                 self._serve_some(subscription, mailbox.items, min(left, before), self)
                 left -= before - len(mailbox.items)
             elif (overflow := mailbox.overflow()) is not None:
-                self._announce(overflow)
+                if not self._is_told(subscription, overflow):
+                    return  # and come back to it
                 mailbox.pass_by(overflow)
                 left -= 1
+
+    def _is_told(self, subscription: Subscription, overflow: Overflow) -> bool:
+        """Wait until the user knows of an overflow; return False if another subscription could be served meanwhile."""
+        with self._lock:
+            self._held_up.add(subscription)
+            self._waiting += 1
+        told = False
+        try:
+            told = self._announce(overflow, self._another_can_be_served)
+        finally:
+            with self._lock:
+                self._waiting -= 1
+                if told:
+                    self._held_up.discard(subscription)
+        return told
+
+    def _another_can_be_served(self) -> bool:
+        """Return whether a subscription waits for a worker, and not only for the user to know of an overflow."""
+        return not self.interrupted and self._ready.qsize() > len(self._held_up) - self._waiting
 
     def _is_done_with(self, subscription: Subscription) -> bool:
         with self._lock:

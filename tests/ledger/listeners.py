@@ -121,11 +121,13 @@ class Participant:
 
     @property
     def can_take_no_more(self) -> bool:
-        """Whether its queue is empty, or one of its users has reached an overflow.
+        """Whether each of its queues is empty, or its user has reached an overflow.
 
         The user waits there until the gap is told, which needs a connection.
         """
-        return not self.listener.status().queued or bool(self.listener._watch.dropped_gaps)
+        listener = self.listener
+        mailboxes = [listener._delivery.mailbox, *(each.mailbox for each in listener._routes.subscriptions())]
+        return not listener._watch.queue and not any(each.items for each in mailboxes)
 
     def lose_subscriptions(self, channels: tuple[str, ...]) -> Callable[[], None]:
         """Have the listener's own session UNLISTEN these behind its back; return what clears up afterwards."""

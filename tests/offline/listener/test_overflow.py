@@ -107,6 +107,36 @@ def test_a_worker_waits_at_a_gap_for_the_next_listen(make, server, sender, stepp
     assert stepping.seen == ["1", "2", "3", "connection lost", 2, "6"]
 
 
+def test_a_gap_that_waits_for_the_next_listen_holds_up_no_other_subscription(make, server, sender, stepping):
+    watching, connecting, go, others = Watching(), threading.Event(), threading.Event(), []
+
+    def connect():
+        if watching.states.count("listening"):
+            connecting.set()
+            assert go.wait(IN_MEMORY)
+        return server.connect()
+
+    listener = make(source=connect, workers=1, queue_size=2, observer=watching, on_listening=stepping.on_listening)
+    listener.subscribe("jobs", stepping)
+    listener.subscribe("other", lambda notification: others.append(notification.payload))
+    listener.start()
+    send(sender, 1)
+    stepping.entered()
+    send(sender, 2, 3, 4)
+    watching.wait_for_notifications(4)
+    send(sender, "a", "b", channel="other")
+    watching.wait_for_notifications(6)
+    server.drop_connection(its_connection(server))
+    assert connecting.wait(IN_MEMORY)
+    stepping.step(1000)
+
+    eventually(lambda: others == ["a", "b"], patience=IN_MEMORY)
+    at_the_gap(listener)
+    assert stepping.seen == ["1", "2", "3"]
+    go.set()
+    eventually(lambda: stepping.seen == ["1", "2", "3", "connection lost", 1], patience=IN_MEMORY)
+
+
 def test_a_worker_tells_of_the_gap_at_which_a_stop_finds_it(make, sender, stepping):
     listener = make(workers=1, queue_size=2, on_listening=stepping.on_listening)
     listener.subscribe("jobs", stepping)

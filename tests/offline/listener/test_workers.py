@@ -48,11 +48,12 @@ class Calls:
             self.seen.append((subscription.channel, notification.payload, threading.get_ident()))
             self.happened.notify_all()
 
-    def announce(self, overflow):
+    def announce(self, overflow, unless):
         with self.happened:
             self.seen.append(("gap", str(overflow.gap().dropped), threading.get_ident()))
             self.announced.append(overflow)
             self.happened.notify_all()
+        return True
 
     def wait_for(self, count):
         with self.happened:
