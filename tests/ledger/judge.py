@@ -21,6 +21,8 @@ from tests.ledger.books import Announced, Delivered, Entry, Sent, Strike
 from tests.ledger.clock import STEP
 
 NONE = "-"
+LOOK_BACK_SECONDS = 1.0
+"""How long before a driver has dropped a notification that may have been sent."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,8 @@ class Verdict:
     """How many of those are missing and lie in a gap."""
     unsure: int = 0
     """How many may have been sent or not; they are delivered at most once, and never missing."""
+    lost_in_driver: int = 0
+    """How many of those were dropped by a driver, for an exception of a signal handler."""
     unaccounted: tuple[Sent, ...] = ()
     """Those that are missing, and lie in no gap."""
     wrong: tuple[str, ...] = ()
@@ -84,7 +88,11 @@ class _Placed(NamedTuple):
 
 
 def judge(
-    sent: Sequence[Sent], book: Sequence[Entry], strikes: Sequence[Strike] = (), ended_at: float = math.inf
+    sent: Sequence[Sent],
+    book: Sequence[Entry],
+    strikes: Sequence[Strike] = (),
+    ended_at: float = math.inf,
+    lost_in_driver: Sequence[float] = (),
 ) -> Verdict:
     """Hold the book of one listener against what was sent.
 
@@ -93,6 +101,8 @@ def judge(
         book: the listener's.
         strikes: in their order; for the times to recover only.
         ended_at: when the sender ended, which says nothing of these times.
+        lost_in_driver: when a driver has dropped one for a signal handler that raised; each excuses one that was sent
+            just before.
     """
     gaps = [
         _Placed(
@@ -124,12 +134,14 @@ def judge(
             covering.update(each.number for each in missing)
     wrong += [text for account in accounts.values() if (text := account.complaint(covering))]
     missing_surely = [each for channel in channels for each in channel.missing if each.sure]
-    unaccounted = tuple(each for each in missing_surely if not covering[each.number])
+    uncovered = [each for each in missing_surely if not covering[each.number]]
+    unaccounted = tuple(_not_excused(uncovered, lost_in_driver))
     sure = sum(each.sure for each in sent)
     return Verdict(
         sent=sure,
         delivered=sure - len(missing_surely),
-        in_gaps=len(missing_surely) - len(unaccounted),
+        in_gaps=len(missing_surely) - len(uncovered),
+        lost_in_driver=len(uncovered) - len(unaccounted),
         unsure=len(sent) - sure,
         unaccounted=unaccounted,
         wrong=tuple(wrong),
@@ -138,6 +150,15 @@ def judge(
         dropped=sum(placed.gap.dropped for placed in gaps),
         recoveries=_recoveries(sent, book, strikes, ended_at),
     )
+
+
+def _not_excused(missing: Sequence[Sent], lost_in_driver: Sequence[float]) -> list[Sent]:
+    left = list(missing)
+    for moment in lost_in_driver:
+        just_before = (each for each in left if 0 <= moment - each.at <= LOOK_BACK_SECONDS)
+        if (latest := max(just_before, key=attrgetter("at"), default=None)) is not None:
+            left.remove(latest)
+    return left
 
 
 def _wrongly_delivered(sent: Sequence[Sent], book: Sequence[Entry]) -> Iterator[str]:

@@ -19,13 +19,15 @@ from tests.kinds import KINDS
 from tests.ledger.books import Delivered, Strike
 from tests.ledger.clock import WallClock
 from tests.ledger.faults import FAULTS, OVERFLOWS, Fault
-from tests.ledger.judge import Verdict, judge
+from tests.ledger.judge import LOOK_BACK_SECONDS, Verdict, judge
 from tests.ledger.listeners import Participant, TimeLimit
 from tests.ledger.sender import Sender
 
 CHANNELS = ("jobs", "Orders of today", "Ü\"it's %s :x $1 ?\\", "日" * 21)
 
 PATIENCE_SECONDS = 20.0
+SWALLOW_NOTHING = ("psycopg", "pg8000", "pygresql")
+"""Drivers that swallow no exception of a signal handler along with a notification, as psycopg2 does."""
 SWALLOWED_SECONDS = 1.0
 """After which an exception of a signal handler counts as swallowed."""
 _LOOK_SECONDS = 0.005
@@ -88,6 +90,7 @@ class Trial:
         self.participants = [
             Participant(mode, source, named, CHANNELS, self.clock, in_main=mode == modes[0]) for mode in modes
         ]
+        self._swallows_notifications = driver not in SWALLOW_NOTHING
         self._handled = 0
         self.swallowed = 0
         """How many exceptions of signal handlers never came out of the driver, or of Python."""
@@ -111,7 +114,8 @@ class Trial:
         if self.sender.error is not None:
             errors.append(f"the sender: {self.sender.error!r}")
         verdicts = {
-            each.mode: judge(self.sender.sent, each.book, self._strikes, self._ended_at) for each in self.participants
+            each.mode: judge(self.sender.sent, each.book, self._strikes, self._ended_at, each.lost_in_driver)
+            for each in self.participants
         }
         struck = self.participants[0].struck
         return Outcome(verdicts, reconnects, tuple(self._strikes), struck, self.swallowed, tuple(errors))
@@ -191,7 +195,7 @@ class Trial:
         """
         main = self.participants[0]
         self.until(lambda each: each.may_be_struck, "is not in its loop", [main])
-        struck, handled = main.struck, self._handled
+        struck, handled, began = main.struck, self._handled, time.time()
         signal.pthread_kill(threading.main_thread().ident or 0, number)
         if number == signal.SIGINT:
             self.until(lambda each: each.struck > struck, "has not raised KeyboardInterrupt", [main])
@@ -201,6 +205,8 @@ class Trial:
             self.until(lambda each: each.struck > struck, "has not raised", [main], SWALLOWED_SECONDS)
         except NotBack:
             self.swallowed += 1
+            if self._swallows_notifications:
+                main.lost_in_driver.append(began + LOOK_BACK_SECONDS / 2)
 
     @contextmanager
     def server_down(self) -> Iterator[None]:

@@ -164,6 +164,15 @@ def test_the_gap_of_a_full_queue_may_wait_for_the_next_listen():
     assert judge(sent(1, 2, 3, 4, 6), book).holds
 
 
+def test_what_a_driver_has_dropped_for_a_signal_handler_excuses_one_that_was_sent_just_before():
+    books = sent(1, 2, 3, 4, 5, 6)
+
+    verdict = judge(books, delivered(1, 4, 6), lost_in_driver=[3.2, 4.6])
+
+    assert [each.number for each in verdict.unaccounted] == [2, 5]
+    assert (verdict.lost_in_driver, verdict.in_gaps) == (1, 0)
+
+
 HOUR = 3600.0
 
 
