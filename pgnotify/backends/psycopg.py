@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import psycopg
+from psycopg.pq.misc import PGnotify
 from psycopg.rows import tuple_row
 
 from pgnotify.atomic import then
@@ -175,7 +176,7 @@ class PsycopgBackend(CollectingBackend):
     def _move_what_libpq_has(self, inbox: Inbox) -> None:
         # Notifications that came along with a statement that was run below psycopg, with pgconn.exec_().
         with self._connection.lock:
-            inbox.raw.extend(iter(self._connection.pgconn.notifies, None))
+            _take(self._connection.pgconn, inbox.raw)
 
     def _read(self, queue: deque[Plain]) -> int:
         inbox = self._inbox()
@@ -194,8 +195,7 @@ class PsycopgBackend(CollectingBackend):
                     try:
                         pgconn.consume_input()  # at most 16 kB
                     finally:  # after the end of the connection, libpq still has what it had read before
-                        # In C from end to end, so no Ctrl-C can come between taking a notification and keeping it.
-                        raw.extend(iter(pgconn.notifies, None))
+                        _take(pgconn, raw)
                     if len(raw) - before < MORE_TO_READ:
                         break
         except psycopg.Error as error:
@@ -227,3 +227,25 @@ class PsycopgBackend(CollectingBackend):
 
     def _reason_of_loss(self) -> Exception:
         return psycopg.OperationalError("the connection is closed")
+
+
+def _take(pgconn: Any, raw: list[Any]) -> None:
+    """Take the notifications that libpq has."""
+    try:
+        # In C from end to end, so no signal handler comes between taking a notification and keeping it: only into the
+        # making of the object, which is Python code.
+        raw.extend(iter(pgconn.notifies, None))
+    except BaseException as error:
+        raw.extend(_in_the_making(error))
+        raise
+
+
+def _in_the_making(error: BaseException) -> list[PGnotify]:
+    """Return the notification that psycopg was making when a signal handler raised. libpq no longer has it."""
+    traceback = error.__traceback__
+    while traceback is not None:
+        if traceback.tb_frame.f_code is PGnotify.__new__.__code__:
+            given = traceback.tb_frame.f_locals
+            return [PGnotify(given["relname"], given["be_pid"], given["extra"])]
+        traceback = traceback.tb_next
+    return []

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import threading
+from contextlib import contextmanager
 
 import pytest
 
@@ -13,6 +15,8 @@ from pgnotify.testing import _proxy as proxies
 from pgnotify.testing._wire import Session, literal
 from pgnotify.waiting import Wakeup
 from tests.helpers.backends import collect, collect_payloads, until_lost
+from tests.helpers.sending import burst
+from tests.helpers.waiting import eventually
 
 psycopg = pytest.importorskip("psycopg")
 
@@ -410,3 +414,39 @@ def test_what_a_statement_brought_along_is_handed_over_though_the_connection_was
     assert [notification.payload for notification in arrived] == ["é"]
     with pytest.raises(ConnectionLost):
         backend.fetch()
+
+
+class InTheMaking:
+    """Interrupts the making of the nth notification, which is Python code, wherever the driver does it."""
+
+    def __init__(self, nth):
+        self.left = nth
+
+    def __call__(self, frame, event, arg):
+        from psycopg.pq.misc import PGnotify
+
+        if event == "call" and frame.f_code is PGnotify.__new__.__code__:
+            self.left -= 1
+            if not self.left:
+                raise KeyboardInterrupt
+
+    @contextmanager
+    def here(self):
+        before = sys.gettrace()
+        sys.settrace(self)
+        try:
+            yield
+        finally:
+            sys.settrace(before)
+
+
+def test_a_notification_whose_making_is_interrupted_is_kept(db, session, channel):
+    backend = pgnotify.wrap(db).backend
+    backend.listen(channel)
+    burst(session, channel, 5)
+    eventually(lambda: backend.wait(0))
+
+    with pytest.raises(KeyboardInterrupt), InTheMaking(3).here():
+        backend.fetch()
+
+    assert collect_payloads(backend, 5) == list(map(str, range(5)))
