@@ -116,7 +116,8 @@ class Delivery:
     def _call_each(self, count: int) -> None:
         """Call the callbacks here. If there are no workers, every notification goes through one of these loops.
 
-        They end early if the watch is interrupted. Every cancellation interrupts it.
+        They end early if the watch is interrupted, but deliver at least one: programs deliver until the queue is empty.
+        Every cancellation interrupts it.
         """
         of, watch, queue = self._routes.of, self.watch, self.watch.queue
         channels = list(map(_channel_of, islice(queue, count)))
@@ -125,7 +126,8 @@ class Delivery:
             self.serve(subscriptions[0], queue, count, watch)
             return
         end = len(queue) - count
-        while (position := count - (len(queue) - end)) < count and not watch.interrupted:
+        position = 0
+        while position < count:
             subscriptions = of.get(channels[position], ())
             if len(subscriptions) > 1 or queue[0] is self._head:
                 self._call_all(subscriptions)
@@ -134,6 +136,9 @@ class Delivery:
             else:
                 run = takewhile(lambda channel: channel not in of, islice(channels, position, None))
                 self._enqueue_for_iteration(list(islice(queue, len(list(run)))))
+            if watch.interrupted:
+                return
+            position = count - (len(queue) - end)
 
     def _call_several(self, channels: Iterator[str]) -> None:
         """Deliver notifications at the head of the queue, which are on these channels, while each has one callback."""

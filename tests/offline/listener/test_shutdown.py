@@ -68,6 +68,24 @@ def test_a_stop_inside_a_callback_counts_for_what_it_was_fetched_with(make, send
     assert called == expected
 
 
+@pytest.mark.parametrize("callbacks", [1, 2])
+def test_a_drain_ends_although_its_callbacks_subscribe_and_cancel(make, sender, callbacks):
+    listener, called = make(), []
+
+    def callback(notification):
+        called.append(notification.payload)
+        listener.subscribe(f"more {len(called)}", print).cancel()
+        listener.stop(None, drain=True)
+
+    with listener:
+        for _ in range(callbacks):
+            assert listener.subscribe("jobs", callback).wait_listening(IN_MEMORY)
+        send(sender, 1, 2, 3)
+        Running(listener.run).ended()
+
+    assert called == [str(number) for number in (1, 2, 3) for _ in range(callbacks)]
+
+
 @pytest.mark.parametrize(("drain", "expected"), [(True, ["1", "2", "3"]), (False, ["1"])])
 def test_a_stop_of_workers(make, sender, drain, expected):
     called, watching, entered, go = [], Watching(), threading.Event(), threading.Event()
