@@ -300,22 +300,32 @@ class NotificationHandler:
         from concurrent.futures import Future, wait  # it would take a quarter of the time to import pgnotify
 
         answer: Future[T] = Future()
-        if not self._ownership.ask_owner(lambda: self._request(answering(make(), answer))):
+        command = answering(make(), answer)
+        if not self._ownership.ask_owner(lambda: self._request(command)):
             return self._do(make, repeatable)  # the loop has ended by now, so this thread may use the connection
         while not answer.done():
             wait((answer,), LOOK_EACH_SECONDS)
-            if not answer.done() and self._ownership.by_nobody():
-                return self._do_after_interruption(make, repeatable, answer)
+            if self._ownership.by_nobody():
+                self._carry_out_requests()
+            if command not in self._watch.commands and not answer.done():
+                # A signal handler has interrupted it. Perhaps the loop runs again, and will not answer.
+                if repeatable:
+                    return self._do(make)
+                raise RuntimeError(
+                    "the loop was interrupted by a signal handler during this call; it may have had its effect"
+                )
         return answer.result()
 
-    def _do_after_interruption(self, make: Callable[[], p.Program[T]], repeatable: bool, answer: Future[T]) -> T | None:
-        """Do here what was asked of a loop that a signal handler has ended before it answered."""
-        self._do(lambda: carry_out(self._watch))
-        if answer.done():
-            return answer.result()
-        if repeatable:
-            return self._do(make)
-        raise RuntimeError("the loop was interrupted by a signal handler during this call; it may have had its effect")
+    def _carry_out_requests(self) -> None:
+        """Do here what was asked of a loop that a signal handler has ended, unless another loop has begun."""
+        try:
+            self._ownership.try_to_take()
+        finally:
+            try:
+                self._release()
+            except BaseException:  # of a signal handler, or of a request
+                self._release()
+                raise
 
     def _request(self, command: p.Program[Any]) -> None:
         self._watch.request(command)
@@ -323,8 +333,12 @@ class NotificationHandler:
 
     def _release(self) -> None:
         """Carry out the last requests of other threads, then release the connection to them."""
-        while not self._ownership.release(unless=self._watch.commands.__len__):
-            self._run(carry_out(self._watch))
+        try:
+            while not self._ownership.release(unless=self._watch.commands.__len__):
+                self._run(carry_out(self._watch))
+        except BaseException:  # of a signal handler, or of one of the requests; the others remain
+            self._release()
+            raise
 
     def _is_own(self, backend: Backend) -> bool:
         """Return whether a backend uses this handler's connection, which the loop may be using in another thread."""

@@ -922,6 +922,22 @@ def test_who_has_asked_behind_one_that_fails_is_answered_though_the_loop_has_end
         busy.loop.ended()
 
 
+def test_a_lost_connection_is_raised_in_all_threads_and_left_by_them(busy, handler, backend):
+    for nth in range(1, 5):
+        backend.during("notify", ConnectionLost(f"gone {nth}"), nth)
+    asking = [busy.asked_by_another_thread(handler.notify) for _ in range(4)]
+
+    busy.leave.set()
+
+    for each in asking:
+        with pytest.raises(ConnectionLost, match="gone"):
+            each.ended()
+    with pytest.raises(ConnectionLost, match="gone"):
+        busy.loop.ended()
+    Running(handler.close).ended()
+    assert backend.closed
+
+
 @pytest.mark.parametrize("method", ["notify", "listen"])
 def test_who_asks_behind_a_close_is_told_that_the_handler_is_closed(busy, handler, backend, method):
     if method == "listen":

@@ -30,7 +30,12 @@ PAYLOADS = [str(number) for number in range(7)]
 class Keeping(Canned):
     """A driver in C: what it has leaves it in the moment in which it is queued. A stop ends each wait."""
 
+    goes_on = staticmethod(lambda: False)
+    """If it returns True, there is no stop yet."""
+
     def wait(self, timeout, wakeup=None):
+        if self.goes_on():
+            return super().wait(0.01, wakeup)
         if not self.arrived:
             self.arrive(Notification("stop_jobs", "stop", 7))
         return super().wait(timeout, wakeup)
@@ -180,6 +185,29 @@ def test_a_call_of_another_thread_never_hangs(action, method):
     scene.release()
     for place in range(1, counting.count + 1):
         scene, interruption = SceneWithAnotherThread(method), Interruption(place, action)
+        found |= {f"{interruption.where}: {fault}" for fault in scene.run(interruption)}
+        scene.release()
+
+    assert not found, "\n".join(sorted(found))
+
+
+class SceneThatGoesOn(SceneWithAnotherThread):
+    """The same, and the loop runs again at once, for as long as the other thread waits."""
+
+    def __init__(self, method):
+        super().__init__(method)
+        turns = iter(range(300))  # otherwise a call that hangs would never fail
+        self.backend.goes_on = lambda: (self.asking is None or self.asking.is_alive()) and next(turns, None) is not None
+
+
+@pytest.mark.parametrize("method", ["close", "unlisten"])
+def test_a_call_of_another_thread_does_not_hang_if_the_loop_runs_again(action, method):
+    found = set()
+    counting, scene = Interruption(0), SceneThatGoesOn(method)
+    assert scene.run(counting) == []
+    scene.release()
+    for place in range(1, counting.count + 1):
+        scene, interruption = SceneThatGoesOn(method), Interruption(place, action)
         found |= {f"{interruption.where}: {fault}" for fault in scene.run(interruption)}
         scene.release()
 
