@@ -12,7 +12,7 @@ from pgnotify.atomic import Call
 from pgnotify.listener.mailbox import Overflow
 from pgnotify.listener.subscriptions import Subscription
 from pgnotify.notification import Plain
-from pgnotify.program.ownership import seconds_until
+from pgnotify.program.ownership import seconds_until, wait_for
 
 # How many notifications of one subscription a worker delivers before it serves another one that waits.
 TURN = 100
@@ -57,7 +57,8 @@ class Workers:
         """Whether the threads are to end, without delivering what waits."""
         self._unserved: set[Subscription] = set()
         """The subscriptions that wait or are served; changed under the lock."""
-        self._served = threading.Condition()
+        self._served_lock = threading.RLock()
+        self._served = threading.Condition(self._served_lock)
         self._held_up: set[Subscription] = set()
         """Those of them that have reached an overflow of which the user does not know yet."""
         self._waiting = 0
@@ -96,13 +97,16 @@ class Workers:
             Whether nothing is left to deliver.
         """
         own = 1 if self.include_this_thread else 0
-        with self._served:
-            self._served.wait_for(lambda: len(self._unserved) <= own or unless(), seconds_until(deadline))
+
+        def is_idle() -> bool:
             return len(self._unserved) <= own
+
+        wait_for(self._served, self._served_lock, lambda: is_idle() or unless(), deadline)
+        return is_idle()
 
     def notify(self) -> None:
         """Have a thread that waits until they are idle check again."""
-        with self._served:
+        with self._served_lock:
             self._served.notify_all()
 
     def close(self, drain: bool, deadline: float | None) -> bool:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+from pgnotify.program.interruption import is_interruption
 
 
 class Ownership:
@@ -71,15 +74,17 @@ class Ownership:
             RuntimeError: another thread runs a loop.
         """
         me = threading.get_ident()
-        with self._lock:
-            if self._owner not in (None, me) and not self._looping:
-                self._wait_for(lambda: self._owner is None or self._looping, None)
-            if self._owner not in (None, me):
-                raise RuntimeError(f"{what} is already running, in thread {self._owner}")
-            taken = self._owner is None
-            self._owner = self._last_owner = me
-            self._looping = True
-            return taken
+        while True:
+            with self._lock:
+                is_free = self._owner in (None, me)
+                if is_free or self._looping:
+                    if not is_free:
+                        raise RuntimeError(f"{what} is already running, in thread {self._owner}")
+                    taken = self._owner is None
+                    self._owner = self._last_owner = me
+                    self._looping = True
+                    return taken
+            self.wait(lambda: self._owner is None or self._looping, None)
 
     def release(self, unless: Callable[[], object] = lambda: False) -> bool:
         """Let other threads become the owner, if this thread is it. A second call does nothing.
@@ -95,9 +100,9 @@ class Ownership:
                 return True
             if unless():
                 return False
-            self._owner, self._looping = None, False
-            if self._waiting:
+            if self._waiting:  # first: after an exception of a signal handler in here, a second call does it again
                 self._changed.notify_all()
+            self._owner, self._looping = None, False
             return True
 
     def ask_owner(self, ask: Callable[[], object]) -> bool:
@@ -132,14 +137,40 @@ class Ownership:
             False if the deadline passed first.
         """
         with self._lock:
-            return self._wait_for(predicate, seconds_until(deadline))
-
-    def _wait_for(self, predicate: Callable[[], bool], seconds: float | None) -> bool:
-        self._waiting += 1  # before the first check
+            self._waiting += 1  # before the first check
         try:
-            return self._changed.wait_for(predicate, seconds)
+            return wait_for(self._changed, self._lock, predicate, deadline)
         finally:
-            self._waiting -= 1
+            with self._lock:
+                self._waiting -= 1
+
+
+def wait_for(
+    condition: threading.Condition,
+    lock: AbstractContextManager[object],
+    predicate: Callable[[], object],
+    deadline: float | None,
+) -> bool:
+    """Wait until a predicate is true; whatever a signal handler raises, the lock is free, and the error comes out.
+
+    Args:
+        condition: notified after each change.
+        lock: the condition's. A ``with`` of the condition itself may leave it locked.
+        predicate: called under the lock, now and after each notification.
+        deadline: of the monotonic clock; None waits for ever.
+
+    Returns:
+        False if the deadline passed first.
+    """
+    try:
+        with lock:
+            return bool(condition.wait_for(predicate, seconds_until(deadline)))
+    except RuntimeError as error:
+        # If a signal handler raises just when the condition has released the lock, that is released once more.
+        interruption = error.__context__
+        if interruption is None or not is_interruption(interruption):
+            raise
+        raise interruption from None
 
 
 def seconds_until(deadline: float | None) -> float | None:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from types import CodeType, FrameType
+from types import CodeType, FrameType, FunctionType
 from typing import Any
 
 import pgnotify
@@ -22,6 +22,11 @@ import pgnotify
 _PACKAGE = Path(pgnotify.__file__).parent
 _CHECKING = {
     dis.opmap[name] for name in ("CALL", "CALL_KW", "CALL_FUNCTION_EX", "JUMP_BACKWARD", "RESUME") if name in dis.opmap
+}
+
+# It is written in Python. Where we call it, its places are ours.
+_CONDITION = {
+    function.__code__ for function in vars(threading.Condition).values() if isinstance(function, FunctionType)
 }
 
 AVAILABLE = sys.version_info >= (3, 11)
@@ -78,7 +83,7 @@ class Interruption:
             return
         self.count += 1
         if self.count == self.place:
-            self.where = f"{Path(code.co_filename).relative_to(_PACKAGE)}:{frame.f_lineno} {code.co_name}"
+            self.where = f"{code.co_filename.removeprefix(f'{_PACKAGE}/')}:{frame.f_lineno} {code.co_name}"
             self.action()
 
 
@@ -94,15 +99,21 @@ def _handler(code: CodeType, offset: int) -> int:
 
 
 @cache
-def _is_ours(code: CodeType) -> bool:
+def _is_in_package(code: CodeType) -> bool:
     path = Path(code.co_filename)
     return path.is_relative_to(_PACKAGE) and not path.is_relative_to(_PACKAGE / "testing")
+
+
+def _is_ours(frame: FrameType | None) -> bool:
+    while frame is not None and frame.f_code in _CONDITION:
+        frame = frame.f_back
+    return frame is not None and _is_in_package(frame.f_code)
 
 
 @contextmanager
 def _tracing(step: Callable[[FrameType, int], None]) -> Iterator[None]:
     def enter(frame: FrameType, event: str, _: object) -> Callable[..., Any] | None:
-        if not _is_ours(frame.f_code):
+        if not _is_ours(frame):
             return None
         frame.f_trace_opcodes = True
         frame.f_trace_lines = False
@@ -129,8 +140,10 @@ def _monitoring(step: Callable[[FrameType, int], None]) -> Iterator[None]:
     thread = threading.get_ident()  # the events are those of all threads
 
     def note(code: CodeType, offset: int) -> None:
-        if threading.get_ident() == thread and _is_ours(code):
-            step(sys._getframe(1), offset)
+        if threading.get_ident() == thread and (_is_in_package(code) or code in _CONDITION):
+            frame = sys._getframe(1)
+            if _is_ours(frame):
+                step(frame, offset)
 
     monitoring.use_tool_id(tool, __name__)
     monitoring.register_callback(tool, instruction, note)

@@ -260,6 +260,24 @@ class Stopping(Scene):
         yield from super().faults()
 
 
+class Draining(Stopping):
+    """The same, and workers deliver first all that has arrived."""
+
+    def settings(self):
+        return {"workers": 2}
+
+    def prepare(self):
+        self.subscribe()
+        super().prepare()
+        self.send()
+
+    def act(self):
+        assert self.listener.stop(IN_MEMORY, drain=True)
+
+    def expected(self):
+        return dict.fromkeys(("jobs", "jobs again", "other"), PAYLOADS)
+
+
 SCENES = [
     Running,
     Iterating,
@@ -269,6 +287,7 @@ SCENES = [
     Starting,
     Polling,
     Stopping,
+    Draining,
 ]
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 
 from pgnotify import NotificationHandler
+from pgnotify.program.ownership import Ownership
 from pgnotify.program.state import State
+from tests.helpers.interrupting import AVAILABLE, Interruption
 from tests.helpers.threads import Running, is_in
 from tests.helpers.waiting import eventually
 
@@ -26,3 +30,32 @@ def test_a_signal_handler_does_not_wait_while_its_own_thread_holds_the_lock(cann
     assert handler._watch.state is (State.CLOSED if method == "close" else State.IDLE)
     assert handler._watch.in_force == []
     handler.close()
+
+
+def interrupt():
+    raise KeyboardInterrupt
+
+
+def release_twice(ownership):
+    try:
+        ownership.release()
+    except BaseException:
+        ownership.release()
+        raise
+
+
+@pytest.mark.skipif(not AVAILABLE, reason="not applicable: this Python runs signal handlers at other places")
+def test_a_release_that_is_interrupted_wakes_those_that_wait():
+    place, was_reached = 0, True
+    while was_reached:
+        place += 1
+        ownership, interruption = Ownership(), Interruption(place, interrupt)
+        assert ownership.try_to_take()
+        waiting = Running(lambda: ownership.wait(ownership.by_nobody, None))  # noqa: B023  # it ends in this turn
+        eventually(lambda: is_in(waiting, "wait_for"))  # noqa: B023
+        with interruption.here(), suppress(KeyboardInterrupt):
+            release_twice(ownership)
+        was_reached = interruption.where is not None
+        waiting.ended()
+
+    assert place > 5
