@@ -145,6 +145,15 @@ class Shutdown:
         watch = self._delivery.watch
         watch.interrupted = False
         try:
+            self._release_connection()
+            self._be_closed(drain_workers)
+        except BaseException:
+            watch.interrupted = True  # a further run of the loop finds the request
+            raise
+
+    def _release_connection(self) -> None:
+        watch = self._delivery.watch
+        try:
             if self._drain:
                 self._deliver_all()
             if not self._policy.can_reconnect and watch.in_force:
@@ -153,7 +162,6 @@ class Shutdown:
             if is_interruption(error):
                 raise
             self.fail(error)
-        self._be_closed(drain_workers)
 
     def _be_closed(self, drain_workers: bool) -> None:
         watch, workers = self._delivery.watch, self._delivery.workers
@@ -163,8 +171,9 @@ class Shutdown:
             self._delivery.mailbox.clear()
         if self._at_exit is not None:
             atexit.unregister(self._at_exit)
-        watch.closed()  # from now on, a further call does nothing
         self._delivery.reporter.enter(ListenerState.CLOSED)
+        watch.closed()  # from now on, a further call does nothing
+        self._ownership.notify()
         if workers is not None:
             workers.close(drain_workers or self._drain, None if drain_workers else self._deadline)
 

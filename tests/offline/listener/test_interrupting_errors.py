@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import signal
+from contextlib import suppress
 
 import pytest
 
+from pgnotify.errors import ListenerClosed
 from pgnotify.listener import Listener
 from pgnotify.testing.memory import MemoryServer
+from tests.helpers import threads
 from tests.helpers.interrupting import AVAILABLE, Interruption, TimeLimit, time_limit
 from tests.helpers.listeners import AT_ONCE, its_connection
 from tests.helpers.waiting import IN_MEMORY, eventually
@@ -126,6 +129,21 @@ class Running(Scene):
         yield from super().faults()
         if self.listener.status().state != "closed":
             yield f"it is {self.listener.status().state}"
+
+
+class RunningAgain(Running):
+    """The same, with a drain; and the further run is to find that it was stopped."""
+
+    def stop(self, notification):
+        self.called = True
+        self.listener.stop(drain=True)
+
+    def act(self):
+        if self.listener._watch.stop_requested:
+            with suppress(ListenerClosed):
+                threads.Running(self.listener.run).ended()
+        else:
+            super().act()
 
 
 class Iterating(Scene):
@@ -280,6 +298,7 @@ class Draining(Stopping):
 
 SCENES = [
     Running,
+    RunningAgain,
     Iterating,
     IteratingBesideCallbacks,
     IteratingBesideAThread,
