@@ -16,7 +16,7 @@ from collections.abc import Callable
 from functools import partial
 from itertools import repeat, starmap
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from pgnotify.errors import HandlerClosed, PgNotifyError, unexpected_for
 from pgnotify.handler.loop import Stray, handler_loop
@@ -25,15 +25,12 @@ from pgnotify.program import actions as p
 from pgnotify.program import verbs
 from pgnotify.program.commands import answering, carry_out
 from pgnotify.program.forks import Parents, forget_after_fork, keep_for_ever
-from pgnotify.program.ownership import Ownership
+from pgnotify.program.ownership import Answer, Ownership
 from pgnotify.program.runner import BlockingRunner
 from pgnotify.program.state import State
 from pgnotify.program.watch import Watch
 from pgnotify.protocol import Backend
 from pgnotify.registry import backend_for
-
-if TYPE_CHECKING:
-    from concurrent.futures import Future
 
 # How often a call that waits for the loop checks whether the loop has ended without an answer.
 LOOK_EACH_SECONDS = 0.05
@@ -297,14 +294,12 @@ class NotificationHandler:
         if self._ownership.lock_is_held_here():
             self._request(make())
             return None
-        from concurrent.futures import Future, wait  # it would take a quarter of the time to import pgnotify
-
-        answer: Future[T] = Future()
+        answer: Answer[T] = Answer()
         command = answering(make(), answer)
         if not self._ownership.ask_owner(lambda: self._request(command)):
             return self._do(make, repeatable)  # the loop has ended by now, so this thread may use the connection
         while not answer.done():
-            wait((answer,), LOOK_EACH_SECONDS)
+            answer.wait(LOOK_EACH_SECONDS)
             if self._ownership.by_nobody():
                 self._carry_out_requests()
             if command not in self._watch.commands and not answer.done():

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import Protocol, TypeVar
 
 from pgnotify.errors import ConnectionLost
 from pgnotify.program.actions import Program
 from pgnotify.program.interruption import is_interruption
 from pgnotify.program.watch import Watch
 
-if TYPE_CHECKING:
-    from concurrent.futures import Future
-
 T = TypeVar("T")
+T_contra = TypeVar("T_contra", contravariant=True)
+
+
+class Answered(Protocol[T_contra]):
+    """The place of an answer, such as `pgnotify.program.ownership.Answer`."""
+
+    def set_result(self, result: T_contra, /) -> object:
+        """Answer with a result."""
+
+    def set_exception(self, error: BaseException, /) -> object:
+        """Answer with an error."""
 
 
 def carry_out(watch: Watch) -> Program[bool]:
@@ -34,19 +42,19 @@ def carry_out(watch: Watch) -> Program[bool]:
     return watch.stop_requested
 
 
-def answering(program: Program[T], future: Future[T]) -> Program[None]:
-    """Run a program on behalf of another thread, which waits for the future.
+def answering(program: Program[T], answer: Answered[T]) -> Program[None]:
+    """Run a program on behalf of another thread, which waits for the answer.
 
     An error that also ends the loop, such as a lost connection, is raised in both threads. If an exception of a
-    signal handler comes between two actions, or while the future is set, it may remain without an answer.
+    signal handler comes between two actions, or while it is set, it may remain without an answer.
     """
     try:
         result = yield from program
     except GeneratorExit:  # the loop has ended at this step
         raise
     except BaseException as error:
-        future.set_exception(error)
+        answer.set_exception(error)
         if isinstance(error, ConnectionLost) or is_interruption(error):
             raise
     else:
-        future.set_result(result)
+        answer.set_result(result)

@@ -6,8 +6,11 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from typing import Generic, TypeVar, cast
 
 from pgnotify.program.interruption import is_interruption
+
+T = TypeVar("T")
 
 
 class Ownership:
@@ -143,6 +146,45 @@ class Ownership:
         finally:
             with self._lock:
                 self._waiting -= 1
+
+
+class Answer(Generic[T]):
+    """The answer to the request of a thread, which waits for it.
+
+    Nothing here holds a lock while Python code runs, as `concurrent.futures.Future` does: if a signal handler raised
+    there, the lock would stay taken, and the thread would wait for ever.
+    """
+
+    def __init__(self) -> None:
+        self._result: T | None = None
+        self._error: BaseException | None = None
+        self._is_set = False
+        self._bell = threading.Lock()  # released once, when it is set
+        self._bell.acquire()
+
+    def set_result(self, result: T) -> None:
+        """Answer with a result."""
+        self._result, self._is_set = result, True
+        self._bell.release()
+
+    def set_exception(self, error: BaseException) -> None:
+        """Answer with an error."""
+        self._error, self._is_set = error, True
+        self._bell.release()
+
+    def done(self) -> bool:
+        """Return whether it is set."""
+        return self._is_set
+
+    def wait(self, seconds: float) -> None:
+        """Wait until it is set, or the time has passed. For one thread."""
+        self._bell.acquire(timeout=seconds)
+
+    def result(self) -> T:
+        """Return the result, or raise the error, after it is set."""
+        if self._error is not None:
+            raise self._error
+        return cast(T, self._result)
 
 
 def wait_for(

@@ -1,6 +1,5 @@
 """What other threads may do to a NotificationHandler while its loop runs."""
 
-import concurrent.futures
 import sys
 import threading
 
@@ -8,6 +7,7 @@ import pytest
 
 import pgnotify
 from pgnotify import ConnectionLost
+from pgnotify.program.ownership import Answer
 from tests.helpers.sending import burst
 from tests.helpers.threads import Background, waits, waits_for_answer
 from tests.helpers.waiting import PATIENCE, eventually
@@ -327,14 +327,14 @@ def test_who_asks_in_the_moment_in_which_the_loop_ends_is_not_forgotten(document
     session.notify(handler.event, "1")
     assert holding.entered.wait(PATIENCE)
 
-    class MadeTooLate(concurrent.futures.Future):
+    class MadeTooLate(Answer):
         def __init__(self):
             super().__init__()
             handler.stop()
             holding.released.set()
             loop.ended()
 
-    monkeypatch.setattr("concurrent.futures.Future", MadeTooLate)
+    monkeypatch.setattr("pgnotify.handler.handler.Answer", MadeTooLate)
     notifying = Background(handler.notify, payload="2")
     notifying.ended()
 
