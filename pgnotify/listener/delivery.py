@@ -192,6 +192,8 @@ class Delivery:
         try:
             self.reporter.report(error, notification)
         except Exception as raised:
+            if is_interruption(raised):
+                raise
             return raised
         return None
 

@@ -365,3 +365,18 @@ def test_a_time_limit_during_a_drain_is_raised_and_another_stop_goes_on(make, se
 
         assert listener.stop(IN_MEMORY, drain=True) is True
     assert [notification.payload for notification in seen] == ["1"]
+
+
+def test_a_time_limit_in_an_on_error_does_not_wait_for_the_other_callbacks(make, sender, time_limit):
+    called, limits = [], [time_limit]
+    listener = make(on_error=lambda error, notification: limits.pop()())
+    listener.subscribe("jobs", lambda notification: 1 / 0)
+    listener.subscribe("jobs", called.append)
+    with listener:
+        send(sender, 1)
+        with pytest.raises(TimeLimit):
+            listener.run()
+        assert called == []
+        assert list(listener.notifications(timeout=0)) == []
+
+    assert [notification.payload for notification in called] == ["1"]
