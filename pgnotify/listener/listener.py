@@ -217,8 +217,9 @@ class Listener:
                         stop_after -= 1
                         if not stop_after:
                             return
-            except IndexError:  # there are no more
-                pass
+            except IndexError as error:  # there are no more
+                if error.__traceback__ is not None and error.__traceback__.tb_next is not None:
+                    raise  # of a signal handler
             if not (self._has_passed(deadline) and self._lifecycle.wait_first(self._has_mail, deadline)):
                 return
 

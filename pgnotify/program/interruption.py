@@ -14,7 +14,8 @@ def is_interruption(error: BaseException) -> bool:
     """Return whether an error is to end what runs now, and changes nothing: it is not an answer to what we did.
 
     Every error beyond `Exception` is one, such as KeyboardInterrupt. So is an error that a signal handler raised, such
-    as the time limit of a task queue: then the handler's frame is in its traceback.
+    as the time limit of a task queue: then the handler's frame is in its traceback. A handler that is no longer
+    installed when its error arrives is not recognized.
     """
     if not isinstance(error, Exception):
         return True

@@ -325,3 +325,19 @@ def test_nothing_is_lost_or_repeated(make, action):
         scene.release()
 
     assert not found, "\n".join(sorted(found))
+
+
+def test_an_iteration_takes_no_error_of_a_signal_handler_for_its_own_end(server):
+    def fail(number, frame):
+        raise IndexError
+
+    before = signal.signal(signal.SIGUSR1, fail)
+    try:
+        with Listener(server.connect, "jobs", heartbeat=None) as listener:
+            server.connect().notify("jobs", "1")
+            iteration = listener.notifications(IN_MEMORY)
+            next(iteration)
+            with pytest.raises(IndexError), Interruption(1, lambda: signal.raise_signal(signal.SIGUSR1)).here():
+                next(iteration)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
