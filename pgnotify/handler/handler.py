@@ -353,7 +353,7 @@ class NotificationHandler:
             return
         keep_for_ever(self._db, self._backend)
         watch = self._watch
-        # What is in force stays: whoever deletes the handler without close() is to be warned.
+        # The LISTENs in force stay: if the handler is deleted without close(), that is to be warned of.
         watch.state = State.LOST
         watch.queue.clear()
         watch.commands.clear()

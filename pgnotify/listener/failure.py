@@ -82,20 +82,25 @@ def disconnect(watch: ListenerWatch) -> Program[None]:
 
 def _fetch_the_rest(watch: ListenerWatch, policy: Policy) -> Program[None]:
     """Fetch the notifications that had arrived before the end of the connection."""
-    count = 1
-    while count:
-        before = len(watch.queue)
-        try:
-            yield watch.fetch
-            count = len(watch.queue) - before
-        except PayloadError as error:
-            count = len(watch.queue) + 1 - before
-            yield from miss(watch, policy, error)
-        except Exception as error:  # of any other kind: it is the reason why the connection is released
-            if is_interruption(error):
-                raise
-            return
-        watch.take(count)
+    try:
+        while (yield from fetch(watch, policy)):
+            pass
+    except Exception as error:  # of any kind: it is the reason why the connection is released
+        if is_interruption(error):
+            raise
+
+
+def fetch(watch: ListenerWatch, policy: Policy) -> Program[int]:
+    """Fetch a batch; return how many notifications it has, one that cannot be decoded included."""
+    before = len(watch.queue)
+    try:
+        yield watch.fetch
+        count = len(watch.queue) - before
+    except PayloadError as error:
+        count = len(watch.queue) - before + 1
+        yield from miss(watch, policy, error)
+    watch.take(count)
+    return count
 
 
 def miss(watch: ListenerWatch, policy: Policy, error: PayloadError) -> Program[None]:

@@ -11,9 +11,9 @@ import math
 from collections.abc import Callable
 from itertools import filterfalse
 
-from pgnotify.errors import ConnectionLost, NotPrimary, PayloadError, SourceError, TransactionError, Unanswered
+from pgnotify.errors import ConnectionLost, NotPrimary, SourceError, TransactionError, Unanswered
 from pgnotify.listener.events import Applied, Checked, Connected, Connecting, ListenIgnored, ListenInForce, Refused
-from pgnotify.listener.failure import OnListeningFailed, after_failure, disconnect, miss
+from pgnotify.listener.failure import OnListeningFailed, after_failure, disconnect, fetch
 from pgnotify.listener.gap import Gap, Period, Reason
 from pgnotify.listener.policy import Policy
 from pgnotify.listener.watch import Link, ListenerWatch
@@ -124,7 +124,7 @@ def _while_listening(watch: ListenerWatch, policy: Policy, end: _End) -> Program
 
 def _look_for_more(watch: ListenerWatch, policy: Policy, end: _End) -> Program[bool]:
     """Fetch; then check if that is due, or wait if nothing has arrived; return False if the run is to end."""
-    count = yield from _fetch(watch, policy)
+    count = yield from fetch(watch, policy)
     now, link = policy.clock(), watch.link
     if count:
         watch.arrived(count, now)
@@ -142,19 +142,6 @@ def _look_for_more(watch: ListenerWatch, policy: Policy, end: _End) -> Program[b
     return True
 
 
-def _fetch(watch: ListenerWatch, policy: Policy) -> Program[int]:
-    """Fetch a batch; return how many notifications it has, one that cannot be decoded included."""
-    before = len(watch.queue)
-    try:
-        yield watch.fetch
-        count = len(watch.queue) - before
-    except PayloadError as error:
-        count = len(watch.queue) - before + 1
-        yield from miss(watch, policy, error)
-    watch.take(count)
-    return count
-
-
 def _may_ask(watch: ListenerWatch, policy: Policy, count: int, now: float) -> Program[bool]:
     """Return whether a question now would be answered at once; if not because of a flow, put it off.
 
@@ -162,7 +149,7 @@ def _may_ask(watch: ListenerWatch, policy: Policy, count: int, now: float) -> Pr
     that arrived must be fetched. If the latest fetch has brought something, look once more: beside a callback that
     takes longer than notifications need to arrive, each first look finds something.
     """
-    if count and (more := (yield from _fetch(watch, policy))):
+    if count and (more := (yield from fetch(watch, policy))):
         watch.arrived(more, now)
         return False
     link = watch.link

@@ -8,9 +8,8 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from pgnotify.errors import PayloadError
 from pgnotify.listener.delivery import Delivery
-from pgnotify.listener.failure import OnListeningFailed, miss
+from pgnotify.listener.failure import OnListeningFailed, fetch
 from pgnotify.listener.loop import announce
 from pgnotify.listener.policy import Policy
 from pgnotify.listener.runner import ReconnectingRunner
@@ -197,10 +196,10 @@ class Shutdown:
         """Deliver everything that has arrived, here and in workers, and announce the gaps of the queues."""
         watch, lost = self._delivery.watch, None
         self._delivery.drop_nothing()
-        for fetch in (_fetch_arrived, _fetch_after_unlisten):
+        for what_arrived in (_fetch_arrived, _fetch_after_unlisten):
             try:
                 if watch.state is State.LISTENING and self._has_time():
-                    self._runner.run(fetch(watch, self._policy), self._delivery)
+                    self._runner.run(what_arrived(watch, self._policy), self._delivery)
             except Exception as error:
                 if error is self._delivery.reporter.raised or is_interruption(error):
                     raise
@@ -263,7 +262,7 @@ def _fetch_arrived(watch: ListenerWatch, policy: Policy) -> p.Program[None]:
         with suppress(OnListeningFailed):  # no further LISTEN will announce it again
             yield from announce(watch)
     for _ in range(BATCHES_BEFORE_UNLISTEN):
-        if not (yield from _fetch(watch, policy)):
+        if not (yield from fetch(watch, policy)):
             return
 
 
@@ -276,23 +275,10 @@ def _fetch_after_unlisten(watch: ListenerWatch, policy: Policy) -> p.Program[Non
         if is_interruption(error):
             raise
         lost = error
-    while (yield from _fetch(watch, policy)):
+    while (yield from fetch(watch, policy)):
         pass
     if lost is not None:
         raise lost
-
-
-def _fetch(watch: ListenerWatch, policy: Policy) -> p.Program[int]:
-    """Fetch a batch; return how many notifications it had."""
-    before = len(watch.queue)
-    try:
-        yield watch.fetch
-        count = len(watch.queue) - before
-    except PayloadError as error:
-        count = len(watch.queue) - before + 1
-        yield from miss(watch, policy, error)
-    watch.take(count)
-    return count
 
 
 def _unlisten_all(watch: ListenerWatch) -> p.Program[None]:

@@ -10,12 +10,12 @@ import dis
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import CodeType, FrameType, FunctionType
-from typing import Any
+from typing import Any, Protocol
 
 import pgnotify
 
@@ -85,6 +85,36 @@ class Interruption:
         if self.count == self.place:
             self.where = f"{code.co_filename.removeprefix(f'{_PACKAGE}/')}:{frame.f_lineno} {code.co_name}"
             self.action()
+
+
+class Scene(Protocol):
+    """Something that is interrupted once, and goes on to its end."""
+
+    def run(self, interruption: Interruption) -> Iterable[str]:
+        """Do it, in the interruption's `here`; return what is wrong in the end."""
+
+    def release(self) -> None:
+        """Close everything."""
+
+
+def faults_at_each_place(make: Callable[[], Scene], action: Callable[[], object], stride: slice = slice(None)) -> str:
+    """Run a scene once for each place, which must not be wrong without an interruption; return what is wrong where.
+
+    Args:
+        make: makes the scene.
+        action: is called at the place, and raises.
+        stride: of the places, those that are taken.
+    """
+    scene, counting = make(), Interruption(0)
+    assert list(scene.run(counting)) == []
+    scene.release()
+    assert counting.count > 20
+    found = set()
+    for place in range(1, counting.count + 1)[stride]:
+        scene, interruption = make(), Interruption(place, action)
+        found |= {f"{interruption.where}: {fault}" for fault in scene.run(interruption)}
+        scene.release()
+    return "\n".join(sorted(found))
 
 
 @cache

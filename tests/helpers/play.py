@@ -87,7 +87,7 @@ def _next_outcome(action: p.Action, left: list[Step]) -> object:
     assert type(action).__name__.lower() == verb, f"the program asks for {action}, not for {verb!r}"
     if callable(outcome) and not _is_error(outcome):
         outcome = outcome()
-    if isinstance(action, p.Fetch) and isinstance(outcome, Sequence):  # what has come in
+    if isinstance(action, p.Fetch) and isinstance(outcome, Sequence):  # the notifications that have arrived
         action.queue.extend(outcome)
         return None
     return outcome

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from functools import partial
 from itertools import repeat, starmap
 
 import pytest
@@ -12,7 +13,7 @@ from pgnotify import NotificationHandler
 from pgnotify.errors import ConnectionLost
 from pgnotify.notification import Notification
 from tests.helpers.canned import Canned
-from tests.helpers.interrupting import AVAILABLE, Interruption, TimeLimit, time_limit
+from tests.helpers.interrupting import AVAILABLE, TimeLimit, faults_at_each_place, time_limit
 from tests.helpers.threads import Running
 from tests.helpers.waiting import IN_MEMORY
 
@@ -108,23 +109,8 @@ def action(request):
             yield limit
 
 
-def places():
-    scene, interruption = Scene(), Interruption(0)
-    assert scene.run(interruption) == []
-    scene.release()
-    return interruption.count
-
-
 def test_the_loop_loses_and_repeats_nothing(action):
-    found = set()
-    count = places()
-    assert count > 150
-    for place in range(1, count + 1):
-        scene, interruption = Scene(), Interruption(place, action)
-        found |= {f"{interruption.where}: {fault}" for fault in scene.run(interruption)}
-        scene.release()
-
-    assert not found, "\n".join(sorted(found))
+    assert faults_at_each_place(Scene, action) == ""
 
 
 class SceneWithAnotherThread(Scene):
@@ -179,16 +165,7 @@ class SceneWithAnotherThread(Scene):
 
 @pytest.mark.parametrize("method", ["close", "notify", "unlisten"])
 def test_a_call_of_another_thread_never_hangs(action, method):
-    found = set()
-    counting, scene = Interruption(0), SceneWithAnotherThread(method)
-    assert scene.run(counting) == []
-    scene.release()
-    for place in range(1, counting.count + 1):
-        scene, interruption = SceneWithAnotherThread(method), Interruption(place, action)
-        found |= {f"{interruption.where}: {fault}" for fault in scene.run(interruption)}
-        scene.release()
-
-    assert not found, "\n".join(sorted(found))
+    assert faults_at_each_place(partial(SceneWithAnotherThread, method), action) == ""
 
 
 class SceneThatGoesOn(SceneWithAnotherThread):
@@ -202,13 +179,4 @@ class SceneThatGoesOn(SceneWithAnotherThread):
 
 @pytest.mark.parametrize("method", ["close", "unlisten"])
 def test_a_call_of_another_thread_does_not_hang_if_the_loop_runs_again(action, method):
-    found = set()
-    counting, scene = Interruption(0), SceneThatGoesOn(method)
-    assert scene.run(counting) == []
-    scene.release()
-    for place in range(1, counting.count + 1):
-        scene, interruption = SceneThatGoesOn(method), Interruption(place, action)
-        found |= {f"{interruption.where}: {fault}" for fault in scene.run(interruption)}
-        scene.release()
-
-    assert not found, "\n".join(sorted(found))
+    assert faults_at_each_place(partial(SceneThatGoesOn, method), action) == ""
