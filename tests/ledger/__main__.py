@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import random
+import signal
 import sys
 
 from pgnotify.registry import DRIVERS, installed_drivers
@@ -19,6 +20,7 @@ LONGEST_PAUSE = 1.5
 
 def main() -> int:
     """Do as the arguments say."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts a job in the background without it
     options = _options()
     if options.verbose:
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
