@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+import signal
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -19,6 +20,12 @@ from tests.helpers.user import User
 from tests.kinds import Address, Kind
 
 pytest_plugins = ["pgnotify.testing.plugin"]
+
+
+def pytest_configure() -> None:
+    """Have Ctrl-C interrupt a run in the background, too: a shell may start it with SIGINT ignored."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_report_header() -> list[str]:

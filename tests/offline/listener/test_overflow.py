@@ -72,6 +72,7 @@ def test_a_worker_waits_at_a_gap_for_the_next_thread_that_reads(make, sender, st
         list(listener.notifications(timeout=0))
         stepping.entered()  # at the third
         stepping.entered()
+        stepping.step()
 
     assert stepping.seen == ["1", "2", "3", 2, "6"]
 

@@ -22,7 +22,7 @@ from pgnotify.testing._wire import Session
 from tests import kinds
 from tests.helpers.listeners import AT_ONCE, Holding, Told, Watching, listening, next_payloads, reader_of
 from tests.helpers.network import refused, through, until_arrived
-from tests.helpers.sending import burst, send_numbers
+from tests.helpers.sending import burst
 from tests.helpers.threads import is_in, waits
 from tests.helpers.waiting import LONGER_THAN_PATIENCE, PATIENCE, eventually
 
@@ -321,64 +321,6 @@ def test_an_arrival_is_followed_by_a_check_so_that_a_gap_under_traffic_is_short(
         session.terminate(listener.status().server_pid)
 
         assert told.next().gap.lost_at >= before
-
-
-# A healthy link that is busy.
-
-
-RATE = 1_000_000  # bytes a second
-LARGE = 600  # notifications of 4 kB, which take ten times as long as the listener waits for an answer
-
-
-def start_a_flow(proxy, session, channel):
-    proxy.throttle(RATE)
-    send_numbers(session, channel, LARGE, 4000)
-
-
-def received(listener, count):
-    return [int(payload.strip(".")) for payload in next_payloads(listener, count)]
-
-
-def test_a_busy_link_is_not_given_up(driver, address, proxy, session, channel):
-    told = Told()
-    options = {"heartbeat": 0.1, "answer_timeout": 0.25}
-    with listening(through(proxy, address).dsn, channel, driver=driver, on_listening=told, **options) as listener:
-        told.next()
-        start_a_flow(proxy, session, channel)
-
-        assert received(listener, LARGE) == list(range(1, LARGE + 1))
-        assert told.gaps == []
-
-
-@pytest.mark.parametrize("what", ["subscribe", "cancel"])
-def test_a_listen_behind_a_backlog_on_a_busy_link_waits_for_its_answer(driver, address, proxy, session, channel, what):
-    told = Told()
-    options = {"heartbeat": PATIENCE, "answer_timeout": 0.25}
-    with listening(through(proxy, address).dsn, channel, driver=driver, on_listening=told, **options) as listener:
-        subscription = listener.subscribe(f"{channel}2", print)
-        assert subscription.wait_listening(PATIENCE)
-        start_a_flow(proxy, session, channel)
-        assert received(listener, 1) == [1]
-        if what == "subscribe":
-            assert listener.subscribe(f"{channel}3", print).wait_listening(PATIENCE)
-        else:
-            subscription.cancel()
-
-        assert received(listener, LARGE - 1) == list(range(2, LARGE + 1))
-        eventually(lambda: len(listener.status().channels) == (3 if what == "subscribe" else 1))
-        assert told.gaps == []
-
-
-def test_a_stop_behind_a_backlog_on_a_busy_link_leaves_the_users_connection_whole(
-    connect, address, proxy, session, channel
-):
-    connection = connect(through(proxy, address))
-    with Listener(connection, channel, heartbeat=None, answer_timeout=0.25) as listener:
-        start_a_flow(proxy, session, channel)
-        assert received(listener, 1) == [1]
-        assert listener.stop(PATIENCE)
-
-    pgnotify.wrap(connection).listen(f"{channel}2")
 
 
 # Nothing is left behind.
