@@ -9,8 +9,11 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 demo: $(VENV)/demo  ## notifications through a real PostgreSQL, into a callback
 	$(BIN)/python -m pgnotify demo
 
-test: $(VENV)/nox  ## all tests, as CI runs them
-	$(BIN)/nox
+test: $(VENV)/nox  ## all tests, as CI runs them: those on one driver, and all others, at the same time
+	@$(MAKE) --no-print-directory -j2 test-drivers test-others
+
+test-%: $(VENV)/nox
+	$(BIN)/nox -t $*
 
 check: $(VENV)/nox  ## lint, types and the tests without a server: for the hand that edits
 	$(BIN)/nox -s lint types offline

@@ -35,6 +35,8 @@ nox.options.sessions = [
     "quick_bench",
     "build",
 ]
+# `make test` runs the sessions with the tag "drivers" and those with the tag "others" at the same time, since the tests
+# wait for a third of theirs.
 
 PROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = nox.project.python_versions(PROJECT)
@@ -59,7 +61,7 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 os.environ["PYTHONPYCACHEPREFIX"] = str(Path(".nox", "bytecode").absolute())
 
 
-@nox.session
+@nox.session(tags=["others"])
 def lint(session: nox.Session) -> None:
     """Hold the code to ruff's rules and format."""
     session.install(*_group("lint"))
@@ -67,28 +69,28 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "format", "--check", ".")
 
 
-@nox.session
+@nox.session(tags=["others"])
 def types(session: nox.Session) -> None:
     """Check the types of the package, and what users rely on of them."""
     session.install("-e", ".[psycopg,pg8000,cli]", *_group("types"), "sqlalchemy>=2")
     session.run("mypy", "pgnotify", "tests/typing")
 
 
-@nox.session
+@nox.session(tags=["others"])
 def offline(session: nox.Session) -> None:
     """Run the tests that need no server, with no driver installed."""
     session.install("-e", ".", *_group("tests"))
     _pytest(session, "tests/offline")
 
 
-@nox.session
+@nox.session(tags=["others"])
 def server(session: nox.Session) -> None:
     """Run the tests of the temporary PostgreSQL itself, with no driver installed."""
     session.install("-e", ".", *_group("tests", "server"))
     _pytest(session, "tests/server")
 
 
-@nox.session
+@nox.session(tags=["drivers"])
 @nox.parametrize("driver", DRIVERS, ids=DRIVERS)
 def newest(session: nox.Session, driver: str) -> None:
     """Run the tests against a real server with the newest release of one driver, and no other."""
@@ -97,7 +99,7 @@ def newest(session: nox.Session, driver: str) -> None:
     _pytest(session, EACH_RELEASE, NEWEST_RELEASE, drivers=[driver])
 
 
-@nox.session
+@nox.session(tags=["drivers"])
 @nox.parametrize("driver", DRIVERS, ids=DRIVERS)
 def oldest(session: nox.Session, driver: str) -> None:
     """Run the tests against a real server with the oldest supported release of one driver."""
@@ -106,7 +108,7 @@ def oldest(session: nox.Session, driver: str) -> None:
     _pytest(session, EACH_RELEASE, drivers=[driver])
 
 
-@nox.session
+@nox.session(tags=["drivers"])
 def wrappers(session: nox.Session) -> None:
     """Run the tests on connections that SQLAlchemy and Django hold."""
     with_wheels = [driver for driver in DRIVERS if driver != PYGRESQL]
@@ -114,28 +116,28 @@ def wrappers(session: nox.Session) -> None:
     _pytest(session, EACH_RELEASE, drivers=["wrappers"])
 
 
-@nox.session
+@nox.session(tags=["others"])
 def tls(session: nox.Session) -> None:
     """Run the tests over TLS, with all drivers."""
     drivers = _install_all(session, "tests", "server", "tls")
     _pytest(session, "tests/online/tls", drivers=drivers)
 
 
-@nox.session
+@nox.session(tags=["others"])
 def servers(session: nox.Session) -> None:
     """Run the tests with servers of their own, such as PgBouncer and a standby, with all drivers."""
     drivers = _install_all(session, "tests", "server", "wrappers")
     _pytest(session, "tests/online/servers", drivers=drivers)
 
 
-@nox.session
+@nox.session(tags=["others"])
 def kit(session: nox.Session) -> None:
     """Test the conformance class itself, with broken backends."""
     session.install("-e", ".[psycopg]", *_group("tests", "server"))
     _pytest(session, "tests/kit", drivers=["psycopg"])
 
 
-@nox.session
+@nox.session(tags=["others"])
 def example(session: nox.Session) -> None:
     """Install the example of a third party's backend, and run the conformance class on it."""
     session.install("-e", ".", "-e", "examples/backend-asyncpg", *_group("tests", "server"))
@@ -170,7 +172,7 @@ def soak(session: nox.Session) -> None:
     session.run("python", "-m", "tests.ledger", *session.posargs)
 
 
-@nox.session
+@nox.session(tags=["others"])
 def quick_bench(session: nox.Session) -> None:
     """See that all that the benchmarks do can be done, with one driver and little of each."""
     session.install("-e", ".[psycopg]", *_group("server", "bench"))
@@ -181,7 +183,7 @@ def quick_bench(session: nox.Session) -> None:
         session.error(f"only {written} was written")
 
 
-@nox.session
+@nox.session(tags=["others"])
 def build(session: nox.Session) -> None:
     """Build the sdist, the wheel from it, and try that in an environment with nothing else."""
     session.install("build[uv]", "twine")

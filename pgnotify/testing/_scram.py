@@ -11,6 +11,7 @@ import secrets
 import stringprep
 import unicodedata
 from base64 import b64decode, b64encode
+from functools import lru_cache
 
 MECHANISM = "SCRAM-SHA-256"
 ITERATIONS = 4096  # the least that RFC 7677 allows; more is for passwords that people choose
@@ -123,6 +124,7 @@ def _is_prohibited(text: str) -> bool:
     return any(map(stringprep.in_table_d2, text)) or not (right_to_left[0] and right_to_left[-1])
 
 
+@lru_cache(maxsize=8)  # all of a server's sessions have the same, which takes longer than all the rest of a login
 def _keys(password: bytes, salt: bytes, iterations: int) -> tuple[bytes, bytes, bytes]:
     """Return ClientKey, StoredKey and ServerKey."""
     salted = hashlib.pbkdf2_hmac("sha256", password, salt, iterations)

@@ -12,7 +12,7 @@ from tests.helpers.sending import send_numbers
 from tests.helpers.waiting import PATIENCE, eventually
 
 RATE = 1_000_000  # bytes a second
-LARGE = 600  # notifications of 4 kB, which take ten times as long as the listener waits for an answer
+LARGE = 300  # notifications of 4 kB, which take five times as long as the listener waits for an answer
 
 
 def start_a_flow(proxy, session, channel):
