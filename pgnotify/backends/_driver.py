@@ -10,7 +10,7 @@ import enum
 import json
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from itertools import repeat
 from typing import Any, ClassVar, Protocol
@@ -351,7 +351,8 @@ def in_autocommit(connection: Any, has_ended: Callable[[], bool]) -> Iterator[No
         connection.autocommit = False
     except BaseException:  # of a signal handler, too, also during one of the two assignments
         if not has_ended():
-            connection.autocommit = False
+            with suppress(Exception):  # refused where a signal handler has left a statement half done
+                connection.autocommit = False
         raise
 
 

@@ -100,8 +100,10 @@ class PsycopgBackend(CollectingBackend):
                 cursor = psycopg.Cursor(self._connection, row_factory=tuple_row)
                 cursor.execute(sql.encode(self._encoding()), parameters or None, prepare=False)
                 return cursor.fetchall() if cursor.description else []
-        except psycopg.Error as error:
-            if self._has_ended():
+        except BaseException as error:
+            if not isinstance(error, KeyboardInterrupt):  # after that psycopg reads on, and its place is unknown
+                self._shared_inbox.raw.extend(_in_the_making(error))
+            if isinstance(error, psycopg.Error) and self._has_ended():
                 with suppress(psycopg.Error):  # closed by hand
                     self._move_what_libpq_has(self._inbox())  # its holder may close it next
                 raise self._lost() from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -419,8 +419,9 @@ def test_what_a_statement_brought_along_is_handed_over_though_the_connection_was
 class InTheMaking:
     """Interrupts the making of the nth notification, which is Python code, wherever the driver does it."""
 
-    def __init__(self, nth):
+    def __init__(self, nth, error=KeyboardInterrupt):
         self.left = nth
+        self.error = error
 
     def __call__(self, frame, event, arg):
         from psycopg.pq.misc import PGnotify
@@ -428,7 +429,7 @@ class InTheMaking:
         if event == "call" and frame.f_code is PGnotify.__new__.__code__:
             self.left -= 1
             if not self.left:
-                raise KeyboardInterrupt
+                raise self.error
 
     @contextmanager
     def here(self):
@@ -450,3 +451,19 @@ def test_a_notification_whose_making_is_interrupted_is_kept(db, session, channel
         backend.fetch()
 
     assert collect_payloads(backend, 5) == list(map(str, range(5)))
+
+
+def test_a_notification_whose_making_is_interrupted_during_a_statement_is_kept(db, session, channel):
+    backend = pgnotify.wrap(db).backend
+    backend.listen(channel)
+    burst(session, channel, 5)
+    session.sql("SELECT 1")
+
+    with pytest.raises(LookupError), InTheMaking(3, LookupError).here():
+        backend.notify("other")
+
+    arrived = []
+    with suppress(ConnectionLost, TransactionError):  # the statement may have been left half done
+        while batch := backend.fetch():
+            arrived += [notification.payload for notification in batch]
+    assert arrived[:3] == ["0", "1", "2"]
