@@ -312,7 +312,7 @@ class NotificationHandler:
         return answer.result()
 
     def _carry_out_requests(self) -> None:
-        """Do here what was asked of a loop that a signal handler has ended, unless another loop has begun."""
+        """Carry out the requests to a loop that a signal handler has ended, unless another loop has begun."""
         try:
             self._ownership.try_to_take()
         finally:

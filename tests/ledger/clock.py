@@ -21,7 +21,7 @@ class WallClock:
         self.set_by = 0.0
         """By how many seconds it differs from the machine's."""
         self.lock = threading.Lock()
-        """Held by whoever sends, and by whoever sets the clock: it is never set during a statement."""
+        """Held while a statement is sent, and while the clock is set, so that these never overlap."""
 
     def set(self, by: float) -> None:
         """Set it to be this many seconds ahead of the machine's."""
@@ -32,7 +32,7 @@ class WallClock:
     def read_by_listeners(self, seen: Callable[[float], object] = lambda _: None) -> Iterator[None]:
         """Have listeners that are made meanwhile read this clock, and call a function with each setting they read.
 
-        Full queues read the clock of whoever is inside at that time.
+        Full queues read the clock of the listener that is inside at that time.
         """
         read = clocks.now
 

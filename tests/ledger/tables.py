@@ -64,7 +64,7 @@ def recoveries(outcomes: Sequence[tuple[str, Outcome]]) -> str:
 
 
 def strikes(outcomes: Sequence[tuple[str, Outcome]]) -> str:
-    """Return how many faults struck, by their kind and the driver, and what came of the signals."""
+    """Return how many faults struck, by their kind and the driver, and how many signals raised an exception."""
     drivers = list(dict.fromkeys(driver for driver, _ in outcomes))
     of = {driver: [outcome for name, outcome in outcomes if name == driver] for driver in drivers}
     lines = [("faults", *drivers)]

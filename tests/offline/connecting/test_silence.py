@@ -1,4 +1,4 @@
-"""A peer that sends is not silent, whoever reads, on sockets whose bytes the system counts and on others."""
+"""A peer that sends is not silent, on sockets whose bytes the system counts and on others."""
 
 from __future__ import annotations
 

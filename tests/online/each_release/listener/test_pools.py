@@ -346,7 +346,7 @@ def test_an_attempt_that_is_abandoned_loses_no_slot(pool, channel):
     assert [rest for _, *rest in pool.sessions()] == [[[], []]] * SLOTS
 
 
-# A connection that was taken from a pool, and is returned by whoever took it.
+# A connection that was taken from a pool, and is returned by the code that took it.
 
 
 def test_a_listener_leaves_a_taken_connection_as_it_was(pool, session, channel):
