@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import os
 import tempfile
@@ -23,9 +24,13 @@ NOBODY = 65534
 def as_account(uid: int, call: Callable[[], object]) -> str:
     """Return what a call returns, as text, or its error; it is made by a child without any other right.
 
+    The child cannot import what this process has not yet: Python may lie where only root reads, under its
+    home. So the codec that a connect by name looks for is loaded before.
+
     Raises:
         RuntimeError: we cannot become this account, although we are root.
     """
+    codecs.lookup("idna")
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
