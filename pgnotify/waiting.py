@@ -9,7 +9,7 @@ from __future__ import annotations
 import select
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from threading import get_ident
 from typing import TypeVar
@@ -45,6 +45,26 @@ def wait_readable(descriptor: int, timeout: float | None, wakeup: int | None = N
     for each in watched:
         poller.register(each, select.POLLIN)
     return bool(poller.poll(None if timeout is None else timeout * 1000))
+
+
+def readable_among(descriptors: Collection[int], timeout: float) -> set[int]:
+    """Block until one of these descriptors is readable, at its end, broken or closed; return those that are.
+
+    Args:
+        descriptors: of sockets; may be any numbers.
+        timeout: seconds from now.
+    """
+    timeout = max(0.0, min(timeout, _LONGEST_WAIT_SECONDS))
+    if not hasattr(select, "poll"):  # Windows
+        try:
+            readable, _, broken = select.select(descriptors, [], descriptors, timeout)
+        except OSError:  # one of them is closed
+            return set(descriptors)
+        return {*readable, *broken}
+    poller = select.poll()
+    for each in descriptors:
+        poller.register(each, select.POLLIN)
+    return {each for each, _ in poller.poll(timeout * 1000)}
 
 
 def is_cut_off(descriptor: int) -> bool:

@@ -19,6 +19,7 @@ How a connection is opened, and opened again:
 
 What can be done to an open connection from outside its driver:
 
+- `watchdog`: end a call that takes too long.
 - `silence`: how long the peer has been silent.
 - `socket_handle`: shut it down, set keepalive on it, forget it in a forked child.
 """

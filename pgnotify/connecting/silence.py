@@ -9,9 +9,10 @@ import array
 import socket
 import struct
 import sys
-import threading
 import time
+from collections.abc import Generator
 
+from pgnotify.connecting.watchdog import Look, Patience
 from pgnotify.waiting import wait_readable
 
 # A peer that sends less than this is silent, or one byte a minute would keep a dead connection alive. What is that slow
@@ -26,43 +27,36 @@ _BYTES_RECEIVED = struct.Struct("=128xQ")  # tcpi_bytes_received, since Linux 4.
 _ENOUGH = sys.maxsize
 
 
-def is_done_before_silence(peer: socket.socket, seconds: float, done: threading.Event) -> bool:
-    """Wait until something is done, or the peer has been silent for too long, or has sent for far too long.
+def until_silent(peer: socket.socket, seconds: float) -> Patience:
+    """Be patient until the peer has been silent for this long, or has sent for far too long.
 
     Args:
         peer: a socket that another thread reads.
         seconds: the silence that is allowed.
-        done: set by the other thread.
-
-    Returns:
-        Whether it is done.
     """
     needed, arrived = max(1.0, LEAST_BYTES_PER_SECOND * seconds), 0
     now = heard_at = time.monotonic()
     ends_at = now + seconds * LONGEST_ANSWER
     while now < min(ends_at, heard_at + seconds):
-        arrived += _arriving(peer, min(seconds / _PARTS, heard_at + seconds - now), done)
-        if done.is_set():
-            return True
+        arrived += yield from _arriving(peer, min(seconds / _PARTS, heard_at + seconds - now))
         now = time.monotonic()
         # Bytes that the driver has not read yet are not the peer's silence.
-        if arrived >= needed or _sees_bytes(peer, 0):
+        if arrived >= needed or _sees_bytes(peer, wait_readable(peer.fileno(), 0)):
             heard_at, arrived = now, 0
-    return done.is_set()
 
 
-def _arriving(peer: socket.socket, seconds: float, done: threading.Event) -> int:
-    """Wait this long, or until done; return how many bytes have arrived by then, or `_ENOUGH` if only some are seen."""
+def _arriving(peer: socket.socket, seconds: float) -> Generator[Look, bool, int]:
+    """Wait this long; return how many bytes have arrived by then, or `_ENOUGH` if only some are seen."""
     before = _bytes_received(peer)
     if before is not None:
-        done.wait(seconds)
+        yield Look(seconds)
         return (_bytes_received(peer) or before) - before
     ends_at, seen = time.monotonic() + seconds, False
-    done.wait(seconds / 2)  # an answer that is in time is worth no look
-    while not done.is_set() and (left := ends_at - time.monotonic()) > 0:
+    yield Look(seconds / 2)  # an answer that is in time is worth no look
+    while (left := ends_at - time.monotonic()) > 0:
         look = min(left, _LOOK_SECONDS)
-        seen = seen or _sees_bytes(peer, look)
-        done.wait(look)
+        seen = seen or _sees_bytes(peer, (yield Look(look, peer.fileno())))
+        yield Look(look)
     return _ENOUGH if seen else 0
 
 
@@ -77,12 +71,10 @@ def _bytes_received(peer: socket.socket) -> int | None:
     return int(_BYTES_RECEIVED.unpack(info)[0]) if len(info) == _BYTES_RECEIVED.size else None
 
 
-def _sees_bytes(peer: socket.socket, seconds: float) -> bool:
+def _sees_bytes(peer: socket.socket, was_readable: bool) -> bool:
     """Look for bytes that the driver has not read; those that it takes under our eyes count, too."""
-    if not wait_readable(peer.fileno(), seconds):
-        return False
     # At its end a socket is readable, and stays so.
-    return _unread(peer) > 0 or not wait_readable(peer.fileno(), 0)
+    return was_readable and (_unread(peer) > 0 or not wait_readable(peer.fileno(), 0))
 
 
 def _unread(peer: socket.socket) -> int:

@@ -10,11 +10,12 @@ import math
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from types import TracebackType
 
-from pgnotify.connecting.silence import is_done_before_silence
+from pgnotify.connecting.silence import until_silent
+from pgnotify.connecting.watchdog import Patience, Watch, until, watchdog
 from pgnotify.errors import ConnectionLost, Unanswered
 
 # Linux's own limits: for idle and interval (MAX_TCP_KEEPIDLE and MAX_TCP_KEEPINTVL of its tcp.h), and for count.
@@ -42,6 +43,7 @@ class SocketHandle:
         self._lock = threading.RLock()
         self._was_shut_down = False
         self._socket = _duplicate(descriptor)
+        watchdog.stay_for(self)
 
     @property
     def was_shut_down(self) -> bool:
@@ -86,10 +88,7 @@ class SocketHandle:
             Unanswered: the body took longer. Either it failed because of that, and the driver's own error is the
                 __cause__, or it returned at the last moment.
         """
-        if seconds is None:
-            return nullcontext()
-        longest = min(seconds, threading.TIMEOUT_MAX)
-        return self._limited(seconds, lambda done: done.wait(longest))
+        return nullcontext() if seconds is None else self._limited(seconds, until(seconds))
 
     def silence(self, seconds: float) -> AbstractContextManager[None]:
         """Shut down the connection if the peer is silent for this long during the body, which waits for its answer.
@@ -97,24 +96,23 @@ class SocketHandle:
         What arrives before the answer is a sign of life, as long as it is not too little, or far too much; see
         `pgnotify.connecting.silence`. In all else it is like `deadline`.
         """
-        longest = min(seconds, threading.TIMEOUT_MAX)
-        return self._limited(seconds, lambda done: is_done_before_silence(self._socket, longest, done))
+        return self._limited(seconds, until_silent(self._socket, seconds))
 
     @contextmanager
-    def _limited(self, seconds: float, is_done_in_time: Callable[[threading.Event], bool]) -> Iterator[None]:
-        watchdog = _Watchdog(is_done_in_time, self._shut_down_first)
+    def _limited(self, seconds: float, patience: Patience) -> Iterator[None]:
+        watch = Watch(patience, self._shut_down_first)
         try:
-            watchdog.start()
+            watchdog.watch(watch)
             yield
         except Exception as error:
-            if watchdog.has_bitten():
+            if watchdog.has_bitten(watch):
                 raise _unanswered(seconds) from _of_the_driver(error)
             raise
         finally:
             try:
-                late = watchdog.has_bitten()
-            except BaseException:  # of a signal handler: the watchdog must not outlive the call
-                watchdog.has_bitten()
+                late = watchdog.has_bitten(watch)
+            except BaseException:  # of a signal handler: the watch must not outlive the call
+                watchdog.has_bitten(watch)
                 raise
         if late:
             raise _unanswered(seconds)
@@ -178,6 +176,7 @@ class SocketHandle:
         """Release the socket. The connection itself stays as it is. May be called twice."""
         with self._lock:
             self._socket.close()
+        watchdog.leave(self)
 
     def __enter__(self) -> SocketHandle:
         return self
@@ -213,34 +212,6 @@ def _is_same(one: int, other: int) -> bool:
         return os.path.samestat(os.fstat(one), os.fstat(other))
     except OSError:  # the driver has closed it
         return False
-
-
-class _Watchdog(threading.Thread):
-    """Shuts a connection down, in a thread of its own, if a call on it is not done in time.
-
-    Args:
-        is_done_in_time: waits for the event, and returns whether it was set in time.
-        shut_down: returns whether it has shut the connection down.
-    """
-
-    def __init__(self, is_done_in_time: Callable[[threading.Event], bool], shut_down: Callable[[], bool]) -> None:
-        super().__init__(name="pgnotify-deadline", daemon=True)
-        self._is_done_in_time = is_done_in_time
-        self._shut_down = shut_down
-        self._done = threading.Event()
-        self._has_bitten = False
-
-    def run(self) -> None:
-        """Wait for the end of the call, or end it."""
-        if not self._is_done_in_time(self._done):
-            self._has_bitten = self._shut_down()
-
-    def has_bitten(self) -> bool:
-        """End the thread; return whether it has shut the connection down."""
-        self._done.set()
-        with suppress(RuntimeError):  # it was not started: an interrupt came first, or there are no more threads
-            self.join()
-        return self._has_bitten
 
 
 def _unanswered(seconds: float) -> Unanswered:

@@ -14,6 +14,7 @@ from contextlib import suppress
 import pytest
 
 from pgnotify.connecting.socket_handle import SocketHandle
+from pgnotify.connecting.watchdog import watchdog
 from pgnotify.errors import ConnectionLost, Unanswered
 from tests.helpers.interrupting import AVAILABLE, Interruption
 from tests.helpers.threads import Background, is_in
@@ -62,8 +63,9 @@ def socket_handle(pair):
         yield made
 
 
-def threads():
-    return {thread.name for thread in threading.enumerate()}
+def is_watched(socket_handle):
+    """Return whether the watchdog still looks at a call on this connection."""
+    return any(watch._bite.__self__ is socket_handle for watch in watchdog._watches)
 
 
 def reads_nothing(plug, error=None):
@@ -257,7 +259,7 @@ def test_a_body_that_is_in_time_changes_nothing(pair, socket_handle):
         assert pair[0].recv(1) == b"x"
 
     assert not socket_handle.was_shut_down
-    assert "pgnotify-deadline" not in threads()
+    assert not is_watched(socket_handle)
 
 
 def test_a_body_that_takes_longer_is_ended_and_unanswered(pair, socket_handle):
@@ -269,7 +271,7 @@ def test_a_body_that_takes_longer_is_ended_and_unanswered(pair, socket_handle):
     assert 0.05 <= time.monotonic() - began < PATIENCE
     assert repr(caught.value.__cause__) == repr(OSError("the driver's own"))
     assert socket_handle.was_shut_down
-    assert "pgnotify-deadline" not in threads()
+    assert not is_watched(socket_handle)
 
 
 def test_a_body_that_returns_too_late_is_unanswered_too(pair, socket_handle):
@@ -294,14 +296,12 @@ def test_an_error_of_a_body_that_is_in_time_passes(socket_handle):
         raise LookupError("its own")
 
     assert not socket_handle.was_shut_down
-    assert "pgnotify-deadline" not in threads()
+    assert not is_watched(socket_handle)
 
 
-def test_without_a_limit_there_is_no_thread(socket_handle):
-    before = threads()
-
+def test_without_a_limit_there_is_no_watch(socket_handle):
     with socket_handle.deadline(None):
-        assert threads() == before
+        assert not is_watched(socket_handle)
 
 
 @pytest.mark.parametrize("seconds", [float("inf"), 1e300])
@@ -322,7 +322,7 @@ def test_a_call_that_somebody_else_shuts_down_gets_the_drivers_error(pair, socke
 def test_a_limit_that_passes_after_somebody_else_has_shut_down_is_not_the_reason(socket_handle):
     def body():
         socket_handle.shut_down()
-        eventually(lambda: "pgnotify-deadline" not in threads())
+        eventually(lambda: not is_watched(socket_handle))
         raise OSError("the driver's own")
 
     with pytest.raises(OSError, match="the driver's own"), socket_handle.deadline(0.05):
@@ -334,10 +334,10 @@ def test_an_interruption_passes_whether_in_time_or_not(pair, socket_handle, erro
     with pytest.raises(error), socket_handle.deadline(0.05):
         reads_nothing(pair[0], error())
 
-    assert "pgnotify-deadline" not in threads()
+    assert not is_watched(socket_handle)
 
 
-def test_a_ctrl_c_in_the_body_leaves_no_thread(pair, socket_handle):
+def test_a_ctrl_c_in_the_body_leaves_no_watch(pair, socket_handle):
     def body():
         Background(signal.pthread_kill, threading.main_thread().ident, signal.SIGINT)
         pair[0].recv(1)
@@ -346,7 +346,7 @@ def test_a_ctrl_c_in_the_body_leaves_no_thread(pair, socket_handle):
         body()
 
     assert not socket_handle.was_shut_down
-    assert "pgnotify-deadline" not in threads()
+    assert not is_watched(socket_handle)
 
 
 # Keepalive.
@@ -526,7 +526,7 @@ def test_a_signal_handler_that_raises_leaves_no_deadline_behind(pair):
             handle.deadline(60.0),
         ):
             pass
-        assert "pgnotify-deadline" not in {thread.name for thread in threading.enumerate()}, interruption.where
+        assert not is_watched(handle), interruption.where
         count = interruption.count if count is None else count
         place += 1
     there.send(b"x")

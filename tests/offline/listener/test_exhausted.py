@@ -16,7 +16,7 @@ from pgnotify.connecting.socket_handle import SocketHandle
 from pgnotify.listener.gap import Reason
 from pgnotify.listener.subscriptions import Subscription
 from pgnotify.listener.workers import Workers
-from tests.helpers.listeners import AT_ONCE, Told, its_connection, next_payloads, send
+from tests.helpers.listeners import AT_ONCE, Told, Watching, its_connection, next_payloads, send
 from tests.helpers.resources import few_descriptors, no_thread, open_descriptors
 from tests.helpers.waiting import IN_MEMORY, eventually
 
@@ -131,15 +131,27 @@ def test_an_attempt_without_a_thread_is_a_failed_attempt(make, server, monkeypat
     assert len(failed) == 2
 
 
-def test_a_heartbeat_without_a_thread_for_its_deadline_gives_the_connection_up(make, server, monkeypatch):
+def test_a_connection_without_a_thread_for_its_deadlines_is_a_failed_attempt(make, server, monkeypatch):
     told = Told()
-    listener = make("jobs", on_listening=told, heartbeat=0.02)
+    failed = no_thread(monkeypatch, "pgnotify watchdog", 6)  # twice, to open, to ask and to close
+    listener = make("jobs", on_listening=told)
     listener.start()
-    told.next()
-    no_thread(monkeypatch, "pgnotify-deadline", 2)  # that of the heartbeat, and that of close()
 
     assert_recovers(listener, server, told, "can't start new thread")
-    assert told.gaps[-1].reason is Reason.CONNECTION_LOST
+    assert len(failed) == 6
+
+
+def test_a_heartbeat_needs_no_thread_of_its_own(make, server, monkeypatch):
+    told, watching = Told(), Watching()
+    listener = make("jobs", on_listening=told, heartbeat=0.02, observer=watching)
+    listener.start()
+    told.next()
+    no_thread(monkeypatch, "", 10**6)
+
+    watching.checks.wait_for(3)
+
+    assert told.gaps == []
+    assert listener.status().last_error is None
 
 
 def test_without_a_thread_start_raises_and_works_later(make, server, sender, monkeypatch):
