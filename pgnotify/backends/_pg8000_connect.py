@@ -22,8 +22,9 @@ from pg8000.exceptions import DatabaseError, InterfaceError
 
 from pgnotify.backends._pg8000_socket import TLSSocket, open_socket
 from pgnotify.connecting import tls
+from pgnotify.connecting.defaults import with_defaults, with_verification
 from pgnotify.connecting.hosts import Address, hosts
-from pgnotify.connecting.keywords import environment, refuse_undecoded, with_verification
+from pgnotify.connecting.keywords import refuse_undecoded
 from pgnotify.connecting.passfile import password_for
 from pgnotify.connecting.socket_handle import SocketHandle
 from pgnotify.connecting.user_files import account_name, password_file
@@ -87,7 +88,7 @@ def connect(parameters: dict[str, str]) -> Any:
         pg8000.exceptions.InterfaceError: no host could be reached, or none satisfies target_session_attrs.
         pg8000.exceptions.DatabaseError: the server refuses.
     """
-    given = {**environment(), **with_verification(parameters)}
+    given = with_defaults(with_verification(parameters))
     _refuse_what_cannot_be_expressed(given)
     addresses = hosts(given)
     if any(address.unix_socket is None for address in addresses) and given.get("sslmode") != "disable":
@@ -122,6 +123,8 @@ def _refuse_what_cannot_be_expressed(given: dict[str, str]) -> None:
 
 
 def _refuse_inexpressible(keyword: str, value: str) -> None:
+    if keyword == "service":  # its parameters would stand in its place
+        raise ValueError(f'definition of service "{value}" not found')
     if keyword in _EXPRESSED_VALUES:
         if value not in _EXPRESSED_VALUES[keyword]:
             possible = " or ".join(_EXPRESSED_VALUES[keyword])

@@ -45,13 +45,13 @@ def wrap(connection: Any) -> PyGreSQLBackend | HolderBackend:
 def connect(parameters: dict[str, str]) -> Any:
     """Open a pg.Connection, which has no implicit transactions; its client_encoding is UTF8 unless another is given."""
     from pgnotify.connecting.conninfo import serialize
-    from pgnotify.connecting.keywords import environment
+    from pgnotify.connecting.defaults import with_defaults
 
     connection = _connect(serialize(parameters))
     # PyGreSQL decodes notifications as UTF-8 only. A database without an encoding cannot be asked for it: its server
     # ends a session that it cannot send that to.
     client, server = map(connection.parameter, ("client_encoding", "server_encoding"))
-    if client != "UTF8" and server != "SQL_ASCII" and "client_encoding" not in {**environment(), **parameters}:
+    if client != "UTF8" and server != "SQL_ASCII" and "client_encoding" not in with_defaults(parameters):
         connection.query("SET client_encoding TO 'UTF8'")
     return connection
 

@@ -4,7 +4,9 @@ What a connection string means:
 
 - `conninfo`: how one is read, overridden by options, and written.
 - `keywords`: which keywords exist, their environment variables, and which values they accept.
+- `defaults`: what the service file and the environment add.
 - `hosts`: which addresses to try, and in which order.
+- `lookup`: all addresses of their names.
 - `tls`: which attempts to make, with TLS or without, and what each of them verifies.
 - `user_files`: where the certificates and passwords of a user are.
 - `passfile`: which password a password file has for an address.

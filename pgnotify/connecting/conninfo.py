@@ -2,7 +2,7 @@
 
 Three of the four drivers pass the string to libpq. The driver without libpq needs it parsed, and all of them need the
 same errors and the same keywords. This module decides what a string says. It opens nothing. It does not fill in the
-values that libpq takes from elsewhere when it connects: the user's name, the password file and the service file.
+values that libpq takes from elsewhere when it connects; `defaults` does that for the service file and the environment.
 
 The rules are those of the PostgreSQL 18 documentation, 34.1.1 (the two forms). Where the documentation is silent, the
 rule is the behaviour of libpq 18.6, and the tests check that it still is.
@@ -17,15 +17,14 @@ from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
+from pgnotify.connecting.defaults import with_defaults, with_verification
 from pgnotify.connecting.hosts import hosts, is_port_number
 from pgnotify.connecting.keywords import (
     SECRETS,
-    environment,
     refuse_undecoded,
     refuse_unknown,
     refuse_unsendable,
     text_of,
-    with_verification,
 )
 
 # A quote quotes only if it begins the value. A backslash at the end of an unquoted value is dropped.
@@ -120,13 +119,13 @@ def ready(parameters: Mapping[str, str]) -> dict[str, str]:
     `postgresql://user:password`, where "@host" is missing, the port is the password.
 
     Raises:
-        ValueError: the lists of hosts do not match, a port is not a number, a value has bytes that are not UTF-8, or
-            the sslmode is too weak for sslrootcert=system.
+        ValueError: the lists of hosts do not match, a port is not a number, a value has bytes that are not UTF-8, the
+            sslmode is too weak for sslrootcert=system, or the service file cannot be read.
     """
     for keyword, value in parameters.items():
         refuse_undecoded(keyword, value)
-    given = {**environment(), **parameters}
-    if "service" not in given:  # a service may set hosts and ports, too
+    given = with_defaults(parameters)
+    if "service" not in given:  # only libpq knows where it is, and it may set hosts and ports, too
         hosts(given)
     return with_verification(parameters)
 

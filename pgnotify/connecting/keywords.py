@@ -108,25 +108,6 @@ def environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     return found
 
 
-def with_verification(parameters: Mapping[str, str], environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Return the parameters, with the sslmode that sslrootcert=system implies: verify-full, which it also requires.
-
-    Anybody can have a certificate of an authority that the system trusts, so only the name in it proves something.
-    libpq has this rule from 16 on. An earlier one takes "system" for the name of a file, finds none, and with a weaker
-    sslmode verifies nothing. With verify-full it refuses to connect.
-
-    Raises:
-        ValueError: the parameters or the environment have a weaker sslmode.
-    """
-    given = {**environment(environ), **parameters}
-    if given.get("sslrootcert") != SYSTEM_ROOTS or "service" in given:  # a service may set both; libpq reads it
-        return dict(parameters)
-    mode = given.get("sslmode", "verify-full")
-    if mode != "verify-full":
-        raise ValueError(f'weak sslmode "{mode}" may not be used with sslrootcert=system (use "verify-full")')
-    return {**parameters, "sslmode": mode}
-
-
 def refuse_unknown(keyword: str, name: str) -> None:
     """Raise a ValueError if there is no such keyword. The message suggests one that is similar.
 

@@ -12,8 +12,8 @@ from contextlib import suppress
 from typing import Any
 
 from pgnotify.connecting.conninfo import parse, ready
-from pgnotify.connecting.hosts import hosts
-from pgnotify.connecting.keywords import environment
+from pgnotify.connecting.defaults import with_defaults
+from pgnotify.connecting.lookup import with_every_address
 from pgnotify.errors import ConnectionLost, SourceError
 from pgnotify.protocol import Backend, NamesPool, Pool, connection_of, end
 from pgnotify.registry import backend_for, connect_with
@@ -50,11 +50,14 @@ class Source:
         self.can_reconnect = self.from_dsn or callable(source)
         self.keeps_alive = True
         """Whether TCP keepalive is wanted; libpq's `keepalives=0` turns it off."""
+        self.seeks_primary = False
+        """Whether a connection string has led to a standby, so that a name's other addresses are tried, too."""
         self._open: Callable[[], Any]
         if self.from_dsn:
             parameters = ready(parse(source))
-            self._open = _connecting(parameters, driver, name, answer_timeout)
-            self.keeps_alive = {**environment(), **parameters}.get("keepalives") != "0"
+            connect, title = connect_with(driver), name or DEFAULT_NAME
+            self._open = lambda: connect(_completed(parameters, title, answer_timeout, self.seeks_primary))
+            self.keeps_alive = with_defaults(parameters).get("keepalives") != "0"
         elif self.can_reconnect:
             self._open = source
         else:
@@ -147,21 +150,27 @@ def _the_same(connection: object) -> SourceError:
     )
 
 
-def _connecting(
-    given: dict[str, str], driver: str | None, name: str | None, answer_timeout: float
-) -> Callable[[], Any]:
-    connect = connect_with(driver)
-    parameters = _completed(given, name or DEFAULT_NAME, answer_timeout)
-    return lambda: connect(dict(parameters))
-
-
-def _completed(parameters: dict[str, str], name: str, answer_timeout: float) -> dict[str, str]:
-    """Add the parameters that a Listener needs, except those that the string or the environment has set."""
-    given = {**environment(), **parameters}
+def _completed(parameters: dict[str, str], name: str, answer_timeout: float, seeks_primary: bool) -> dict[str, str]:
+    """Add the parameters that a Listener needs, except those that are set: in the string or in libpq's defaults."""
+    given = with_defaults(parameters)
     wanted = {
         "fallback_application_name": name,
         "connect_timeout": str(max(SHORTEST_CONNECT_TIMEOUT, math.ceil(answer_timeout))),
     }
-    if len(hosts(given)) > 1:
+    places = {}
+    if seeks_primary or _has_several_hosts(given) or "target_session_attrs" in given:
+        places = _every_place(given)
+    if _has_several_hosts({**given, **places}):
         wanted["target_session_attrs"] = "read-write"  # LISTEN is not possible on a standby
-    return {**{keyword: value for keyword, value in wanted.items() if keyword not in given}, **parameters}
+    return {**{keyword: value for keyword, value in wanted.items() if keyword not in given}, **parameters, **places}
+
+
+def _every_place(given: dict[str, str]) -> dict[str, str]:
+    """Return the host, hostaddr and port that lead to every address of every name."""
+    if "service" in given:  # only libpq knows where it is, and it may set them
+        return {}
+    return dict(with_every_address(given).items() - given.items())
+
+
+def _has_several_hosts(given: dict[str, str]) -> bool:
+    return any("," in given.get(keyword, "") for keyword in ("host", "hostaddr"))

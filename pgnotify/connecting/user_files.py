@@ -1,4 +1,4 @@
-"""The account that runs us, and where libpq looks for its files: certificates, keys and passwords (34.16, 34.19).
+"""The account that runs us, and where libpq looks for a user's files (34.16, 34.17, 34.19).
 
 Nothing is read here.
 """
@@ -37,6 +37,13 @@ def password_file() -> Path | None:
     if os.name == "nt":
         return tls_file("pgpass.conf")
     return _in_home(".pgpass")
+
+
+def service_file() -> Path | None:
+    """Return the path of ~/.pg_service.conf; None if the user has no home."""
+    if os.name == "nt":
+        return tls_file(".pg_service.conf")
+    return _in_home(".pg_service.conf")
 
 
 def _in_home(name: str) -> Path | None:

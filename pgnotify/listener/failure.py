@@ -29,6 +29,7 @@ def after_failure(watch: ListenerWatch, policy: Policy, error: Exception) -> Pro
     if watch.dropped_gaps:
         watch.dropped_gaps[0].begun = False  # if on_listening has failed, it is called with the same gap again
     error, reason, listened = _explained(watch, error), _reason(error), watch.state is State.LISTENING
+    watch.seeks_primary = watch.seeks_primary or isinstance(error, NotPrimary)
     yield from _release(watch, policy, reason)
     watch.clocks_read(policy.now())
     if isinstance(error, SourceError):

@@ -259,7 +259,7 @@ def _reconnect(watch: ListenerWatch, policy: Policy, end: _End) -> Program[bool]
         if not watch.connecting:
             yield Tell(Connecting())
             watch.connecting = True
-        opened: Opened | None = yield Connect(None if left == math.inf else left)
+        opened: Opened | None = yield Connect(None if left == math.inf else left, watch.seeks_primary)
         if opened is not None:
             yield from _listen_again(watch, policy, opened)
             return True

@@ -134,7 +134,8 @@ class ReconnectingRunner(BlockingRunner):
             match action:
                 case p.Wait():
                     return super()._call(action)
-                case p.Connect(timeout):
+                case p.Connect(timeout, seeks_primary):
+                    self._source.seeks_primary = seeks_primary
                     return self._connect(timeout)
                 case p.Disconnect():
                     self._disconnect()

@@ -146,6 +146,7 @@ class ListenerWatch(Watch):
         "queue_complete_until",
         "refused",
         "retry_at",
+        "seeks_primary",
         "to_announce",
         "untold",
         "wanted",
@@ -169,6 +170,8 @@ class ListenerWatch(Watch):
         """How many connections in a row were lost at once, without any notification."""
         self.retry_at = 0.0
         """When to try again, by the monotonic clock."""
+        self.seeks_primary = False
+        """Whether any connection has led to a standby."""
         self.must_disconnect = False
         """Whether a connection is given up, and not released yet."""
         self.ever_listened = False

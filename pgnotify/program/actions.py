@@ -90,6 +90,8 @@ class Connect(NamedTuple):
 
     timeout: float | None
     """Seconds; None waits for ever. The attempt continues after a timeout."""
+    seeks_primary: bool = False
+    """Whether an earlier connection led to a standby."""
 
 
 class Opened(NamedTuple):

@@ -36,9 +36,9 @@ _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER with zero seconds
 class Proxy:
     """Forwards each connection that it accepts to one server; a context manager."""
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, at: tuple[str, int] = ("127.0.0.1", 0)) -> None:
         self._target = (host, port)
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(at)
         self.host, self.port = self._listener.getsockname()
         self._ours, self._theirs = socket.socketpair()
         self._requests: queue.SimpleQueue[tuple[Callable[[], object], threading.Event]] = queue.SimpleQueue()

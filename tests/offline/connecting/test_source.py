@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from functools import partial
 
 import pytest
@@ -101,6 +102,120 @@ def test_with_one_host_the_primary_is_not_asked_for(connect_calls):
     open_from("host=a")
 
     assert "target_session_attrs" not in connect_calls[0]
+
+
+@pytest.fixture
+def service(monkeypatch, tmp_path, connect_calls):
+    """A function that writes the service "prod" to a file, which the environment names."""
+    monkeypatch.setenv("PGSERVICEFILE", str(tmp_path / "services"))
+    return lambda *lines: (tmp_path / "services").write_text("\n".join(["[prod]", *lines]))
+
+
+@pytest.mark.parametrize("hosts", ["host=a,b", "hostaddr=10.0.0.1,10.0.0.2"])
+def test_with_several_hosts_in_the_service_file_the_primary_is_wanted(connect_calls, service, monkeypatch, hosts):
+    service(hosts)
+    open_from("service=prod")
+    monkeypatch.setenv("PGSERVICE", "prod")
+    open_from("dbname=work")
+
+    assert [each["target_session_attrs"] for each in connect_calls] == ["read-write", "read-write"]
+    assert connect_calls[0]["service"] == "prod"  # libpq reads the rest
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value"),
+    [("target_session_attrs", "any"), ("connect_timeout", "90"), ("fallback_application_name", "mine")],
+)
+def test_a_parameter_of_the_service_takes_precedence_and_is_left_to_the_driver(connect_calls, service, keyword, value):
+    service("host=a,b", f"{keyword}={value}")
+
+    open_from("service=prod")
+
+    assert keyword not in connect_calls[0]
+
+
+def test_the_service_file_is_read_again_for_each_connection(connect_calls, service):
+    service("host=a")
+    source = Source("service=prod", None, None, 5)
+    source.open()
+
+    service("host=a,b")
+    source.open()
+
+    assert [each.get("target_session_attrs") for each in connect_calls] == [None, "read-write"]
+
+
+def test_keepalive_may_be_turned_off_in_the_service_file(service):
+    service("keepalives=0")
+
+    assert not Source("service=prod", None, None, 5).keeps_alive
+
+
+def test_a_service_file_that_cannot_be_read_is_refused_at_once(service):
+    service("host")
+
+    with pytest.raises(ValueError, match="syntax error in service file"):
+        Source("service=prod", None, None, 5)
+
+
+# A name with several addresses.
+
+
+@pytest.fixture
+def resolver(monkeypatch):
+    """The addresses of each name. Others cannot be resolved."""
+    known = {}
+
+    def look_up(host, port, **_):
+        if host not in known:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (number, port)) for number in known[host]]
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    return known
+
+
+def test_after_a_standby_each_address_of_a_name_is_tried_for_the_primary(connect_calls, resolver):
+    source = Source("host=db port=6432", None, None, 5)
+    resolver["db"] = ["10.0.0.1", "10.0.0.2"]
+
+    source.open()
+    source.seeks_primary = True
+    source.open()
+
+    assert [each.get("hostaddr") for each in connect_calls] == [None, "10.0.0.1,10.0.0.2"]
+    found = connect_calls[1]
+    assert (found["host"], found["port"], found["target_session_attrs"]) == ("db,db", "6432,6432", "read-write")
+
+
+def test_of_several_hosts_each_address_of_each_name_is_tried(connect_calls, resolver):
+    resolver |= {"a": ["10.0.0.1", "10.0.0.2"], "b": ["10.0.0.3"]}
+
+    open_from("host=a,b,/tmp,10.0.0.4,nosuch port=1,2,3,4,5")
+
+    [found] = connect_calls
+    assert found["host"] == "a,a,b,/tmp,10.0.0.4,nosuch"
+    assert found["hostaddr"] == "10.0.0.1,10.0.0.2,10.0.0.3,,,"
+    assert found["port"] == "1,1,2,3,4,5"
+
+
+def test_names_with_one_address_are_left_to_the_driver(connect_calls, resolver):
+    resolver |= {"a": ["10.0.0.1"], "b": ["10.0.0.3"]}
+
+    open_from("host=a,b")
+
+    assert connect_calls[0]["host"] == "a,b"
+    assert not {"hostaddr", "port"} & connect_calls[0].keys()
+
+
+def test_after_a_standby_a_name_with_one_address_is_not_asked_for_a_primary(connect_calls, resolver):
+    source = Source("host=db", None, None, 5)
+    source.seeks_primary = True
+    resolver["db"] = ["10.0.0.1"]
+
+    source.open()
+
+    assert not {"hostaddr", "target_session_attrs"} & connect_calls[0].keys()
 
 
 def test_each_connection_is_opened_with_parameters_of_its_own(connect_calls):

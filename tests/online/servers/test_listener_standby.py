@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ import pytest
 import pgnotify
 from pgnotify import Reason
 from pgnotify.testing import NoPostgreSQL, TemporaryPostgreSQL
+from pgnotify.testing._proxy import Proxy
 from pgnotify.testing._wire import Session
 from tests.helpers.pooler import NOT_INSTALLED, PgBouncer, find_pgbouncer
 from tests.helpers.recorded import Recorded
@@ -93,6 +96,79 @@ def test_of_two_hosts_it_takes_the_primary_and_after_a_fail_over_the_new_one(lis
     assert gap.lost_at < without_primary < gap.restored_at
     assert recorded.errors == []
     _assert_one_line_each(recorded)
+
+
+@pytest.fixture
+def prod(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, lasting_pair: Any) -> Path:
+    """A file with the service "prod", whose first host is the standby."""
+    server, standby = lasting_pair
+    lines = ["[prod]", f"host={standby.host},{server.host}", f"port={standby.port},{server.port}"]
+    (tmp_path / "pg_service.conf").write_text("\n".join([*lines, "user=postgres", "dbname=postgres"]))
+    (tmp_path / ".pg_service.conf").hardlink_to(tmp_path / "pg_service.conf")
+    for variable in ("PGSERVICEFILE", "PGSERVICE", "PGSYSCONFDIR"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("PGPASSWORD", server.password)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("variable", "name"), [("PGSERVICEFILE", "pg_service.conf"), ("HOME", ""), ("PGSYSCONFDIR", "")]
+)
+def test_of_two_hosts_in_a_service_file_it_takes_the_primary(listening, server, monkeypatch, prod, variable, name):
+    monkeypatch.setenv(variable, str(prod / name))
+
+    recorded = listening("service=prod")
+
+    with Session(*server.address) as session:
+        assert recorded.is_on(session)
+    assert recorded.lines("standby") == []
+
+
+def test_of_two_hosts_in_the_environment_it_takes_the_primary(listening, server, standby, monkeypatch):
+    monkeypatch.setenv("PGHOST", f"{standby.host},{server.host}")
+    monkeypatch.setenv("PGPORT", f"{standby.port},{server.port}")
+
+    recorded = listening(f"user=postgres dbname=postgres password={server.password}")
+
+    with Session(*server.address) as session:
+        assert recorded.is_on(session)
+
+
+def test_a_service_that_asks_for_any_host_gets_the_first(listening, monkeypatch, prod):
+    with (prod / "pg_service.conf").open("a") as file:
+        file.write("\ntarget_session_attrs=any\n")
+    monkeypatch.setenv("PGSERVICEFILE", str(prod / "pg_service.conf"))
+    monkeypatch.setenv("PGSERVICE", "prod")
+
+    recorded = listening("connect_timeout=5")
+
+    assert recorded.status.state == "backing off"
+    assert recorded.lines("the server is a standby")
+
+
+def test_of_two_addresses_of_one_name_it_takes_the_primary(listening, server, standby, monkeypatch):
+    """The standby is at the first one. No driver would try the second one by itself: something has answered."""
+    look_up = socket.getaddrinfo
+
+    def resolve(host: str, *args: Any, **options: Any) -> list[Any]:
+        if host != "localhost":
+            return look_up(host, *args, **options)
+        return [each for number in ("127.0.0.1", "127.0.0.2") for each in look_up(number, *args, **options)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    try:
+        proxy = Proxy(*server.address[:2], at=("127.0.0.2", standby.port))
+    except OSError as error:
+        pytest.skip(f"not applicable: 127.0.0.2 is not an address of this machine: {error}")
+    with proxy:
+        recorded = listening(standby.address._replace(host="localhost").dsn)
+        recorded.until(lambda: recorded.events)
+
+        with Session(*server.address) as session:
+            assert recorded.is_on(session)
+        assert len(recorded.lines("the server is a standby")) == 1
+        assert recorded.listener.probe(PATIENCE).delivering == "yes"
+        recorded.listener.stop(PATIENCE)
 
 
 def test_on_a_standby_it_waits_with_a_pause_and_a_line_for_each_attempt(listening, standby):

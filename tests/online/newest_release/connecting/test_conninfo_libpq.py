@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,8 @@ from pgnotify.connecting.conninfo import parse, serialize
 from pgnotify.connecting.hosts import hosts
 from pgnotify.connecting.keywords import KEYWORDS, environment
 from tests.offline.connecting.test_conninfo import READ, UNREADABLE, parameter_sets
+from tests.offline.connecting.test_defaults import SERVICES
+from tests.offline.connecting.test_defaults import UNREADABLE as UNREADABLE_SERVICES
 
 pytestmark = pytest.mark.drivers("psycopg")
 
@@ -142,10 +145,35 @@ def test_libpq_takes_the_same_from_the_environment(
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
 
-    defaults = libpq.pq.Conninfo.get_defaults()
-    given = {option.keyword.decode(): option.val.decode() for option in defaults if option.val is not None}
+    assert environment().items() <= given_by(libpq).items()
 
-    assert environment().items() <= given.items()
+
+@pytest.mark.parametrize(("text", "found"), SERVICES.items())
+def test_libpq_takes_the_same_from_the_service_file(
+    libpq: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str, found: dict[str, str]
+) -> None:
+    (tmp_path / "services").write_bytes(text.encode())
+    before = given_by(libpq)
+    monkeypatch.setenv("PGSERVICEFILE", str(tmp_path / "services"))
+    monkeypatch.setenv("PGSERVICE", "a")
+
+    assert given_by(libpq) == before | found | {"service": "a"}
+
+
+@pytest.mark.parametrize("text", UNREADABLE_SERVICES)
+def test_libpq_refuses_the_same_service_files(
+    libpq: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str
+) -> None:
+    (tmp_path / "services").write_bytes(text.encode())
+    monkeypatch.setenv("PGSERVICEFILE", str(tmp_path / "services"))
+
+    assert re.search(UNREADABLE_SERVICES[text], complaint_of(libpq, "service=a"))
+
+
+def given_by(libpq: Any) -> dict[str, str]:
+    """Return all that libpq would connect with."""
+    defaults = libpq.pq.Conninfo.get_defaults()
+    return {option.keyword.decode(): option.val.decode() for option in defaults if option.val is not None}
 
 
 def complaint_of(libpq: Any, dsn: str) -> str:
