@@ -10,7 +10,7 @@ import random
 import socket
 import ssl
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from inspect import signature
 from pathlib import Path
@@ -58,13 +58,15 @@ _WITHOUT_EFFECT = frozenset(
 )
 _SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 
-# The condition of each target_session_attrs on (pg_is_in_recovery(), transaction_read_only).
-_SESSION_ATTRIBUTES: dict[str, Callable[[bool, bool], bool]] = {
-    "any": lambda standby, read_only: True,
-    "read-write": lambda standby, read_only: not read_only,
-    "read-only": lambda standby, read_only: read_only,
-    "primary": lambda standby, read_only: not standby,
-    "standby": lambda standby, read_only: standby,
+_READ_ONLY = "SHOW transaction_read_only"  # calls no function, which the role might not be allowed to do
+_STANDBY = "SELECT CASE WHEN pg_catalog.pg_is_in_recovery() THEN 'on' ELSE 'off' END"
+# The question for each target_session_attrs, and the answer that it requires.
+_SESSION_ATTRIBUTES: dict[str, tuple[str, str] | None] = {
+    "any": None,
+    "read-write": (_READ_ONLY, "off"),
+    "read-only": (_READ_ONLY, "on"),
+    "primary": (_STANDBY, "off"),
+    "standby": (_STANDBY, "on"),
 }
 # The errors of pg8000's functions for each message, if its contents are impossible.
 _NOT_THE_PROTOCOL = (
@@ -214,6 +216,8 @@ def _handshake(plug: socket.socket, address: Address, given: dict[str, str], con
     except _NOT_THE_PROTOCOL as error:
         if is_interruption(error):
             raise
+        if "client_encoding" in given and "encoding" in str(error):
+            raise ValueError(f"pg8000 has no codec for client_encoding={given['client_encoding']!r}") from error
         if isinstance(error, AttributeError) and password is None:  # seen with 1.31.6 and SCRAM
             raise InterfaceError("the server wants a password, and none was given") from error
         raise InterfaceError(f"the server does not keep to PostgreSQL's protocol: {_line(error)}") from error
@@ -243,12 +247,11 @@ def _startup_parameters(given: dict[str, str]) -> dict[str, dict[str, str]]:
 
 
 def _refuse_unwanted(connection: Any, attributes: str) -> None:
-    if attributes == "any":
+    required = _SESSION_ATTRIBUTES[attributes]
+    if required is None:
         return
-    ((standby, read_only),) = connection.run(
-        "SELECT pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('transaction_read_only')"
-    )
-    if not _SESSION_ATTRIBUTES[attributes](standby, read_only == "on"):
+    question, answer = required
+    if connection.run(question) != [[answer]]:
         raise InterfaceError(f"the session is not {attributes}, as target_session_attrs requires")
 
 

@@ -6,6 +6,7 @@ end after each call. It has no lock at all: a second thread on the same connecti
 
 from __future__ import annotations
 
+import codecs
 from collections import deque
 from collections.abc import Sequence
 from itertools import islice
@@ -21,6 +22,8 @@ from pgnotify.backends._holder import HolderBackend
 from pgnotify.errors import UndecodablePayload
 from pgnotify.notification import Plain
 from pgnotify.program.interruption import is_interruption
+
+_ENCODINGS_WITHOUT_CODEC = (None, "SQL_ASCII")
 
 _CONNECTION_OK = 1  # of pg.Connection.status
 
@@ -52,7 +55,9 @@ def connect(parameters: dict[str, str]) -> Any:
     # ends a session that it cannot send that to.
     client, server = map(connection.parameter, ("client_encoding", "server_encoding"))
     if client != "UTF8" and server != "SQL_ASCII" and "client_encoding" not in with_defaults(parameters):
-        connection.query("SET client_encoding TO 'UTF8'")
+        PyGreSQLBackend(connection).query("SET client_encoding TO 'UTF8'")
+    elif client not in _ENCODINGS_WITHOUT_CODEC:
+        codecs.lookup(client)  # otherwise each statement fails, after a pooler has taken any name for an encoding
     return connection
 
 

@@ -88,6 +88,16 @@ _OTHER_NAMES = {
 }
 _YES_OR_NO = frozenset({"gssdelegation", "keepalives", "replication", "sslcompression", "sslsni"})
 _DURATIONS = frozenset({"connect_timeout", "keepalives_idle", "keepalives_interval", "tcp_user_timeout"})
+_WHOLE_NUMBERS = (
+    "connect_timeout",
+    "keepalives",
+    "keepalives_count",
+    "keepalives_idle",
+    "keepalives_interval",
+    "tcp_user_timeout",
+)
+_WHOLE_NUMBER = re.compile(r"\s*[+-]?[0-9]+\s*", re.ASCII)
+_LARGEST = 2**31 - 1
 
 # C strings end at NUL. The only surrogates with a meaning are U+DC80..U+DCFF: undecodable bytes (PEP 383).
 _UNSENDABLE = re.compile(r"[\x00\ud800-\udc7f\udd00-\udfff]")
@@ -133,6 +143,14 @@ def refuse_undecoded(keyword: str, value: str) -> None:
     """
     if _UNDECODED.search(value):
         raise ValueError(f"the {keyword} has bytes that are not UTF-8, which no driver can pass on")
+
+
+def refuse_no_number(parameters: Mapping[str, str]) -> None:
+    """Raise a ValueError, in libpq's words, if a number is none, or too large for libpq."""
+    for keyword in _WHOLE_NUMBERS:
+        value = parameters.get(keyword, "0")
+        if not _WHOLE_NUMBER.fullmatch(value) or abs(int(value)) > _LARGEST:
+            raise ValueError(f'invalid integer value "{value}" for connection option "{keyword}"')
 
 
 def text_of(keyword: str, value: object) -> str:

@@ -21,7 +21,9 @@ _PERMANENT_SQLSTATES = re.compile(
     "28..."  # invalid_authorization_specification: password, role, pg_hba.conf
     "|3D000"  # invalid_catalog_name: there is no such database
     "|42501"  # insufficient_privilege: no CONNECT on the database, or a parameter that is the superuser's
+    "|42601"  # syntax_error: of `options`; or a server that is not quite PostgreSQL has no LISTEN
     "|42704"  # undefined_object: a parameter in `options` that the server does not know
+    "|42883"  # undefined_function: a server that is not quite PostgreSQL, or too old
     "|22023"  # invalid_parameter_value: of one of these, or of client_encoding
     "|55P02"  # cant_change_runtime_param: one of these that belongs to the server's start
     "|22P05|22021"  # untranslatable_character, character_not_in_repertoire: a name that the encoding has no letters for
@@ -29,12 +31,15 @@ _PERMANENT_SQLSTATES = re.compile(
 )
 # All others are transient: 53300 too_many_connections, 57P03 cannot_connect_now, 57P01 admin_shutdown, 25006 (a
 # standby's answer to LISTEN), and 55000 (the answer of a database that an administrator has closed for a while).
-# 08P01 may be any message of a pooler.
 
-# Waiting does not help against a wrong argument, or a mistake in the user's own connect function.
-_MISTAKES = (ValueError, TypeError, KeyError, ImportError, NameError, AttributeError, SourceError)
+# PgBouncer sends this with almost every refusal, so the message decides.
+_PROTOCOL_VIOLATION = "08P01"
 
-# The server's English messages, from postinit.c, auth.c, miscinit.c and guc.c. The last two are PgBouncer's.
+# Waiting does not help against a wrong argument, a codec that Python does not have (a LookupError), or a mistake in the
+# user's own connect function.
+_MISTAKES = (ValueError, TypeError, LookupError, ImportError, NameError, AttributeError, SourceError)
+
+# The server's English messages, from postinit.c, auth.c, miscinit.c, mbutils.c, guc.c. The last four are PgBouncer's.
 _PERMANENT_ANSWER = re.compile(
     r"""
     .* \b authentication \s failed \b
@@ -50,8 +55,13 @@ _PERMANENT_ANSWER = re.compile(
     | invalid \s value \s for \s parameter
     | parameter \s ".*" \s cannot \s be
     | unsupported \s frontend \s protocol
+    | conversion \s between \s \S+ \s and \s \S+ \s is \s not \s supported
+    | invalid \s command-line \s argument
+    | \S+ \s requires \s a \s value
     | no \s such \s database
     | no \s such \s user
+    | unsupported \s startup \s parameter
+    | not \s allowed $
     """,
     re.VERBOSE,
 )
@@ -59,6 +69,7 @@ _PERMANENT_ANSWER = re.compile(
 _PASSING_ANSWER = re.compile(
     r"""
     too \s many \s connections \s for
+    | number \s of \s requested \s standby \s connections \s exceeds
     | remaining \s connection \s slots \s are \s reserved
     | database \s ".*" \s is \s not \s currently \s accepting
     | terminating \s connection
@@ -68,7 +79,7 @@ _PASSING_ANSWER = re.compile(
 # The quotation marks of PostgreSQL's languages, and their replacements in an ASCII locale.
 _NAMES_SOMETHING = re.compile(r"""["«»„“「『]|>>|<<""")
 
-# The messages of libpq itself, and of the backend that connects without libpq.
+# The messages of libpq itself, of its drivers, and of the backend that connects without libpq.
 _PERMANENT_REASON = re.compile(
     r"""
     no \s password \s (was \s)? (supplied | provided)
@@ -82,7 +93,17 @@ _PERMANENT_REASON = re.compile(
     | channel \s binding \s (is \s)? required
     | authentication \s method \s (requirement \s ".*" \s failed | \d+ \s not \s supported)
     | none \s of \s the \s server's \s SASL \s authentication \s mechanisms
-    | invalid \s (port \s number | integer \s value | connection \s option | dsn | \w+ \s value: | URI)
+    | invalid \s (port \s number | integer \s value | connection \s option | dsn | "?\w+"? \s value: | URI)
+    | invalid \s SSL \s protocol \s version \s range
+    | weak \s sslmode
+    | certificate \s present, \s but \s not \s private \s key \s file
+    | requirepeer \s specifies
+    | Unix-domain \s socket \s path \s ".*" \s is \s too \s long | AF_UNIX \s path \s too \s long
+    | (nested \s "?service"? \s specifications | syntax \s error) .* in \s service \s file
+    | service \s file \s ".*" \s not \s found
+    | bad \s value \s for \s connect_timeout
+    | codec \s not \s available \s in \s Python
+    | no \s Python \s encoding \s for \s PostgreSQL \s encoding
     | missing \s "=" \s after
     | definition \s of \s service \s ".*" \s not \s found
     | could \s not \s match \s \d+
@@ -156,12 +177,22 @@ def _verdict(error: BaseException, at_start: bool) -> bool | None:
     if isinstance(error, ConnectionLost):
         return False  # there was a connection
     if state := _own_sqlstate(error):
+        if state == _PROTOCOL_VIOLATION:
+            return _refuses(_message_of(error), at_start)
         return _PERMANENT_SQLSTATES.fullmatch(state) is not None
     if isinstance(error, _MISTAKES):  # ssl.SSLCertVerificationError is a ValueError, too
         return True
     if isinstance(error, OSError):
         return at_start and isinstance(error, socket.gaierror) and error.errno != socket.EAI_AGAIN
     return _is_hopeless(text, at_start) or None
+
+
+def _message_of(error: BaseException) -> str:
+    """Return the server's message, without its severity."""
+    fields = error.args[0] if error.args else None
+    text = str(fields.get("M")) if isinstance(fields, dict) else str(error)
+    answer = _ANSWER.search(text)
+    return text if answer is None else answer[1]
 
 
 def _is_hopeless(text: str, at_start: bool) -> bool:

@@ -49,6 +49,7 @@ class PgBouncer:
         server: where the server is, the role and its password; changes with `settings` only.
         mode: until when a client keeps the server's connection.
         settings: further settings, or other ones, of the section [pgbouncer].
+        databases: the section [databases], in place of one line for all.
 
     Raises:
         ServerFailed: it is not installed, did not start, or did not reach the server.
@@ -62,6 +63,7 @@ class PgBouncer:
         mode: Mode = "session",
         *,
         settings: Mapping[str, Setting] | None = None,
+        databases: Mapping[str, str] | None = None,
     ) -> None:
         program = find_pgbouncer()
         if program is None:
@@ -74,6 +76,7 @@ class PgBouncer:
         self._server = server
         decided = {"listen_addr": HOST, "listen_port": self.port, "pool_mode": mode}
         self._settings = {**_SETTINGS, **(settings or {}), **decided}
+        self._databases = databases or {"*": f"host={server.host} port={server.port} user={server.user}"}
         self._guard: GuardProcess | None = None
 
     @property
@@ -137,7 +140,7 @@ class PgBouncer:
             guard.put("users.txt", f"{_quoted(server.user)} {_quoted(server.password)}\n".encode())
             asks = {"auth_type": "scram-sha-256", "auth_file": str(guard.directory / "users.txt")}
         configuration = _ini(
-            databases={"*": f"host={server.host} port={server.port} user={server.user}"},
+            databases=self._databases,
             pgbouncer={**asks, **self._settings},
         )
         guard.put("pgbouncer.ini", configuration.encode())

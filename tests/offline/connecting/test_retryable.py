@@ -97,6 +97,8 @@ def test_errors_that_wrap_each_other_in_a_circle_are_visited_once():
         ("22023", True),
         ("55P02", True),
         ("0A000", True),
+        ("42601", True),
+        ("42883", True),
         ("53300", False),
         ("57P01", False),
         ("57P03", False),
@@ -109,6 +111,29 @@ def test_errors_that_wrap_each_other_in_a_circle_are_visited_once():
 )
 def test_the_sqlstate_decides(made_of, at_start, sqlstate, permanent):
     assert is_permanent(made_of(sqlstate), at_start) is permanent
+
+
+@pytest.mark.parametrize("at_start", [True, False])
+@pytest.mark.parametrize(
+    ("message", "permanent"),
+    [
+        ("unsupported startup parameter: options", True),
+        ("unsupported startup parameter in options: search_path", True),
+        ("no such database: d", True),
+        ('database "d" does not exist', True),
+        ("SASL authentication failed", True),
+        ("not allowed", True),
+        ("no more connections allowed (max_client_conn)", False),
+        ("client_login_timeout (server down)", False),
+        ("server login has been failing, cached error: connect failed (server_login_retry)", False),
+    ],
+)
+def test_the_sqlstate_that_a_pooler_gives_to_everything_decides_nothing(message, permanent, at_start):
+    with_text = WithSqlstate("08P01")
+    with_text.args = (f"FATAL:  {message}",)
+
+    assert is_permanent(OfTheDriver({"S": "FATAL", "C": "08P01", "M": message}), at_start) is permanent
+    assert is_permanent(with_text, at_start) is permanent
 
 
 # The texts of libpq.
@@ -131,6 +156,11 @@ PERMANENT = [
     "FATAL:  client certificates can only be checked if a root certificate store is available",
     "FATAL:  unsupported frontend protocol 1234.5679: server supports 3.0 to 3.0",
     "FATAL:  no such database: d",
+    "FATAL:  unsupported startup parameter: options",
+    "FATAL:  not allowed",
+    "FATAL:  conversion between EUC_TW and UTF8 is not supported",
+    'FATAL:  invalid command-line argument for server process: -X\nHINT:  Try "postgres --help".',
+    "FATAL:  --nosuch requires a value",
     "fe_sendauth: no password supplied",
     "server does not support SSL, but SSL was required",
     "SSL error: certificate verify failed",
@@ -159,6 +189,8 @@ TRANSIENT = [
     'FATAL:  too many connections for role "u"',
     'FATAL:  too many connections for database "d"',
     'FATAL:  database "d" is not currently accepting connections',
+    'FATAL:  number of requested standby connections exceeds "max_wal_senders" (currently 0)',
+    "FATAL:  no more connections allowed (max_client_conn)",
     "FATAL:  terminating connection due to administrator command",
     "FATAL:  server login has been failing, try again later (server_login_retry)",
     'FATAL:  could not open file "global/pg_filenode.map": Too many open files in system',
@@ -193,6 +225,19 @@ def test_a_transient_reason_is_not_permanent(reason, prefix, at_start):
         'invalid connection option "nonsense"\n',
         'missing "=" after "nonsense" in connection info string\n',
         'definition of service "nosuch" not found\n',
+        'syntax error in service file "/etc/pg_service.conf", line 2\n',
+        'nested "service" specifications not supported in service file "/etc/pg_service.conf", line 2\n',
+        'service file "/nonexistent" not found\n',
+        'connection is bad: invalid "ssl_min_protocol_version" value: "nonsense"',
+        "invalid SSL protocol version range\n",
+        'weak sslmode "prefer" may not be used with sslnegotiation=direct (use "require")\n',
+        'certificate present, but not private key file "/k"\n',
+        f'{AT}requirepeer specifies "nobody", but actual peer user name is "postgres"\n',
+        'Unix-domain socket path "/x" is too long (maximum 107 bytes)\n',
+        "cannot connect to /x: AF_UNIX path too long",
+        "bad value for connect_timeout: 'x'",
+        "codec not available in Python: 'EUC_TW'",
+        "no Python encoding for PostgreSQL encoding 'EUCTW'\n",
         "Server refuses SSL",
         "the server wants a password, and none was given",
         "server requesting MD5 password authentication, but no password was provided",
@@ -332,6 +377,7 @@ def test_an_answer_in_another_language_that_names_nothing_is_transient(text):
         SourceError("the same connection once more"),
         ModuleNotFoundError("No module named 'driver'"),
         AttributeError("of a mistake in the user's function"),
+        LookupError("unknown encoding: EUC_TW"),
     ],
     ids=repr,
 )

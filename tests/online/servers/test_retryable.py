@@ -10,8 +10,10 @@ import struct
 import pytest
 
 import pgnotify
+from pgnotify import Backoff, Listener
 from pgnotify.connecting.retryable import is_permanent, sqlstate_of
 from pgnotify.testing import Address, NoPostgreSQL, ServerFailed, TemporaryPostgreSQL, find_postgresql
+from tests.helpers.pooler import NOT_INSTALLED, PgBouncer, find_pgbouncer
 from tests.helpers.threads import Background
 
 HBA = [
@@ -33,6 +35,7 @@ ROLES = f"""
     LOGIN; CREATE DATABASE shut; REVOKE CONNECT ON DATABASE shut FROM public; CREATE DATABASE resting;
     ALTER DATABASE resting ALLOW_CONNECTIONS false; CREATE DATABASE limited CONNECTION LIMIT 0
 """
+NEVER = Backoff(60.0, 60.0)
 SETTINGS = {"max_connections": 4, "superuser_reserved_connections": 1, "max_wal_senders": 0}
 
 
@@ -89,6 +92,9 @@ def assert_transient(error):
         ({"options": "-c log_min_messages=debug1", "user": "plain"}, "42501"),
         ({"options": "-c shared_buffers=1"}, "55P02"),
         ({"client_encoding": "nonsense"}, "22023"),
+        ({"client_encoding": "MULE_INTERNAL"}, "0A000"),
+        ({"options": "-X"}, "42601"),
+        ({"options": "--nosuch"}, "42601"),
     ],
     ids=str,
 )
@@ -109,6 +115,11 @@ def test_a_server_that_refuses_goes_on_refusing(server, error_of, options, sqlst
         {"port": "70000"},
         {"sslmode": "nonsense"},
         {"nonsense": "1"},
+        {"connect_timeout": "x"},
+        {"keepalives_idle": "1.5"},
+        {"ssl_min_protocol_version": "nonsense"},
+        {"host": f"/{'x' * 200}"},
+        {"service": "nosuch"},
     ],
     ids=str,
 )
@@ -129,6 +140,46 @@ def test_a_client_that_lacks_something_goes_on_lacking_it(server, error_of, opti
 )
 def test_a_server_that_accepts_no_connections_now_may_accept_them_later(server, error_of, options):
     assert_transient(error_of(server.port, **options))
+
+
+@pytest.mark.parametrize(
+    ("statement", "sqlstate"), [("LISTEN TO jobs", "42601"), ("SELECT pg_catalog.nosuch()", "42883")]
+)
+def test_an_error_of_the_users_function_that_no_repetition_mends_is_raised(server, driver, statement, sqlstate):
+    def connect():
+        with contextlib.closing(pgnotify.connect(dsn_of(server.port), driver)) as connection:
+            connection.backend.query(statement)
+
+    with pytest.raises(Exception) as caught:  # noqa: PT011  # each driver has its own
+        Listener(connect, "jobs", backoff=NEVER).start()
+
+    assert sqlstate_of(caught.value) == sqlstate
+
+
+def test_an_encoding_that_python_has_no_codec_for_is_raised(server, driver):
+    with pytest.raises(Exception, match=r"(?i)EUC_?TW"):
+        Listener(f"{dsn_of(server.port)}?client_encoding=EUC_TW", "jobs", driver=driver, backoff=NEVER).start()
+
+
+def dsn_of(port):
+    return Address("127.0.0.1", port, password=PASSWORD).dsn
+
+
+@pytest.mark.skipif(find_pgbouncer() is None, reason=NOT_INSTALLED)
+def test_a_refusal_of_a_pooler_is_final_unless_it_is_full(server, error_of):
+    options = {"settings": {"max_client_conn": 2}, "databases": {"postgres": f"host=127.0.0.1 port={server.port}"}}
+    with PgBouncer(server.address, **options) as pooler:
+        for refused in (
+            {"dbname": "no such"},
+            {"user": "scram", "password": "wrong"},
+            {"options": "-c work_mem=1MB"},
+            {"replication": "database"},
+            {"dbname": "pgbouncer"},
+        ):
+            assert_permanent(error_of(pooler.port, **refused))
+        with contextlib.ExitStack() as held:
+            assert_transient(fill(held, pooler.port, "postgres"))
+            assert_transient(error_of(pooler.port))
 
 
 def test_a_server_that_is_full_may_have_room_later(server, error_of):
