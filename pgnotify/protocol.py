@@ -168,14 +168,16 @@ class UnlistensMany(Protocol):
 class Health(NamedTuple):
     """A server's report on itself and on the session that asks; see `ChecksHealth.check`."""
 
-    in_recovery: bool
+    in_recovery: bool | None
     """Whether it is a standby, where nobody can listen: pg_is_in_recovery()."""
-    queue_usage: float
+    queue_usage: float | None
     """How full the server's notification queue is, from 0 to 1: pg_notification_queue_usage()."""
-    server_pid: int
+    server_pid: int | None
     """The process that answered: pg_backend_pid()."""
-    channels: frozenset[str]
+    channels: frozenset[str] | None
     """The channels that this process listens to: pg_listening_channels()."""
+    unchecked: tuple[tuple[str, str], ...] = ()
+    """The fields that are None because the role may not call the function, each with the server's reason."""
 
 
 @runtime_checkable

@@ -15,7 +15,8 @@ from functools import cached_property
 from itertools import repeat
 from typing import Any, ClassVar, Protocol
 
-from pgnotify.backends._health import HEALTH, health_of
+from pgnotify.backends._health import VALUES, health_of, health_query
+from pgnotify.connecting.retryable import message_of, sqlstate_of
 from pgnotify.errors import ConnectionLost, PayloadError, PgNotifyError, TransactionError
 from pgnotify.notification import Notification, Plain, new
 from pgnotify.protocol import Health
@@ -51,6 +52,8 @@ NOTIFY_MANY = """\
 SELECT pg_catalog.count(pg_catalog.pg_notify(pair OPERATOR(pg_catalog.->>) 0, pair OPERATOR(pg_catalog.->>) 1))
 FROM pg_catalog.json_array_elements({}::pg_catalog.json) AS pair"""
 
+_INSUFFICIENT_PRIVILEGE = "42501"
+
 STATUS_OF = {int(status): status for status in TransactionStatus}
 """The status by its number, in a third of the time that calling the class takes."""
 
@@ -73,6 +76,9 @@ class DriverBackend(abc.ABC):
 
     own_close: ClassVar[Callable[[Any], Any] | None] = None
     """The method ``close`` of the driver's class. A connection with another one may return to a pool instead."""
+
+    _forbidden: tuple[tuple[str, str], ...] = ()
+    """The values of a health check that the role may not ask for, each with the server's reason."""
 
     _returned = False
     """Whether the connection is back in its pool, where others may use it."""
@@ -151,8 +157,27 @@ class DriverBackend(abc.ABC):
     def check(self) -> Health:
         """See `pgnotify.protocol.ChecksHealth.check`."""
         self._refuse_transaction("a health check")
-        ((answer,),) = self.query(HEALTH)
-        return health_of(answer)
+        try:
+            return self._health(self._forbidden)
+        except self.DatabaseError as error:
+            if sqlstate_of(error) != _INSUFFICIENT_PRIVILEGE:
+                raise
+        self._forbidden = tuple(self._find_forbidden())
+        return self._health(self._forbidden)
+
+    def _health(self, left_out: tuple[tuple[str, str], ...]) -> Health:
+        ((answer,),) = self.query(health_query(dict(left_out)))
+        return health_of(answer, left_out)
+
+    def _find_forbidden(self) -> Iterator[tuple[str, str]]:
+        """Yield each value of a health check that the role may not ask for, and the server's reason."""
+        for name in VALUES:
+            try:
+                self.query(health_query(VALUES.keys() - {name}))
+            except self.DatabaseError as error:
+                if sqlstate_of(error) != _INSUFFICIENT_PRIVILEGE:
+                    raise
+                yield name, message_of(error)
 
     def close(self) -> None:
         """See `pgnotify.protocol.Backend.close`. A connection that only returns to a pool is released first."""

@@ -2,13 +2,15 @@
 
 The column has the type text, because a driver reads text unchanged, whatever casts it or its user has
 registered. The names of channels are in hexadecimal. psycopg2 fails on an é in an encoding other than its
-own. pg8000 assigns later answers to the wrong statements after that. A server in SQL_ASCII refuses to make
-JSON of it.
+own. pg8000 assigns later answers to the wrong statements after that.
+
+A role may lack the privilege to call one of the functions. Then its value is left out. The row itself calls none.
 """
 
 from __future__ import annotations
 
-import json
+import re
+from collections.abc import Container
 
 from pgnotify.protocol import Health
 
@@ -17,19 +19,50 @@ from pgnotify.protocol import Health
 #
 # Every name has its schema, each operator too: IN would look for an "=" along the search_path. A function of somebody
 # else's would run as the listener's role, often a superuser.
-HEALTH = """\
-SELECT pg_catalog.json_build_array(
-    pg_catalog.pg_is_in_recovery(), pg_catalog.pg_notification_queue_usage(), pg_catalog.pg_backend_pid(), ARRAY(
-        SELECT pg_catalog.encode(pg_catalog.convert_to(channel, CASE
+_CHANNELS = """\
+ARRAY(SELECT pg_catalog.encode(pg_catalog.convert_to(channel, CASE
             WHEN 'SQL_ASCII' OPERATOR(pg_catalog.=) pg_catalog.getdatabaseencoding()
                 OR 'SQL_ASCII' OPERATOR(pg_catalog.=) pg_catalog.current_setting('client_encoding')
             THEN pg_catalog.getdatabaseencoding()
             ELSE 'UTF8' END), 'hex')
-        FROM pg_catalog.pg_listening_channels() AS channel))::pg_catalog.text"""
+        FROM pg_catalog.pg_listening_channels() AS channel)"""
+
+VALUES: dict[str, str] = {
+    "in_recovery": "pg_catalog.pg_is_in_recovery()",
+    "queue_usage": "pg_catalog.pg_notification_queue_usage()",
+    "server_pid": "pg_catalog.pg_backend_pid()",
+    "channels": _CHANNELS,
+}
+"""The fields of a `Health`, in its order, each with the expression that asks for it."""
+
+# (f,0,4242,"{6a6f6273,6f74686572}"), as record_out() writes it: a field without a value is empty.
+_ROW = re.compile(r"\(([tf]?),([^,]*),(\d*),\"?(?:\{([0-9a-f,]*)\})?\"?\)")
 
 
-def health_of(answer: str | bytes) -> Health:
-    """Return the server's answer, parsed; psycopg returns a text in SQL_ASCII as bytes."""
-    in_recovery, queue_usage, server_pid, channels = json.loads(answer)
-    names = (bytes.fromhex(channel).decode("utf-8", "surrogateescape") for channel in channels)
-    return Health(in_recovery, float(queue_usage), server_pid, frozenset(names))
+def health_query(left_out: Container[str] = ()) -> str:
+    """Return the statement that asks for all values, except those that are left out."""
+    values = ("NULL" if name in left_out else expression for name, expression in VALUES.items())
+    return f"SELECT ROW({', '.join(values)})::pg_catalog.text"
+
+
+def health_of(answer: str | bytes, unchecked: tuple[tuple[str, str], ...] = ()) -> Health:
+    """Return the server's answer, parsed; psycopg returns a text in SQL_ASCII as bytes.
+
+    Raises:
+        ValueError: it is no such row, so the server is not quite PostgreSQL.
+    """
+    row = _ROW.fullmatch(answer if isinstance(answer, str) else answer.decode("ascii"))
+    if row is None:
+        raise ValueError(f"the server has answered a health check with {answer!r}")
+    in_recovery, queue_usage, server_pid, channels = row.groups()
+    return Health(
+        in_recovery == "t" if in_recovery else None,
+        float(queue_usage) if queue_usage else None,
+        int(server_pid) if server_pid else None,
+        None if channels is None else frozenset(map(_decoded, filter(None, channels.split(",")))),
+        unchecked,
+    )
+
+
+def _decoded(channel: str) -> str:
+    return bytes.fromhex(channel).decode("utf-8", "surrogateescape")

@@ -135,6 +135,14 @@ def sqlstate_of(error: BaseException) -> str | None:
     return next(filter(None, map(_own_sqlstate, _chain(error))), None)
 
 
+def message_of(error: BaseException) -> str:
+    """Return the first line of the server's message in a driver's error, without its severity."""
+    fields = error.args[0] if error.args else None
+    text = str(fields.get("M")) if isinstance(fields, dict) else str(error)
+    answer = _ANSWER.search(text)
+    return (text if answer is None else answer[1]).partition("\n")[0]
+
+
 def is_permanent(error: BaseException, at_start: bool) -> bool:
     """Return whether it is pointless to try again after an error of connecting.
 
@@ -178,21 +186,13 @@ def _verdict(error: BaseException, at_start: bool) -> bool | None:
         return False  # there was a connection
     if state := _own_sqlstate(error):
         if state == _PROTOCOL_VIOLATION:
-            return _refuses(_message_of(error), at_start)
+            return _refuses(message_of(error), at_start)
         return _PERMANENT_SQLSTATES.fullmatch(state) is not None
     if isinstance(error, _MISTAKES):  # ssl.SSLCertVerificationError is a ValueError, too
         return True
     if isinstance(error, OSError):
         return at_start and isinstance(error, socket.gaierror) and error.errno != socket.EAI_AGAIN
     return _is_hopeless(text, at_start) or None
-
-
-def _message_of(error: BaseException) -> str:
-    """Return the server's message, without its severity."""
-    fields = error.args[0] if error.args else None
-    text = str(fields.get("M")) if isinstance(fields, dict) else str(error)
-    answer = _ANSWER.search(text)
-    return text if answer is None else answer[1]
 
 
 def _is_hopeless(text: str, at_start: bool) -> bool:

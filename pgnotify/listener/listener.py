@@ -354,6 +354,7 @@ class Listener:
             last_error=counters.last_error,
             round_trip=counters.round_trip,
             queue_usage=counters.queue_usage,
+            unchecked=counters.unchecked,
         )
 
     def probe(self, timeout: float | None = None) -> Probe:

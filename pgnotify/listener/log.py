@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Set
 
 from pgnotify.errors import Unanswered, UndecodablePayload
 from pgnotify.listener.failure import OnListeningFailed
@@ -15,6 +15,14 @@ log = logging.getLogger("pgnotify.listener")
 
 # Parts of the server's notification queue. At half it is urgent: when the queue is full, every NOTIFY fails at commit.
 QUEUE_USAGES_TO_WARN_OF = (0.5, 0.1)
+
+# By the fields of `pgnotify.protocol.Health`.
+_FOUND_OUT = {
+    "in_recovery": "whether the server has become a standby",
+    "queue_usage": "how full its notification queue is",
+    "server_pid": "whether a pooler is in between",
+    "channels": "whether it still listens to the channels",
+}
 
 
 class Log:
@@ -30,6 +38,8 @@ class Log:
         """Whether a notification on this connection could not be decoded."""
         self._listen_ignored = False
         """Whether the server has ignored a LISTEN on this connection."""
+        self._unchecked: Set[str] = frozenset()
+        """The values that the heartbeat does without."""
         self._is_dropping = False
         self._usage_warned_of = 0.0
 
@@ -90,7 +100,22 @@ class Log:
         """Say that the server refuses a channel."""
         log.error("%s: the server refuses to listen to %r: %s", self._name, channel, text_of(error))
 
-    def process_changed(self, before: int, now: int) -> None:
+    def unchecked(self, reasons: Mapping[str, str]) -> None:
+        """Warn of the values that the heartbeat does without, unless that is known already.
+
+        Args:
+            reasons: the server's reason for each of them, by the name of the field of `pgnotify.protocol.Health`.
+        """
+        if reasons and reasons.keys() != self._unchecked:
+            log.warning(
+                "%s: the heartbeat does without some answers, because the role may not call a function. It no longer "
+                "finds out %s",
+                self._name,
+                "; ".join(f"{_FOUND_OUT[name]} ({reason})" for name, reason in reasons.items()),
+            )
+        self._unchecked = frozenset(reasons)
+
+    def process_changed(self, before: int | None, now: int | None) -> None:
         """Warn, once for each connection, that first one server process answered and now another one does."""
         if self._process_changed:
             return

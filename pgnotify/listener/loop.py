@@ -191,7 +191,7 @@ def _check(watch: ListenerWatch, policy: Policy) -> Program[None]:
     answered_at = policy.clock()
     _plan_check(link, policy, answered_at)
     watch.flow.answered(asked_at, answered_at - asked_at)
-    changed = health is not None and health.server_pid != link.server_pid
+    changed = health is not None and health.server_pid not in (None, link.server_pid)
     yield Tell(Checked(health, answered_at - asked_at, link.server_pid if changed else None))
     if health is not None:
         if health.in_recovery:
@@ -212,6 +212,9 @@ def _compare(watch: ListenerWatch, health: Health) -> Program[None]:
     """Find channels that the server has forgotten, and those that it has forgotten twice in a row."""
     link = watch.link
     before, ignored = link.missing, link.ignored
+    if health.channels is None:
+        link.missing = ()
+        return
     link.missing = tuple(filterfalse(health.channels.__contains__, watch.in_force))
     link.ignored = frozenset(before).intersection(link.missing)
     if link.ignored != ignored:
@@ -225,7 +228,7 @@ def _plan_check(link: Link, policy: Policy, now: float) -> None:
 
 def _soon(link: Link, policy: Policy, health: Health | None, answer_seconds: float) -> float:
     """Return `Link.soon`, after an answer. Arrivals matter only if such an answer proves that everything arrives."""
-    in_order = health is not None and not link.behind_pooler and not link.missing
+    in_order = health is not None and not health.unchecked and not link.behind_pooler and not link.missing
     return policy.soon(answer_seconds) if in_order else math.inf
 
 
@@ -272,8 +275,8 @@ def _listen_again(watch: ListenerWatch, policy: Policy, opened: Opened) -> Progr
     health = yield from _first_check(watch, policy)
     answer_seconds, link = policy.clock() - asked_at, Link(opened)
     if health is not None:
-        link.server_pid = health.server_pid
-        link.behind_pooler = opened.server_pid not in (None, health.server_pid)
+        link.server_pid = answering = health.server_pid
+        link.behind_pooler = answering is not None and opened.server_pid not in (None, answering)
     watch.link = link
     yield Tell(Connected(health, opened.server_pid, link.behind_pooler))
     if health is not None and health.in_recovery:

@@ -17,7 +17,7 @@ from pgnotify.listener.watch import ListenerWatch
 from pgnotify.notification import Notification
 from pgnotify.program.interruption import is_interruption
 from pgnotify.program.state import ListenerState
-from pgnotify.protocol import Backend, connection_of
+from pgnotify.protocol import Backend, Health, connection_of
 
 
 class Reporter:
@@ -75,6 +75,7 @@ class Reporter:
             case events.Connected(health, told_pid, behind_pooler):
                 self._is_new = True
                 self.log.connected(behind_pooler, told_pid, None if health is None else health.server_pid)
+                self._unchecked(health)
             case events.ListenInForce() as in_force:
                 return self._listen_in_force(in_force)
             case events.Lost() as lost:
@@ -175,8 +176,16 @@ class Reporter:
         if health is not None:
             if event.changed_from is not None:
                 self.log.process_changed(event.changed_from, health.server_pid)
-            self.log.queue_usage(health.queue_usage)
+            if health.queue_usage is not None:
+                self.log.queue_usage(health.queue_usage)
+        self._unchecked(health)
         self.counters.checked(event.seconds, None if health is None else health.queue_usage)
+
+    def _unchecked(self, health: Health | None) -> None:
+        """Record and log the values that the server's answer does not have, because the role may not ask for them."""
+        reasons = {} if health is None else dict(health.unchecked)
+        self.log.unchecked(reasons)
+        self.counters.unchecked = tuple(reasons)
 
     def _report_if_wanted(self, error: Exception) -> None:
         """Pass an error that is already logged to on_error, if the user has one."""

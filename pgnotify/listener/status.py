@@ -65,10 +65,15 @@ class Status:
     """Seconds that the latest heartbeat took; None before the first."""
     queue_usage: float | None
     """How full the server's notification queue was at that heartbeat, from 0 to 1; None if unknown."""
+    unchecked: tuple[str, ...] = ()
+    """What the heartbeat does not find out, because the role may not call a function; see `pgnotify.protocol.Health`.
+
+    Without "in_recovery", a server that becomes a standby is not noticed; without "server_pid", a pooler is not;
+    without "channels", a lost subscription is not, and `ignored` stays empty."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return a dict for JSON: the state is a plain string, `since` is in ISO 8601, channels are lists."""
-        lists = {"channels": list(self.channels), "ignored": list(self.ignored)}
+        lists = {name: list(getattr(self, name)) for name in ("channels", "ignored", "unchecked")}
         return {**asdict(self), "state": str(self.state), "since": self.since.isoformat(), **lists}
 
 
@@ -128,6 +133,7 @@ class Counters:
         self.last_error: str | None = None
         self.round_trip: float | None = None
         self.queue_usage: float | None = None
+        self.unchecked: tuple[str, ...] = ()
 
     def enter(self, state: ListenerState) -> bool:
         """Record a state; return whether it is a new one.

@@ -32,7 +32,8 @@ class Checking(Losing):
 
         holds(isinstance(health, Health), f"check() returned {health!r}, which is not a Health")
         same(health.in_recovery, False, "in_recovery")
-        holds(0 <= health.queue_usage <= 1, f"queue_usage is {health.queue_usage!r}, which is not from 0 to 1")
+        usage = health.queue_usage
+        holds(usage is not None and 0 <= usage <= 1, f"queue_usage is {health.queue_usage!r}, which is not from 0 to 1")
         same(health.server_pid, self.pid_of(self.db), "server_pid")
 
     def test_a_check_tells_what_is_listened_to_by_exactly_its_name(self) -> None:
