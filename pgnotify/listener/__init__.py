@@ -14,6 +14,7 @@ Performed, on one thread or several:
 
 - `lifecycle`: which thread runs the loop, and how the other threads wait for it.
 - `shutdown`: how it ends, from any thread.
+- `at_exit`: how the end of the process stops it.
 - `runner`: how the loop's actions are performed on one connection after another.
 - `clocks`: which clocks of the machine tell the moments of a gap.
 - `forked`: how a forked child says that it does not listen.

@@ -10,10 +10,11 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 
 from pgnotify.errors import ListenerClosed
+from pgnotify.listener import at_exit
 from pgnotify.listener.delivery import Delivery
 from pgnotify.listener.forked import warn_aside
 from pgnotify.listener.loop import listener_loop
@@ -69,6 +70,7 @@ class Lifecycle:
         self._is_unwarned = False
         """Whether this is a forked child, and nobody was warned of that yet."""
         forget_after_fork(self)
+        at_exit.stop_at_exit(self)
 
     # Reading.
 
@@ -104,7 +106,6 @@ class Lifecycle:
             self.shutdown.failure = self._thread = None
             self._reporter.enter(ListenerState.IDLE)
             raise failure
-        self.shutdown.at_exit(self.stop)
 
     def connect(self, deadline: float | None = None) -> None:
         """Try to connect at least once before a deadline; raise the error if another attempt cannot help."""
@@ -141,10 +142,17 @@ class Lifecycle:
             if not self.is_read() or self._ownership.by_this_thread():
                 self._read(predicate, deadline)
             else:
-                self._ownership.wait(lambda: predicate() or self.shutdown.is_over or not self.is_read(), deadline)
+                self._wait(predicate, deadline)
             if deadline is not None and time.monotonic() >= deadline:
                 return predicate()
         return True
+
+    def _wait(self, predicate: Callable[[], bool], deadline: float | None) -> None:
+        """Wait while another thread reads."""
+        at_exit.prepare()
+        at_end = self.shutdown.keeps_process_alive
+        self._ownership.wait(lambda: predicate() or self.shutdown.is_over or not self.is_read() or at_end(), deadline)
+        self.shutdown.end_with_process()
 
     def wait_first(self, predicate: Callable[[], bool], deadline: float | None) -> bool:
         """Do the same as `wait_until`, but postpone an error of the loop while the predicate is true.
@@ -176,6 +184,8 @@ class Lifecycle:
         try:  # try_to_take() is inside, too: a Ctrl-C may come right after it
             if not self._ownership.try_to_take():
                 return False
+            at_exit.prepare()
+            self.shutdown.end_with_process()
             self._run(until, deadline)
             return True
         finally:
@@ -332,6 +342,15 @@ class Lifecycle:
             return False
         self.shutdown.wait(deadline, self.is_read)
         return self.shutdown.join(self._thread, deadline)
+
+    def request_stop(self, deadline: float) -> None:
+        """Ask it to end at the end of the process. If it has ended, do nothing."""
+        self.shutdown.request(False, deadline)
+
+    def is_waited_for_by(self, threads: Collection[int]) -> bool:
+        """Have waiting threads check again at the end of the process; return whether one of these threads reads."""
+        self._ownership.notify()
+        return self._ownership.by_one_of(threads)
 
     def check_open(self) -> None:
         """Raise an error if the listener has ended.

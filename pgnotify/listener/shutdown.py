@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import atexit
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 
+from pgnotify.listener import at_exit
 from pgnotify.listener.delivery import Delivery
 from pgnotify.listener.failure import OnListeningFailed, fetch
 from pgnotify.listener.loop import announce
@@ -46,7 +46,6 @@ class Shutdown:
         """The error that has ended the listener, if one has."""
         self._drain = False
         self._deadline: float | None = 0.0
-        self._at_exit: Callable[[], object] | None = None
 
     @property
     def has_ended(self) -> bool:
@@ -67,11 +66,6 @@ class Shutdown:
         if self.failure is not None:
             raise self.failure
 
-    def at_exit(self, stop: Callable[[], object]) -> None:
-        """Have a function called at the interpreter's exit, unless the listener has ended by then."""
-        self._at_exit = stop
-        atexit.register(stop)
-
     def request(self, drain: bool, deadline: float | None) -> None:
         """Ask the reading thread to end; safe in a signal handler.
 
@@ -89,13 +83,25 @@ class Shutdown:
         self._delivery.watch.request_stop()
         self._runner.wake()
 
+    def keeps_process_alive(self) -> bool:
+        """Return whether this thread must not wait for notifications, because the process waits for its end."""
+        return not self._delivery.watch.stop_requested and at_exit.keeps_process_alive()
+
+    def end_with_process(self) -> None:
+        """Ask the reading thread to end if the process waits for this thread."""
+        if self.keeps_process_alive():
+            self.request(False, time.monotonic() + at_exit.PATIENCE_SECONDS)
+
     def is_called_inside(self) -> bool:
         """Return whether this thread reads or is a worker. If so, it is in a callback, and cannot wait for the end."""
         return self._ownership.by_this_thread() or self._is_worker()
 
     def wait(self, deadline: float | None, is_read: Callable[[], bool]) -> None:
-        """Wait for the reader to end, and abort its calls to the server. If no thread reads, end the listener here."""
-        self._abort_unless_draining()
+        """Wait for the reader to end. If no thread reads, end the listener here.
+
+        A call of the reader that the server does not answer at once is aborted. If it were aborted earlier, the
+        server would not be told of the end.
+        """
         while not self._ownership.wait(lambda: self.has_ended or not is_read(), earlier(deadline, LOOK_EACH_SECONDS)):
             self._abort_unless_draining()
             if deadline is not None and time.monotonic() >= deadline:
@@ -168,8 +174,6 @@ class Shutdown:
         self._runner.close()
         if not self._drain and self.failure is None:
             self._delivery.mailbox.clear()
-        if self._at_exit is not None:
-            atexit.unregister(self._at_exit)
         self._delivery.reporter.enter(ListenerState.CLOSED)
         watch.closed()  # from now on, a further call does nothing
         self._ownership.notify()

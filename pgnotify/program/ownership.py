@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 from typing import Generic, TypeVar, cast
 
@@ -43,6 +43,10 @@ class Ownership:
     def by_nobody(self) -> bool:
         """Return whether no thread is the owner."""
         return self._owner is None
+
+    def by_one_of(self, threads: Collection[int]) -> bool:
+        """Return whether one of these threads is the owner."""
+        return self._owner in threads
 
     def was_last_here(self) -> bool:
         """Return whether this thread is the owner, or was the latest one."""

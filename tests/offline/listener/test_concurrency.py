@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import gc
 import itertools
 import logging
@@ -18,7 +17,7 @@ import pytest
 from pgnotify.atomic import at_once, pops
 from pgnotify.connecting.source import Source
 from pgnotify.errors import ConnectionLost, ListenerClosed
-from pgnotify.listener import Listener
+from pgnotify.listener import Listener, at_exit
 from pgnotify.listener.gap import Reason
 from pgnotify.listener.mailbox import Mailbox
 from pgnotify.listener.options import Options
@@ -116,9 +115,8 @@ def test_a_callback_of_the_thread_that_reads_may_take_what_lies_behind_an_overfl
     watching.gaps.wait_for(lambda gaps: Reason.QUEUE_OVERFLOW in [gap.reason for gap in gaps])
 
 
-def test_what_was_started_and_is_dropped_goes_on_until_the_interpreter_ends(server, sender, no_gc, monkeypatch):
-    at_exit, watching = [], Watching()
-    monkeypatch.setattr(atexit, "register", at_exit.append)
+def test_what_was_started_and_is_dropped_goes_on_until_the_interpreter_ends(server, sender, no_gc):
+    watching = Watching()
     listener = Listener(lambda: server.connect(), "jobs", heartbeat=None, observer=watching)
     listener.start()
     reference, connection = weakref.ref(listener), its_connection(server)
@@ -131,8 +129,7 @@ def test_what_was_started_and_is_dropped_goes_on_until_the_interpreter_ends(serv
     send(sender, 1)
     watching.wait_for_notifications(1)
     assert not connection.closed
-    (stop,) = at_exit
-    assert stop() is True
+    at_exit.stop_all()
     assert server.connections == [sender]
 
 

@@ -113,28 +113,37 @@ def test_a_with_block_ends_it_whatever_happens_inside(driver, address, session, 
 
 AT_EXIT = textwrap.dedent(
     """
-    import sys
+    import sys, threading
     from pgnotify import Listener
     from tests.helpers.environment import given_address
 
     driver, way = sys.argv[1:]
     listener = Listener(given_address().dsn, "x", driver=driver, heartbeat=0.01)
-    listener.start()
-    print(listener.status().server_pid, flush=True)
+    if way != "only iterate":
+        listener.start()
     if way == "raise":
         raise SystemExit(3)
-    if way == "iterate":
-        import threading
-        threading.Thread(target=lambda: list(listener), daemon=True).start()
+    if "iterate" in way:
+        threading.Thread(target=lambda: list(listener)).start()
+        listener.__enter__()
     """
 )
 
 
-@pytest.mark.parametrize("way", ["end", "raise", "iterate"])
-def test_a_program_that_ends_ends_it(driver, address, session, way):
+@pytest.fixture
+def own_database(session, address):
+    """The address of a database that nobody else uses."""
+    own = address._replace(database="at_exit")
+    session.sql(f"CREATE DATABASE {own.database}")
+    yield own
+    session.sql(f"DROP DATABASE {own.database} WITH (FORCE)")
+
+
+@pytest.mark.parametrize("way", ["end", "raise", "iterate", "only iterate"])
+def test_a_program_that_ends_ends_it_and_says_goodbye_to_the_server(driver, own_database, session, way):
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", AT_EXIT, driver, way],
-        env={**with_address(address), "PYTHONPATH": str(ROOT)},
+        [sys.executable, "-X", "dev", "-c", AT_EXIT, driver, way],
+        env={**with_address(own_database), "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         timeout=30,
@@ -142,7 +151,13 @@ def test_a_program_that_ends_ends_it(driver, address, session, way):
     )
 
     assert (done.returncode, done.stderr) == (3 if way == "raise" else 0, "")
-    eventually(lambda: session.state_of(int(done.stdout)) is None)
+    abandoned = f"""
+        SELECT sessions_abandoned FROM pg_catalog.pg_stat_database
+        WHERE datname OPERATOR(pg_catalog.=) '{own_database.database}'
+        AND sessions OPERATOR(pg_catalog.>) 0 AND numbackends OPERATOR(pg_catalog.=) 0
+    """
+    eventually(lambda: session.sql(abandoned))
+    assert session.sql(abandoned)[0][0] == "0"
 
 
 # What is queued.
