@@ -197,6 +197,21 @@ class ChecksHealth(Protocol):
 
 
 @runtime_checkable
+class NamesSession(Protocol):
+    """A backend that can give its session a name on the server."""
+
+    def name_session(self, name: str) -> None:
+        """Set the session's application_name, which pg_stat_activity shows, unless it has one. Called while it is idle.
+
+        Args:
+            name: at most 63 bytes, as the server shows them.
+
+        Raises:
+            ConnectionLost: the server is gone; the driver's own error is its __cause__.
+        """
+
+
+@runtime_checkable
 class NamesServerPid(Protocol):
     """A backend that names the server process it was connected to, as reported to its *driver*.
 
@@ -349,6 +364,13 @@ def health_of(backend: Backend) -> Health | None:
             pass
     backend.unlisten(_NEVER_LISTENED_TO)  # has no effect, but the server answers
     return None
+
+
+def name_session(backend: Backend, name: str) -> None:
+    """Name a session on the server, unless it has a name. Do nothing if the backend cannot, or the server refuses."""
+    if isinstance(backend, NamesSession):
+        with suppress(NotImplementedError, getattr(backend, "DatabaseError", NotImplementedError)):
+            backend.name_session(name)
 
 
 def server_pid_of(backend: Backend) -> int | None:

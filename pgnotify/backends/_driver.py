@@ -54,6 +54,11 @@ FROM pg_catalog.json_array_elements({}::pg_catalog.json) AS pair"""
 
 _INSUFFICIENT_PRIVILEGE = "42501"
 
+# For the rest of the session, but only if nobody has named it.
+NAME_SESSION = """\
+SELECT pg_catalog.set_config('application_name', {}::pg_catalog.text, false)
+WHERE pg_catalog.current_setting('application_name') OPERATOR(pg_catalog.=) ''"""
+
 STATUS_OF = {int(status): status for status in TransactionStatus}
 """The status by its number, in a third of the time that calling the class takes."""
 
@@ -178,6 +183,10 @@ class DriverBackend(abc.ABC):
                 if sqlstate_of(error) != _INSUFFICIENT_PRIVILEGE:
                     raise
                 yield name, message_of(error)
+
+    def name_session(self, name: str) -> None:
+        """See `pgnotify.protocol.NamesSession.name_session`."""
+        self.query(NAME_SESSION.format(self.placeholders[0]), (name,))
 
     def close(self) -> None:
         """See `pgnotify.protocol.Backend.close`. A connection that only returns to a pool is released first."""

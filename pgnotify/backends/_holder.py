@@ -100,6 +100,10 @@ class HolderBackend:
         health: Health = _offered(self._current(), "check")()
         return health
 
+    def name_session(self, name: str) -> None:
+        """See `pgnotify.protocol.NamesSession.name_session`."""
+        _offered(self._current(), "name_session")(name)
+
     @property
     def server_pid(self) -> int:
         """See `pgnotify.protocol.NamesServerPid.server_pid`: for the connection that the last verb used."""

@@ -16,6 +16,7 @@ How a connection is opened, and opened again:
 
 - `source`: where a Listener's connections come from: a connection string, a function, or one connection.
 - `attempt`: one attempt, in a thread of its own, which can be abandoned.
+- `session_name`: what the server shows a connection as.
 - `retryable`: whether another attempt may succeed after an error.
 - `backoff`: how long to wait before it.
 

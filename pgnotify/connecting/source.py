@@ -14,6 +14,7 @@ from typing import Any
 from pgnotify.connecting.conninfo import parse, ready
 from pgnotify.connecting.defaults import with_defaults
 from pgnotify.connecting.lookup import with_every_address
+from pgnotify.connecting.session_name import session_name
 from pgnotify.errors import ConnectionLost, SourceError
 from pgnotify.protocol import Backend, NamesPool, Pool, connection_of, end
 from pgnotify.registry import backend_for, connect_with
@@ -30,7 +31,8 @@ class Source:
     Args:
         source: the connection string, function or connection that the user passed.
         driver: the driver's name, for a connection string only; None selects the first that is installed.
-        name: the application_name that the server shows, unless the connection string sets another.
+        name: the application_name that the server shows, unless the connection string sets another; None for the
+            default of `pgnotify.connecting.session_name`.
         answer_timeout: seconds for each host to answer, unless the connection string has a connect_timeout.
 
     Attributes:
@@ -55,8 +57,8 @@ class Source:
         self._open: Callable[[], Any]
         if self.from_dsn:
             parameters = ready(parse(source))
-            connect, title = connect_with(driver), name or DEFAULT_NAME
-            self._open = lambda: connect(_completed(parameters, title, answer_timeout, self.seeks_primary))
+            connect = connect_with(driver)
+            self._open = lambda: connect(_completed(parameters, name, answer_timeout, self.seeks_primary))
             self.keeps_alive = with_defaults(parameters).get("keepalives") != "0"
         elif self.can_reconnect:
             self._open = source
@@ -150,11 +152,13 @@ def _the_same(connection: object) -> SourceError:
     )
 
 
-def _completed(parameters: dict[str, str], name: str, answer_timeout: float, seeks_primary: bool) -> dict[str, str]:
+def _completed(
+    parameters: dict[str, str], name: str | None, answer_timeout: float, seeks_primary: bool
+) -> dict[str, str]:
     """Add the parameters that a Listener needs, except those that are set: in the string or in libpq's defaults."""
     given = with_defaults(parameters)
     wanted = {
-        "fallback_application_name": name,
+        "fallback_application_name": session_name(name),
         "connect_timeout": str(max(SHORTEST_CONNECT_TIMEOUT, math.ceil(answer_timeout))),
     }
     places = {}

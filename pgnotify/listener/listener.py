@@ -66,7 +66,8 @@ class Listener:
         answer_timeout: seconds of silence to wait for each answer of the server; and seconds to wait for each host to
             connect to.
         backoff: how long to wait between attempts to connect.
-        name: for the logs and for the server's pg_stat_activity; "pgnotify" if None.
+        name: for the logs, and for the server's pg_stat_activity unless the connection has an application_name. None
+            stands for "pgnotify", and on the server for "pgnotify: <program> <process ID>".
         driver: only with a connection string; None takes the first of `pgnotify.registry.DRIVERS` that is installed.
         observer: told of states, batches, gaps and heartbeats; see `Observer`.
 

@@ -23,6 +23,7 @@ from pgnotify.program.actions import (
     Connect,
     Deliver,
     ListenMany,
+    NameSession,
     Opened,
     Program,
     Tell,
@@ -281,6 +282,8 @@ def _listen_again(watch: ListenerWatch, policy: Policy, opened: Opened) -> Progr
     yield Tell(Connected(health, opened.server_pid, link.behind_pooler))
     if health is not None and health.in_recovery:
         raise NotPrimary("the server is a standby, where nobody can listen")
+    if policy.session_name is not None:
+        yield NameSession(policy.session_name())
     wanted = watch.wanted()
     watch.in_force.clear()
     watch.untold = ()

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from pgnotify.connecting import retryable
 from pgnotify.connecting.backoff import Backoff
+from pgnotify.connecting.session_name import name_for_unnamed
 from pgnotify.connecting.source import Source
 from pgnotify.listener.flow import LONGEST_DELAY_SECONDS
 from pgnotify.listener.gap import Moment
@@ -37,11 +39,15 @@ class Policy:
     now: Callable[[], Moment]
     """Reads the wall clock, too; for gaps."""
 
+    session_name: Callable[[], str] | None = None
+    """Returns the name of a new session on the server. None if it has one, or if the connection is the user's own."""
+
     @classmethod
     def of(cls, options: Options, source: Source, clock: Callable[[], float], now: Callable[[], Moment]) -> Policy:
         """Return the policy of a listener with these options, whose connections come from this source."""
-        new_is_fresh = source.from_dsn or not source.can_reconnect
-        return cls(options.heartbeat, options.backoff, source.can_reconnect, new_is_fresh, clock, now)
+        from_function = source.can_reconnect and not source.from_dsn
+        name = partial(name_for_unnamed, options.name) if from_function else None
+        return cls(options.heartbeat, options.backoff, source.can_reconnect, not from_function, clock, now, name)
 
     def next_check(self, now: float) -> float:
         """Return when to check although nothing arrives, by the monotonic clock."""

@@ -24,7 +24,7 @@ class Status:
     """The result of `Listener.status`: a snapshot of one moment."""
 
     name: str
-    """The name in the logs, and in the server's pg_stat_activity."""
+    """The name in the logs, and the listener's name in the server's pg_stat_activity; "pgnotify" if it has none."""
     state: ListenerState
     """One of "idle" (not started), "connecting", "backing off", "listening", "lost" (for good), "closed".
 

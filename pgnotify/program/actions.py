@@ -78,6 +78,12 @@ class AskHealth(NamedTuple):
     """
 
 
+class NameSession(NamedTuple):
+    """Give the session a name on the server, unless it has one. There is no outcome."""
+
+    name: str
+
+
 class Close(NamedTuple):
     """Close the connection."""
 
@@ -136,7 +142,18 @@ DISCONNECT = Disconnect()
 
 
 Call: TypeAlias = (
-    Listen | ListenMany | Unlisten | UnlistenMany | Wait | Fetch | Notify | AskHealth | Close | Connect | Disconnect
+    Listen
+    | ListenMany
+    | Unlisten
+    | UnlistenMany
+    | Wait
+    | Fetch
+    | Notify
+    | AskHealth
+    | NameSession
+    | Close
+    | Connect
+    | Disconnect
 )
 """Performed on a backend, or on the source of connections. An error there is raised inside the program."""
 Action: TypeAlias = Call | Deliver | ReportTimeout | Tell

@@ -14,7 +14,7 @@ from typing import Protocol, TypeVar
 from pgnotify.notification import Plain
 from pgnotify.program import actions as p
 from pgnotify.program import ctrl_c
-from pgnotify.protocol import Backend, HasDescriptor, health_of, listen_to_all, plain_fetch, unlisten_all
+from pgnotify.protocol import Backend, HasDescriptor, health_of, listen_to_all, name_session, plain_fetch, unlisten_all
 from pgnotify.waiting import Wakeup, wait_readable
 
 T = TypeVar("T")
@@ -179,6 +179,8 @@ class BlockingRunner:
                 self.backend.notify(channel, payload)
             case p.AskHealth():
                 return health_of(self.backend)
+            case p.NameSession(name):
+                name_session(self.backend, name)
             case p.Close():
                 self.backend.close()
         return None

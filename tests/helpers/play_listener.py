@@ -51,6 +51,7 @@ class Lasting:
         self.heartbeat = heartbeat
         self.can_reconnect = can_reconnect
         self.new_is_fresh = new_is_fresh
+        self.session_name: Callable[[], str] | None = None
         self.clock = Clock()
         self.set_by = 0.0
         """By how many seconds somebody has set the wall clock, in all."""

@@ -9,6 +9,7 @@ import pytest
 
 from pgnotify import registry
 from pgnotify.connecting.keywords import KEYWORDS
+from pgnotify.connecting.session_name import session_name
 from pgnotify.connecting.source import Source
 from pgnotify.errors import ConnectionLost, SourceError, UnknownBackend
 
@@ -40,7 +41,7 @@ def test_a_connection_string_is_completed(connect_calls):
     open_from("host=db dbname=work")
 
     assert connect_calls == [
-        {"host": "db", "dbname": "work", "fallback_application_name": "pgnotify", "connect_timeout": "5"}
+        {"host": "db", "dbname": "work", "fallback_application_name": session_name(None), "connect_timeout": "5"}
     ]
 
 

@@ -7,6 +7,7 @@ import threading
 import pytest
 
 from pgnotify import ConnectionLost, Listener, ListenerClosed
+from pgnotify.connecting.session_name import session_name
 from pgnotify.testing._proxy import Proxy
 from pgnotify.testing.conformance._statements import run_statement
 from tests.helpers.listeners import Told, listening, next_payloads
@@ -244,10 +245,10 @@ def test_on_listening_has_a_connection_that_answers(driver, address, session, ch
     assert [event.gap and event.gap.channels for event in told.events] == [None, (channel,)]
 
 
-@pytest.mark.parametrize(("name", "shown"), [(None, "pgnotify"), ("orders' worker", "orders' worker")])
-def test_the_server_shows_the_name(driver, address, session, channel, name, shown):
+@pytest.mark.parametrize("name", [None, "orders' worker"])
+def test_the_server_shows_the_name(driver, address, session, channel, name):
     with listening(address.dsn, channel, driver=driver, name=name) as listener:
-        assert name_at(session, listener) == shown
+        assert name_at(session, listener) == session_name(name)
 
 
 def test_the_name_in_the_connection_string_goes_first(driver, address, session, channel):
@@ -255,9 +256,63 @@ def test_the_name_in_the_connection_string_goes_first(driver, address, session, 
         assert name_at(session, listener) == "mine"
 
 
+@pytest.mark.parametrize("name", [None, "orders' worker", "ö" * 70])
+def test_the_server_shows_the_name_of_a_listener_with_a_connect_function(kind, address, session, channel, name):
+    with listening(lambda: kind.connect(address), channel, name=name) as listener:
+        first = name_at(session, listener)
+        session.terminate(listener.status().server_pid)
+        eventually(lambda: listener.status().reconnects)
+
+        assert first == name_at(session, listener) != ""
+        assert state_at(session, listener) == "idle"
+        if name != "ö" * 70:
+            assert first == session_name(name)
+
+
+def test_the_name_in_the_environment_goes_first_on_every_driver(kind, address, session, channel, monkeypatch):
+    monkeypatch.setenv("PGAPPNAME", "of the environment")
+
+    with listening(lambda: kind.connect(address), channel, name="of the listener") as listener:
+        assert name_at(session, listener) == "of the environment"
+
+
+def test_a_name_that_a_connect_function_has_given_is_left(kind, address, session, channel):
+    def connect():
+        connection = kind.connect(address)
+        run_statement(connection, "SET application_name TO 'of the function'")
+        if kind.implicit_transactions:
+            connection.commit()
+        return connection
+
+    with listening(connect, channel, name="of the listener") as listener:
+        assert name_at(session, listener) == "of the function"
+
+
+def test_the_name_of_the_users_own_connection_is_left(user, db, session, channel):
+    before = user.run("SHOW application_name")
+
+    with Listener(db, channel, name="of the listener") as listener:
+        listener.status()
+
+    assert user.run("SHOW application_name") == before
+
+
+def test_a_pool_gets_no_session_back_that_has_the_listeners_name(address, session, channel):
+    pool = pytest.importorskip("psycopg_pool").ConnectionPool(address.dsn, min_size=1, max_size=1, open=True)
+    with pool:
+        with listening(pool.getconn, channel, name="of the listener") as listener:
+            assert name_at(session, listener) == "of the listener"
+        with pool.connection(timeout=PATIENCE) as connection:
+            assert connection.execute("SHOW application_name").fetchone() == ("",)
+
+
 def name_at(session, listener):
     pid = listener.status().server_pid
     return session.sql(f"SELECT application_name FROM pg_stat_activity WHERE pid = {pid}")[0][0]
+
+
+def state_at(session, listener):
+    return session.state_of(listener.status().server_pid)
 
 
 # A connect function, and a connection.
