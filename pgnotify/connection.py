@@ -17,9 +17,10 @@ from pgnotify.notification import Notification
 from pgnotify.program.forks import forget_after_fork, keep_for_ever
 from pgnotify.protocol import Backend, NotifiesMany
 from pgnotify.registry import backend_for, connect_with
+from pgnotify.uncopyable import Uncopyable
 
 
-class Connection:
+class Connection(Uncopyable):
     """A driver's connection that listens and notifies, whatever the driver.
 
     Make one with `connect` or `wrap`. Names and payloads are checked here, before anything is sent.

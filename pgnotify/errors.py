@@ -20,6 +20,7 @@ SQL errors of a driver pass through pgnotify unchanged and are not in this tree.
 from __future__ import annotations
 
 import functools
+from typing import Any, ClassVar, cast
 
 
 class PgNotifyError(Exception):
@@ -89,6 +90,13 @@ class UnexpectedNotification(PgNotifyError):
     `unexpected_for`), so ``except pg.DatabaseError`` in older code keeps working.
     """
 
+    _database_error: ClassVar[Any] = PgNotifyError
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Name the driver's class in a pickle, because there is no module that has the class for the driver."""
+        _, arguments, *state = cast("tuple[Any, ...]", super().__reduce__())
+        return _unexpected, (self._database_error, arguments), *state
+
 
 @functools.cache  # one class for each driver in the process
 def unexpected_for(database_error: type[Exception]) -> type[UnexpectedNotification]:
@@ -98,5 +106,13 @@ def unexpected_for(database_error: type[Exception]) -> type[UnexpectedNotificati
     return type(
         "UnexpectedNotification",
         (UnexpectedNotification, database_error),
-        {"__doc__": UnexpectedNotification.__doc__, "__module__": __name__},
+        {
+            "__doc__": UnexpectedNotification.__doc__,
+            "__module__": __name__,
+            "_database_error": database_error,
+        },
     )
+
+
+def _unexpected(database_error: Any, arguments: tuple[object, ...]) -> UnexpectedNotification:
+    return unexpected_for(database_error)(*arguments)

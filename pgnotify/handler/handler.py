@@ -31,6 +31,7 @@ from pgnotify.program.state import State
 from pgnotify.program.watch import Watch
 from pgnotify.protocol import Backend
 from pgnotify.registry import backend_for
+from pgnotify.uncopyable import Uncopyable
 
 # How often a call that waits for the loop checks whether the loop has ended without an answer.
 LOOK_EACH_SECONDS = 0.05
@@ -38,7 +39,7 @@ LOOK_EACH_SECONDS = 0.05
 T = TypeVar("T")
 
 
-class NotificationHandler:
+class NotificationHandler(Uncopyable):
     """Listens for one event, and calls a callback for each notification.
 
     Its methods, defaults and edge cases are those of PyGreSQL's class of the same name. The manual

@@ -36,9 +36,10 @@ from pgnotify.listener.watch import ListenerWatch
 from pgnotify.notification import Notification, new
 from pgnotify.program.ownership import Ownership
 from pgnotify.program.state import State
+from pgnotify.uncopyable import Uncopyable
 
 
-class Listener:
+class Listener(Uncopyable):
     """Listens to channels on a connection of its own, and reconnects when that is lost.
 
     There are three ways to use it, one at a time. Iterate over it. Or call `run`, which calls callbacks in this thread.

@@ -9,9 +9,10 @@ from types import TracebackType
 
 from pgnotify.listener.mailbox import Mailbox
 from pgnotify.notification import Notification
+from pgnotify.uncopyable import Uncopyable
 
 
-class Subscription:
+class Subscription(Uncopyable):
     """A callback for a channel, until `cancel`. `Listener.subscribe` returns it.
 
     It is also a context manager, which cancels it at the end.

@@ -16,12 +16,13 @@ from pgnotify.errors import ConnectionLost, TransactionError
 from pgnotify.notification import Notification, Plain, new
 from pgnotify.protocol import Backend, Health
 from pgnotify.testing._memory_session import Cluster, DatabaseError, Session
+from pgnotify.uncopyable import Uncopyable
 from pgnotify.waiting import wait_readable
 
 BATCH = 500  # notifications in one fetch() at most, as with the drivers' backends
 
 
-class MemoryConnection(Backend):
+class MemoryConnection(Uncopyable, Backend):
     """A connection to a `MemoryServer`, and its own backend; `MemoryServer.connect` makes it.
 
     It is in autocommit mode until `begin`. Only one thread at a time may use it; `close` may be called

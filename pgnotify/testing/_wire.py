@@ -22,9 +22,9 @@ _TERMINATE_SECONDS = 20
 class SQLError(Exception):
     """The server refused a statement; ``sqlstate`` is the reason."""
 
-    def __init__(self, fields: dict[str, str]) -> None:
-        super().__init__(fields.get("M", "?"))
-        self.sqlstate = fields.get("C", "")
+    def __init__(self, message: str, sqlstate: str = "") -> None:
+        super().__init__(message)
+        self.sqlstate = sqlstate
 
 
 class SqlSession(abc.ABC):
@@ -135,7 +135,7 @@ class Session(SqlSession):
         try:
             self._rows_until_ready()
         except ScramError as error:
-            raise SQLError({"M": str(error)}) from error
+            raise SQLError(str(error)) from error
 
     def _authenticate(self, body: bytes) -> None:
         """Answer one authentication request (protocol: AuthenticationOk, …SASL, …SASLContinue, …SASLFinal)."""
@@ -148,13 +148,13 @@ class Session(SqlSession):
         elif request == 12 and login is not None:
             login.verify(text)
         elif request != 0:
-            raise SQLError({"M": f"the server asks for a password, but not with {MECHANISM}"})
+            raise SQLError(f"the server asks for a password, but not with {MECHANISM}")
         elif login is not None and not login.verified:
             raise ScramError("the server does not prove that it knows the password")
 
     def _begin_scram(self) -> None:
         if self._password is None:
-            raise SQLError({"M": "the server asks for a password"})
+            raise SQLError("the server asks for a password")
         self._login = ScramClient(self._password)
         first = self._login.first()
         self._send(b"p", MECHANISM.encode() + b"\0" + struct.pack("!i", len(first)) + first)
@@ -173,7 +173,8 @@ class Session(SqlSession):
                 channel, payload = body[4:-1].split(b"\0")
                 self._notified.append((channel.decode(), payload.decode()))
             elif code == b"E":
-                error = SQLError(_fields(body))
+                fields = _fields(body)
+                error = SQLError(fields.get("M", "?"), fields.get("C", ""))
             elif code == b"R":
                 self._authenticate(body)
             if code == b"Z" or (code == b"E" and error is not None and error.sqlstate.startswith(("57P", "28", "3D"))):

@@ -13,11 +13,12 @@ from types import TracebackType
 
 from pgnotify.testing._memory_connection import MemoryConnection
 from pgnotify.testing._memory_session import Cluster, DatabaseError, Session
+from pgnotify.uncopyable import Uncopyable
 
 __all__ = ["DatabaseError", "MemoryConnection", "MemoryServer"]
 
 
-class MemoryServer:
+class MemoryServer(Uncopyable):
     """A PostgreSQL in memory; use it as a context manager, or call close().
 
     A database exists as soon as it is named. All methods may be called from any thread, the faults

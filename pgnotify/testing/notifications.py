@@ -24,6 +24,7 @@ from pgnotify.program.commands import answering, carry_out
 from pgnotify.program.runner import BlockingRunner
 from pgnotify.program.watch import Watch
 from pgnotify.registry import backend_for
+from pgnotify.uncopyable import Uncopyable
 
 Payload: TypeAlias = "str | re.Pattern[str] | Callable[[str], object] | None"
 """Which payloads fit: this one, those in which the pattern is found, those for which the function is true, or any."""
@@ -33,7 +34,7 @@ _SHOWN_NOTIFICATIONS = 20
 _SHOWN_CHARACTERS = 60  # of a payload
 
 
-class Notifications:
+class Notifications(Uncopyable):
     """Collects the notifications that arrive on a connection, and compares them with those that a test expects.
 
     Use it as a context manager. The connection belongs to the collector until `close` closes it; only

@@ -25,6 +25,7 @@ from pgnotify.testing._scram import verifier
 from pgnotify.testing._wire import Session, SQLError, literal
 from pgnotify.testing.address import Address
 from pgnotify.testing.finder import NoPostgreSQL, find_postgresql
+from pgnotify.uncopyable import Uncopyable
 
 StopMode = Literal["smart", "fast", "immediate"]
 Setting = str | int | float | bool
@@ -60,7 +61,7 @@ INITDB = "--no-sync --auth-local=peer --auth-host=scram-sha-256 -U postgres -E U
 PASSWORD_BYTES = 24
 
 
-class TemporaryPostgreSQL:
+class TemporaryPostgreSQL(Uncopyable):
     """Run a PostgreSQL server that listens on loopback only and ends with this process.
 
     Use it as a context manager, or call start() and close(). One second after close(), an exit or a
