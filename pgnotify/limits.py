@@ -1,23 +1,47 @@
 """Checks of channel names, payloads, time-outs and options: the one place that knows the limits.
 
+Users may pass instances of their own subclasses, such as members of an Enum. Here they become plain values, because a
+subclass may compare, hash and print itself in its own way.
+
 Lengths are counted in bytes of UTF-8. PostgreSQL counts bytes of the *server's* encoding. For a
 database in another encoding the limits here can be a little stricter than the server's.
 """
 
 from __future__ import annotations
 
+import functools
 import math
+import types
+from typing import Any, TypeVar
 
 from pgnotify.errors import ChannelError, PayloadError
 
 MAX_CHANNEL_BYTES = 63  # NAMEDATALEN - 1; LISTEN cuts longer names with only a NOTICE
 MAX_PAYLOAD_BYTES = 7999  # NOTIFY_PAYLOAD_MAX_LENGTH - 1; pg_notify refuses 8000 with 22023
 
+N = TypeVar("N", bound=float)
+T = TypeVar("T", bound="float | None")
+
 _SHOWN_CHARACTERS = 30  # of an offending value in an error message
+
+# Flags of a code object, as in `inspect`, which takes longer to import than all of pgnotify.
+_MADE_BY_A_CALL = {0x80: "a coroutine", 0x200: "an async generator", 0x20: "a generator"}
+
+plain = str.__str__
+"""Returns a string as a plain str, without what its class makes of it: the value, for a member of an Enum."""
+
+
+def plain_number(number: N) -> N:
+    """Return a number as a plain int or float, unless it is a bool: the value, for a member of an IntEnum."""
+    value: Any = number
+    if isinstance(value, bool):
+        return number
+    result: Any = int.__int__(value) if isinstance(value, int) else float.__float__(value)
+    return result  # type: ignore[no-any-return]  # as good as a number of its class
 
 
 def check_channel(channel: str, what: str = "channel") -> str:
-    """Return ``channel`` if PostgreSQL can listen to it under exactly this name.
+    """Return ``channel``, as a plain str, if PostgreSQL can listen to it under exactly this name.
 
     Args:
         channel: the name as written, without quotes around it.
@@ -29,6 +53,7 @@ def check_channel(channel: str, what: str = "channel") -> str:
     """
     if not isinstance(channel, str):
         raise TypeError(f"{what} must be a str, not {type(channel).__name__}")
+    channel = plain(channel)
     if not channel:
         raise ChannelError(f"{what} is empty, PostgreSQL needs at least one character")
     size = _size_in_bytes(channel, what, ChannelError)
@@ -38,7 +63,7 @@ def check_channel(channel: str, what: str = "channel") -> str:
 
 
 def check_payload(payload: str) -> str:
-    """Return ``payload`` if PostgreSQL can carry it whole.
+    """Return ``payload``, as a plain str, if PostgreSQL can carry it whole.
 
     Raises:
         PayloadError: it has a NUL, more than 7,999 bytes, or no UTF-8 form.
@@ -46,6 +71,7 @@ def check_payload(payload: str) -> str:
     """
     if not isinstance(payload, str):
         raise TypeError(f"payload must be a str, not {type(payload).__name__}")
+    payload = plain(payload)
     size = _size_in_bytes(payload, "payload", PayloadError)
     if size > MAX_PAYLOAD_BYTES:
         raise PayloadError(f"payload {_shown(payload)} has {size} bytes, PostgreSQL takes {MAX_PAYLOAD_BYTES}")
@@ -53,7 +79,7 @@ def check_payload(payload: str) -> str:
 
 
 def check_timeout(timeout: float | None) -> float | None:
-    """Return ``timeout`` in seconds; None and infinity mean to wait for ever.
+    """Return ``timeout`` in seconds, as a plain number; None and infinity mean to wait for ever.
 
     Raises:
         ValueError: it is negative or not a number.
@@ -69,21 +95,40 @@ def check_timeout(timeout: float | None) -> float | None:
         raise ValueError("timeout is an integer that no float can hold; None waits for ever") from None
     if math.isnan(seconds) or seconds < 0:
         raise ValueError(f"timeout must be None, 0 or positive seconds, not {timeout!r}")
-    return timeout
+    return plain_number(timeout)
 
 
 def check_callable(what: str, value: object) -> None:
-    """Refuse a value that is neither callable nor None.
+    """Refuse a value that is neither None nor a function that `check_runs` accepts.
 
     Raises:
         TypeError: it is neither.
     """
-    if value is not None and not callable(value):
+    if value is None:
+        return
+    if not callable(value):
         raise TypeError(f"{what} must be a function, not {value!r}")
+    check_runs(what, value)
 
 
-def check_count(what: str, value: int, least: int) -> None:
-    """Refuse a value that cannot be a count.
+def check_runs(what: str, function: object) -> None:
+    """Refuse a function whose call runs nothing: it only makes a coroutine or a generator, for others to run.
+
+    A wrapper of such a function is not refused, because it may run what it wraps.
+
+    Raises:
+        TypeError: it is an async function, a generator function, or an object that is called like one.
+    """
+    makes = _made_by_a_call_of(function)
+    if makes is not None:
+        raise TypeError(
+            f"{what} must be a function that runs when it is called, not {function!r}: a call only makes {makes}, "
+            "which nobody would run"
+        )
+
+
+def check_count(what: str, value: int, least: int) -> int:
+    """Return a count, as a plain int.
 
     Raises:
         ValueError: it is less than ``least``.
@@ -93,6 +138,17 @@ def check_count(what: str, value: int, least: int) -> None:
         raise TypeError(f"{what} must be an int, not {type(value).__name__}")
     if value < least:
         raise ValueError(f"{what} must be at least {least}, not {value}")
+    return plain_number(value)
+
+
+def check_text(what: str, value: str | None) -> str | None:
+    """Return a string, as a plain str, or None.
+
+    Raises:
+        TypeError: it is neither.
+    """
+    check_type(what, value, str, type(None))
+    return None if value is None else plain(value)
 
 
 def check_type(what: str, value: object, *types: type) -> None:
@@ -105,15 +161,15 @@ def check_type(what: str, value: object, *types: type) -> None:
         raise TypeError(f"{what} must be a {types[0].__name__}, not {value!r}")
 
 
-def check_seconds(what: str, value: float | None, may_be_none: bool = False, may_be_zero: bool = False) -> None:
-    """Refuse a value that cannot be a duration.
+def check_seconds(what: str, value: T, may_be_none: bool = False, may_be_zero: bool = False) -> T:
+    """Return a duration in seconds, as a plain number.
 
     Raises:
         ValueError: it is negative, infinite or not a number, or 0 without ``may_be_zero``.
         TypeError: it is not a number.
     """
     if value is None and may_be_none:
-        return
+        return value
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{what} must be a number of seconds, not {type(value).__name__}")
     try:
@@ -123,6 +179,7 @@ def check_seconds(what: str, value: float | None, may_be_none: bool = False, may
     if not math.isfinite(seconds) or seconds < 0 or (seconds == 0 and not may_be_zero):
         least = "0 or more seconds" if may_be_zero else "positive"
         raise ValueError(f"{what} must be {least} and finite, not {value!r}")
+    return plain_number(value)
 
 
 def _size_in_bytes(value: str, what: str, error: type[ChannelError] | type[PayloadError]) -> int:
@@ -132,6 +189,23 @@ def _size_in_bytes(value: str, what: str, error: type[ChannelError] | type[Paylo
         return len(value.encode())
     except UnicodeEncodeError as surrogate:
         raise error(f"{what} {_shown(value)} has no UTF-8 form: {surrogate.reason}") from surrogate
+
+
+def _made_by_a_call_of(function: Any) -> str | None:
+    """Return which object that still has to be run a call makes; None if the call itself runs."""
+    while isinstance(function, (functools.partial, types.MethodType, staticmethod)):
+        function = function.func if isinstance(function, functools.partial) else function.__func__
+    if not callable(function):
+        return None
+    for called in (function, type(function).__call__):
+        flags = getattr(getattr(called, "__code__", None), "co_flags", 0)
+        for flag, makes in _MADE_BY_A_CALL.items():
+            if flags & flag:
+                return makes
+        # The marks of `asyncio` and `inspect`, for what is not an async function, but is called like one.
+        if any(type(getattr(called, mark, None)) is object for mark in ("_is_coroutine", "_is_coroutine_marker")):
+            return _MADE_BY_A_CALL[0x80]
+    return None
 
 
 def _shown(value: str) -> str:

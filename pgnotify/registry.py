@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from pgnotify.errors import UnknownBackend
+from pgnotify.limits import check_runs, plain
 from pgnotify.protocol import Backend
 
 if TYPE_CHECKING:
@@ -88,13 +89,14 @@ def register(package: str, factory: Factory) -> None:
 
     Raises:
         ValueError: the name is not that of a top-level package.
-        TypeError: the factory cannot be called.
+        TypeError: the factory cannot be called, or is an async function.
     """
     if not package.isidentifier():
         raise ValueError(f"package must be the name of a top-level package, not {package!r}")
     if not callable(factory):
         raise TypeError(f"factory must take a connection and return its backend, not {factory!r}")
-    _registered[package] = factory
+    check_runs("factory", factory)
+    _registered[plain(package)] = factory
 
 
 def backend_for(connection: object) -> Backend:

@@ -39,7 +39,7 @@ class Backoff:
 
     def __post_init__(self) -> None:
         for name in ("initial", "maximum", "healthy_after"):
-            check_seconds(name, getattr(self, name), may_be_zero=True)
+            object.__setattr__(self, name, check_seconds(name, getattr(self, name), may_be_zero=True))
         if self.maximum < self.initial:
             raise ValueError(f"maximum must be at least initial, which is {self.initial!r}, not {self.maximum!r}")
 

@@ -16,6 +16,7 @@ from pgnotify.connecting.defaults import with_defaults
 from pgnotify.connecting.lookup import with_every_address
 from pgnotify.connecting.session_name import session_name
 from pgnotify.errors import ConnectionLost, SourceError
+from pgnotify.limits import check_runs
 from pgnotify.protocol import Backend, NamesPool, Pool, connection_of, end
 from pgnotify.registry import backend_for, connect_with
 
@@ -61,6 +62,7 @@ class Source:
             self._open = lambda: connect(_completed(parameters, name, answer_timeout, self.seeks_primary))
             self.keeps_alive = with_defaults(parameters).get("keepalives") != "0"
         elif self.can_reconnect:
+            check_runs("source", source)
             self._open = source
         else:
             backend = backend_for(source)

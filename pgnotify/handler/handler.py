@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 from pgnotify.errors import HandlerClosed, PgNotifyError, unexpected_for
 from pgnotify.handler.loop import Stray, handler_loop
-from pgnotify.limits import check_channel, check_payload, check_timeout
+from pgnotify.limits import check_channel, check_payload, check_runs, check_timeout
 from pgnotify.program import actions as p
 from pgnotify.program import verbs
 from pgnotify.program.commands import answering, carry_out
@@ -59,7 +59,8 @@ class NotificationHandler(Uncopyable):
     Raises:
         ChannelError: PostgreSQL would refuse or cut one of the two names.
         ValueError: the timeout is negative or not a number.
-        TypeError: a name is not a str, or the timeout is neither a number nor None.
+        TypeError: a name is not a str, the timeout is neither a number nor None, or the callback is an async function
+            or a generator function, whose call runs nothing.
         UnknownBackend: no backend fits ``db``.
 
     One thread at a time runs the handler. `stop`, `close`, `unlisten` and `notify` may be called
@@ -78,7 +79,7 @@ class NotificationHandler(Uncopyable):
     ) -> None:
         self._event = check_channel(event, "event")
         # As documented, an empty stop_event means the default one, too.
-        self._stop_event = check_channel(stop_event or f"stop_{event}", "stop_event")
+        self._stop_event = check_channel(stop_event or f"stop_{self._event}", "stop_event")
         self.timeout = timeout
         self.callback = callback
         """Called with `arg_dict`, or with None after a time-out."""
@@ -236,6 +237,11 @@ class NotificationHandler(Uncopyable):
             self._forget()
         else:
             self._do(self._closing)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "callback":  # not a property: that would cost each notification a call
+            check_runs("callback", value)
+        super().__setattr__(name, value)
 
     def __enter__(self) -> NotificationHandler:
         return self

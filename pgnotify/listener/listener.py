@@ -19,7 +19,7 @@ from typing import Any
 from pgnotify.atomic import pops
 from pgnotify.connecting.backoff import Backoff
 from pgnotify.connecting.source import Source
-from pgnotify.limits import check_channel, check_count, check_seconds, check_timeout
+from pgnotify.limits import check_channel, check_count, check_runs, check_seconds, check_timeout
 from pgnotify.listener import clocks
 from pgnotify.listener.delivery import Delivery
 from pgnotify.listener.gap import Gap
@@ -109,7 +109,7 @@ class Listener(Uncopyable):
         )
         self._options = options
         self._routes = Routes(tuple(check_channel(channel) for channel in channels))
-        self._source = Source(source, driver, name, answer_timeout)
+        self._source = Source(source, driver, options.name, options.answer_timeout)
         self._watch = ListenerWatch(self._routes.wanted)
         self._runner = ReconnectingRunner(self._source, options)
         ownership = Ownership()
@@ -172,8 +172,7 @@ class Listener(Uncopyable):
         Raises:
             ValueError, TypeError: the timeout is not possible.
         """
-        check_timeout(timeout)
-        return self._lifecycle.stop(timeout, drain)
+        return self._lifecycle.stop(check_timeout(timeout), drain)
 
     # Receiving.
 
@@ -197,9 +196,9 @@ class Listener(Uncopyable):
         The iteration raises the errors that end `run`, and a RuntimeError in the thread that reads, which cannot wait
         for itself.
         """
-        check_timeout(timeout)
+        timeout = check_timeout(timeout)
         if stop_after is not None:
-            check_count("stop_after", stop_after, 0)
+            stop_after = check_count("stop_after", stop_after, 0)
         self._lifecycle.check_process()
         if not self._has_mail() and self._lifecycle.shutdown.failure is None:  # otherwise these come first
             self._lifecycle.check_open()
@@ -256,8 +255,8 @@ class Listener(Uncopyable):
         itself.
         """
         started = time.monotonic()
-        for what, seconds in (("healthy", healthy), ("deaf", deaf)):
-            check_seconds(what, seconds, may_be_zero=True)
+        healthy = check_seconds("healthy", healthy, may_be_zero=True)
+        deaf = check_seconds("deaf", deaf, may_be_zero=True)
         self._lifecycle.check_process()
         if not self._has_mail():  # otherwise this comes first
             self._lifecycle.check_open()
@@ -286,12 +285,14 @@ class Listener(Uncopyable):
 
         Raises:
             ChannelError: PostgreSQL would refuse or cut the name.
-            TypeError: the channel is not a str, or the callback cannot be called.
+            TypeError: the channel is not a str, or the callback cannot be called, or a call of it runs nothing, as that
+                of an async function.
             ListenerClosed: it was stopped, or it belongs to the process that this one was forked from.
         """
-        check_channel(channel)
+        channel = check_channel(channel)
         if not callable(callback):
             raise TypeError(f"callback must take a notification, not be {callback!r}")
+        check_runs("callback", callback)
         return self._subscribe(channel, callback)
 
     def _subscribe(
@@ -310,7 +311,7 @@ class Listener(Uncopyable):
         self._lifecycle.wake()
 
     def _wait_listening(self, subscription: Subscription, timeout: float | None) -> bool:
-        check_timeout(timeout)
+        timeout = check_timeout(timeout)
         self._lifecycle.check_open()
         deadline = None if timeout is None else time.monotonic() + timeout
         channel, refused = subscription.channel, self._watch.refused
@@ -370,7 +371,7 @@ class Listener(Uncopyable):
             ValueError, TypeError: the timeout is not possible.
         """
         self._lifecycle.check_process()
-        check_timeout(timeout)
+        timeout = check_timeout(timeout)
         if self._lifecycle.shutdown.is_over:
             return Probe("no", f"the listener is {self._reporter.counters.state}", None)
         if self._lifecycle.reads_here:

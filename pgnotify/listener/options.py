@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 
 from pgnotify.connecting.backoff import Backoff
 from pgnotify.connecting.source import DEFAULT_NAME
-from pgnotify.limits import check_callable, check_count, check_seconds, check_type
+from pgnotify.limits import check_callable, check_count, check_seconds, check_text, check_type
 from pgnotify.listener.gap import Listening
 from pgnotify.listener.status import Observer, check_observer
 from pgnotify.notification import Notification
@@ -45,13 +45,17 @@ class Options:
     def __post_init__(self) -> None:
         check_callable("on_listening", self.on_listening)
         check_callable("on_error", None if self.on_error == "raise" else self.on_error)
-        check_count("workers", self.workers, 0)
-        check_count("queue_size", self.queue_size, 1)
-        check_seconds("heartbeat", self.heartbeat, may_be_none=True)
-        check_seconds("answer_timeout", self.answer_timeout)
+        plain = {
+            "workers": check_count("workers", self.workers, 0),
+            "queue_size": check_count("queue_size", self.queue_size, 1),
+            "heartbeat": check_seconds("heartbeat", self.heartbeat, may_be_none=True),
+            "answer_timeout": check_seconds("answer_timeout", self.answer_timeout),
+            "name": check_text("name", self.name),
+        }
+        for option, value in plain.items():
+            object.__setattr__(self, option, value)
         check_observer(self.observer)
         check_type("backoff", self.backoff, Backoff)
-        check_type("name", self.name, str, type(None))
 
     @property
     def title(self) -> str:

@@ -10,6 +10,7 @@ from datetime import datetime
 from operator import itemgetter
 from typing import Any, Protocol
 
+from pgnotify.limits import check_runs
 from pgnotify.listener.gap import Gap, utc
 from pgnotify.notification import Plain
 from pgnotify.program.state import ListenerState, follow
@@ -104,13 +105,16 @@ def check_observer(observer: object) -> None:
     """Refuse an object that lacks one of an observer's methods.
 
     Raises:
-        TypeError: it lacks at least one; the message names them.
+        TypeError: it lacks at least one, or one is an async function; the message names them.
     """
     lacking = [
         name for name in vars(Observer) if not name.startswith("_") and not callable(getattr(observer, name, None))
     ]
     if observer is not None and lacking:
         raise TypeError(f"observer must be a subclass of pgnotify.Observer: {observer!r} lacks {', '.join(lacking)}")
+    for name in vars(Observer):
+        if observer is not None and not name.startswith("_"):
+            check_runs(f"observer.{name}", getattr(observer, name))
 
 
 class Counters:

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import chain, repeat, starmap
 
-from pgnotify.limits import MAX_CHANNEL_BYTES, MAX_PAYLOAD_BYTES
+from pgnotify.limits import MAX_CHANNEL_BYTES, MAX_PAYLOAD_BYTES, plain
 from pgnotify.notification import Notification, Plain
 from pgnotify.protocol import Health
 
@@ -168,7 +168,7 @@ class Session:
 
     def __init__(self, cluster: Cluster, pid: int, database: str) -> None:
         self.pid = pid
-        self.database = database
+        self.database = plain(database)
         self.link = Link()
         self.listening: set[str] = set()
         self.transaction: Transaction | None = None
@@ -191,7 +191,7 @@ class Session:
         if channel is None:
             self.listening.clear()
         else:
-            self.listening.discard(channel)
+            self.listening.discard(plain(channel))
 
     def move(self, pid: int) -> None:
         """Become another session on the same link, as behind a pooler: without LISTENs and without a transaction."""
@@ -216,6 +216,7 @@ class Session:
 
     def notify(self, notifications: list[tuple[str, str]]) -> None:
         """Call pg_notify() for each: all are sent, or none."""
+        notifications = [(plain(channel), plain(payload)) for channel, payload in notifications]
         with self._statement() as transaction:
             for parameter in chain.from_iterable(notifications):
                 _encoded(parameter)  # all are decoded before the first call
@@ -319,7 +320,7 @@ def _encoded(text: str) -> bytes:
 
 def _identifier(name: str) -> str:
     """Return how the parser reads a quoted name: it cuts one that is too long, with only a NOTICE."""
-    encoded = _encoded(name)
+    encoded = _encoded(plain(name))
     if not encoded:
         raise DatabaseError("zero-length delimited identifier", "42601")
     return encoded[:MAX_CHANNEL_BYTES].decode("utf-8", "ignore")

@@ -38,8 +38,8 @@ def check(
 
     Raises:
         UnknownBackend: no backend fits the connections.
-        TypeError: the factory takes other arguments, or pgnotify does not know how to run a statement
-            on the connections. In that case, derive a class from BackendConformance that defines execute().
+        TypeError: the factory takes other arguments, or is an async function; or pgnotify does not know how to run a
+            statement on the connections. In that case, derive a class from BackendConformance that defines execute().
         ValueError: `cannot` names a feature that does not exist.
         NoPostgreSQL: there is no PostgreSQL to start a temporary server with.
 

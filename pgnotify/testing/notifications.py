@@ -17,7 +17,7 @@ from concurrent.futures import TimeoutError as FutureTimeoutError  # another cla
 from types import TracebackType
 from typing import Any, NamedTuple, TypeAlias
 
-from pgnotify.limits import check_channel
+from pgnotify.limits import check_channel, check_runs, check_text, plain
 from pgnotify.notification import Notification
 from pgnotify.program import actions as p
 from pgnotify.program.commands import answering, carry_out
@@ -77,9 +77,8 @@ class Notifications(Uncopyable):
             AssertionError: the connection was already lost, or does not answer.
         """
         __tracebackhide__ = True
-        for channel in channels:
-            check_channel(channel)
-        self._have_done(self._listen_to(channels))
+        names = tuple(check_channel(channel) for channel in channels)
+        self._have_done(self._listen_to(names))
 
     def expect(self, channel: str, payload: Payload = None, *, within: float = 1.0) -> Notification:
         """Return the first notification that fits, as soon as it has arrived; each is returned once.
@@ -95,9 +94,9 @@ class Notifications(Uncopyable):
                 channel or the connection is lost. The message shows the notifications that have arrived.
         """
         __tracebackhide__ = True
-        wanted = _Wanted(channel, _checked(payload))
+        wanted = _wanted(channel, payload)
         with self._changed:
-            self._refuse_deaf(channel)
+            self._refuse_deaf(wanted.channel)
             found = self._search(wanted, within)
             if found is None:
                 raise self._missing(wanted, within)
@@ -121,9 +120,9 @@ class Notifications(Uncopyable):
             ConnectionLost: the connection is lost during the call.
         """
         __tracebackhide__ = True
-        wanted = _Wanted(channel, _checked(payload))
+        wanted = _wanted(channel, payload)
         with self._changed:
-            self._refuse_deaf(channel)
+            self._refuse_deaf(wanted.channel)
         self._wait_for_all_that_was_sent()
         with self._changed:
             if self._search(wanted, within) is not None:
@@ -331,10 +330,14 @@ class _Wanted(NamedTuple):
         return f"{channel} with a payload that {getattr(self.payload, '__name__', self.payload)} accepts"
 
 
-def _checked(payload: Payload) -> Payload:
-    if payload is None or isinstance(payload, (str, re.Pattern)) or callable(payload):
-        return payload
-    raise TypeError(f"payload must be a str, a compiled pattern, a function or None, not {type(payload).__name__}")
+def _wanted(channel: str | None, payload: Payload) -> _Wanted:
+    if isinstance(payload, str):
+        payload = plain(payload)
+    elif callable(payload):
+        check_runs("payload", payload)
+    elif payload is not None and not isinstance(payload, re.Pattern):
+        raise TypeError(f"payload must be a str, a compiled pattern, a function or None, not {type(payload).__name__}")
+    return _Wanted(check_text("channel", channel), payload)
 
 
 def _described(error: BaseException) -> str:

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 from unittest import SkipTest
 
+from pgnotify.limits import check_runs
 from pgnotify.testing._wire import SqlSession
 from pgnotify.testing.address import Address
 from pgnotify.testing.conformance import BackendConformance, Session
@@ -91,12 +92,13 @@ def conformance_of(factory: Callable[..., Any], cannot: Mapping[str, str]) -> ty
     """Return a class that tests the connections of a function, or that extends a given conformance class.
 
     Raises:
-        TypeError: the function can be called neither without arguments nor with one address.
+        TypeError: the function can be called neither without arguments nor with one address, or is an async function.
         ValueError: `cannot` has a name that is not in FEATURES.
     """
     check_features(cannot)
     if isinstance(factory, type) and issubclass(factory, BackendConformance):
         return type(factory.__name__, (factory,), {"cannot": {**factory.cannot, **cannot}})
+    check_runs("connection_factory", factory)
     base = OnTheirServer if _can_be_called_with(factory) else OnGivenServer
     if base is OnGivenServer and not _can_be_called_with(factory, "address"):
         raise TypeError(f"connection_factory must take no argument, or one address, not {inspect.signature(factory)}")
