@@ -47,10 +47,14 @@ MORE_TO_READ = 2
 
 # Every name has its schema, each operator too, and each parameter its type. Otherwise the server looks along the
 # search_path, and there another role may have made a function that fits better. It would run with our rights.
-NOTIFY = "SELECT pg_catalog.pg_notify({}::pg_catalog.text, {}::pg_catalog.text)"
+#
+# Parameters are texts to the server, whatever type a driver gives them, and so are results: texts are what `query`
+# keeps from what users have registered with their drivers.
+NOTIFY = "SELECT pg_catalog.pg_notify({}::pg_catalog.text, {}::pg_catalog.text)::pg_catalog.text"
 NOTIFY_MANY = """\
-SELECT pg_catalog.count(pg_catalog.pg_notify(pair OPERATOR(pg_catalog.->>) 0, pair OPERATOR(pg_catalog.->>) 1))
-FROM pg_catalog.json_array_elements({}::pg_catalog.json) AS pair"""
+SELECT pg_catalog.count(
+    pg_catalog.pg_notify(pair OPERATOR(pg_catalog.->>) 0, pair OPERATOR(pg_catalog.->>) 1))::pg_catalog.text
+FROM pg_catalog.json_array_elements({}::pg_catalog.text::pg_catalog.json) AS pair"""
 
 _INSUFFICIENT_PRIVILEGE = "42501"
 
@@ -245,6 +249,9 @@ class DriverBackend(abc.ABC):
     @abc.abstractmethod
     def query(self, sql: str, parameters: Sequence[str] = ()) -> list[tuple[Any, ...]]:
         """Run a statement and return its rows, none if it has none.
+
+        Parameters are sent as they are, and texts are returned as they are, whatever adapters and factories the user
+        has registered with the driver. Results of other types may be anything.
 
         If the connection is idle, the statement runs in a transaction of its own, which commits. If a
         transaction of the user's is open, it runs in that. The connection's mode is the same afterwards.

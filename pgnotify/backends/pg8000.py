@@ -57,6 +57,8 @@ _OUT_OF_PLACE = frozenset({b"R", b"K", b"G", b"H", b"W", b"d", b"c"})
 # The errors that bytes cause which are not a message of PostgreSQL's, here or in pg8000's functions for each message.
 _NO_SUCH_MESSAGE = (ValueError, LookupError, TypeError, AttributeError, struct.error, MemoryError, OverflowError)
 
+_TEXT = 25  # the OID of the type
+
 _NO_TIME = 1e-6  # seconds; 0 would stand for a socket that does not block
 
 # Below the checks of a stream of ours, and in C: no interruption comes between it and the next step.
@@ -216,7 +218,7 @@ class Pg8000Backend(CollectingBackend):
         return self._connection._xid is not None  # if it has begun, the connection is not idle
 
     def _execute_simple(self, sql: str) -> Any:
-        context = pg8000.core.Context(sql)
+        context = _Context(sql)
         self._connection.send_QUERY(sql)
         pg8000.core._flush(self._connection._sock)
         self._take_answers(context)
@@ -225,7 +227,7 @@ class Pg8000Backend(CollectingBackend):
     def _execute_bound(self, sql: str, parameters: Sequence[str]) -> Any:
         """Parse, bind and execute in one round trip; execute_unnamed() takes three."""
         connection = self._connection
-        context = pg8000.core.Context(sql)
+        context = _Context(sql)
         connection.send_PARSE(_UNNAMED, sql)
         connection.send_DESCRIBE_STATEMENT(_UNNAMED)
         connection.send_BIND(_UNNAMED, tuple(parameters))
@@ -430,6 +432,20 @@ class Pg8000Backend(CollectingBackend):
 
 # While these run, half a message may have been read or written.
 _AT_WORK = frozenset({Pg8000Backend.query.__code__, Pg8000Backend._read_one_message.__code__})
+
+
+class _Context(pg8000.core.Context):  # type: ignore[misc]  # pg8000 has no types
+    """The context of a statement of ours: texts are returned as they are, and not as the user's adapters make them."""
+
+    @property
+    def input_funcs(self) -> list[Callable[[str], Any]]:
+        """The functions that convert the columns of a row."""
+        return self._input_funcs
+
+    @input_funcs.setter
+    def input_funcs(self, functions: list[Callable[[str], Any]]) -> None:
+        types = [column["type_oid"] for column in self.columns or ()]
+        self._input_funcs = [str if oid == _TEXT else convert for oid, convert in zip(types, functions, strict=True)]
 
 
 class _NotAMessageError(InterfaceError):  # type: ignore[misc]  # pg8000 has no types

@@ -15,6 +15,7 @@ from typing import Any
 import psycopg
 from psycopg.pq.misc import PGnotify
 from psycopg.rows import tuple_row
+from psycopg.types.string import StrDumperUnknown, TextLoader
 
 from pgnotify.atomic import then
 from pgnotify.backends._collecting import CollectingBackend, Inbox
@@ -98,6 +99,9 @@ class PsycopgBackend(CollectingBackend):
                 # Not connection.execute(): the user's cursor factory may do anything. No parameters
                 # are passed as None: with an empty tuple, each % in a name would be a placeholder.
                 cursor = psycopg.Cursor(self._connection, row_factory=tuple_row)
+                # Nor what the user's adapters make of text. This is for this cursor only.
+                cursor.adapters.register_dumper(str, StrDumperUnknown)
+                cursor.adapters.register_loader("text", TextLoader)
                 cursor.execute(sql.encode(self._encoding()), parameters or None, prepare=False)
                 return cursor.fetchall() if cursor.description else []
         except BaseException as error:

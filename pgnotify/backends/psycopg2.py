@@ -57,6 +57,9 @@ def connect(parameters: dict[str, str]) -> Any:
     return connection
 
 
+_new_cursor = psycopg2.extensions.connection.cursor
+
+
 class Psycopg2Backend(DriverBackend):
     """LISTEN and NOTIFY on a psycopg2 connection.
 
@@ -96,13 +99,16 @@ class Psycopg2Backend(DriverBackend):
     def query(self, sql: str, parameters: Sequence[str] = ()) -> list[tuple[Any, ...]]:
         """Run a statement. Ctrl-C has no effect before it ends."""
         try:
-            # A plain cursor: the connection's cursor_factory may do anything.
+            # A plain cursor: the connection's cursor_factory, and a method cursor() of the user's, may do anything.
             with (
                 self._own_transaction_if_idle(),
-                self._connection.cursor(cursor_factory=psycopg2.extensions.cursor) as cursor,
+                _new_cursor(self._connection, cursor_factory=psycopg2.extensions.cursor) as cursor,
             ):
+                # What users register for text, and for str, is not asked: a cursor's own types come first, and a string
+                # that is quoted already needs no adapter.
+                psycopg2.extensions.register_type(psycopg2.extensions.UNICODE, cursor)
                 # No parameters are passed as None: otherwise each % in a name would be a placeholder.
-                cursor.execute(sql, parameters or None)
+                cursor.execute(sql, tuple(map(psycopg2.extensions.QuotedString, parameters)) or None)
                 return cursor.fetchall() if cursor.description else []
         except psycopg2.Error as error:
             if self._has_ended():
