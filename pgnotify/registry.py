@@ -149,8 +149,14 @@ def _views(connection: object) -> Iterator[tuple[str, object]]:
     except TypeError:  # some closed connections reveal nothing about themselves
         return
     if claimed is not type(connection):
-        wrapped = getattr(connection, "__wrapped__", connection)
+        wrapped = _wrapped_by(connection, claimed)
         yield from ((package, wrapped) for package in _packages(claimed))
+
+
+def _wrapped_by(proxy: object, claimed: type) -> object:
+    """Return the object of the claimed class that proxies wrap; the innermost proxy if it hides that."""
+    wrapped = getattr(proxy, "__wrapped__", proxy)
+    return wrapped if wrapped is proxy or type(wrapped) is claimed else _wrapped_by(wrapped, claimed)
 
 
 def _packages(cls: type) -> list[str]:

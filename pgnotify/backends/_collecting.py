@@ -7,12 +7,12 @@ undecoded, into an inbox. There is one inbox for each connection, however often 
 from __future__ import annotations
 
 import abc
+import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from operator import delitem
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from pgnotify.atomic import then
 from pgnotify.backends._driver import BATCH, DriverBackend
@@ -38,7 +38,17 @@ class Inbox:
         """The driver's own receiver, which ours replaces, or is about to."""
 
 
-_inboxes: WeakKeyDictionary[Any, Inbox] = WeakKeyDictionary()
+# By id(), because an object of a subclass of the user's may be equal to others, or not hashable. An inbox is removed
+# while its connection is deleted, before another object can have that id.
+_inboxes: dict[int, tuple[weakref.ref[Any], Inbox]] = {}
+
+
+def _inbox_of(connection: Any) -> Inbox:
+    key = id(connection)
+    if key not in _inboxes:
+        reference = weakref.ref(connection, lambda _: _inboxes.pop(key, None))
+        return _inboxes.setdefault(key, (reference, Inbox()))[1]
+    return _inboxes[key][1]
 
 
 class CollectingBackend(DriverBackend):
@@ -81,7 +91,7 @@ class CollectingBackend(DriverBackend):
 
     @cached_property
     def _shared_inbox(self) -> Inbox:
-        return _inboxes.setdefault(self._connection, Inbox())
+        return _inbox_of(self._connection)
 
     def _inbox(self) -> Inbox:
         inbox = self._shared_inbox

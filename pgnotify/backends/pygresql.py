@@ -34,13 +34,15 @@ def wrap(connection: Any) -> PyGreSQLBackend | HolderBackend:
     Raises:
         TypeError: it is a cursor, or anything else.
     """
-    if issubclass(type(connection), pg.DB):
+    cls = _class_of(connection)
+    if issubclass(cls, pg.DB):
         return _Holder(connection, _core_of_db, PyGreSQLBackend)
-    # Its class has no public name before PyGreSQL 6, and isinstance() fails on a closed connection.
-    if hasattr(type(connection), "getnotify"):
-        return PyGreSQLBackend(connection)
-    if hasattr(connection, "_cnx") and hasattr(connection, "cursor"):
+    # Of the three, only pgdb's has cursors. A subclass of it may have a getnotify() of its own.
+    if hasattr(cls, "cursor"):
         return _Holder(connection, _core_of_pgdb, PyGreSQLBackend)
+    # Its class has no public name before PyGreSQL 6.
+    if hasattr(cls, "getnotify"):
+        return PyGreSQLBackend(connection)
     name = f"{type(connection).__module__}.{type(connection).__name__}"
     raise TypeError(f"pass a pg.Connection, a pg.DB or a pgdb.Connection, not a {name}")
 
@@ -64,6 +66,15 @@ def connect(parameters: dict[str, str]) -> Any:
 class _Holder(HolderBackend):
     def _closes_for_good(self) -> bool:
         return type(self._holder).close.__module__.partition(".")[0] in ("pg", "pgdb")
+
+
+def _class_of(connection: Any) -> type:
+    """Return the class of a connection, or the one that a proxy of it claims."""
+    try:
+        cls: type = connection.__class__
+    except TypeError:  # a closed connection has no attributes
+        cls = type(connection)
+    return cls
 
 
 def _connect(dsn: str) -> Any:

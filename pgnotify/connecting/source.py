@@ -121,7 +121,7 @@ class Source:
             end(backend)
         finally:
             if lent is not None:
-                self._lent.remove(lent)
+                self._lent = [each for each in self._lent if each is not lent]
                 _, opened = lent
                 if pool is not None or opened is not connection_of(backend):
                     _give_back(opened, pool)
