@@ -145,6 +145,14 @@ def example(session: nox.Session) -> None:
 
 
 @nox.session
+def frozen(session: nox.Session) -> None:
+    """Freeze an application with PyInstaller, and see that it finds the drivers and a backend of a third party."""
+    session.install(".", *_group("tests", "server", "frozen"))  # not -e: the hook is found in the distribution
+    drivers = _install_drivers(session, {driver: _extra(driver) for driver in DRIVERS})
+    _pytest(session, "tests/frozen", drivers=drivers)
+
+
+@nox.session
 def coverage(session: nox.Session) -> None:
     """Measure which branches of the package the tests take, and hold them to the threshold in pyproject.toml."""
     drivers = _install_all(session, "tests", "server", "wrappers", "tls", "coverage")

@@ -251,11 +251,12 @@ class NotificationHandler(Uncopyable):
     ) -> None:
         self.close()
 
-    def __del__(self) -> None:
+    def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
         """Unlisten if that is safe; otherwise send nothing, and warn with a ResourceWarning."""
-        # There is no runner if __init__ raised. When the interpreter ends, the connection ends too.
+        # There is no runner if __init__ raised. When the interpreter ends, the connection ends too; at the end of a
+        # frozen application, names such as `sys` may be gone before this object is.
         runner = getattr(self, "_runner", None)
-        if runner is None or sys.is_finalizing():
+        if runner is None or is_finalizing():
             return
         if self._watch.in_force:
             self._unlisten_on_deletion()

@@ -400,10 +400,11 @@ class Listener(Uncopyable):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._options.title!r} {self._reporter.counters.state}>"
 
-    def __del__(self) -> None:
+    def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
         """Release a connection that can no longer be reached, with a ResourceWarning."""
+        # At the end of a frozen application, names such as `sys` may be gone before this object is.
         lifecycle = getattr(self, "_lifecycle", None)  # there is none if __init__ raised
-        if lifecycle is None or sys.is_finalizing() or lifecycle.is_read():
+        if lifecycle is None or is_finalizing() or lifecycle.is_read():
             return  # a thread still reads, and keeps the connection
         if lifecycle.is_abandoned():
             warnings.warn(f"{self!r} was deleted without stop()", ResourceWarning, source=self, stacklevel=2)

@@ -1064,6 +1064,13 @@ def test_deleting_a_listening_handler_unlistens_at_once(backend, no_gc):
     assert not backend.closed
 
 
+def test_deleting_a_handler_after_its_module_does_no_harm(backend, no_gc, monkeypatch):
+    handler = handler_on(backend)
+    monkeypatch.setattr("pgnotify.handler.handler.sys", None)  # as at the end of a frozen application
+
+    del handler  # an error in __del__ is a warning, and an error here
+
+
 def test_deleting_a_handler_after_an_error_of_the_callback_unlistens_at_once(backend, no_gc):
     handler = handler_on(backend, Recorder(lambda: 1 / 0), timeout=0)
     backend.arrive(note("1"))

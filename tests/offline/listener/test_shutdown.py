@@ -394,3 +394,10 @@ def test_what_holds_nothing_is_deleted_in_silence(server, how):
                     pass
             del listener
         gc.collect()
+
+
+def test_deleting_a_listener_after_its_module_does_no_harm(server, no_gc, monkeypatch):
+    listener = Listener(server.connect)
+    monkeypatch.setattr("pgnotify.listener.listener.sys", None)  # as at the end of a frozen application
+
+    del listener  # an error in __del__ is a warning, and an error here
