@@ -15,7 +15,7 @@ from functools import cached_property
 from itertools import repeat
 from typing import Any, ClassVar, Protocol
 
-from pgnotify.backends._health import VALUES, health_of, health_query
+from pgnotify.backends._health import IN_UTF8, VALUES, health_of, health_query
 from pgnotify.connecting.retryable import message_of, sqlstate_of
 from pgnotify.errors import ConnectionLost, PayloadError, PgNotifyError, TransactionError
 from pgnotify.notification import Notification, Plain, new
@@ -57,6 +57,7 @@ SELECT pg_catalog.count(
 FROM pg_catalog.json_array_elements({}::pg_catalog.text::pg_catalog.json) AS pair"""
 
 _INSUFFICIENT_PRIVILEGE = "42501"
+_UNTRANSLATABLE_CHARACTER = "22P05"
 
 # For the rest of the session, but only if nobody has named it.
 NAME_SESSION = """\
@@ -175,8 +176,16 @@ class DriverBackend(abc.ABC):
         return self._health(self._forbidden)
 
     def _health(self, left_out: tuple[tuple[str, str], ...]) -> Health:
-        ((answer,),) = self.query(health_query(dict(left_out)))
-        return health_of(answer, left_out)
+        codec = self._encoding()
+        try:
+            ((answer,),) = self.query(health_query(dict(left_out)))
+        except self.DatabaseError as error:
+            if sqlstate_of(error) != _UNTRANSLATABLE_CHARACTER:
+                raise
+            # The client's encoding has changed since the LISTEN.
+            codec = "utf-8"
+            ((answer,),) = self.query(health_query(dict(left_out), IN_UTF8))
+        return health_of(answer, codec, left_out)
 
     def _find_forbidden(self) -> Iterator[tuple[str, str]]:
         """Yield each value of a health check that the role may not ask for, and the server's reason."""
@@ -261,6 +270,10 @@ class DriverBackend(abc.ABC):
         """
 
     # For a driver's module to implement.
+
+    @abc.abstractmethod
+    def _encoding(self) -> str:
+        """Return Python's name of the client_encoding, as the driver encodes and decodes it; UTF-8 for SQL_ASCII."""
 
     @abc.abstractmethod
     def _read(self, queue: deque[Plain]) -> int:

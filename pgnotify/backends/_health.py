@@ -10,12 +10,14 @@ A role may lack the privilege to call one of the functions. Then its value is le
 from __future__ import annotations
 
 import re
-from collections.abc import Container
+from collections.abc import Container, Iterator
 
 from pgnotify.protocol import Health
 
-# A name comes in UTF-8, or as the bytes that were sent if nobody declares their encoding. The encoding is
-# chosen by name: converting a text to the server's own encoding leaves it unchanged, whatever is in it.
+# A name comes in the bytes of a notification: in the client's encoding, or unconverted if nobody declares the server's
+# or the client's. So the driver's codec makes the same name of it, although some codecs are not quite PostgreSQL's:
+# the wave dash of EUC-JP is U+301C to Python, and U+FF5E to PostgreSQL. The encoding is chosen by name: converting a
+# text to the server's own encoding leaves it unchanged, whatever is in it.
 #
 # Every name has its schema, each operator too: IN would look for an "=" along the search_path. A function of somebody
 # else's would run as the listener's role, often a superuser.
@@ -24,8 +26,12 @@ ARRAY(SELECT pg_catalog.encode(pg_catalog.convert_to(channel, CASE
             WHEN 'SQL_ASCII' OPERATOR(pg_catalog.=) pg_catalog.getdatabaseencoding()
                 OR 'SQL_ASCII' OPERATOR(pg_catalog.=) pg_catalog.current_setting('client_encoding')
             THEN pg_catalog.getdatabaseencoding()
-            ELSE 'UTF8' END), 'hex')
+            ELSE {} END), 'hex')
         FROM pg_catalog.pg_listening_channels() AS channel)"""
+
+AS_SENT = "pg_catalog.current_setting('client_encoding')"
+IN_UTF8 = "'UTF8'"
+"""The encoding of names, as an expression. UTF-8 has all letters, for a client whose own lacks some of a name."""
 
 VALUES: dict[str, str] = {
     "in_recovery": "pg_catalog.pg_is_in_recovery()",
@@ -39,14 +45,19 @@ VALUES: dict[str, str] = {
 _ROW = re.compile(r"\(([tf]?),([^,]*),(\d*),\"?(?:\{([0-9a-f,]*)\})?\"?\)")
 
 
-def health_query(left_out: Container[str] = ()) -> str:
+def health_query(left_out: Container[str] = (), encoding: str = AS_SENT) -> str:
     """Return the statement that asks for all values, except those that are left out."""
-    values = ("NULL" if name in left_out else expression for name, expression in VALUES.items())
+    values = ("NULL" if name in left_out else expression.format(encoding) for name, expression in VALUES.items())
     return f"SELECT ROW({', '.join(values)})::pg_catalog.text"
 
 
-def health_of(answer: str | bytes, unchecked: tuple[tuple[str, str], ...] = ()) -> Health:
+def health_of(answer: str | bytes, codec: str, unchecked: tuple[tuple[str, str], ...] = ()) -> Health:
     """Return the server's answer, parsed; psycopg returns a text in SQL_ASCII as bytes.
+
+    Args:
+        answer: to `health_query`.
+        codec: decodes the names, in the encoding that was asked for.
+        unchecked: the values that were left out, each with the reason.
 
     Raises:
         ValueError: it is no such row, so the server is not quite PostgreSQL.
@@ -59,10 +70,11 @@ def health_of(answer: str | bytes, unchecked: tuple[tuple[str, str], ...] = ()) 
         in_recovery == "t" if in_recovery else None,
         float(queue_usage) if queue_usage else None,
         int(server_pid) if server_pid else None,
-        None if channels is None else frozenset(map(_decoded, filter(None, channels.split(",")))),
+        None if channels is None else frozenset(_names(channels, codec)),
         unchecked,
     )
 
 
-def _decoded(channel: str) -> str:
-    return bytes.fromhex(channel).decode("utf-8", "surrogateescape")
+def _names(channels: str, codec: str) -> Iterator[str]:
+    for channel in filter(None, channels.split(",")):
+        yield bytes.fromhex(channel).decode(codec, "surrogateescape")

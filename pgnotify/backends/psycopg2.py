@@ -216,6 +216,12 @@ class Psycopg2Backend(DriverBackend):
         except psycopg2.Error as error:
             raise self._lost() from error
 
+    def _encoding(self) -> str:
+        # Not connection.encoding, which does not know of a SET of the user's own.
+        name = self._connection.get_parameter_status("client_encoding")
+        codec: str = psycopg2.extensions.encodings.get(name, "ascii")
+        return "utf-8" if codec == "ascii" else codec  # SQL_ASCII
+
     def _reason_of_loss(self) -> Exception:
         error: Exception = psycopg2.InterfaceError("connection already closed")
         return error

@@ -221,6 +221,13 @@ class PyGreSQLBackend(DriverBackend):
                 undecodable=error.object,
             ) from error
 
+    def _encoding(self) -> str:
+        name = self._client_encoding() or "UTF8"
+        try:
+            return codecs.lookup(name).name  # as PyGreSQL does it
+        except LookupError:  # SQL_ASCII, and those that PyGreSQL cannot encode to
+            return "utf-8"
+
     def _client_encoding(self) -> str | None:
         try:
             encoding: str | None = self._connection.parameter("client_encoding")
