@@ -103,6 +103,17 @@ class Connection(Uncopyable):
         """Make a `NotificationHandler` on this connection, as PyGreSQL's ``DB`` does."""
         return NotificationHandler(self, event, callback, arg_dict, timeout, stop_event)
 
+    def connection_handler(
+        self,
+        event: str,
+        callback: Callable[[Any], object],
+        arg_dict: dict[str, Any] | None = None,
+        timeout: float | None = None,
+        stop_event: str | None = None,
+    ) -> NotificationHandler:
+        """Do the same as `notification_handler`, by the name that PyGreSQL's documentation of 5.0 has for it."""
+        return self.notification_handler(event, callback, arg_dict, timeout, stop_event)
+
     def close(self) -> None:
         """Close the connection. May be called twice, and on a dead connection.
 

@@ -30,6 +30,7 @@ def a_wrapped_connection(db: object) -> None:
     assert_type(connection.wait(0.5), bool)
     assert_type(connection.fetch(), list[pgnotify.Notification])
     assert_type(connection.notification_handler("jobs", print), pgnotify.NotificationHandler)
+    assert_type(connection.connection_handler("jobs", print, {}, 0.5, "stop"), pgnotify.NotificationHandler)
     for channel, payload, pid in connection.fetch():
         assert_type(channel, str)
         assert_type(payload, str)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import inspect
 import math
 import os
 import random
@@ -148,14 +149,44 @@ def test_the_callback_and_the_arg_dict_can_be_set(poll, backend):
     assert poll.callback == [{"my": "own", "pid": 7, "event": "jobs", "extra": "1"}]
 
 
-def test_a_connection_makes_a_handler_on_itself(backend, received):
+@pytest.mark.parametrize("factory", ["notification_handler", "connection_handler"])
+def test_a_connection_makes_a_handler_on_itself(backend, received, factory):
     connection = pgnotify.Connection(object(), backend)
 
-    handler = connection.notification_handler("jobs", received, timeout=0)
+    handler = getattr(connection, factory)("jobs", received, timeout=0)
 
     assert handler.db is connection
     handler()
     assert backend.listened == {"jobs", "stop_jobs"}
+
+
+def test_both_names_of_the_factory_take_what_the_handler_takes(backend):
+    of_handler, *of_factories = (
+        list(inspect.signature(function).parameters.values())[1:]
+        for function in (
+            NotificationHandler,
+            pgnotify.Connection.notification_handler,
+            pgnotify.Connection.connection_handler,
+        )
+    )
+
+    assert of_factories == [of_handler, of_handler]
+
+
+def test_a_factory_of_a_subclass_is_used_by_both_names(backend):
+    class Mine(pgnotify.Connection):
+        def notification_handler(self, *arguments):
+            return arguments
+
+    assert Mine(object(), backend).connection_handler("jobs", print) == ("jobs", print, None, None, None)
+
+
+def test_a_connection_keeps_its_own_methods_of_these_names(backend):
+    own = type("Own", (), {"connection_handler": "own", "notification_handler": "own, too"})()
+
+    connection = pgnotify.Connection(own, backend)
+
+    assert (connection.connection.connection_handler, connection.connection.notification_handler) == ("own", "own, too")
 
 
 def test_the_repr_tells_the_event_and_the_state(poll):
