@@ -1,5 +1,7 @@
 """pgnotify.notify and pgnotify.notify_many, on each kind of connection."""
 
+import enum
+
 import pytest
 
 import pgnotify
@@ -43,6 +45,15 @@ def test_notify_takes_a_wrapped_connection(db, channel, heard):
     pgnotify.wrap(db).notify_many([(channel, "4")])
 
     assert heard() == [(channel, payload) for payload in "1234"]
+
+
+def test_members_of_an_enum_are_sent_as_their_values(db, channel, heard):
+    event = enum.Enum("Event", {"CHANNEL": channel, "PAYLOAD": "it's"}, type=str)
+
+    pgnotify.notify(db, event.CHANNEL, event.PAYLOAD)
+    pgnotify.notify_many(db, [(event.CHANNEL, event.PAYLOAD), (event.CHANNEL, event.CHANNEL)])
+
+    assert heard() == [(channel, "it's"), (channel, "it's"), (channel, channel)]
 
 
 def test_every_channel_and_payload_is_sent_as_it_is(db, session):

@@ -1,5 +1,7 @@
 """The documented surface of NotificationHandler, on each kind of connection."""
 
+import enum
+
 import pytest
 
 import pgnotify
@@ -260,6 +262,20 @@ def test_a_wrapped_connection_makes_handlers(db, channel, record, session):
     assert handler.arg_dict is arg_dict
     assert (handler.event, handler.callback, handler.timeout, handler.stop_event) == (channel, record, 20, "enough")
     assert record.payloads == ["made", ""]
+
+
+def test_a_member_of_an_enum_is_an_event_by_its_value(db, channel, record):
+    event = enum.Enum("Event", {"JOBS": channel}, type=str)
+
+    with pgnotify.wrap(db).connection_handler(event.JOBS, record) as handler:
+        handler.listen()
+        handler.notify(payload=event.JOBS)
+        handler.notify(stop=True)
+        handler()
+
+    assert handler.stop_event == f"stop_{channel}"
+    assert [(each["event"], each["extra"]) for each in record] == [(channel, channel), (f"stop_{channel}", "")]
+    assert {type(text) for each in record for text in (each["event"], each["extra"])} == {str}
 
 
 def test_a_with_statement_closes_at_the_end(db, user, channel, record, session):
