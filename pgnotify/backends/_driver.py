@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Protocol
 
 from pgnotify.backends._health import IN_UTF8, VALUES, health_of, health_query
 from pgnotify.connecting.retryable import message_of, sqlstate_of
-from pgnotify.errors import ConnectionLost, PayloadError, PgNotifyError, TransactionError
+from pgnotify.errors import ChannelError, ConnectionLost, PayloadError, PgNotifyError, TransactionError
 from pgnotify.notification import Notification, Plain, new
 from pgnotify.protocol import Health
 from pgnotify.waiting import is_cut_off, wait_readable
@@ -292,8 +292,20 @@ class DriverBackend(abc.ABC):
         """The channels that this backend has listened to, or may have: after a Ctrl-C this is unknown."""
         return set()
 
+    def _refuse_changed(self, channel: str) -> None:
+        """Refuse a name of which the driver's codec makes another one, as that of EUC-JP does of a yen sign."""
+        if channel.isascii():
+            return
+        encoding = self._encoding()
+        with suppress(UnicodeError):  # otherwise the driver itself refuses it
+            sent = channel.encode(encoding).decode(encoding)
+            if sent != channel:
+                raise ChannelError(f"channel {channel!r} becomes {sent!r} in the client_encoding, {encoding}; use UTF8")
+
     @contextmanager
     def _listening_to(self, channels: Sequence[str]) -> Iterator[None]:
+        for channel in channels:
+            self._refuse_changed(channel)
         new = [channel for channel in channels if channel not in self._listened]
         self._listened.update(new)
         for channel in channels:

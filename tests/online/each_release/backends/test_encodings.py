@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 import pgnotify
-from pgnotify import Listener
+from pgnotify import ChannelError, Listener
 from pgnotify.testing._wire import Session
 from pgnotify.testing.address import Address
 from tests.helpers.listeners import Watching
@@ -76,6 +76,17 @@ def test_a_check_finds_what_was_listened_to(open_in, pairs):
         backend.close()
 
     assert found == {(server, client): {name} for server, client, name in pairs}
+
+
+def test_a_name_that_the_codec_changes_is_refused_and_does_no_harm(open_in):
+    backend = pgnotify.wrap(open_in("UTF8", "EUC_JP")).backend
+    backend.listen("日本")
+
+    with pytest.raises(ChannelError) as refusal:
+        backend.listen_many(["a", "¥"])
+
+    assert str(refusal.value) == r"channel '¥' becomes '\\' in the client_encoding, euc_jp; use UTF8"
+    assert backend.check().channels == {"日本"}
 
 
 def test_a_check_finds_names_that_the_client_can_no_longer_express(db, kind):
