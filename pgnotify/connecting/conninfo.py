@@ -21,7 +21,7 @@ from pgnotify.connecting.defaults import with_defaults, with_verification
 from pgnotify.connecting.hosts import hosts, is_port_number
 from pgnotify.connecting.keywords import (
     SECRETS,
-    refuse_no_number,
+    check_numbers,
     refuse_undecoded,
     refuse_unknown,
     refuse_unsendable,
@@ -120,13 +120,13 @@ def ready(parameters: Mapping[str, str]) -> dict[str, str]:
     `postgresql://user:password`, where "@host" is missing, the port is the password.
 
     Raises:
-        ValueError: the lists of hosts do not match, a port or another number is none, a value has bytes that are not
+        ValueError: the lists of hosts do not match, a port or another number is not one, a value has bytes that are not
             UTF-8, the sslmode is too weak for sslrootcert=system, or the service file cannot be read.
     """
     for keyword, value in parameters.items():
         refuse_undecoded(keyword, value)
     given = with_defaults(parameters)
-    refuse_no_number(given)
+    check_numbers(given)
     if "service" not in given:  # only libpq knows where it is, and it may set hosts and ports, too
         hosts(given)
     return with_verification(parameters)

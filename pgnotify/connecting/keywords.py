@@ -145,8 +145,8 @@ def refuse_undecoded(keyword: str, value: str) -> None:
         raise ValueError(f"the {keyword} has bytes that are not UTF-8, which no driver can pass on")
 
 
-def refuse_no_number(parameters: Mapping[str, str]) -> None:
-    """Raise a ValueError, in libpq's words, if a number is none, or too large for libpq."""
+def check_numbers(parameters: Mapping[str, str]) -> None:
+    """Raise a ValueError, in libpq's words, if a value that must be a whole number is not one, or is too large."""
     for keyword in _WHOLE_NUMBERS:
         value = parameters.get(keyword, "0")
         if not _WHOLE_NUMBER.fullmatch(value) or abs(int(value)) > _LARGEST:
