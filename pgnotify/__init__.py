@@ -35,8 +35,8 @@ if typing.TYPE_CHECKING:
     from pgnotify.listener.gap import Listening as Listening
     from pgnotify.listener.gap import Reason as Reason
     from pgnotify.listener.listener import Listener as Listener
+    from pgnotify.listener.observer import Observer as Observer
     from pgnotify.listener.probe import Probe as Probe
-    from pgnotify.listener.status import Observer as Observer
     from pgnotify.listener.status import Status as Status
     from pgnotify.listener.subscriptions import Subscription as Subscription
     from pgnotify.program.state import ListenerState as ListenerState
@@ -51,7 +51,7 @@ _LATER = {
     "Listener": "listener.listener",
     "ListenerState": "program.state",
     "Listening": "listener.gap",
-    "Observer": "listener.status",
+    "Observer": "listener.observer",
     "Probe": "listener.probe",
     "Reason": "listener.gap",
     "Status": "listener.status",

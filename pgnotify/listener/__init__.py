@@ -19,6 +19,7 @@ Performed, on one thread or several:
 - `clocks`: which clocks of the machine tell the moments of a gap.
 - `forked`: how a forked child says that it does not listen.
 - `delivery`: which notification goes to a callback, to a worker or to the iteration.
+- `timed`: the same, with the duration of each callback, for an observer that wants it.
 - `subscriptions`: which callbacks belong to which channel, and so which channels to listen to.
 - `mailbox`: which notifications are dropped while their consumer is too slow.
 - `workers`: which thread runs which callback.
@@ -27,7 +28,8 @@ Seen by users:
 
 - `listener`: `Listener`, the class that users call.
 - `options`: its options, with their defaults and limits.
-- `status`: `Status`, the counters, and the user's `Observer`.
+- `status`: `Status`, and the counters.
+- `observer`: `Observer`, which feeds a metrics or tracing library.
 - `report`: which events on_listening and on_error are called for.
 - `log`: the wording of the log, and how often it repeats a warning.
 - `probe`: how to find out whether notifications arrive.

@@ -12,4 +12,9 @@ _ELAPSED = getattr(time, "CLOCK_BOOTTIME", None)
 
 def now() -> Moment:
     """Read the wall clock, and the clock that nobody sets."""
-    return Moment(time.time(), time.monotonic() if _ELAPSED is None else time.clock_gettime(_ELAPSED))
+    return Moment(time.time(), elapsed())
+
+
+def elapsed() -> float:
+    """Read the clock that nobody sets; see `Moment.elapsed`."""
+    return time.monotonic() if _ELAPSED is None else time.clock_gettime(_ELAPSED)

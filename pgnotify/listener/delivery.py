@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 from itertools import islice, repeat, takewhile
@@ -25,6 +26,7 @@ LONG_BATCH = 50
 ENOUGH = 500
 
 _SLOW_ITERATION = "nobody iterates, or not fast enough"
+_SLOW_CALLBACK = "its callback is too slow"
 
 _channel_of = itemgetter(0)
 
@@ -100,6 +102,15 @@ class Delivery:
                 raise
             self.reporter.report(error, notification)  # the caller has the rest delivered
 
+    def unread_seconds(self) -> float:
+        """Return for how long nobody has read; see `Status.unread`. Any thread may call this."""
+        queue = self.mailbox.waiting_since()
+        moments = [] if queue is None else [queue]
+        if self.workers is not None:
+            moments += self.workers.waiting_since()
+        waited = clocks.elapsed() - min(moments) if moments else 0.0
+        return max(0.0, waited, self.watch.seconds_unread(time.monotonic()))
+
     def tell(self, action: p.ReportTimeout | p.Tell) -> object:
         """Pass an event on to the reporter."""
         assert isinstance(action, p.Tell), "a listener has no time-outs to report"
@@ -109,7 +120,7 @@ class Delivery:
         """Drop what waits for the user. Called in the child after a fork."""
         self.lock = threading.Lock()
         if self.workers is not None:
-            self.workers.interrupted = True  # this may be one of them
+            self.workers.forget_in_child()
         self.mailbox.forget_in_child()
         self._routes.forget_in_child()
 
@@ -218,16 +229,18 @@ class Delivery:
                 deque(map(subscription.callback, map(Notification._make, by_channel[subscription.channel])), maxlen=0)
         until, now = self.watch.queue_complete_until, clocks.now()
         for_iteration = self._still_wanted([plain for plain in plains if not routes[plain[0]]])
-        drops: list[tuple[int, list[str], str]] = []
+        drops: list[tuple[int, list[str], str, Subscription | None]] = []
+        calls: list[Call] = []
         with self.lock:
-            calls, dropped = self.mailbox.plan(for_iteration, until, now)
             if for_iteration:
-                drops.append((dropped, list(map(_channel_of, for_iteration)), _SLOW_ITERATION))
+                calls, dropped = self.mailbox.plan(for_iteration, until, now)
+                drops.append((dropped, _last_channels(for_iteration, dropped), _SLOW_ITERATION, None))
             for subscription in subscriptions:
                 if not subscription.internal:
-                    planned, dropped = subscription.mailbox.plan(by_channel[subscription.channel], until, now)
+                    its = by_channel[subscription.channel]
+                    planned, dropped = subscription.mailbox.plan(its, until, now)
                     calls += planned + workers.plan(subscription)
-                    drops.append((dropped, [subscription.channel], "its callback is too slow"))
+                    drops.append((dropped, _last_channels(its, dropped), _SLOW_CALLBACK, subscription))
             at_once(*calls, _removal(self.watch.queue, len(plains)))
         for drop in drops:
             self.reporter.dropped(*drop)
@@ -243,7 +256,8 @@ class Delivery:
             calls, dropped = mailbox.plan(wanted, self.watch.queue_complete_until, clocks.now())
             at_once(*calls, _removal(queue, len(plains)))
         if wanted:
-            self.reporter.dropped(dropped, map(_channel_of, wanted), _SLOW_ITERATION)
+            channels = _last_channels(wanted, dropped) if dropped else ()
+            self.reporter.dropped(dropped, channels, _SLOW_ITERATION, None)
 
     def _still_wanted(self, plains: list[Plain]) -> list[Plain]:
         """Return the notifications, except those of channels that are unlistened by now."""
@@ -255,6 +269,11 @@ class Delivery:
 
 def _nothing(notification: Notification) -> None:
     """Stand in for the callback of a subscription that was cancelled."""
+
+
+def _last_channels(plains: list[Plain], count: int) -> list[str]:
+    """Return the channel of each of the last ``count`` notifications: a full queue drops those."""
+    return [plain[0] for plain in plains[-count:]] if count else []
 
 
 def _removal(queue: deque[Plain], count: int) -> Call:

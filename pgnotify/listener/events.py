@@ -56,6 +56,14 @@ class Failed(NamedTuple):
     """Whether something must be changed before another attempt can succeed."""
 
 
+class FailedForGood(NamedTuple):
+    """An attempt has failed, and no other one follows: its error is raised."""
+
+    error: Exception
+    attempt: int
+    """As in `Failed`."""
+
+
 class Checked(NamedTuple):
     """The server has answered the heartbeat."""
 
@@ -65,6 +73,8 @@ class Checked(NamedTuple):
     """How long the answer took."""
     changed_from: int | None
     """The server process that answered before, if that was another one; otherwise None."""
+    lag: float = 0.0
+    """How many seconds after it was due it was sent."""
 
 
 class Undecodable(NamedTuple):

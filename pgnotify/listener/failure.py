@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pgnotify.errors import ConnectionLost, NotPrimary, PayloadError, SourceError, TransactionError, Unanswered
-from pgnotify.listener.events import Failed, Lost, Undecodable
+from pgnotify.listener.events import Failed, FailedForGood, Lost, Undecodable
 from pgnotify.listener.gap import Reason
 from pgnotify.listener.policy import Policy
 from pgnotify.listener.watch import DroppedGap, ListenerWatch
@@ -33,6 +33,7 @@ def after_failure(watch: ListenerWatch, policy: Policy, error: Exception) -> Pro
     yield from _release(watch, policy, reason)
     watch.clocks_read(policy.now())
     if isinstance(error, SourceError):
+        yield Tell(FailedForGood(error, watch.attempts + 1))
         raise error
     if not policy.can_reconnect:
         yield Tell(Lost(error, reason, None))
@@ -42,7 +43,10 @@ def after_failure(watch: ListenerWatch, policy: Policy, error: Exception) -> Pro
     elif listened and isinstance(error, ConnectionLost):
         yield Tell(Lost(error, reason, _delay_after_loss(watch, policy)))
     else:
-        yield Tell(_next_attempt(watch, policy, error, reason, listened))
+        event = _next_attempt(watch, policy, error, reason, listened)
+        yield Tell(event)
+        if isinstance(event, FailedForGood):
+            raise error
 
 
 def _keep_the_only_connection(watch: ListenerWatch, error: Exception) -> None:
@@ -135,12 +139,12 @@ def _delay_after_loss(watch: ListenerWatch, policy: Policy) -> float:
 
 def _next_attempt(
     watch: ListenerWatch, policy: Policy, error: Exception, reason: Reason, listened: bool
-) -> Lost | Failed:
-    """Plan the next attempt, and return the event of this failure; raise the error if it is the first one and final."""
+) -> Lost | Failed | FailedForGood:
+    """Plan the next attempt, unless this is the first one and final; return the event of this failure."""
     first = not watch.ever_listened and not watch.attempts
     permanent = policy.is_permanent(error, at_start=first)
     if permanent and first:
-        raise error
+        return FailedForGood(error, 1)
     watch.attempts += 1
     delay = policy.delay(watch.attempts)
     watch.retry_at = policy.clock() + delay

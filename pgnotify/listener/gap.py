@@ -104,12 +104,16 @@ class Period:
         self._earliest, self._latest = min(self._earliest, setting), max(self._latest, setting)
         self._end = moment
 
+    @property
+    def lost_at(self) -> datetime:
+        """When it begins, by the setting seen that makes that earliest; aware, in UTC."""
+        # The reading itself counts, too: the sum is rounded.
+        return utc(min(self.start.wall, self.start.elapsed + self._earliest))
+
     def gap(self, reason: Reason, channels: tuple[str, ...], dropped: int = 0) -> Gap:
         """Return the gap that is this period by every setting seen; see `Gap` for the arguments."""
-        # The readings themselves count, too: the sums are rounded.
-        lost_at = min(self.start.wall, self.start.elapsed + self._earliest)
         restored_at = max(self._end.wall, self._end.elapsed + self._latest)
-        return Gap(reason, utc(lost_at), utc(restored_at), channels, dropped)
+        return Gap(reason, self.lost_at, utc(restored_at), channels, dropped)
 
 
 def utc(seconds: float) -> datetime:

@@ -397,7 +397,7 @@ class Lifecycle:
         if counters.state not in (ListenerState.IDLE, ListenerState.LOST, ListenerState.CLOSED):
             self._is_unwarned = True
             counters.inherit(ListenerState.LOST)
-            counters.last_error = str(_refusal_in_child(self._process))
+            counters.failed(str(_refusal_in_child(self._process)))
         if self._is_unwarned:
             warn_aside(self._warn_in_child)
 

@@ -25,18 +25,23 @@ from pgnotify.listener.delivery import Delivery
 from pgnotify.listener.gap import Gap
 from pgnotify.listener.lifecycle import Lifecycle
 from pgnotify.listener.mailbox import Mailbox
+from pgnotify.listener.observer import Observer
 from pgnotify.listener.options import OnError, OnListening, Options
 from pgnotify.listener.policy import Policy
 from pgnotify.listener.probe import Probe, probe
 from pgnotify.listener.report import Reporter
 from pgnotify.listener.runner import ReconnectingRunner
-from pgnotify.listener.status import Observer, Status
+from pgnotify.listener.status import Status
 from pgnotify.listener.subscriptions import Routes, Subscription
+from pgnotify.listener.timed import TimedDelivery
 from pgnotify.listener.watch import ListenerWatch
 from pgnotify.notification import Notification, new
 from pgnotify.program.ownership import Ownership
 from pgnotify.program.state import State
 from pgnotify.uncopyable import Uncopyable
+
+# Without a heartbeat, a listener that nobody reads for this long is not taken to deliver.
+LONGEST_UNREAD_SECONDS = 30.0
 
 
 class Listener(Uncopyable):
@@ -114,7 +119,8 @@ class Listener(Uncopyable):
         self._runner = ReconnectingRunner(self._source, options)
         ownership = Ownership()
         self._reporter = Reporter(options, self._watch, self._routes, ownership.notify)
-        self._delivery = Delivery(self._watch, self._routes, self._reporter)
+        delivery = TimedDelivery if self._reporter.observed.times_callbacks else Delivery
+        self._delivery = delivery(self._watch, self._routes, self._reporter)
         policy = Policy.of(options, self._source, time.monotonic, clocks.now)
         self._lifecycle = Lifecycle(options, policy, self._runner, self._delivery, ownership)
         self._seen_gap: Gap | None = None
@@ -262,7 +268,7 @@ class Listener(Uncopyable):
             self._lifecycle.check_open()
         expired = False
         while True:
-            was = self.delivering
+            was = self._watch.delivering
             deadline = started + (healthy if was else deaf)
             self._look_for_hint(deadline)
             hint, self._hint = self._hint, None  # no call follows, so no signal handler takes it away
@@ -331,12 +337,16 @@ class Listener(Uncopyable):
     @property
     def delivering(self) -> bool:
         """Whether a notification that is sent now should arrive; see `Status.delivering`."""
-        return self._watch.delivering
+        return self._delivers(self._delivery.unread_seconds())
+
+    def _delivers(self, unread: float) -> bool:
+        return self._watch.delivering and unread <= (self._options.heartbeat or LONGEST_UNREAD_SECONDS)
 
     def status(self) -> Status:
         """Return its state and its counters at this moment. Any thread may call this; it does not wait."""
         counters, watch, link = self._reporter.counters, self._watch, self._watch.link
         channels = tuple(channel for channel in watch.in_force if channel != self._routes.internal_channel)
+        unread, known_good = self._delivery.unread_seconds(), watch.known_good
         waiting = sum(len(subscription.mailbox) for subscription in self._routes.subscriptions())
         return Status(
             name=self._options.title,
@@ -350,7 +360,7 @@ class Listener(Uncopyable):
             gaps=counters.gaps,
             reconnects=counters.reconnects,
             attempts=0 if watch.state is State.LISTENING else watch.attempts,
-            delivering=self.delivering,
+            delivering=self._delivers(unread),
             server_pid=link.server_pid,
             behind_pooler=link.behind_pooler,
             ignored=tuple(filter(link.ignored.__contains__, channels)),
@@ -358,6 +368,10 @@ class Listener(Uncopyable):
             round_trip=counters.round_trip,
             queue_usage=counters.queue_usage,
             unchecked=counters.unchecked,
+            unread=unread,
+            known_good_at=None if known_good is None else known_good.lost_at,
+            last_error_at=counters.last_error_at,
+            callback_errors=counters.callback_errors,
         )
 
     def probe(self, timeout: float | None = None) -> Probe:
@@ -414,7 +428,7 @@ class Listener(Uncopyable):
         return bool(self._delivery.mailbox)
 
     def _has_hint_or_changed(self, was_delivering: bool) -> bool:
-        return self._has_mail() or self._has_news() or self.delivering is not was_delivering
+        return self._has_mail() or self._has_news() or self._watch.delivering is not was_delivering
 
     def _has_news(self) -> bool:
         return self._reporter.counters.latest_gap is not self._seen_gap

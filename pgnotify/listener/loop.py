@@ -82,24 +82,24 @@ def listener_loop(
     It also raises the error of the first attempt to connect, if that is final, and errors of the front.
     """
     end = _End(until, deadline)
-    while not until():
-        try:
-            if watch.interrupted and (yield from carry_out(watch)):
-                return True
-            if watch.state is State.CLOSED:
-                return True
-            step = (
-                _while_listening(watch, policy, end)
-                if watch.state is State.LISTENING
-                else _reconnect(watch, policy, end)
-            )
-            if not (yield from step):
-                return False
-        except Exception as error:
-            if is_interruption(error):
-                raise
-            yield from after_failure(watch, policy, error)
-    return False
+    try:
+        while not until():
+            try:
+                if watch.interrupted and (yield from carry_out(watch)):
+                    return True
+                if watch.state is State.CLOSED:
+                    return True
+                listening = watch.state is State.LISTENING
+                if not (yield from (_while_listening if listening else _reconnect)(watch, policy, end)):
+                    return False
+            except Exception as error:
+                if is_interruption(error):
+                    raise
+                yield from after_failure(watch, policy, error)
+        return False
+    finally:
+        if watch.looked_at == math.inf:  # it no longer waits
+            watch.looked_at = policy.clock()
 
 
 # While LISTEN is in force.
@@ -127,6 +127,7 @@ def _look_for_more(watch: ListenerWatch, policy: Policy, end: _End) -> Program[b
     """Fetch; then check if that is due, or wait if nothing has arrived; return False if the run is to end."""
     count = yield from fetch(watch, policy)
     now, link = policy.clock(), watch.link
+    watch.looked_at = now
     if count:
         watch.arrived(count, now)
         if link.check_at > now + link.soon:
@@ -139,6 +140,7 @@ def _look_for_more(watch: ListenerWatch, policy: Policy, end: _End) -> Program[b
         if end.until():
             return False
         seconds = min(link.check_at, end.moment) - now
+        watch.looked_at = math.inf
         yield WAIT_FOR_EVER if seconds == math.inf else Wait(max(0.0, seconds))
     return True
 
@@ -186,14 +188,15 @@ def _check(watch: ListenerWatch, policy: Policy) -> Program[None]:
     """Ask the server whether everything is in order, and listen again to channels that it has forgotten."""
     link = watch.link
     link.nothing_pending = False
-    complete_until_next, asked_at = policy.now(), policy.clock()
+    complete_until_next, asked_at, due_at = policy.now(), policy.clock(), link.check_at
     watch.clocks_read(complete_until_next)
     health: Health | None = yield ASK_HEALTH
     answered_at = policy.clock()
     _plan_check(link, policy, answered_at)
     watch.flow.answered(asked_at, answered_at - asked_at)
     changed = health is not None and health.server_pid not in (None, link.server_pid)
-    yield Tell(Checked(health, answered_at - asked_at, link.server_pid if changed else None))
+    changed_from = link.server_pid if changed else None
+    yield Tell(Checked(health, answered_at - asked_at, changed_from, max(0.0, asked_at - due_at)))
     if health is not None:
         if health.in_recovery:
             raise NotPrimary("the server has become a standby, where nobody can listen")
@@ -290,7 +293,7 @@ def _listen_again(watch: ListenerWatch, policy: Policy, opened: Opened) -> Progr
     yield from _listen_to(watch, policy, wanted)
     restored = policy.now()
     link.unproved = Period(restored)
-    link.listening_since = policy.clock()
+    link.listening_since = watch.looked_at = policy.clock()
     _plan_check(link, policy, link.listening_since)
     link.soon = _soon(link, policy, health, answer_seconds)
     gap = None if watch.lost_gap is None else watch.lost_gap.until(restored)

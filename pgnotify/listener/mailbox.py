@@ -6,6 +6,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import final
 
 from pgnotify.atomic import Call, at_once, then
@@ -18,8 +19,10 @@ from pgnotify.notification import Plain
 class Overflow:
     """The place in a mailbox where notifications are missing."""
 
-    def __init__(self, lost_at: Moment) -> None:
+    def __init__(self, lost_at: Moment, now: Moment) -> None:
         self._period = Period(lost_at)
+        self.since = now
+        """When the first one was dropped."""
         self._channels: dict[str, None] = {}
         self.dropped = 0
         """How many notifications are missing."""
@@ -56,9 +59,15 @@ class Mailbox:
         """The notifications before the first overflow. A consumer takes from the head, in C."""
         self._later: deque[tuple[Overflow, deque[Plain]]] = deque()
         """Each overflow, with the notifications that follow it; changed under the lock."""
+        self._seen_head: Plain | None = None
+        """The head of the items as the latest `plan` has seen it; None if there was none."""
+        self._head_since = self._latest_put = Moment(0.0, 0.0)
+        """When a `plan` saw that head first, and when the latest one was made."""
 
     def __len__(self) -> int:
         """Return how many notifications wait."""
+        if not self._later:
+            return len(self.items)
         return len(self.items) + sum(len(following) for _, following in list(self._later))
 
     def __bool__(self) -> bool:
@@ -96,14 +105,33 @@ class Mailbox:
         overflow = self._full_since()
         room = self._room(overflow)
         kept, dropped = (plains, ()) if room >= len(plains) else (plains[:room], plains[room:])
+        head = None
+        if self.items:
+            with suppress(IndexError):  # a consumer has taken all by now
+                head = self.items[0]
+        if head is not self._seen_head:
+            self._seen_head, self._head_since = head, now
+        self._latest_put = now
         calls: list[Call] = [((self._later[-1][1] if self._later else self.items).extend, (kept,))]
         if dropped:
             if overflow is None or kept:
-                overflow = Overflow(complete_until)
+                overflow = Overflow(complete_until, now)
                 calls.append((self._later.append, ((overflow, deque()),)))
             overflow.extend(dropped, now)
             calls.append((setattr, (overflow, "dropped", overflow.dropped + len(dropped))))
         return calls, len(dropped)
+
+    def waiting_since(self) -> float | None:
+        """Return a moment, by `Moment.elapsed`, by which the next thing to take had arrived; None if there is nothing.
+
+        Any thread may call this. A consumer that has stopped taking shows soon: while more arrives, the moment is later
+        than the arrival by the time between two arrivals at most.
+        """
+        try:
+            head = self.items[0]
+        except IndexError:
+            return next((overflow.since.elapsed for overflow, _ in list(self._later)), None)
+        return (self._head_since if head is self._seen_head else self._latest_put).elapsed
 
     def overflow(self) -> Overflow | None:
         """Return the overflow that a consumer has reached, to be passed before anything newer is taken."""

@@ -14,7 +14,7 @@ from pgnotify.connecting.backoff import Backoff
 from pgnotify.connecting.source import DEFAULT_NAME
 from pgnotify.limits import check_callable, check_count, check_seconds, check_text, check_type
 from pgnotify.listener.gap import Listening
-from pgnotify.listener.status import Observer, check_observer
+from pgnotify.listener.observer import Observer, check_observer
 from pgnotify.notification import Notification
 
 OnListening: TypeAlias = Callable[[Listening], object]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,9 +10,10 @@ from pgnotify.errors import TransactionError
 from pgnotify.listener import events
 from pgnotify.listener.gap import Gap, Listening
 from pgnotify.listener.log import Log, text_of
+from pgnotify.listener.observer import Observed
 from pgnotify.listener.options import Options
 from pgnotify.listener.status import Counters
-from pgnotify.listener.subscriptions import Routes
+from pgnotify.listener.subscriptions import Routes, Subscription
 from pgnotify.listener.watch import ListenerWatch
 from pgnotify.notification import Notification
 from pgnotify.program.interruption import is_interruption
@@ -37,7 +38,9 @@ class Reporter:
         self._routes = routes
         self.changed = changed
         """Called after each change that another thread may wait for."""
-        self.counters = Counters(options.title, options.observer)
+        self.observed = Observed(options.title, options.observer, routes.internal_channel)
+        """Calls the user's observer."""
+        self.counters = Counters(self.observed)
         self.log = Log(options.title)
         self.raised: Exception | None = None
         """The error that was raised to end the listener, because on_error is ``"raise"``."""
@@ -48,7 +51,14 @@ class Reporter:
         self._has_listened = False
 
     def report(self, error: Exception, notification: Notification | None = None) -> None:
-        """Tell the user of an error, in any thread, as on_error says. Raise the error if on_error is ``"raise"``."""
+        """Tell the user of an error, in any thread, as on_error says. Raise the error if on_error is ``"raise"``.
+
+        Args:
+            error: the error.
+            notification: the one whose callback has raised it; None if it was not a callback.
+        """
+        if notification is not None:
+            self.counters.callback_failed()
         if self._on_error == "raise":
             self.raised = error
             raise error
@@ -62,10 +72,19 @@ class Reporter:
                 raise
             self.log.on_error_failed(error, notification)
 
-    def dropped(self, count: int, channels: Iterable[str], slow: str) -> None:
-        """Count notifications that a full queue has dropped, and log that this has begun; see `Log.dropped`."""
+    def dropped(self, count: int, channels: Sequence[str], slow: str, subscription: Subscription | None) -> None:
+        """Count notifications that a full queue has dropped, and log that this has begun; see `Log.dropped`.
+
+        Args:
+            count: how many; 0 if it has dropped none.
+            channels: the channel of each of them.
+            slow: says which code of the user's is too slow.
+            subscription: the one whose queue it is; None if it is the iteration's.
+        """
         self.log.dropped(count, channels, slow)
-        self.counters.dropped += count
+        if count:
+            self.counters.dropped += count
+            self.observed.dropped(channels, subscription)
 
     def tell(self, event: tuple[Any, ...]) -> object:
         """Log and count an event of the loop, and call on_listening and on_error; return the event's outcome."""
@@ -82,6 +101,9 @@ class Reporter:
                 self._lost(lost)
             case events.Failed() as failed:
                 self._failed(failed)
+            case events.FailedForGood(error, attempt):
+                self.counters.failed(text_of(error))
+                self.observed.tell("connect_failed", error, attempt, None)
             case events.ListenIgnored(channels):
                 self.log.listen_ignored(self._shown(channels))
                 self.changed()
@@ -95,7 +117,7 @@ class Reporter:
                 self.changed()
             case events.Undecodable(error, size):
                 self.log.undecodable(error)
-                self.counters.undecodable(size)
+                self.counters.undecodable(getattr(error, "channel", None), size)
                 self.changed()
         return None
 
@@ -151,7 +173,7 @@ class Reporter:
     def _lost(self, event: events.Lost) -> None:
         if self._watch.stop_requested:
             return
-        self.counters.last_error = text_of(event.error)
+        self.counters.failed(text_of(event.error))
         self.log.lost(event.error, event.reason, event.delay)
         self.has_failed = self.has_failed or bool(event.delay)
         if isinstance(event.error, TransactionError):
@@ -164,8 +186,9 @@ class Reporter:
     def _failed(self, event: events.Failed) -> None:
         if self._watch.stop_requested:
             return
-        self.counters.last_error = text_of(event.error)
+        self.counters.failed(text_of(event.error))
         self.log.failed(event.error, event.attempt, event.delay, event.permanent)
+        self.observed.tell("connect_failed", event.error, event.attempt, event.delay)
         self.has_failed = True
         self.enter(ListenerState.BACKING_OFF)
         if event.permanent:
@@ -179,7 +202,7 @@ class Reporter:
             if health.queue_usage is not None:
                 self.log.queue_usage(health.queue_usage)
         self._unchecked(health)
-        self.counters.checked(event.seconds, None if health is None else health.queue_usage)
+        self.counters.checked(event.seconds, None if health is None else health.queue_usage, event.lag)
 
     def _unchecked(self, health: Health | None) -> None:
         """Record and log the values that the server's answer does not have, because the role may not ask for them."""

@@ -1,21 +1,19 @@
-"""The state and the counters of a Listener: for operators, and for metrics and tracing libraries."""
+"""The state and the counters of a Listener, for operators."""
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from operator import itemgetter
-from typing import Any, Protocol
+from threading import get_ident
+from typing import Any
 
-from pgnotify.limits import check_runs
 from pgnotify.listener.gap import Gap, utc
+from pgnotify.listener.observer import Observed, size_of
 from pgnotify.notification import Plain
 from pgnotify.program.state import ListenerState, follow
-
-log = logging.getLogger("pgnotify.listener")
 
 _payload_of = itemgetter(1)
 
@@ -49,9 +47,10 @@ class Status:
     attempts: int
     """How many attempts to connect have failed in a row; 0 while it listens."""
     delivering: bool
-    """Whether a notification that is sent now should arrive.
+    """Whether a notification that is sent now should arrive, and reach your code soon.
 
-    False behind a pooler, until one has arrived by itself; and while there are `ignored` channels.
+    False behind a pooler, until one has arrived by itself; while there are `ignored` channels; and if nobody has read
+    for longer than a heartbeat, which `unread` shows. Without a heartbeat, that is 30 s.
     """
     server_pid: int | None
     """The ID of the server process that answered last; None if none has answered."""
@@ -71,63 +70,42 @@ class Status:
 
     Without "in_recovery", a server that becomes a standby is not noticed; without "server_pid", a pooler is not;
     without "channels", a lost subscription is not, and `ignored` stays empty."""
+    unread: float = 0.0
+    """For how many seconds nobody has read, in whichever place that is longest; 0 if all is read.
+
+    It counts from the latest look at the connection, if no thread waits there now: a callback or on_listening keeps the
+    reading thread busy, or no thread iterates. It also counts from the arrival of the oldest notification that is in a
+    queue of the listener's, or in a callback that a worker runs.
+    """
+    known_good_at: datetime | None = None
+    """The last moment at which everything was known to be in order; aware, in UTC. None before the first LISTEN.
+
+    It is `lost_at` of the gap that is open; otherwise, of the gap that a loss at this moment would open. While the
+    listener is idle, each heartbeat moves it forward.
+    """
+    last_error_at: datetime | None = None
+    """When `last_error` happened; aware, in UTC. None if there is none."""
+    callback_errors: int = 0
+    """How many times a callback has raised an exception."""
 
     def as_dict(self) -> dict[str, Any]:
-        """Return a dict for JSON: the state is a plain string, `since` is in ISO 8601, channels are lists."""
-        lists = {name: list(getattr(self, name)) for name in ("channels", "ignored", "unchecked")}
-        return {**asdict(self), "state": str(self.state), "since": self.since.isoformat(), **lists}
-
-
-class Observer(Protocol):
-    """Feeds a metrics or tracing library. All methods are called in the thread that reads.
-
-    Make a subclass, and override the methods that you need. An exception of a method is logged, and changes nothing
-    else. The methods are called for each batch of notifications, so keep them quick.
-    """
-
-    def state_changed(self, name: str, state: ListenerState) -> None:
-        """The listener of this name entered a state; see `Status.state`."""
-
-    def received(self, name: str, notifications: int, size: int) -> None:
-        """A batch arrived: the number of notifications, and the size of their payloads in bytes."""
-
-    def gap_announced(self, name: str, gap: Gap) -> None:
-        """The user was told of a gap."""
-
-    def checked(self, name: str, round_trip: float, queue_usage: float | None) -> None:
-        """The server answered a heartbeat after `round_trip` seconds; `queue_usage` is None if it is unknown.
-
-        Under traffic, this is called up to ten times a second.
-        """
-
-
-def check_observer(observer: object) -> None:
-    """Refuse an object that lacks one of an observer's methods.
-
-    Raises:
-        TypeError: it lacks at least one, or one is an async function; the message names them.
-    """
-    lacking = [
-        name for name in vars(Observer) if not name.startswith("_") and not callable(getattr(observer, name, None))
-    ]
-    if observer is not None and lacking:
-        raise TypeError(f"observer must be a subclass of pgnotify.Observer: {observer!r} lacks {', '.join(lacking)}")
-    for name in vars(Observer):
-        if observer is not None and not name.startswith("_"):
-            check_runs(f"observer.{name}", getattr(observer, name))
+        """Return a dict for JSON: the state is a plain string, moments are in ISO 8601, channels are lists."""
+        plain = {name: _plain(value) for name, value in asdict(self).items()}
+        return {**plain, "state": str(self.state)}
 
 
 class Counters:
     """The state and the counters of one listener. Changes are reported to its observer.
 
     Args:
-        name: the listener's, for the observer and the log.
-        observer: the user's, or None.
+        observed: calls the user's observer.
     """
 
-    def __init__(self, name: str, observer: Observer | None) -> None:
-        self._name = name
-        self._observer = observer
+    def __init__(self, observed: Observed) -> None:
+        self._observed = observed
+        self._is_observed = observed.is_present
+        self._callback_errors: dict[int, int] = {}
+        """By thread, so that no lock is needed."""
         self.state = ListenerState.IDLE
         self.since = _now()
         self.notifications = self.bytes = self.dropped = self.gaps = self.reconnects = 0
@@ -135,6 +113,7 @@ class Counters:
         self.latest_gap: Gap | None = None
         """The latest gap that the user was told of; None if there was none."""
         self.last_error: str | None = None
+        self.last_error_at: datetime | None = None
         self.round_trip: float | None = None
         self.queue_usage: float | None = None
         self.unchecked: tuple[str, ...] = ()
@@ -148,51 +127,62 @@ class Counters:
         if state is self.state:
             return False
         self.state, self.since = follow(self.state, state), _now()
-        if self._observer is not None:
-            self._observe(self._observer.state_changed, state)
+        self._observed.tell("state_changed", state)
         return True
 
     def inherit(self, state: ListenerState) -> None:
         """Record a state in a forked child. The observer is the parent's, and is not told."""
         self.state, self.since = state, _now()
 
+    def failed(self, error: str) -> None:
+        """Record why a connection, or an attempt to connect, has failed."""
+        self.last_error, self.last_error_at = error, _now()
+
     def received(self, plains: Sequence[Plain]) -> None:
         """Count notifications that have arrived and have left the loop's queue."""
         # Joined first: to look at each payload by itself takes three times as long.
         payloads = "".join(map(_payload_of, plains))
-        size = len(payloads) if payloads.isascii() else len(payloads.encode("utf-8", "surrogateescape"))
+        size = len(payloads) if payloads.isascii() else size_of(payloads)
         self.notifications += len(plains)
         self.bytes += size
-        if self._observer is not None:
-            self._observe(self._observer.received, len(plains), size)
+        if self._is_observed:
+            self._observed.received(plains, size)
 
-    def undecodable(self, size: int) -> None:
+    def undecodable(self, channel: str | None, size: int) -> None:
         """Count a notification that has arrived and could not be decoded; ``size`` is in bytes, 0 if it is unknown."""
         self.notifications += 1
         self.bytes += size
         self.dropped += 1
-        if self._observer is not None:
-            self._observe(self._observer.received, 1, size)
+        self._observed.undecodable(channel, size)
+
+    def callback_failed(self) -> None:
+        """Count an exception that a callback has raised. Any thread may call this."""
+        thread = get_ident()
+        self._callback_errors[thread] = self._callback_errors.get(thread, 0) + 1
+
+    @property
+    def callback_errors(self) -> int:
+        """As in `Status`."""
+        return sum(self._callback_errors.copy().values())
 
     def gap_announced(self, gap: Gap) -> None:
         """Count a gap that the user was told of."""
         self.latest_gap = gap
         self.gaps += 1
-        if self._observer is not None:
-            self._observe(self._observer.gap_announced, gap)
+        self._observed.tell("gap_announced", gap)
 
-    def checked(self, round_trip: float, queue_usage: float | None) -> None:
-        """Record an answered heartbeat."""
+    def checked(self, round_trip: float, queue_usage: float | None, lag: float) -> None:
+        """Record an answered heartbeat, which was sent ``lag`` seconds after it was due."""
         self.round_trip, self.queue_usage = round_trip, queue_usage
-        if self._observer is not None:
-            self._observe(self._observer.checked, round_trip, queue_usage)
-
-    def _observe(self, method: Callable[..., None], *facts: Any) -> None:
-        try:
-            method(self._name, *facts)
-        except Exception:
-            log.exception("%s: the observer failed", self._name)
+        self._observed.tell("checked", round_trip, queue_usage)
+        self._observed.tell("heartbeat_lagged", lag)
 
 
 def _now() -> datetime:
     return utc(time.time())
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return list(value) if isinstance(value, tuple) else value

@@ -141,6 +141,7 @@ class ListenerWatch(Watch):
         "flow",
         "futile_connections",
         "link",
+        "looked_at",
         "lost_gap",
         "must_disconnect",
         "queue_complete_until",
@@ -178,6 +179,8 @@ class ListenerWatch(Watch):
         """Whether LISTEN was ever in force."""
         self.flow = Flow()
         """How much is arriving. It outlives a connection, as the next one probably takes the same way."""
+        self.looked_at = 0.0
+        """When the loop last looked at the connection, by the monotonic clock; infinite while it waits there."""
         self.queue_complete_until = _NEVER
         """The value of `complete_until` when the queue was filled. The notifications in it were sent after that."""
         self.lost_gap: OpenGap | None = None
@@ -200,6 +203,22 @@ class ListenerWatch(Watch):
     def is_settled(self) -> bool:
         """Whether LISTEN is in force, and the user knows."""
         return self.state is State.LISTENING and self.to_announce is None
+
+    @property
+    def known_good(self) -> Period | None:
+        """The period of the gap that is open, or that a loss would open now; None if nothing was ever listened to."""
+        period = self.link.unproved if self.lost_gap is None else self.lost_gap.period
+        return None if period.start is _NEVER else period
+
+    def seconds_unread(self, now: float) -> float:
+        """Return for how long nobody has looked at the connection although LISTEN is in force.
+
+        Any thread may call this, at a moment of the monotonic clock. While the loop waits, it looks; it would end the
+        wait for the next check.
+        """
+        if self.state is not State.LISTENING:
+            return 0.0
+        return max(0.0, now - (self.link.check_at if self.looked_at == math.inf else self.looked_at))
 
     def open_gap(self, reason: Reason) -> None:
         """Record that notifications may be missing from the period that is not proved."""

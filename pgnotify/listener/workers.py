@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from pgnotify.atomic import Call
+from pgnotify.listener import clocks
 from pgnotify.listener.mailbox import Overflow
 from pgnotify.listener.subscriptions import Subscription
 from pgnotify.notification import Plain
@@ -61,6 +62,8 @@ class Workers:
         self._served = threading.Condition(self._served_lock)
         self._held_up: set[Subscription] = set()
         """Those of them that have reached an overflow of which the user does not know yet."""
+        self._turns: dict[Subscription, float] = {}
+        """The subscriptions whose callbacks run now, and since when they are served, by `clocks.elapsed`."""
         self._waiting = 0
         """How many threads wait at an overflow; changed under the lock."""
         self._threads = [
@@ -103,6 +106,16 @@ class Workers:
 
         wait_for(self._served, self._served_lock, lambda: is_idle() or unless(), deadline)
         return is_idle()
+
+    def waiting_since(self) -> list[float]:
+        """Return moments, by `clocks.elapsed`: of the callbacks that run and the queues that wait; see `Mailbox`."""
+        queues = [subscription.mailbox.waiting_since() for subscription in list(self._unserved)]
+        return [*list(self._turns.values()), *(moment for moment in queues if moment is not None)]
+
+    def forget_in_child(self) -> None:
+        """End this thread, if it is one of them. Called in the child after a fork."""
+        self.interrupted = True
+        self._turns.clear()
 
     def notify(self) -> None:
         """Have a thread that waits until they are idle check again."""
@@ -148,7 +161,11 @@ class Workers:
         while left > 0 and mailbox and not self.interrupted:
             before = len(mailbox.items)
             if before:
-                self._serve_some(subscription, mailbox.items, min(left, before), self)
+                self._turns[subscription] = clocks.elapsed()
+                try:
+                    self._serve_some(subscription, mailbox.items, min(left, before), self)
+                finally:
+                    self._turns.pop(subscription, None)
                 left -= before - len(mailbox.items)
             elif (overflow := mailbox.overflow()) is not None:
                 if not self._is_told(subscription, overflow):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, ClassVar
 
 from typing_extensions import assert_type
@@ -59,6 +60,45 @@ def a_listener(connect: Any) -> None:
         assert_type(subscription, pgnotify.Subscription)
         assert_type(subscription.wait_listening(1.0), bool)
     pgnotify.Listener(connect, on_error="raise", heartbeat=None, backoff=pgnotify.Backoff(maximum=5.0))
+
+
+class Gaps(pgnotify.Observer):
+    """An observer that overrides one method; there must be no need for more."""
+
+    def gap_announced(self, name: str, gap: pgnotify.Gap) -> None:
+        assert_type(gap.reason, pgnotify.Reason)
+
+
+class Everything(pgnotify.Observer):
+    def state_changed(self, name: str, state: pgnotify.ListenerState) -> None: ...
+    def connect_failed(self, name: str, error: Exception, attempt: int, delay: float | None) -> None: ...
+    def received(self, name: str, notifications: int, size: int) -> None: ...
+    def channel_received(self, name: str, channel: str, notifications: int, size: int) -> None: ...
+    def dropped(
+        self, name: str, channel: str | None, notifications: int, subscription: pgnotify.Subscription | None
+    ) -> None: ...
+    def gap_announced(self, name: str, gap: pgnotify.Gap) -> None:
+        super().gap_announced(name, gap)
+
+    def callback_finished(self, name: str, channel: str, seconds: float, error: Exception | None) -> None: ...
+    def checked(self, name: str, round_trip: float, queue_usage: float | None) -> None: ...
+    def heartbeat_lagged(self, name: str, lag: float) -> None: ...
+
+
+def an_observer(connect: Any) -> None:
+    pgnotify.Listener(connect, "orders", observer=Gaps())
+    pgnotify.Listener(connect, "orders", observer=Everything())
+    pgnotify.Listener(connect, "orders", observer=pgnotify.Observer())
+
+
+def a_status(status: pgnotify.Status) -> bool:
+    assert_type(status.state, pgnotify.ListenerState)
+    assert_type(status.delivering, bool)
+    assert_type(status.unread, float)
+    assert_type(status.known_good_at, datetime | None)
+    assert_type(status.last_error_at, datetime | None)
+    assert_type(status.callback_errors, int)
+    return status.state == "listening" and status.state not in ("lost", "closed")
 
 
 def connecting_and_sending() -> None:

@@ -88,6 +88,7 @@ def test_in_a_forked_child_its_state_is_honest(make, sender, way):
     lost = "False False () 0 <Listener 'mine'"
     assert in_a_child(lambda: state_of(listener)) == f"lost {lost} lost>"
     assert in_a_child(lambda: (listener.stop(), state_of(listener))[1]) == f"closed {lost} closed>"
+    assert in_a_child(lambda: listener.status().unread) == "0.0"
 
     assert state_of(listener) == before == "listening True True ('jobs',) 0 <Listener 'mine' listening>"
 

@@ -9,6 +9,7 @@ import pytest
 
 from pgnotify.errors import ListenerClosed
 from pgnotify.listener import Listener
+from pgnotify.listener.observer import Observer
 from pgnotify.testing.memory import MemoryServer
 from tests.helpers import threads
 from tests.helpers.interrupting import AVAILABLE, Interruption, TimeLimit, faults_at_each_place, time_limit
@@ -202,6 +203,18 @@ class RunningWithWorkers(Running):
         super().stop(notification)
 
 
+class RunningTimed(Running):
+    """It runs in this thread, and an observer is told how long each callback takes."""
+
+    def settings(self):
+        return {"observer": Timing()}
+
+
+class Timing(Observer):
+    def callback_finished(self, name, channel, seconds, error):
+        assert seconds >= 0
+
+
 class Starting(Running):
     """It connects, listens, loses its connection, and connects again, in this thread."""
 
@@ -303,6 +316,7 @@ SCENES = [
     IteratingBesideCallbacks,
     IteratingBesideAThread,
     RunningWithWorkers,
+    RunningTimed,
     Starting,
     Polling,
     Stopping,
@@ -313,7 +327,7 @@ SCENES = [
 @pytest.mark.parametrize("make", SCENES)
 def test_nothing_is_lost_or_repeated(make, action):
     # Where there are thousands of places, each error takes every fifth one.
-    stride = slice(action is interrupt, None, 5) if make is Starting else slice(None)
+    stride = slice(action is interrupt, None, 5) if make in (Starting, RunningTimed) else slice(None)
 
     assert faults_at_each_place(make, action, stride) == ""
 

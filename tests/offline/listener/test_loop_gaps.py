@@ -137,6 +137,16 @@ def test_the_check_counts_from_when_it_was_sent():
     assert lasting.told(Checked) == [Checked(health("jobs"), 4.0, None)]
 
 
+def test_a_check_that_is_sent_late_says_by_how_much():
+    lasting = listening()
+    lasting.callback = lambda notification: lasting.clock.passes(37)()
+
+    play(lasting, ("fetch", [note("1")]), ("fetch", []), ("askhealth", health("jobs")), ("fetch", LEFT))
+
+    [checked] = lasting.told(Checked)
+    assert checked.lag == pytest.approx(37 - 0.1)  # it was due a tenth of a second after the arrival
+
+
 def test_a_check_behind_which_not_all_was_fetched_proves_nothing():
     lasting = listening()
 

@@ -9,8 +9,8 @@ import pytest
 
 from pgnotify.connecting.backoff import Backoff
 from pgnotify.listener import Listener
+from pgnotify.listener.observer import Observer
 from pgnotify.listener.options import Options
-from pgnotify.listener.status import Observer
 
 
 class Lacking:

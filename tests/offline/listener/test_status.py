@@ -30,6 +30,10 @@ STATUS = Status(
     last_error=None,
     round_trip=0.001,
     queue_usage=0.25,
+    unread=0.5,
+    known_good_at=datetime(2024, 1, 2, 3, 4, 6, tzinfo=timezone.utc),
+    last_error_at=datetime(2024, 1, 2, 3, 4, 4, 500_000, tzinfo=timezone.utc),
+    callback_errors=1,
 )
 
 
@@ -38,6 +42,8 @@ def test_as_a_dict_it_goes_through_json_unchanged():
 
     assert json.loads(json.dumps(told)) == told
     assert told["since"] == "2024-01-02T03:04:05+00:00"
+    assert told["known_good_at"] == "2024-01-02T03:04:06+00:00"
+    assert told["last_error_at"] == "2024-01-02T03:04:04.500000+00:00"
     assert told["channels"] == ["jobs", "日本"]
     assert told["ignored"] == ["日本"]
 
