@@ -10,7 +10,11 @@ import re
 from collections.abc import Mapping
 
 from pgnotify.connecting.conninfo import decoded, is_uri, parse, serialize, split_uri
-from pgnotify.connecting.keywords import SECRETS
+from pgnotify.connecting.hosts import Address, hosts
+from pgnotify.connecting.keywords import SECRETS, environment
+
+# Of the hosts of a connection string, this many are shown.
+HOSTS_SHOWN = 3
 
 # A connection string inside a value (as libpq allows for dbname), or user:password@host in the wrong part.
 _TRACE_OF_A_PASSWORD = re.compile(r"://|passw|secret|:.*@", re.DOTALL | re.IGNORECASE)
@@ -26,6 +30,32 @@ def redacted(dsn: str) -> str:
         return _redacted_uri(dsn) if is_uri(dsn) else serialize(_masked(parse(dsn)))
     except ValueError:
         return "postgresql://***" if is_uri(dsn) else "***"
+
+
+def place_of(dsn: str) -> str:
+    """Return the host:port/dbname that a connection string leads to, for a repr(): no user, and no secret.
+
+    Values from the environment are included. Where part of a password seems to be read as something else, it is "***".
+    Never raises ValueError.
+    """
+    try:
+        parameters = parse(dsn)
+        shown = {**environment(), **parameters}
+        is_believable = not is_uri(dsn) or split_uri(dsn).is_believable
+        if not is_believable or any(map(_may_hold_a_password, _without_secrets(shown).values())):
+            return "***"
+        if "service" in shown and not {"host", "hostaddr"} & shown.keys():
+            return f"service {shown['service']}"
+        addresses = hosts(shown)
+    except ValueError:
+        return "***"
+    places = [*map(_place, addresses[:HOSTS_SHOWN]), *["…"][: len(addresses) > HOSTS_SHOWN]]
+    return ",".join(places) + (f"/{shown['dbname']}" if shown.get("dbname") else "")
+
+
+def _place(address: Address) -> str:
+    name = address.host or address.hostaddr or ""
+    return f"[{name}]:{address.port}" if ":" in name else f"{name}:{address.port}"
 
 
 def _redacted_uri(dsn: str) -> str:

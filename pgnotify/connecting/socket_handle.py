@@ -50,6 +50,18 @@ class SocketHandle:
         """Whether the connection was shut down through this handle, by any thread."""
         return self._was_shut_down
 
+    @property
+    def peer(self) -> str:
+        """Where the connection leads to: host:port, or the path of a Unix socket; empty if the system does not say."""
+        try:
+            name = self._socket.getpeername()
+        except OSError:  # it has ended
+            return ""
+        if not isinstance(name, tuple):
+            return str(name)
+        host, port = name[:2]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
     def shut_down(self) -> None:
         """End the connection: every call that waits for the server fails, in every thread, now and later.
 

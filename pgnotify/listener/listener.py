@@ -306,7 +306,9 @@ class Listener(Uncopyable):
     ) -> Subscription:
         self._lifecycle.check_open()
         mailbox = Mailbox(self._options.queue_size, self._delivery.lock)
-        subscription = Subscription(channel, callback, self._wait_listening, self._cancel, mailbox, internal)
+        subscription = Subscription(
+            channel, callback, self._wait_listening, self._cancel, mailbox, internal, self._server
+        )
         self._routes.add(subscription)
         self._lifecycle.wake()
         return subscription
@@ -412,7 +414,15 @@ class Listener(Uncopyable):
         self.stop()
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self._options.title!r} {self._reporter.counters.state}>"
+        kind = type(self).__name__
+        if "_hint" not in vars(self):  # it is set last
+            return f"<{kind}, not initialized>"
+        state, channels = self._reporter.counters.state, self._routes.described()
+        return f"<{kind} {self._options.title!r} {state}: {channels} on {self._server()}>"
+
+    def _server(self) -> str:
+        place, peer = self._source.place, self._runner.peer
+        return place if self._source.from_dsn or not peer else f"{peer}, by {place}"
 
     def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
         """Release a connection that can no longer be reached, with a ResourceWarning."""

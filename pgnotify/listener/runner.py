@@ -76,6 +76,8 @@ class ReconnectingRunner(BlockingRunner):
         self._answer_timeout = options.answer_timeout
         self._attempt: ConnectAttempt | None = None
         self._socket_handle: SocketHandle | None = None
+        self.peer = ""
+        """Where the latest connection leads to: see `SocketHandle.peer`. Empty before the first."""
         self._connected = False
         self._prepared = False
         """Whether the connection has its handle and its limits."""
@@ -184,6 +186,8 @@ class ReconnectingRunner(BlockingRunner):
             if isinstance(self.backend, LimitsRest):
                 self.backend.limit_rest(self._answer_timeout)
             self._socket_handle = self._socket_handle_of(self.backend)
+            if self._socket_handle is not None:
+                self.peer = self._socket_handle.peer
             self._prepared = True
         return p.Opened(self.backend, server_pid_of(self.backend))
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 import secrets
 import threading
 from collections.abc import Callable
+from itertools import islice
 from types import TracebackType
 
 from pgnotify.listener.mailbox import Mailbox
 from pgnotify.notification import Notification
 from pgnotify.uncopyable import Uncopyable
+
+# A repr() shows this many channels of a listener.
+CHANNELS_SHOWN = 3
 
 
 class Subscription(Uncopyable):
@@ -31,6 +35,7 @@ class Subscription(Uncopyable):
         cancel: Callable[[Subscription], None],
         mailbox: Mailbox,
         internal: bool = False,
+        server: Callable[[], str] = lambda: "",
     ) -> None:
         self.channel = channel
         self.callback = callback
@@ -40,6 +45,7 @@ class Subscription(Uncopyable):
         """Whether it belongs to the listener itself, and is hidden from the user."""
         self.mailbox = mailbox
         """Notifications that wait for a worker."""
+        self._server = server
         self._wait_listening = wait_listening
         self._cancel = cancel
 
@@ -79,7 +85,11 @@ class Subscription(Uncopyable):
         self.cancel()
 
     def __repr__(self) -> str:
-        return f"<{'cancelled ' if self.cancelled else ''}{type(self).__name__} to {self.channel!r}>"
+        if "_cancel" not in vars(self):
+            return f"<{type(self).__name__}, not initialized>"
+        server = self._server()
+        where = f" on {server}" if server else ""
+        return f"<{'cancelled ' if self.cancelled else ''}{type(self).__name__} to {self.channel!r}{where}>"
 
 
 class Routes:
@@ -135,6 +145,17 @@ class Routes:
             del self.channels[channel]
             self._tuple = None
             return True
+
+    def described(self) -> str:
+        """Return the first channels, and how many more there are, for a repr(). It takes no lock."""
+        hidden = self.internal_channel
+        try:
+            first = [*islice(self.channels, CHANNELS_SHOWN + 1)]
+        except RuntimeError:  # another thread has added one just now
+            first = list(self.channels)
+        shown = [channel for channel in first if channel != hidden][:CHANNELS_SHOWN]
+        more = len(self.channels) - (hidden in self.channels) - len(shown)
+        return ", ".join(map(repr, shown)) + (f" … and {more:,} more" if more > 0 else "") or "no channel"
 
     def subscriptions(self) -> list[Subscription]:
         """Return all subscriptions at this moment."""

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pgnotify.connecting.conninfo import merge, parse
 from pgnotify.connecting.hosts import hosts
-from pgnotify.connecting.redact import redacted
+from pgnotify.connecting.redact import place_of, redacted
 
 
 @pytest.mark.parametrize(
@@ -37,6 +37,32 @@ from pgnotify.connecting.redact import redacted
 )
 def test_a_redacted_string_shows_everything_except_the_secrets(dsn: str, shown: str) -> None:
     assert redacted(dsn) == shown
+
+
+@pytest.mark.parametrize(
+    ("dsn", "shown"),
+    [
+        ("host=h", "h:5432"),
+        ("host=h port=5433 dbname='my db' user=u password=hunter", "h:5433/my db"),
+        ("hostaddr=127.0.0.1", "127.0.0.1:5432"),
+        ("postgresql://u:hunter@[::1]:5433,h/d", "[::1]:5433,h:5432/d"),
+        ("postgresql://u:hunter@a,b,c,d/d?sslpassword=hunter", "a:5432,b:5432,c:5432,…/d"),
+        ("host=/run/postgresql", "/run/postgresql:5432"),
+        ("service=prod", "service prod"),
+        ("service=prod host=h", "h:5432"),
+        ("postgresql://u:hun/ter@h/d", "***"),
+        ("postgresql://u:12/hunter@h", "***"),
+        ("postgresql://u:hun@ter@h/d", "***"),
+        ("dbname=postgresql://u:hunter@h host=h", "***"),
+        ("postgresql://u:hunter", "***"),
+        ("password=hun ter", "***"),
+    ],
+)
+def test_a_place_is_where_a_string_leads_to_without_its_user_and_secrets(dsn, shown, monkeypatch):
+    for variable in ("PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGSERVICE"):
+        monkeypatch.delenv(variable, raising=False)
+
+    assert place_of(dsn) == shown
 
 
 PLACES_FOR_A_PASSWORD = [

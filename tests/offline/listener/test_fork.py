@@ -85,12 +85,12 @@ def test_in_a_forked_child_its_state_is_honest(make, sender, way):
     listener.__enter__() if way == "iterated" else listener.start()
     before = state_of(listener)
 
-    lost = "False False () 0 <Listener 'mine'"
-    assert in_a_child(lambda: state_of(listener)) == f"lost {lost} lost>"
-    assert in_a_child(lambda: (listener.stop(), state_of(listener))[1]) == f"closed {lost} closed>"
+    lost, where = "False False () 0 <Listener 'mine'", ": 'jobs' on <lambda>()>"
+    assert in_a_child(lambda: state_of(listener)) == f"lost {lost} lost{where}"
+    assert in_a_child(lambda: (listener.stop(), state_of(listener))[1]) == f"closed {lost} closed{where}"
     assert in_a_child(lambda: listener.status().unread) == "0.0"
 
-    assert state_of(listener) == before == "listening True True ('jobs',) 0 <Listener 'mine' listening>"
+    assert state_of(listener) == before == f"listening True True ('jobs',) 0 <Listener 'mine' listening{where}"
 
 
 @pytest.mark.parametrize("state", ["idle", "closed"])

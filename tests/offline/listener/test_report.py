@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import logging
 import re
+import threading
+from functools import partial
 
 import pytest
 
+from pgnotify.connecting import source as source_module
 from pgnotify.connecting.backoff import Backoff
 from pgnotify.errors import ChannelError, UndecodablePayload, UnknownBackend
 from pgnotify.listener import Listener
 from pgnotify.listener.gap import Reason
+from pgnotify.listener.subscriptions import Subscription
 from tests.helpers.listeners import Happened, Told, Watching, its_connection, refusing, send
 from tests.helpers.notifications import payloads
 from tests.helpers.waiting import IN_MEMORY, eventually
@@ -180,8 +184,54 @@ def test_behind_a_pooler_nothing_is_promised_before_something_has_come_in(make, 
         assert listener.status().delivering
 
 
-def test_its_repr_says_who_it_is_and_how_it_stands(make):
-    assert repr(make("jobs", name="cache")) == "<Listener 'cache' idle>"
+def connect_with_secret(secret):
+    raise AssertionError(secret)
+
+
+@pytest.mark.parametrize(
+    ("source", "channels", "shown"),
+    [
+        ("postgresql://u:hunter@h:5433/shop", ["jobs"], "'jobs' on h:5433/shop"),
+        ("host=a,b,c,d,e dbname=shop", ["jobs", "other"], "'jobs', 'other' on a:5432,b:5432,c:5432,…/shop"),
+        ("host=/tmp hostaddr=::1 password=hunter", [], "no channel on /tmp:5432"),
+        ("service=prod", list("abcd"), "'a', 'b', 'c' … and 1 more on service prod"),
+        (partial(connect_with_secret, "hunter"), ["jobs"], "'jobs' on connect_with_secret()"),
+        (print, [str(number) for number in range(80_000)], "'0', '1', '2' … and 79,997 more on print()"),
+    ],
+    ids=["URI", "pairs", "no channel", "service", "function", "80,000"],
+)
+def test_its_repr_says_who_it_is_and_how_it_stands_to_what_and_where(source, channels, shown, monkeypatch):
+    monkeypatch.setattr(source_module, "connect_with", lambda driver: print)
+    for variable in ("PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGSERVICE"):
+        monkeypatch.delenv(variable, raising=False)
+
+    listener = Listener(source, *channels, name="cache")
+
+    assert repr(listener) == f"<Listener 'cache' idle: {shown}>"
+    on = shown.partition(" on ")[2]
+    assert repr(listener.subscribe("jobs", print)) == f"<Subscription to 'jobs' on {on}>"
+
+
+def test_its_repr_is_there_before_it_is_made_and_while_a_lock_is_held(make):
+    assert repr(Listener.__new__(Listener)) == "<Listener, not initialized>"
+    assert repr(Subscription.__new__(Subscription)) == "<Subscription, not initialized>"
+    listener, shown = make("jobs"), []
+    with listener._routes._lock, listener._delivery.lock:
+        looking = threading.Thread(target=lambda: shown.append(repr(listener)))
+        looking.start()
+        looking.join(IN_MEMORY)
+
+    assert shown == ["<Listener 'pgnotify' idle: 'jobs' on <lambda>()>"]
+
+
+def test_its_repr_does_not_show_the_channel_of_a_probe(make, server):
+    shown = []
+    with make("jobs") as listener:
+        connect = server.connect
+        server.connect = lambda *arguments: (shown.append(repr(listener)), connect(*arguments))[1]
+        assert listener.probe(IN_MEMORY).delivering == "yes"
+
+    assert shown == ["<Listener 'pgnotify' listening: 'jobs' on <lambda>()>"]
 
 
 # The observer.

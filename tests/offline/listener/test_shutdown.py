@@ -374,7 +374,9 @@ def test_what_is_deleted_without_a_stop_warns_and_lets_go_of_its_connection(serv
     listener = Listener(lambda: server.connect(), "jobs", heartbeat=None)
     listener.__enter__()
 
-    with pytest.warns(ResourceWarning, match=r"<Listener 'pgnotify' listening> was deleted without stop\(\)"):
+    with pytest.warns(
+        ResourceWarning, match=r"<Listener 'pgnotify' listening: 'jobs' on .*> was deleted without stop\(\)"
+    ):
         del listener
 
     assert server.connections == []

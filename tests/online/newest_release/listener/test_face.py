@@ -329,6 +329,11 @@ def test_a_connect_function_of_any_kind_comes_back(kind, address, session, chann
         assert next_payloads(listener, 1) == ["1"]
 
 
+def test_its_repr_says_where_a_connect_function_has_led_to(kind, address):
+    with Listener(lambda: kind.connect(address), "jobs", name="cache") as listener:
+        assert repr(listener) == f"<Listener 'cache' listening: 'jobs' on {address.host}:{address.port}, by <lambda>()>"
+
+
 def test_a_connection_is_the_users_own_and_left_to_them(user, db, session, channel):
     with Listener(db, channel) as listener:
         session.notify(channel, "1")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from pgnotify import Listener
 from pgnotify.listener.gap import Reason
 from pgnotify.listener.runner import ReconnectingRunner
 from tests.helpers.listeners import Holding, Told, listening, reader_of
@@ -52,6 +53,17 @@ def test_an_iteration_that_does_not_consume_holds_nothing_back(driver, address, 
 
 def payload_number(notification):
     return int(notification.payload.partition(" ")[0])
+
+
+def test_what_nobody_reads_is_not_said_to_be_delivered(driver, address, session, channel):
+    with Listener(address.dsn, channel, driver=driver, heartbeat=0.05) as listener:
+        eventually(lambda: not listener.status().delivering)
+        status = listener.status()
+
+        assert (status.state, status.unread > 0.05) == ("listening", True)
+        session.notify(channel, "1")
+        assert [notification.payload for notification in listener.notifications(PATIENCE, 1)] == ["1"]
+        assert listener.status().known_good_at >= status.known_good_at
 
 
 def test_a_callback_that_blocks_a_worker_holds_nothing_back(driver, address, session, channel):
