@@ -71,15 +71,16 @@ def lint(session: nox.Session) -> None:
 
 @nox.session(tags=["others"])
 def types(session: nox.Session) -> None:
-    """Check the types of the package, and what users rely on of them."""
-    session.install("-e", ".[psycopg,pg8000,cli]", *_group("types"), "sqlalchemy>=2")
+    """Check the types of the package, what users rely on of them, and the examples in the documentation."""
+    session.install("-e", ".[psycopg,pg8000,cli]", *_group("types", "tests", "metrics"), "sqlalchemy>=2")
     session.run("mypy", "pgnotify", "tests/typing")
+    session.run("pytest", "tests/typing")
 
 
 @nox.session(tags=["others"])
 def offline(session: nox.Session) -> None:
     """Run the tests that need no server, with no driver installed."""
-    session.install("-e", ".", *_group("tests"))
+    session.install("-e", ".", *_group("tests", "metrics"))
     _pytest(session, "tests/offline")
 
 
@@ -155,7 +156,7 @@ def frozen(session: nox.Session) -> None:
 @nox.session
 def coverage(session: nox.Session) -> None:
     """Measure which branches of the package the tests take, and hold them to the threshold in pyproject.toml."""
-    drivers = _install_all(session, "tests", "server", "wrappers", "tls", "coverage")
+    drivers = _install_all(session, "tests", "metrics", "server", "wrappers", "tls", "coverage")
     session.run("coverage", "erase")
     env = {"PGNOTIFY_TEST_DRIVERS": ",".join([*drivers, "wrappers"])}
     session.run(
@@ -212,7 +213,7 @@ def build(session: nox.Session) -> None:
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
     """Run all tests with all drivers on each Python that this machine has."""
-    drivers = _install_all(session, "tests", "server", "wrappers", "tls")
+    drivers = _install_all(session, "tests", "metrics", "types", "server", "wrappers", "tls")
     _pytest(session, "tests", drivers=[*drivers, "wrappers"])
 
 

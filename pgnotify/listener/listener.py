@@ -250,7 +250,8 @@ class Listener(Uncopyable):
 
         Returns:
             The latest notification, in which case earlier ones count as seen; or the latest `Gap` since the last call;
-            or None if the interval has passed. In each case it is time to look.
+            or None if the interval has passed. In each case it is time to look. ``isinstance(hint, pgnotify.Gap)``
+            tells them apart, for type checkers, too.
 
         Raises:
             ListenerClosed: it was stopped before or during the call, or it belongs to the process that this one was

@@ -681,7 +681,8 @@ def test_without_a_driver_the_test_is_skipped_with_what_to_install_and_starts_no
 
 # The page about them.
 
-NEEDS_DRIVER = "(notifications, postgresql_server)"  # runs in tests/online/, test_notifications_fixture.py
+# It runs in tests/online/, test_notifications_fixture.py.
+NEEDS_DRIVER = "(notifications: Notifications, postgresql_server: PostgreSQLServer)"
 PAGE = (Path(__file__).parent.parent.parent / "docs" / "testing.md").read_text()
 
 
