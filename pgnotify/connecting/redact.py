@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 
 from pgnotify.connecting.conninfo import decoded, is_uri, parse, serialize, split_uri
+from pgnotify.connecting.defaults import with_defaults
 from pgnotify.connecting.hosts import Address, hosts
 from pgnotify.connecting.keywords import SECRETS, environment
 
@@ -35,17 +36,18 @@ def redacted(dsn: str) -> str:
 def place_of(dsn: str) -> str:
     """Return the host:port/dbname that a connection string leads to, for a repr(): no user, and no secret.
 
-    Values from the environment are included. Where part of a password seems to be read as something else, it is "***".
-    Never raises ValueError.
+    Values from the environment are included. A service is only named, since its values may change at any time. Where
+    part of a password seems to be read as something else, it is "***". Never raises ValueError.
     """
     try:
         parameters = parse(dsn)
-        shown = {**environment(), **parameters}
+        service = {**environment(), **parameters}.get("service")
+        shown = with_defaults(parameters)
         is_believable = not is_uri(dsn) or split_uri(dsn).is_believable
         if not is_believable or any(map(_may_hold_a_password, _without_secrets(shown).values())):
             return "***"
-        if "service" in shown and not {"host", "hostaddr"} & shown.keys():
-            return f"service {shown['service']}"
+        if service and not {"host", "hostaddr"} & parameters.keys():
+            return f"service {service}"
         addresses = hosts(shown)
     except ValueError:
         return "***"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
+from itertools import count
 from types import SimpleNamespace
 
 import pytest
@@ -214,7 +215,7 @@ def test_all_workers_busy_with_other_subscriptions(make, sender, claims):
 
 
 def moment(seconds):
-    return Moment(0.0, seconds)
+    return Moment(seconds, seconds)
 
 
 def test_a_queue_tells_when_its_first_one_had_come_as_long_as_none_is_taken():
@@ -295,6 +296,14 @@ def test_the_state_can_be_compared_with_a_string(make):
 # The other moments.
 
 
+@pytest.fixture
+def ticking(monkeypatch):
+    """Two clocks that show a second more each time, and never differ."""
+    seconds = count(1)
+    monkeypatch.setattr(clocks, "now", lambda: moment(next(seconds)))
+
+
+@pytest.mark.usefixtures("ticking")
 def test_the_known_good_moment_is_that_from_which_a_gap_counts(make, server):
     told = Told()
     listener = make("jobs", on_listening=told)
@@ -309,6 +318,7 @@ def test_the_known_good_moment_is_that_from_which_a_gap_counts(make, server):
         assert listener.status().known_good_at == gap.restored_at
 
 
+@pytest.mark.usefixtures("ticking")
 def test_while_a_gap_is_open_nothing_newer_is_known_to_be_good(make, server):
     statuses = []
     listener = make("jobs", on_listening=lambda event: statuses.append(listener.status().known_good_at))
