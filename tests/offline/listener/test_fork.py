@@ -12,7 +12,7 @@ import threading
 import pytest
 
 from pgnotify.errors import ListenerClosed
-from tests.helpers.listeners import send
+from tests.helpers.listeners import Holding, send
 from tests.helpers.notifications import payloads
 from tests.helpers.waiting import IN_MEMORY, eventually
 
@@ -91,6 +91,18 @@ def test_in_a_forked_child_its_state_is_honest(make, sender, way):
     assert in_a_child(lambda: listener.status().unread) == "0.0"
 
     assert state_of(listener) == before == f"listening True True ('jobs',) 0 <Listener 'mine' listening{where}"
+
+
+def test_in_a_forked_child_no_worker_is_in_a_callback(make, sender):
+    held = Holding()
+    listener = make(workers=1)
+    listener.subscribe("jobs", held)
+    listener.start()
+    sender.notify("jobs")
+    assert held.entered.wait(IN_MEMORY)
+
+    assert in_a_child(lambda: listener.status().unread) == "0.0"
+    held.released.set()
 
 
 @pytest.mark.parametrize("state", ["idle", "closed"])

@@ -111,6 +111,9 @@ class Running(Scene):
         self.listener.subscribe("stop", self.stop)
         super().prepare()
         self.send()
+
+    def send(self):
+        super().send()
         self.sender.notify("stop")
 
     def stop(self, notification):
@@ -210,6 +213,25 @@ class RunningTimed(Running):
         return {"observer": Timing()}
 
 
+class RunningTimedAlone(RunningTimed):
+    """The same, and all notifications of a batch go to one callback."""
+
+    def taking(self, name):
+        def take(notification):
+            self.received[name].append(notification.payload)
+            if notification.payload == PAYLOADS[-1]:
+                self.sender.notify("stop")
+
+        return take
+
+    def send(self):
+        for payload in PAYLOADS:
+            self.sender.notify("other", payload)
+
+    def expected(self):
+        return {"other": PAYLOADS}
+
+
 class Timing(Observer):
     def callback_finished(self, name, channel, seconds, error):
         assert seconds >= 0
@@ -223,6 +245,9 @@ class Starting(Running):
         self.called = False
         self.listener.subscribe("stop", self.stop)
         self.sent = self.lost = False
+
+    def send(self):
+        Scene.send(self)
 
     def settings(self):
         return {"on_listening": self.listening}
@@ -317,6 +342,7 @@ SCENES = [
     IteratingBesideAThread,
     RunningWithWorkers,
     RunningTimed,
+    RunningTimedAlone,
     Starting,
     Polling,
     Stopping,

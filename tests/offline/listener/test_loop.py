@@ -102,6 +102,19 @@ def test_a_permanent_error_at_the_start_is_raised():
     assert lasting.told(Failed) == []
 
 
+def test_it_remembers_when_it_last_looked_at_the_connection():
+    lasting, unread = listening(), []
+
+    def callback(notification):
+        lasting.clock.now += 5
+        unread.append(lasting.watch.seconds_unread(lasting.clock.now))
+
+    lasting.callback = callback
+    play(lasting, ("fetch", []), ("wait", lasting.clock.passes(7)), ("fetch", [note("1")]), ("fetch", LEFT))
+
+    assert unread == [5]
+
+
 def test_a_permanent_error_of_the_first_listen_is_raised():
     with pytest.raises(Permanent):
         play(Lasting("jobs"), *CONNECTING[:2], ("listenmany", Permanent), ("disconnect", None))
