@@ -6,9 +6,9 @@ another thread or from a signal handler.
 
 from __future__ import annotations
 
+import os
 import select
 import signal
-import threading
 from collections.abc import Callable, Collection
 from functools import partial
 from threading import get_ident
@@ -17,7 +17,11 @@ from typing import TypeVar
 T = TypeVar("T")
 
 _set_wakeup_fd = partial(signal.set_wakeup_fd, warn_on_full_buffer=False)
+_signal = getattr(signal.signal, "__wrapped__", signal.signal)  # without its enums
 _NONE = [-1]
+
+_signal_thread: int | None = None
+"""The thread that `runs_signal_handlers`; None until that was called there."""
 
 # poll() takes its time-out as a C int of milliseconds. A longer wait ends early, and looks like a
 # false alarm to the caller.
@@ -80,6 +84,34 @@ def is_cut_off(descriptor: int) -> bool:
     return bool(poller.poll(0))
 
 
+def runs_signal_handlers() -> bool:
+    """Return whether Python runs signal handlers in this thread: it is the main one of the main interpreter.
+
+    `threading.main_thread()` may be another one. Up to Python 3.12 it is the thread that has imported `threading`
+    first, such as the first one that serves a request where a server embeds Python; and every subinterpreter has one.
+    """
+    global _signal_thread
+    if _signal_thread is None:
+        try:
+            _signal(signal.SIGINT, None)  # changes nothing: the thread is checked first, and then the handler
+        except TypeError:
+            _signal_thread = get_ident()
+        except ValueError:
+            return False
+    return get_ident() == _signal_thread
+
+
+def _forget_signal_thread() -> None:
+    """Find it again in a forked child, where it is the thread that has forked."""
+    global _signal_thread
+    _signal_thread = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_signal_thread)
+runs_signal_handlers()  # most programs import this in that thread, so that nothing is left to find out
+
+
 class Wakeup:
     """Ends a `wait_readable` from any thread, or from a signal handler.
 
@@ -93,7 +125,6 @@ class Wakeup:
         self._waiting.setblocking(False)
         self._waking.setblocking(False)
         self._waking_descriptor = (self._waking.fileno(),)
-        self._main_thread = threading.main_thread().ident
         self._displaced: list[int] = []
         """The descriptor to which signals wrote before, -1 if none; empty unless they write to ours."""
 
@@ -110,7 +141,7 @@ class Wakeup:
             return
 
     def wait(self, wait: Callable[[float | None, int], T], timeout: float | None) -> T:
-        """Call ``wait(timeout, self.fileno())``, and have each signal end it in the main thread.
+        """Call ``wait(timeout, self.fileno())``, and have each signal end it where Python runs the handlers.
 
         So the signal's Python handler runs at once. Without this, a signal that arrives just before
         poll() blocks would be handled only when poll() returns: that gap lies between two bytecodes,
@@ -119,12 +150,9 @@ class Wakeup:
         """
         displaced = self._displaced
         try:
-            if get_ident() == self._main_thread:
-                try:
-                    # In C from the call to the list: a signal handler that raises must not lose the descriptor.
-                    displaced[:] = map(_set_wakeup_fd, self._waking_descriptor)
-                except ValueError:  # not the main interpreter, or threading was first imported in another thread
-                    self._main_thread = None
+            if get_ident() == _signal_thread or (_signal_thread is None and runs_signal_handlers()):
+                # In C from the call to the list: a signal handler that raises must not lose the descriptor.
+                displaced[:] = map(_set_wakeup_fd, self._waking_descriptor)
                 if displaced > _NONE:
                     _set_wakeup_fd(displaced[0])
                     del displaced[:]
@@ -154,7 +182,7 @@ class Wakeup:
 
     def close(self) -> None:
         """Close both descriptors; may be called twice."""
-        if self._displaced and get_ident() == self._main_thread:  # closed by a signal handler, during a wait
+        if self._displaced and runs_signal_handlers():  # closed by a signal handler, during a wait
             _set_wakeup_fd(self._displaced[0])
             del self._displaced[:]
         self._waiting.close()

@@ -9,7 +9,6 @@ second one always raises at once. A handler of the user's own, or of an event lo
 from __future__ import annotations
 
 import signal
-import threading
 from types import FrameType
 from typing import Protocol
 
@@ -40,19 +39,11 @@ running: Interruptible | None = None
 """The innermost runner of the main thread. Only that thread may set it."""
 
 
-def is_possible() -> bool:
-    """Return whether this is the main thread, where Python runs the signal handlers."""
-    return threading.get_ident() == threading.main_thread().ident
-
-
 def hold_back(runner: Interruptible) -> None:
-    """Hold back Ctrl-C from now on, in whatever this runner does. For the main thread."""
+    """Hold back Ctrl-C from now on, in whatever this runner does. For the thread that runs signal handlers."""
     global running
     if _getsignal(signal.SIGINT) is signal.default_int_handler:
-        try:
-            _signal(signal.SIGINT, _interrupt)
-        except ValueError:  # not the main interpreter
-            return
+        _signal(signal.SIGINT, _interrupt)
     running = runner
 
 

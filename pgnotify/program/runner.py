@@ -15,7 +15,7 @@ from pgnotify.notification import Plain
 from pgnotify.program import actions as p
 from pgnotify.program import ctrl_c
 from pgnotify.protocol import Backend, HasDescriptor, health_of, listen_to_all, name_session, plain_fetch, unlisten_all
-from pgnotify.waiting import Wakeup, wait_readable
+from pgnotify.waiting import Wakeup, runs_signal_handlers, wait_readable
 
 T = TypeVar("T")
 
@@ -67,7 +67,7 @@ class BlockingRunner:
         front is the user's: it is raised to the caller, and the program ends at that step.
         """
         before = self.engaged  # False in a front that runs another program during ours
-        may_hold_back = ctrl_c.is_possible()
+        may_hold_back = runs_signal_handlers()
         outer = ctrl_c.running
         self.engaged = True
         try:
