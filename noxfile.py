@@ -127,7 +127,7 @@ def tls(session: nox.Session) -> None:
 @nox.session(tags=["others"])
 def servers(session: nox.Session) -> None:
     """Run the tests with servers of their own, such as PgBouncer and a standby, with all drivers."""
-    drivers = _install_all(session, "tests", "server", "wrappers")
+    drivers = _install_all(session, "tests", "server", "wrappers", "green")
     _pytest(session, "tests/online/servers", drivers=drivers)
 
 
@@ -156,7 +156,7 @@ def frozen(session: nox.Session) -> None:
 @nox.session
 def coverage(session: nox.Session) -> None:
     """Measure which branches of the package the tests take, and hold them to the threshold in pyproject.toml."""
-    drivers = _install_all(session, "tests", "metrics", "server", "wrappers", "tls", "coverage")
+    drivers = _install_all(session, "tests", "metrics", "server", "wrappers", "tls", "green", "coverage")
     session.run("coverage", "erase")
     env = {"PGNOTIFY_TEST_DRIVERS": ",".join([*drivers, "wrappers"])}
     session.run(

@@ -14,6 +14,8 @@ from functools import partial
 from threading import get_ident
 from typing import TypeVar
 
+from pgnotify.threads import original
+
 T = TypeVar("T")
 
 _set_wakeup_fd = partial(signal.set_wakeup_fd, warn_on_full_buffer=False)
@@ -54,18 +56,21 @@ def wait_readable(descriptor: int, timeout: float | None, wakeup: int | None = N
 def readable_among(descriptors: Collection[int], timeout: float) -> set[int]:
     """Block until one of these descriptors is readable, at its end, broken or closed; return those that are.
 
+    It is always the system's wait, and never that of a green thread.
+
     Args:
         descriptors: of sockets; may be any numbers.
         timeout: seconds from now.
     """
     timeout = max(0.0, min(timeout, _LONGEST_WAIT_SECONDS))
-    if not hasattr(select, "poll"):  # Windows
+    try:
+        poller = original("select", "poll")()
+    except AttributeError:  # Windows
         try:
-            readable, _, broken = select.select(descriptors, [], descriptors, timeout)
+            readable, _, broken = original("select", "select")(descriptors, [], descriptors, timeout)
         except OSError:  # one of them is closed
             return set(descriptors)
         return {*readable, *broken}
-    poller = select.poll()
     for each in descriptors:
         poller.register(each, select.POLLIN)
     return {each for each, _ in poller.poll(timeout * 1000)}

@@ -5,6 +5,7 @@ An answer comes behind everything that was sent before it. On a slow link that t
 
 from __future__ import annotations
 
+import _socket
 import array
 import socket
 import struct
@@ -13,7 +14,7 @@ import time
 from collections.abc import Generator
 
 from pgnotify.connecting.watchdog import Look, Patience
-from pgnotify.waiting import wait_readable
+from pgnotify.waiting import readable_among
 
 # A peer that sends less than this is silent, or one byte a minute would keep a dead connection alive. What is that slow
 # without being dead sends no backlog either, so its answer comes in time.
@@ -27,7 +28,7 @@ _BYTES_RECEIVED = struct.Struct("=128xQ")  # tcpi_bytes_received, since Linux 4.
 _ENOUGH = sys.maxsize
 
 
-def until_silent(peer: socket.socket, seconds: float) -> Patience:
+def until_silent(peer: _socket.socket, seconds: float) -> Patience:
     """Be patient until the peer has been silent for this long, or has sent for far too long.
 
     Args:
@@ -41,11 +42,11 @@ def until_silent(peer: socket.socket, seconds: float) -> Patience:
         arrived += yield from _arriving(peer, min(seconds / _PARTS, heard_at + seconds - now))
         now = time.monotonic()
         # Bytes that the driver has not read yet are not the peer's silence.
-        if arrived >= needed or _sees_bytes(peer, wait_readable(peer.fileno(), 0)):
+        if arrived >= needed or _sees_bytes(peer, _is_readable(peer)):
             heard_at, arrived = now, 0
 
 
-def _arriving(peer: socket.socket, seconds: float) -> Generator[Look, bool, int]:
+def _arriving(peer: _socket.socket, seconds: float) -> Generator[Look, bool, int]:
     """Wait this long; return how many bytes have arrived by then, or `_ENOUGH` if only some are seen."""
     before = _bytes_received(peer)
     if before is not None:
@@ -60,7 +61,7 @@ def _arriving(peer: socket.socket, seconds: float) -> Generator[Look, bool, int]
     return _ENOUGH if seen else 0
 
 
-def _bytes_received(peer: socket.socket) -> int | None:
+def _bytes_received(peer: _socket.socket) -> int | None:
     """Return how many bytes have ever arrived; None if the system does not count them on such a socket."""
     if sys.platform != "linux":
         return None
@@ -71,13 +72,17 @@ def _bytes_received(peer: socket.socket) -> int | None:
     return int(_BYTES_RECEIVED.unpack(info)[0]) if len(info) == _BYTES_RECEIVED.size else None
 
 
-def _sees_bytes(peer: socket.socket, was_readable: bool) -> bool:
+def _sees_bytes(peer: _socket.socket, was_readable: bool) -> bool:
     """Look for bytes that the driver has not read; those that it takes under our eyes count, too."""
     # At its end a socket is readable, and stays so.
-    return was_readable and (_unread(peer) > 0 or not wait_readable(peer.fileno(), 0))
+    return was_readable and (_unread(peer) > 0 or not _is_readable(peer))
 
 
-def _unread(peer: socket.socket) -> int:
+def _is_readable(peer: _socket.socket) -> bool:
+    return bool(readable_among((peer.fileno(),), 0))
+
+
+def _unread(peer: _socket.socket) -> int:
     try:
         import fcntl
         import termios

@@ -6,17 +6,18 @@ any thread may shut down the socket below. The call then ends at once, as if the
 
 from __future__ import annotations
 
+import _socket
 import math
 import os
 import socket
-import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from types import TracebackType
 
 from pgnotify.connecting.silence import until_silent
 from pgnotify.connecting.watchdog import Patience, Watch, until, watchdog
 from pgnotify.errors import ConnectionLost, Unanswered
+from pgnotify.threads import original
 
 # Linux's own limits: for idle and interval (MAX_TCP_KEEPIDLE and MAX_TCP_KEEPINTVL of its tcp.h), and for count.
 _MOST_SECONDS = 32767
@@ -39,8 +40,9 @@ class SocketHandle:
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self._pid = os.getpid()
-        # Reentrant, and shut_down() never waits for it: a signal handler may call that at any moment.
-        self._lock = threading.RLock()
+        # Reentrant, and shut_down() never waits for it: a signal handler may call that at any moment. It is the
+        # system's, because the thread of the watchdog takes it, which is not a green one.
+        self._lock = original("_thread", "RLock")()
         self._was_shut_down = False
         self._socket = _duplicate(descriptor)
         watchdog.stay_for(self)
@@ -151,12 +153,12 @@ class SocketHandle:
             (socket.IPPROTO_TCP, "TCP_KEEPCNT", max(1, min(count, _MOST_PROBES))),
             (socket.IPPROTO_TCP, "TCP_USER_TIMEOUT", _whole(user_timeout) * 1000),  # in milliseconds, see tcp(7)
         )
-        with socket.socket(self._socket.family, self._socket.type) as fresh:
+        with closing(_socket.socket(self._socket.family, self._socket.type)) as fresh:
             for level, name, value in wanted:
                 if hasattr(socket, name):
                     self._set_if_untouched(fresh, level, getattr(socket, name), value)
 
-    def _set_if_untouched(self, fresh: socket.socket, level: int, option: int, value: int) -> None:
+    def _set_if_untouched(self, fresh: _socket.socket, level: int, option: int, value: int) -> None:
         with suppress(OSError):  # a connection that has ended accepts no options; the next call on it reports that
             if self._socket.getsockopt(level, option) == fresh.getsockopt(level, option):
                 self._socket.setsockopt(level, option, value)
@@ -181,7 +183,8 @@ class SocketHandle:
 
     def release_in_child(self) -> None:
         """Release the socket in a forked child, and leave the driver's as it is. May be called twice."""
-        self._lock = threading.RLock()  # the old one may be held by a thread that exists only in the parent
+        # The old one may be held by a thread that exists only in the parent.
+        self._lock = original("_thread", "RLock")()
         self._socket.close()  # nobody else knows this number, so nothing has to take its place
 
     def close(self) -> None:
@@ -199,12 +202,13 @@ class SocketHandle:
         self.close()
 
 
-def _duplicate(descriptor: int) -> socket.socket:
+def _duplicate(descriptor: int) -> _socket.socket:
     numbers: list[int] = []
     try:
         numbers.extend(map(os.dup, (descriptor,)))  # in C, so that no signal handler that raises loses the number
         blocking = os.get_blocking(numbers[0])
-        duplicate = socket.socket(fileno=numbers[0])
+        # gevent and eventlet do not replace this one, and any thread of the system may use it.
+        duplicate = _socket.socket(fileno=numbers[0])
     except BaseException:
         for number in numbers:
             with suppress(OSError):  # a socket object that a signal handler has interrupted has closed it

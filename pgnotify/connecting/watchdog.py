@@ -2,6 +2,9 @@
 
 It is started when a connection is made, and not by the call that it watches: at the end of a process, when the main
 thread has ended, no thread can be started any more (since Python 3.12), and such a call would have no deadline.
+
+It is a thread of the system, with locks of the system, under gevent and eventlet, too: a call may wait in C, and then
+no green thread runs.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from typing import NamedTuple
 
 from pgnotify.program.forks import forget_after_fork
 from pgnotify.program.ownership import Answer
+from pgnotify.threads import NativeThread, is_green, original
 from pgnotify.waiting import readable_among
 
 _JOIN_SECONDS = 1.0  # it ends at once, unless the system is busy
@@ -52,7 +56,7 @@ class Watch:
         self._patience = patience
         self._bite = bite
         self._over: dict[str, str] = {}
-        self._bitten: Answer[bool] = Answer()
+        self._bitten: Answer[bool] = Answer(original("_thread", "allocate_lock"))
         self._plan(next(patience))
 
     def _plan(self, look: Look) -> None:
@@ -106,14 +110,15 @@ class Watchdog:
     def __init__(self) -> None:
         self._watches: set[Watch] = set()
         self._clients: dict[int, weakref.ref[object]] = {}
-        self._thread: threading.Thread | None = None
+        self._thread: threading.Thread | NativeThread | None = None
         self._be_new()
         forget_after_fork(self)
 
     def _be_new(self) -> None:
-        self._running = threading.Lock()
+        allocate_lock = original("_thread", "allocate_lock")
+        self._running = allocate_lock()
         """Held by the thread. If two are started at the same time, one of them ends at once."""
-        self._bell = threading.Lock()
+        self._bell = allocate_lock()
         """Released to wake the thread."""
         self._bell.acquire()
         self._looks_at = math.inf
@@ -172,9 +177,14 @@ class Watchdog:
 
     def _be_running(self) -> None:
         if not self._running.locked():
-            thread = threading.Thread(target=self._run, name="pgnotify watchdog", daemon=True)
-            thread.start()
-            self._thread = thread
+            self._thread = self._started()
+
+    def _started(self) -> threading.Thread | NativeThread:
+        if is_green("_thread"):
+            return NativeThread(self._run)
+        thread = threading.Thread(target=self._run, name="pgnotify watchdog", daemon=True)
+        thread.start()
+        return thread
 
     def _ring(self) -> None:
         with suppress(RuntimeError):  # it was rung, and the thread has not awoken yet

@@ -157,13 +157,16 @@ class Answer(Generic[T]):
 
     Nothing here holds a lock while Python code runs, as `concurrent.futures.Future` does: if a signal handler raised
     there, the lock would stay taken, and the thread would wait for ever.
+
+    Args:
+        allocate_lock: makes the lock on which it waits.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, allocate_lock: Callable[[], threading.Lock] = threading.Lock) -> None:
         self._result: T | None = None
         self._error: BaseException | None = None
         self._is_set = False
-        self._bell = threading.Lock()  # released once, when it is set
+        self._bell = allocate_lock()  # released once, when it is set
         self._bell.acquire()
 
     def set_result(self, result: T) -> None:

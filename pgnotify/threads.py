@@ -1,0 +1,77 @@
+"""What gevent and eventlet replace in Python: threads, locks and waits become green, and no longer the system's.
+
+A driver that waits in C stops all green threads of its thread. So whatever is to end such a wait must be the system's.
+Neither of the two is imported here. Each is asked only if the program has replaced something with it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+from typing import Any
+
+
+def is_green(module: str) -> bool:
+    """Return whether gevent or eventlet has replaced what is in this module, ``_thread`` or ``select``."""
+    return _green_by(module) is not None
+
+
+def original(module: str, name: str) -> Any:
+    """Return the function or class of this name as Python has it, whatever stands in its module now.
+
+    Args:
+        module: ``_thread`` or ``select``.
+        name: of something in that module.
+    """
+    green_by = _green_by(module)
+    if green_by == "gevent":
+        return sys.modules["gevent.monkey"].get_original(module, name)
+    if green_by == "eventlet":
+        return getattr(sys.modules["eventlet.patcher"].original(module), name)
+    return getattr(importlib.import_module(module), name)
+
+
+def _green_by(module: str) -> str | None:
+    gevent, eventlet = sys.modules.get("gevent.monkey"), sys.modules.get("eventlet.patcher")
+    if gevent is not None and gevent.is_module_patched(module):
+        return "gevent"
+    if eventlet is not None and eventlet.is_monkey_patched(module.removeprefix("_")):
+        return "eventlet"
+    return None
+
+
+class NativeThread:
+    """A thread of the system, where `threading.Thread` would be a green one. It does not keep the process alive.
+
+    Args:
+        target: what it runs.
+
+    Raises:
+        RuntimeError: there are no more threads.
+    """
+
+    def __init__(self, target: Callable[[], object]) -> None:
+        self._target = target
+        self._ident: int | None = None
+        self._running = original("_thread", "allocate_lock")()
+        self._running.acquire()
+        original("_thread", "start_new_thread")(self._run, ())
+
+    def _run(self) -> None:
+        self._ident = original("_thread", "get_ident")()
+        try:
+            self._target()
+        finally:
+            self._running.release()
+
+    def join(self, timeout: float) -> None:
+        """Wait for its end, this many seconds at most. The green threads of this thread wait, too.
+
+        Raises:
+            RuntimeError: this thread is the one to wait for.
+        """
+        if self._ident == original("_thread", "get_ident")():
+            raise RuntimeError("a thread cannot wait for itself")
+        if self._running.acquire(timeout=timeout):
+            self._running.release()

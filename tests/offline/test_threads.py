@@ -1,0 +1,102 @@
+"""gevent and eventlet, as far as they are asked. They are not installed here: stand-ins answer in their place."""
+
+from __future__ import annotations
+
+import _thread
+import select
+import socket
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from pgnotify import threads
+from pgnotify.connecting import socket_handle
+from pgnotify.connecting.socket_handle import SocketHandle
+from pgnotify.connecting.watchdog import Watchdog
+from pgnotify.errors import Unanswered
+
+
+@pytest.fixture
+def gevent(monkeypatch):
+    """A gevent that has replaced everything that we start threads with."""
+    copies = _copies()
+    monkey = SimpleNamespace(
+        is_module_patched=copies.__contains__, get_original=lambda module, name: getattr(copies[module], name)
+    )
+    monkeypatch.setitem(sys.modules, "gevent.monkey", monkey)
+    _have_no_threads(monkeypatch)
+
+
+@pytest.fixture
+def eventlet(monkeypatch):
+    """An eventlet that has done the same, and calls `_thread` ``thread``."""
+    patcher = SimpleNamespace(is_monkey_patched={"thread", "select"}.__contains__, original=_copies().__getitem__)
+    monkeypatch.setitem(sys.modules, "eventlet.patcher", patcher)
+    _have_no_threads(monkeypatch)
+
+
+def _copies():
+    return {name: SimpleNamespace(**vars(module)) for name, module in {"_thread": _thread, "select": select}.items()}
+
+
+def _have_no_threads(monkeypatch):
+    def refuse(*_args, **_kwargs):
+        raise AssertionError("this would be a green thread")
+
+    for name in ("_thread.start_new_thread", "threading._start_new_thread", "threading._start_joinable_thread"):
+        monkeypatch.setattr(name, refuse, raising=False)
+
+
+@pytest.mark.parametrize("name", ["start_new_thread", "allocate_lock", "get_ident", "RLock"])
+def test_without_them_it_is_what_python_has(name):
+    assert threads.original("_thread", name) is getattr(_thread, name)
+    assert not threads.is_green("_thread")
+
+
+def test_what_is_not_replaced_is_what_python_has(monkeypatch):
+    monkeypatch.setitem(sys.modules, "gevent.monkey", SimpleNamespace(is_module_patched=lambda module: False))
+    monkeypatch.setitem(sys.modules, "eventlet.patcher", SimpleNamespace(is_monkey_patched=lambda module: False))
+
+    assert threads.original("_thread", "get_ident") is _thread.get_ident
+    assert not threads.is_green("select")
+
+
+@pytest.mark.parametrize("library", ["gevent", "eventlet"])
+def test_a_silent_server_is_left_by_a_thread_of_the_system(monkeypatch, request, library):
+    request.getfixturevalue(library)
+    watchdog = Watchdog()
+    monkeypatch.setattr(socket_handle, "watchdog", watchdog)
+    here, there = socket.socketpair()
+    with here, there, SocketHandle(here.fileno()) as handle:
+        with pytest.raises(Unanswered), handle.deadline(0.05):
+            assert here.recv(1) == b""
+        assert isinstance(watchdog._thread, threads.NativeThread)
+
+
+def test_a_native_thread_is_waited_for():
+    done = []
+    thread = threads.NativeThread(lambda: done.append(threads.original("_thread", "get_ident")()))
+
+    thread.join(10)
+
+    assert len(done) == 1
+    assert done != [_thread.get_ident()]
+
+
+def test_a_native_thread_does_not_wait_for_itself():
+    errors, made = [], []
+    begin = _thread.allocate_lock()
+    begin.acquire()
+
+    def join():
+        begin.acquire()
+        with pytest.raises(RuntimeError, match="itself"):
+            made[0].join(10)
+        errors.append("refused")
+
+    made.append(threads.NativeThread(join))
+    begin.release()
+    made[0].join(10)
+
+    assert errors == ["refused"]

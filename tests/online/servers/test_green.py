@@ -1,0 +1,87 @@
+"""Under gevent and eventlet: a server that is frozen while a driver waits in C, and ends where nothing may wait."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.environment import with_address
+from tests.helpers.network import through
+from tests.helpers.waiting import PATIENCE
+
+ROOT = Path(__file__).parents[3]
+
+pytestmark = pytest.mark.parametrize("library", ["gevent", "eventlet"])
+
+PATCHED = """
+    import sys
+
+    library, driver = sys.argv[1:]
+    if library == "gevent":
+        from gevent import get_hub, monkey
+        monkey.patch_all()
+        in_event_loop = get_hub().loop.run_callback
+    else:
+        import eventlet
+        eventlet.monkey_patch()
+        in_event_loop = lambda *call: eventlet.hubs.get_hub().schedule_call_global(0, *call)
+
+    import signal
+    import pgnotify
+    from pgnotify.threads import original
+    from tests.helpers.environment import given_address
+
+    dsn = given_address().dsn
+"""
+
+
+def begin(script, library, driver, address):
+    """Begin to run a script where everything is green."""
+    if importlib.util.find_spec(library) is None:
+        pytest.skip(f"{library} is not installed")
+    return subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", textwrap.dedent(PATCHED) + textwrap.dedent(script), library, driver],
+        env={**with_address(address), "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def printed_by(process):
+    """Return the lines that a script prints, if it ends well and without a word of complaint."""
+    try:
+        out, err = process.communicate(timeout=PATIENCE)
+    finally:
+        process.kill()
+    assert (process.returncode, err) == (0, "")
+    return out.splitlines()
+
+
+FROZEN = """
+    import logging
+    logging.disable()
+
+    def on_listening(event):
+        print(event.gap and event.gap.reason, flush=True)
+        if event.gap:
+            listener.stop()
+
+    options = {"heartbeat": 0.1, "answer_timeout": 0.3, "on_listening": on_listening}
+    listener = pgnotify.Listener(dsn, "green", driver=driver, **options)
+    listener.run()
+    print(listener.status().last_error)
+"""
+
+
+def test_a_frozen_server_is_left_though_the_driver_waits_in_c(library, driver, address, proxy):
+    process = begin(FROZEN, library, driver, through(proxy, address))
+    assert process.stdout.readline() == "None\n"
+    proxy.blackhole()
+
+    assert printed_by(process) == ["heartbeat missed", "Unanswered: no answer within 0.3 s"]
