@@ -32,6 +32,28 @@ def original(module: str, name: str) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
+def is_event_loop() -> bool:
+    """Return whether this is the event loop of gevent or eventlet, which cannot wait for anything.
+
+    Its own callbacks run there; and so do signal handlers, if all green threads wait when the signal arrives.
+    """
+    gevent, hub = sys.modules.get("gevent.hub"), _hub_of_eventlet()
+    if gevent is not None and isinstance(gevent.getcurrent(), gevent.Hub):
+        return True
+    return hub is not None and hub.greenlet is sys.modules["greenlet"].getcurrent()
+
+
+def has_no_event_loop() -> bool:
+    """Return whether this is a thread of the system beside those of eventlet, where its locks cannot be waited for."""
+    return _green_by("_thread") == "eventlet" and _hub_of_eventlet() is None
+
+
+def _hub_of_eventlet() -> Any:
+    """Return the event loop of this thread of the system; None if it has none. The public function would make one."""
+    eventlet = sys.modules.get("eventlet.hubs")
+    return None if eventlet is None else getattr(eventlet._threadlocal, "hub", None)
+
+
 def _green_by(module: str) -> str | None:
     gevent, eventlet = sys.modules.get("gevent.monkey"), sys.modules.get("eventlet.patcher")
     if gevent is not None and gevent.is_module_patched(module):

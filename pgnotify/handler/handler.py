@@ -299,7 +299,7 @@ class NotificationHandler(Uncopyable):
         return self._runner.run(program, _HandlerFront(self, self._watch))
 
     def _ask(self, make: Callable[[], p.Program[T]], repeatable: bool) -> T | None:
-        if self._ownership.lock_is_held_here():
+        if self._ownership.cannot_wait():
             self._request(make())
             return None
         answer: Answer[T] = Answer()

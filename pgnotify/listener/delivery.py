@@ -19,6 +19,7 @@ from pgnotify.listener.workers import Interruptible, Workers
 from pgnotify.notification import Notification, Plain, new
 from pgnotify.program import actions as p
 from pgnotify.program.interruption import is_interruption
+from pgnotify.program.ownership import is_held_here
 
 # After a long batch, more notifications have probably arrived; reading on costs less than a detour by the iteration.
 # There is a limit, so that the first ones do not wait long, and all of them are still in the processor's cache.
@@ -44,7 +45,7 @@ class Delivery:
         self.watch = watch
         self.reporter = reporter
         self._routes = routes
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
         """Guards what is decided of the mailboxes, until it is done."""
         self.mailbox = Mailbox(None, self.lock)
         """Notifications that wait for the iteration."""
@@ -116,9 +117,14 @@ class Delivery:
         assert isinstance(action, p.Tell), "a listener has no time-outs to report"
         return self.reporter.tell(action.event)
 
+    def holds_a_lock(self) -> bool:
+        """Return whether this thread holds a lock that the reading thread or a worker may need to finish."""
+        held = is_held_here(self.lock) or self._routes.lock_is_held_here()
+        return held or (self.workers is not None and self.workers.lock_is_held_here())
+
     def forget_in_child(self) -> None:
         """Drop what waits for the user. Called in the child after a fork."""
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
         if self.workers is not None:
             self.workers.forget_in_child()
         self.mailbox.forget_in_child()

@@ -62,7 +62,6 @@ class Lifecycle:
         self._ownership = ownership
         self._process = os.getpid()
         self._starting = threading.Lock()
-        self._asking = threading.RLock()  # for signal handlers
         self._thread: threading.Thread | None = None
         self._postponed: Exception | None = None
         """An error that the next call of `wait_first` raises, unless it need not wait."""
@@ -294,7 +293,7 @@ class Lifecycle:
 
     def _ask_to_announce(self, overflow: Overflow) -> DroppedGap:
         """Have the reading thread announce the gap of an overflow, unless it was asked before."""
-        with self._asking:
+        with self._delivery.lock:
             if overflow.announced is None:
                 overflow.announced = DroppedGap(overflow.gap(), self._ownership.notify)
                 self._watch.announce(overflow.announced)
@@ -340,6 +339,8 @@ class Lifecycle:
         self.shutdown.request(drain, deadline)
         if self.shutdown.is_called_inside():
             return False
+        if self.shutdown.cannot_wait():
+            return self.shutdown.has_ended
         self.shutdown.wait(deadline, self.is_read)
         return self.shutdown.join(self._thread, deadline)
 
@@ -387,7 +388,7 @@ class Lifecycle:
         counters, watch = self._reporter.counters, self._watch
         self._runner.forget_in_child(partial(_refusal_in_child, self._process))
         self._ownership.forget_in_child()
-        self._starting, self._asking = threading.Lock(), threading.RLock()
+        self._starting = threading.Lock()
         self._delivery.forget_in_child()
         # A loop that runs in this thread finds itself closed at its next step.
         watch.state = State.CLOSED

@@ -163,8 +163,9 @@ class Listener(Uncopyable):
         """End the listener for good: disconnect, or UNLISTEN if the connection is yours.
 
         Any thread may call this. In a callback, and in a signal handler of the thread that reads, it only makes the
-        request: the listener ends as soon as the callback or the signal handler has returned. A second call waits
-        again.
+        request: the listener ends as soon as the callback or the signal handler has returned. The same is true of a
+        signal handler that interrupts pgnotify or a log while that holds a lock, and of the event loop of gevent or
+        eventlet. A second call waits again.
 
         Args:
             timeout: seconds to wait for the end; None waits for ever. A call that waits for the server is cut off.
@@ -172,8 +173,8 @@ class Listener(Uncopyable):
                 socket; otherwise they are dropped, and so are the gaps whose place was not reached.
 
         Returns:
-            Whether the listener has ended. If not, a callback or on_listening is still running. In a forked child there
-            is nothing to end, and the parent's listener continues.
+            Whether the listener has ended. If not, a callback or on_listening is still running, or only the request was
+            made. In a forked child there is nothing to end, and the parent's listener continues.
 
         Raises:
             ValueError, TypeError: the timeout is not possible.
@@ -445,12 +446,13 @@ class Listener(Uncopyable):
         return self._reporter.counters.latest_gap is not self._seen_gap
 
     def _look_for_hint(self, deadline: float) -> None:
-        items = self._delivery.mailbox.items
+        mailbox = self._delivery.mailbox
         while self._has_mail():
-            if count := len(items):
-                self._hint = new(Notification, items[count - 1])
-                deque(islice(pops(items), count), maxlen=0)
-            elif not self._has_passed(deadline):
+            with mailbox.lock:  # the end of the listener clears it
+                if count := len(mailbox.items):
+                    self._hint = new(Notification, mailbox.items[count - 1])
+                    deque(islice(pops(mailbox.items), count), maxlen=0)
+            if not (count or self._has_passed(deadline)):
                 break
         if self._has_news():
             self._hint = self._seen_gap = self._reporter.counters.latest_gap

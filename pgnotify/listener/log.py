@@ -10,6 +10,7 @@ from pgnotify.errors import Unanswered, UndecodablePayload
 from pgnotify.listener.failure import OnListeningFailed
 from pgnotify.listener.gap import Gap, Reason
 from pgnotify.notification import Notification
+from pgnotify.program.ownership import is_held_here
 
 log = logging.getLogger("pgnotify.listener")
 
@@ -200,6 +201,19 @@ class Log:
     def ended_by(self, error: BaseException) -> None:
         """Log the error that has ended the listener, because its own thread has no caller to raise it to."""
         log.error("%s: the listener has ended", self._name, exc_info=error)
+
+
+def is_writing_here() -> bool:
+    """Return whether this thread is writing a log, ours or another one with the same handlers.
+
+    If so, it is in a signal handler, and all other threads that log wait for it.
+    """
+    logger: logging.Logger | None = log
+    while logger is not None:
+        if any(is_held_here(handler.lock) for handler in logger.handlers):
+            return True
+        logger = logger.parent if logger.propagate else None
+    return False
 
 
 def text_of(error: BaseException) -> str:

@@ -6,7 +6,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from typing import final
 
 from pgnotify.atomic import Call, at_once, then
@@ -52,9 +52,9 @@ class Mailbox:
         lock: guards what `plan` decides, until it is done. Several mailboxes may share it.
     """
 
-    def __init__(self, size: int | None = None, lock: threading.Lock | None = None) -> None:
+    def __init__(self, size: int | None = None, lock: AbstractContextManager[object] | None = None) -> None:
         self.size = size
-        self.lock = threading.Lock() if lock is None else lock
+        self.lock = threading.RLock() if lock is None else lock
         self.items: deque[Plain] = deque()
         """The notifications before the first overflow. A consumer takes from the head, in C."""
         self._later: deque[tuple[Overflow, deque[Plain]]] = deque()
@@ -163,7 +163,7 @@ class Mailbox:
 
     def forget_in_child(self) -> None:
         """Remove everything, without waiting for a lock. Called in the child after a fork."""
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
         self.clear()
 
     def _room(self, full_since: Overflow | None) -> int:

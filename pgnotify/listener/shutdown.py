@@ -10,6 +10,7 @@ from contextlib import suppress
 from pgnotify.listener import at_exit
 from pgnotify.listener.delivery import Delivery
 from pgnotify.listener.failure import OnListeningFailed, fetch
+from pgnotify.listener.log import is_writing_here
 from pgnotify.listener.loop import announce
 from pgnotify.listener.policy import Policy
 from pgnotify.listener.runner import ReconnectingRunner
@@ -95,6 +96,14 @@ class Shutdown:
     def is_called_inside(self) -> bool:
         """Return whether this thread reads or is a worker. If so, it is in a callback, and cannot wait for the end."""
         return self._ownership.by_this_thread() or self._is_worker()
+
+    def cannot_wait(self) -> bool:
+        """Return whether the reader could not end as long as this thread waits for it.
+
+        So it is in a signal handler that runs while this thread holds a lock of ours or of the log. The event loop of
+        green threads cannot wait either.
+        """
+        return self._ownership.cannot_wait() or self._delivery.holds_a_lock() or is_writing_here()
 
     def wait(self, deadline: float | None, is_read: Callable[[], bool]) -> None:
         """Wait for the reader to end. If no thread reads, end the listener here.

@@ -10,6 +10,7 @@ from types import TracebackType
 
 from pgnotify.listener.mailbox import Mailbox
 from pgnotify.notification import Notification
+from pgnotify.program.ownership import is_held_here
 from pgnotify.uncopyable import Uncopyable
 
 # A repr() shows this many channels of a listener.
@@ -161,6 +162,10 @@ class Routes:
         """Return all subscriptions at this moment."""
         with self._lock:
             return [subscription for those in self.of.values() for subscription in those]
+
+    def lock_is_held_here(self) -> bool:
+        """Return whether this thread holds the lock. If so, it is in a signal handler."""
+        return is_held_here(self._lock)
 
     def forget_in_child(self) -> None:
         """Call no callback any more, and drop what waits for one. Called in the child after a fork."""

@@ -6,6 +6,7 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from pgnotify.atomic import Call
@@ -13,7 +14,7 @@ from pgnotify.listener import clocks
 from pgnotify.listener.mailbox import Overflow
 from pgnotify.listener.subscriptions import Subscription
 from pgnotify.notification import Plain
-from pgnotify.program.ownership import seconds_until, wait_for
+from pgnotify.program.ownership import is_held_here, seconds_until, wait_for
 
 # How many notifications of one subscription a worker delivers before it serves another one that waits.
 TURN = 100
@@ -44,7 +45,7 @@ class Workers:
         self,
         count: int,
         name: str,
-        lock: threading.Lock,
+        lock: AbstractContextManager[object],
         serve: Callable[[Subscription, deque[Plain], int, Interruptible], object],
         announce: Callable[[Overflow, Callable[[], bool]], bool],
         fail: Callable[[BaseException], None],
@@ -88,6 +89,10 @@ class Workers:
     def include_this_thread(self) -> bool:
         """Whether this thread is one of them. If so, it is in a callback."""
         return threading.current_thread() in self._threads
+
+    def lock_is_held_here(self) -> bool:
+        """Return whether this thread holds the lock that they need to end. If so, it is in a signal handler."""
+        return is_held_here(self._served_lock)
 
     def wait_idle(self, deadline: float | None, unless: Callable[[], object] = lambda: False) -> bool:
         """Wait until the other workers have nothing left to deliver.

@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from typing import Generic, TypeVar, cast
 
 from pgnotify.program.interruption import is_interruption
+from pgnotify.threads import has_no_event_loop, is_event_loop
 
 T = TypeVar("T")
 
@@ -52,13 +53,13 @@ class Ownership:
         """Return whether this thread is the owner, or was the latest one."""
         return self._last_owner == threading.get_ident()
 
-    def lock_is_held_here(self) -> bool:
-        """Return whether this thread holds the lock. If so, it is in a signal handler.
+    def cannot_wait(self) -> bool:
+        """Return whether this thread must not wait for the owner, which could not finish as long as it waits.
 
-        It must not wait for the owner then, because the owner may need the lock to finish.
+        So it is in a signal handler that runs while this thread holds the lock. The event loop of green threads cannot
+        wait either.
         """
-        held: bool = self._lock._is_owned()  # type: ignore[attr-defined]  # there is no public way to ask
-        return held
+        return is_held_here(self._lock) or is_event_loop() or (has_no_event_loop() and not self.by_nobody())
 
     def try_to_take(self) -> bool:
         """Make this thread the owner if there is none; return False if there is one."""
@@ -150,6 +151,16 @@ class Ownership:
         finally:
             with self._lock:
                 self._waiting -= 1
+
+
+def is_held_here(lock: object) -> bool:
+    """Return whether this thread holds a lock, if that is a `threading.RLock`; otherwise False.
+
+    A function that finds so before it takes the lock runs in a signal handler, or in a destructor. It must not wait for
+    another thread that may need the lock.
+    """
+    is_owned = getattr(lock, "_is_owned", None)  # there is no public way to ask
+    return is_owned is not None and bool(is_owned())
 
 
 class Answer(Generic[T]):

@@ -100,3 +100,37 @@ def test_a_native_thread_does_not_wait_for_itself():
     made[0].join(10)
 
     assert errors == ["refused"]
+
+
+class Hub:
+    """The class of gevent's event loop."""
+
+
+def test_no_event_loop_runs_here_without_them():
+    assert not threads.is_event_loop()
+    assert not threads.has_no_event_loop()
+
+
+@pytest.mark.parametrize(("current", "is_loop"), [(Hub(), True), (object(), False)], ids=["loop", "green thread"])
+def test_the_event_loop_of_gevent(monkeypatch, current, is_loop):
+    monkeypatch.setitem(sys.modules, "gevent.hub", SimpleNamespace(Hub=Hub, getcurrent=lambda: current))
+
+    assert threads.is_event_loop() is is_loop
+
+
+@pytest.mark.parametrize("is_loop", [True, False], ids=["loop", "green thread"])
+def test_the_event_loop_of_eventlet(monkeypatch, eventlet, is_loop):
+    current, other = object(), object()
+    local = SimpleNamespace(hub=SimpleNamespace(greenlet=current if is_loop else other))
+    monkeypatch.setitem(sys.modules, "eventlet.hubs", SimpleNamespace(_threadlocal=local))
+    monkeypatch.setitem(sys.modules, "greenlet", SimpleNamespace(getcurrent=lambda: current))
+
+    assert threads.is_event_loop() is is_loop
+    assert not threads.has_no_event_loop()
+
+
+def test_a_thread_of_the_system_beside_eventlets(monkeypatch, eventlet):
+    monkeypatch.setitem(sys.modules, "eventlet.hubs", SimpleNamespace(_threadlocal=SimpleNamespace()))
+
+    assert threads.has_no_event_loop()
+    assert not threads.is_event_loop()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import suppress
 
 import pytest
 
 from pgnotify import NotificationHandler
-from pgnotify.program.ownership import Ownership
+from pgnotify.program import ownership as module
+from pgnotify.program.ownership import Ownership, is_held_here
 from pgnotify.program.state import State
 from tests.helpers.interrupting import AVAILABLE, Interruption
 from tests.helpers.threads import Running, is_in
@@ -59,3 +61,29 @@ def test_a_release_that_is_interrupted_wakes_those_that_wait():
         waiting.ended()
 
     assert place > 5
+
+
+def test_a_thread_of_the_system_beside_green_ones_cannot_wait_for_their_locks(monkeypatch):
+    ownership = Ownership()
+    monkeypatch.setattr(module, "has_no_event_loop", lambda: True)
+
+    assert not ownership.cannot_wait()
+    Running(ownership.try_to_take).ended()
+    assert ownership.cannot_wait()
+
+
+def test_a_lock_is_held_here_or_elsewhere():
+    lock = threading.RLock()
+
+    assert not is_held_here(lock)
+    with lock:
+        assert is_held_here(lock)
+        assert not Running(is_held_here, lock).ended()
+
+
+def test_a_lock_that_cannot_tell_is_not_held():
+    lock = threading.Lock()
+
+    with lock:
+        assert not is_held_here(lock)
+    assert not is_held_here(None)

@@ -85,3 +85,56 @@ def test_a_frozen_server_is_left_though_the_driver_waits_in_c(library, driver, a
     proxy.blackhole()
 
     assert printed_by(process) == ["heartbeat missed", "Unanswered: no answer within 0.3 s"]
+
+
+ENDS = """
+    import weakref
+
+    class Owner:
+        pass
+
+    def in_destructor(listener):
+        weakref.finalize(Owner(), listener.stop)
+
+    def in_signal_handler(handler):
+        signal.signal(signal.SIGUSR1, handler)
+        in_event_loop(signal.raise_signal, signal.SIGUSR1)
+
+    ways = {
+        "a callback of the event loop": lambda listener: in_event_loop(listener.stop),
+        "a destructor": lambda listener: in_event_loop(in_destructor, listener),
+        "a signal handler": lambda listener: in_signal_handler(lambda *_: listener.stop()),
+        "a signal handler that exits": lambda listener: in_signal_handler(lambda *_: sys.exit()),
+        "a thread of the system": lambda listener: original("_thread", "start_new_thread")(listener.stop, ()),
+    }
+    for way, end in ways.items():
+        for start in (False, True):
+            listener = pgnotify.Listener(dsn, "green", driver=driver, on_listening=lambda _: end(listener))
+            exited = False
+            try:
+                if start:
+                    listener.start()
+                try:
+                    received = list(listener)
+                except pgnotify.ListenerClosed:
+                    received = []
+            except SystemExit:
+                exited = True
+            print(way, received, exited, listener.stop(), listener.status().state)
+
+    handler = pgnotify.connect(dsn, driver=driver).notification_handler("green", print)
+    handler.listen()
+    in_event_loop(handler.close)
+    handler()
+    print(handler)
+"""
+
+
+@pytest.mark.parametrize("driver", [pytest.param("pg8000", marks=pytest.mark.drivers("pg8000"))])
+def test_it_ends_wherever_it_is_stopped(library, driver, address):
+    lines = printed_by(begin(ENDS, library, driver, address))
+
+    for way in ("a callback of the event loop", "a destructor", "a signal handler", "a thread of the system"):
+        assert lines.count(f"{way} [] False True closed") == 2
+    assert lines.count("a signal handler that exits [] True True closed") == 2
+    assert lines[-1] == "<NotificationHandler event='green' closed>"
