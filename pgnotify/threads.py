@@ -1,6 +1,8 @@
-"""What gevent and eventlet replace in Python: threads, locks and waits become green, and no longer the system's.
+"""Threads of our own, as far as subinterpreters, gevent and eventlet allow them.
 
-A driver that waits in C stops all green threads of its thread. So whatever is to end such a wait must be the system's.
+gevent and eventlet replace threads, locks and waits by green ones, which are not the system's. A driver that waits in C
+stops all green threads of its thread. So whatever is to end such a wait must be the system's.
+
 Neither of the two is imported here. Each is asked only if the program has replaced something with it.
 """
 
@@ -8,8 +10,21 @@ from __future__ import annotations
 
 import importlib
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any
+
+
+def background(target: Callable[..., object], name: str, *args: object) -> threading.Thread:
+    """Return a thread, not started yet, that does not keep the process alive.
+
+    Some subinterpreters refuse such threads, as those with a GIL of their own do. There it is another one, and the end
+    of the interpreter waits for it.
+    """
+    try:
+        return threading.Thread(target=target, name=name, args=args, daemon=True)
+    except RuntimeError:
+        return threading.Thread(target=target, name=name, args=args, daemon=False)
 
 
 def is_green(module: str) -> bool:

@@ -9,6 +9,7 @@ from contextlib import suppress
 
 from pgnotify.connecting.source import Source
 from pgnotify.protocol import Backend
+from pgnotify.threads import background
 
 
 class ConnectAttempt:
@@ -29,7 +30,7 @@ class ConnectAttempt:
         self.started = time.monotonic()
         self.finished = False
         """Whether there is a result."""
-        threading.Thread(target=self._run, name="pgnotify connecting", daemon=True).start()
+        background(self._run, "pgnotify connecting").start()
 
     def result(self) -> Backend:
         """Return the backend of the new connection, or raise the error of the attempt."""

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from pgnotify.program.forks import forget_after_fork
 from pgnotify.program.ownership import Answer
-from pgnotify.threads import NativeThread, is_green, original
+from pgnotify.threads import NativeThread, background, is_green, original
 from pgnotify.waiting import readable_among
 
 _JOIN_SECONDS = 1.0  # it ends at once, unless the system is busy
@@ -182,7 +182,7 @@ class Watchdog:
     def _started(self) -> threading.Thread | NativeThread:
         if is_green("_thread"):
             return NativeThread(self._run)
-        thread = threading.Thread(target=self._run, name="pgnotify watchdog", daemon=True)
+        thread = background(self._run, "pgnotify watchdog")
         thread.start()
         return thread
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 import atexit
 import logging  # noqa: F401  # see the end of this file
 import os
-import threading
 from collections.abc import Callable
 from contextlib import suppress
+
+from pgnotify.threads import background
 
 # How long the end of a child waits for its warnings, so that a short-lived child gives them, too.
 PATIENCE_SECONDS = 1.0
@@ -30,7 +31,7 @@ def _start_warning() -> None:
         return
     warnings = _warnings.copy()
     _warnings.clear()
-    thread = threading.Thread(target=lambda: [warn() for warn in warnings], name="pgnotify warning", daemon=True)
+    thread = background(lambda: [warn() for warn in warnings], "pgnotify warning")
     with suppress(RuntimeError):  # no further threads are possible
         thread.start()
         atexit.register(thread.join, PATIENCE_SECONDS)

@@ -31,6 +31,7 @@ from pgnotify.program.forks import forget_after_fork
 from pgnotify.program.interruption import is_interruption
 from pgnotify.program.ownership import Ownership
 from pgnotify.program.state import ListenerState, State
+from pgnotify.threads import background
 
 
 class Lifecycle:
@@ -91,7 +92,7 @@ class Lifecycle:
         with self._starting:
             if self._thread is not None or not self._ownership.by_nobody():
                 raise RuntimeError("a thread already reads this listener")
-            thread = threading.Thread(target=self._serve, name=f"{self._title} listener", daemon=True)
+            thread = background(self._serve, f"{self._title} listener")
             self._thread = thread
             try:
                 thread.start()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import threading
 import time
 from collections.abc import Callable
 from typing import Literal, NamedTuple, Protocol
@@ -15,6 +14,7 @@ from pgnotify.listener.subscriptions import Subscription
 from pgnotify.notification import Notification
 from pgnotify.program.state import ListenerState
 from pgnotify.protocol import Backend, HasDescriptor
+from pgnotify.threads import background
 
 
 class Probe(NamedTuple):
@@ -108,7 +108,7 @@ class _Attempt:
 def _send_and_see(listener: Probed, source: Source, channel: str, attempt: _Attempt, timeout: float) -> Probe:
     started = time.monotonic()
     # In a thread of its own: no driver can cancel an attempt to connect that is under way.
-    threading.Thread(target=attempt.send, args=(source, channel, timeout), name="pgnotify probing", daemon=True).start()
+    background(attempt.send, "pgnotify probing", source, channel, timeout).start()
     listener.wait_until(lambda: attempt.arrived or attempt.error is not None, started + timeout)
     if attempt.arrived:
         return Probe("yes", "a notification from a second session has arrived", time.monotonic() - started)

@@ -15,6 +15,7 @@ from pgnotify.listener.mailbox import Overflow
 from pgnotify.listener.subscriptions import Subscription
 from pgnotify.notification import Plain
 from pgnotify.program.ownership import is_held_here, seconds_until, wait_for
+from pgnotify.threads import background
 
 # How many notifications of one subscription a worker delivers before it serves another one that waits.
 TURN = 100
@@ -67,10 +68,7 @@ class Workers:
         """The subscriptions whose callbacks run now, and since when they are served, by `clocks.elapsed`."""
         self._waiting = 0
         """How many threads wait at an overflow; changed under the lock."""
-        self._threads = [
-            threading.Thread(target=self._work, name=f"{name} worker {number}", daemon=True)
-            for number in range(1, count + 1)
-        ]
+        self._threads = [background(self._work, f"{name} worker {number}") for number in range(1, count + 1)]
         try:
             for thread in self._threads:
                 thread.start()

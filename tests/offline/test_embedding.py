@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+import textwrap
+
 import pytest
 
-from tests.helpers.embedding import MAIN_THREAD, PLACES, run_in
+from tests.helpers.embedding import ISOLATED, MAIN_THREAD, PLACES, run_in
 
 USE = """
     from pgnotify import Listener, NotificationHandler
@@ -33,6 +36,28 @@ def test_a_handler_and_a_listener_run(place):
 
     here = place == MAIN_THREAD
     assert printed == f"['to the handler', '', 'to the listener'] closed {here}\n"
+
+
+START = """
+    def receive(notification):
+        got.append(notification.payload)
+        arrived.set()
+
+    got, arrived = [], threading.Event()
+    listener = Listener(server.connect, workers=1, on_listening=lambda event: sender.notify("jobs", "to a callback"))
+    listener.subscribe("jobs", receive)
+    listener.start()
+    arrived.wait()
+    print(got, listener.probe().delivering)
+    # Nobody stops it.
+"""
+
+
+@pytest.mark.skipif(sys.version_info < (3, 13), reason="not applicable: ctypes cannot be imported there")
+def test_a_listener_that_nobody_stops_ends_with_an_interpreter_that_has_no_daemon_threads():
+    printed = run_in(ISOLATED, f"import threading\n{textwrap.dedent(USE)}{textwrap.dedent(START)}")
+
+    assert printed.splitlines()[1:] == ["['to a callback'] yes"]
 
 
 HOLD_BACK = """

@@ -1,4 +1,4 @@
-"""gevent and eventlet, as far as they are asked. They are not installed here: stand-ins answer in their place."""
+"""Threads of our own. gevent and eventlet are not installed here: stand-ins answer in their place."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import _thread
 import select
 import socket
 import sys
+import threading
 from types import SimpleNamespace
 
 import pytest
@@ -72,6 +73,24 @@ def test_a_silent_server_is_left_by_a_thread_of_the_system(monkeypatch, request,
         with pytest.raises(Unanswered), handle.deadline(0.05):
             assert here.recv(1) == b""
         assert isinstance(watchdog._thread, threads.NativeThread)
+
+
+@pytest.mark.parametrize("may_be_daemon", [True, False])
+def test_a_thread_in_the_background_is_a_daemon_where_that_is_possible(monkeypatch, may_be_daemon):
+    class Thread(threading.Thread):
+        def __init__(self, daemon=None, **settings):
+            if daemon and not may_be_daemon:
+                raise RuntimeError("daemon threads are disabled in this (sub)interpreter")
+            super().__init__(daemon=daemon, **settings)
+
+    monkeypatch.setattr(threading, "Thread", Thread)
+    called = []
+
+    thread = threads.background(called.append, "its name", "its argument")
+    thread.start()
+    thread.join()
+
+    assert (thread.daemon, thread.name, called) == (may_be_daemon, "its name", ["its argument"])
 
 
 def test_a_native_thread_is_waited_for():
