@@ -3,6 +3,7 @@
 Decided without I/O:
 
 - `loop`: the order in which it connects, listens, delivers, checks and reconnects.
+- `channels`: which LISTEN and UNLISTEN it asks for, in which parts.
 - `failure`: how it continues after a failure: which gap opens, and when the next attempt follows.
 - `watch`: the memory of the loop between its steps.
 - `events`: the events that the loop reports.
@@ -20,7 +21,8 @@ Performed, on one thread or several:
 - `forked`: how a forked child says that it does not listen.
 - `delivery`: which notification goes to a callback, to a worker or to the iteration.
 - `timed`: the same, with the duration of each callback, for an observer that wants it.
-- `subscriptions`: which callbacks belong to which channel, and so which channels to listen to.
+- `subscriptions`: which callbacks belong to which channel.
+- `wanted`: which channels to listen to, and which of them have changed.
 - `mailbox`: which notifications are dropped while their consumer is too slow.
 - `workers`: which thread runs which callback.
 

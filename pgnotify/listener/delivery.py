@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice, repeat, takewhile
 from operator import itemgetter
 
@@ -176,7 +176,7 @@ class Delivery:
                 raise
             self.reporter.report(error, notification)
 
-    def _call_all(self, subscriptions: tuple[Subscription, ...]) -> None:
+    def _call_all(self, subscriptions: Sequence[Subscription]) -> None:
         """Call each callback for the head of the queue, even if others raise.
 
         Then raise the first error that ends the listener. The head is removed after the last callback: if a signal
@@ -229,7 +229,7 @@ class Delivery:
             by_channel.setdefault(plain[0], []).append(plain)
         # Looked up once: another thread may subscribe or cancel at any moment.
         routes = {channel: of.get(channel, ()) for channel in by_channel}
-        subscriptions = [each for those in routes.values() for each in those]
+        subscriptions = [each for those in routes.values() for each in those if not each.cancelled]
         for subscription in subscriptions:
             if subscription.internal:
                 deque(map(subscription.callback, map(Notification._make, by_channel[subscription.channel])), maxlen=0)
@@ -267,7 +267,7 @@ class Delivery:
 
     def _still_wanted(self, plains: list[Plain]) -> list[Plain]:
         """Return the notifications, except those of channels that are unlistened by now."""
-        wanted = self._routes.channels
+        wanted = self._routes.wanted.channels
         if wanted.keys() >= set(map(_channel_of, plains)):
             return plains
         return [plain for plain in plains if plain[0] in wanted]

@@ -75,6 +75,7 @@ def _release(watch: ListenerWatch, policy: Policy, reason: Reason) -> Program[No
     watch.must_disconnect = True
     watch.lost()
     watch.connecting = False
+    watch.still_to_listen = None
     yield from disconnect(watch)
 
 

@@ -316,25 +316,25 @@ class Listener(Uncopyable):
         return subscription
 
     def _cancel(self, subscription: Subscription) -> None:
-        if self._routes.remove(subscription):
-            self._watch.refused.pop(subscription.channel, None)  # a later subscription tries again
+        self._routes.remove(subscription)
         self._lifecycle.wake()
 
     def _wait_listening(self, subscription: Subscription, timeout: float | None) -> bool:
         timeout = check_timeout(timeout)
         self._lifecycle.check_open()
         deadline = None if timeout is None else time.monotonic() + timeout
-        channel, refused = subscription.channel, self._watch.refused
+        channel, refused = subscription.channel, self._routes.wanted.refused
         self._lifecycle.wait_until(
-            lambda: subscription.cancelled or channel in refused or self._has_applied_all(), deadline
+            lambda: subscription.cancelled or channel in refused or self._is_applied(channel), deadline
         )
-        if channel in refused and not subscription.cancelled:
-            raise refused[channel]
-        return not subscription.cancelled and self._has_applied_all()
+        error = refused.get(channel)
+        if error is not None and not subscription.cancelled:
+            raise error
+        return not subscription.cancelled and self._is_applied(channel)
 
-    def _has_applied_all(self) -> bool:
-        """Return whether LISTEN is in force for every channel that is wanted and not refused, and the user knows."""
-        return self._watch.is_settled and self._watch.applied is self._routes.wanted()
+    def _is_applied(self, channel: str) -> bool:
+        """Return whether LISTEN is in force for a wanted channel, and the user knows; or the server refuses it."""
+        return self._watch.is_settled and channel not in self._routes.wanted.due
 
     # Its state.
 
@@ -349,7 +349,7 @@ class Listener(Uncopyable):
     def status(self) -> Status:
         """Return its state and its counters at this moment. Any thread may call this; it does not wait."""
         counters, watch, link = self._reporter.counters, self._watch, self._watch.link
-        channels = tuple(channel for channel in watch.in_force if channel != self._routes.internal_channel)
+        channels = tuple(filter(self._routes.internal_channel.__ne__, tuple(watch.in_force)))
         unread, known_good = self._delivery.unread_seconds(), watch.known_good
         waiting = sum(len(subscription.mailbox) for subscription in self._routes.subscriptions())
         return Status(

@@ -12,9 +12,10 @@ from collections.abc import Callable
 from itertools import filterfalse
 
 from pgnotify.errors import ConnectionLost, NotPrimary, SourceError, TransactionError, Unanswered
-from pgnotify.listener.events import Applied, Checked, Connected, Connecting, ListenIgnored, ListenInForce, Refused
-from pgnotify.listener.failure import OnListeningFailed, after_failure, disconnect, fetch
-from pgnotify.listener.gap import Gap, Period, Reason
+from pgnotify.listener.channels import apply_due, listen_again_to, listen_to, tell_listen_in_force
+from pgnotify.listener.events import Checked, Connected, Connecting, ListenIgnored, ListenInForce
+from pgnotify.listener.failure import after_failure, disconnect, fetch
+from pgnotify.listener.gap import Period, Reason
 from pgnotify.listener.policy import Policy
 from pgnotify.listener.watch import Link, ListenerWatch
 from pgnotify.program.actions import (
@@ -22,21 +23,19 @@ from pgnotify.program.actions import (
     WAIT_FOR_EVER,
     Connect,
     Deliver,
-    ListenMany,
     NameSession,
     Opened,
     Program,
     Tell,
-    UnlistenMany,
     Wait,
 )
 from pgnotify.program.commands import carry_out
 from pgnotify.program.interruption import is_interruption
 from pgnotify.program.state import Input, State
-from pgnotify.protocol import Health
+from pgnotify.protocol import MOST_CHANNELS, Health
 
-# A run whose deadline has passed still delivers everything that has arrived, unless notifications arrive faster than
-# they are delivered.
+# A run whose deadline has passed still delivers everything that has arrived, and listens to all channels that it is to
+# listen to, unless they come faster than that.
 BATCHES_AFTER_THE_DEADLINE = 100
 
 
@@ -49,7 +48,12 @@ class _End:
         self._batches_left = BATCHES_AFTER_THE_DEADLINE
 
     def comes_after(self, count: int, now: float) -> bool:
-        """Return whether the deadline has passed and everything that arrived is fetched. Called after each batch."""
+        """Return whether the deadline has passed and nothing is left to do. Called after each fetch.
+
+        Args:
+            count: how much there was to do: notifications, or otherwise channels to listen to or not.
+            now: the present moment.
+        """
         if now < self.moment:
             return False
         self._batches_left -= 1
@@ -107,8 +111,8 @@ def listener_loop(
 
 def _while_listening(watch: ListenerWatch, policy: Policy, end: _End) -> Program[bool]:
     """Deliver and look for more, until there is something else to do; return False if the run is to end."""
-    if watch.to_announce is None and watch.wanted() is not watch.applied:
-        yield from _apply_wanted(watch, policy)
+    if watch.to_announce is None and watch.wanted.due and watch.link.has_looked:
+        yield from apply_due(watch, policy)
         return True
     while watch.state is State.LISTENING and not watch.interrupted:
         if watch.queue:
@@ -120,25 +124,30 @@ def _while_listening(watch: ListenerWatch, policy: Policy, end: _End) -> Program
             return True
         elif not (yield from _look_for_more(watch, policy, end)):
             return False
+        elif watch.wanted.due:
+            return True
     return True
 
 
 def _look_for_more(watch: ListenerWatch, policy: Policy, end: _End) -> Program[bool]:
-    """Fetch; then check if that is due, or wait if nothing has arrived; return False if the run is to end."""
+    """Fetch; then check if that is due, or wait if there is nothing to do; return False if the run is to end."""
     count = yield from fetch(watch, policy)
     now, link = policy.clock(), watch.link
     watch.looked_at = now
+    link.has_looked = True
     if count:
         watch.arrived(count, now)
         if link.check_at > now + link.soon:
             link.check_at = now + link.soon
     if now >= link.check_at and (yield from _may_ask(watch, policy, count, now)):
         yield from _check(watch, policy)
-    elif end.comes_after(count, now):
+    elif end.comes_after(count or len(watch.wanted.due), now):
         return False
     elif not count:
         if end.until():
             return False
+        if watch.wanted.due:
+            return True
         seconds = min(link.check_at, end.moment) - now
         watch.looked_at = math.inf
         yield WAIT_FOR_EVER if seconds == math.inf else Wait(max(0.0, seconds))
@@ -161,27 +170,6 @@ def _may_ask(watch: ListenerWatch, policy: Policy, count: int, now: float) -> Pr
         link.check_at = min(now + seconds, link.check_by)
         return False
     return True
-
-
-def _apply_wanted(watch: ListenerWatch, policy: Policy) -> Program[None]:
-    """Have the server listen to the wanted channels, and to no others."""
-    wanted = watch.wanted()
-    watch.link.nothing_pending = False
-    # There may be thousands of channels: every pass over them is made in C.
-    in_force = set(watch.in_force)
-    if cancelled := in_force.difference(wanted):
-        yield UnlistenMany(tuple(filter(cancelled.__contains__, watch.in_force)))
-        watch.in_force[:] = filterfalse(cancelled.__contains__, watch.in_force)
-        watch.link.keep_only(in_force - cancelled)
-    yield from _listen_to(watch, policy, tuple(filterfalse(in_force.__contains__, wanted)))
-    try:
-        if watch.untold:
-            yield from _tell_listen_in_force(watch, watch.untold, None)
-    except OnListeningFailed:
-        watch.untold, watch.applied = (), wanted
-        raise
-    watch.untold, watch.applied = (), wanted  # after that: otherwise all of this is done once more
-    yield Tell(Applied())
 
 
 def _check(watch: ListenerWatch, policy: Policy) -> Program[None]:
@@ -238,11 +226,11 @@ def _soon(link: Link, policy: Policy, health: Health | None, answer_seconds: flo
 
 def _listen_to_missing(watch: ListenerWatch, policy: Policy) -> Program[None]:
     missing = watch.link.missing
-    yield ListenMany(missing)
+    yield from listen_again_to(watch, missing)
     watch.clocks_read(policy.now())
     gap = watch.link.unproved.gap(Reason.SUBSCRIPTION_LOST, missing)
     # Notifications that have arrived on the other channels are older than this gap, or do not matter to it.
-    yield from _tell_listen_in_force(watch, missing, gap)
+    yield from tell_listen_in_force(watch, missing, gap)
     watch.interrupt()  # a thread may wait for a gap
 
 
@@ -261,6 +249,8 @@ def _reconnect(watch: ListenerWatch, policy: Policy, end: _End) -> Program[bool]
         yield Deliver(len(watch.queue))
     elif pause > 0:
         yield Wait(min(pause, left))
+    elif watch.still_to_listen is not None:
+        yield from _listen_on(watch, policy, watch.still_to_listen)
     else:
         yield from disconnect(watch)
         if not watch.connecting:
@@ -268,39 +258,56 @@ def _reconnect(watch: ListenerWatch, policy: Policy, end: _End) -> Program[bool]
             watch.connecting = True
         opened: Opened | None = yield Connect(None if left == math.inf else left, watch.seeks_primary)
         if opened is not None:
-            yield from _listen_again(watch, policy, opened)
+            yield from _begin_to_listen(watch, policy, opened)
             return True
-    return end.moment == math.inf or policy.clock() < end.moment
+    return watch.state is State.LISTENING or end.moment == math.inf or policy.clock() < end.moment
 
 
-def _listen_again(watch: ListenerWatch, policy: Policy, opened: Opened) -> Program[None]:
-    """Bring every LISTEN into force on a new connection."""
+def _begin_to_listen(watch: ListenerWatch, policy: Policy, opened: Opened) -> Program[None]:
+    """Find out whether LISTEN is possible on a new connection."""
     asked_at = policy.clock()
     health = yield from _first_check(watch, policy)
-    answer_seconds, link = policy.clock() - asked_at, Link(opened)
+    link = Link(opened)
     if health is not None:
         link.server_pid = answering = health.server_pid
         link.behind_pooler = answering is not None and opened.server_pid not in (None, answering)
+    link.soon = _soon(link, policy, health, policy.clock() - asked_at)
     watch.link = link
     yield Tell(Connected(health, opened.server_pid, link.behind_pooler))
     if health is not None and health.in_recovery:
         raise NotPrimary("the server is a standby, where nobody can listen")
     if policy.session_name is not None:
         yield NameSession(policy.session_name())
-    wanted = watch.wanted()
     watch.in_force.clear()
-    watch.untold = ()
-    yield from _listen_to(watch, policy, wanted)
+    watch.untold.clear()
+    watch.still_to_listen = watch.wanted.start_over()  # last: otherwise all of this is done once more
+
+
+def _listen_on(watch: ListenerWatch, policy: Policy, left: int) -> Program[None]:
+    """Listen to some more of the channels on a new connection. After the last ones, LISTEN is in force again.
+
+    Args:
+        watch: the loop's memory.
+        policy: says how long to wait.
+        left: how many channels must still be listened to. Those that are added by then come later.
+    """
+    part = watch.wanted.take_up(min(left, MOST_CHANNELS))
+    if not (yield from listen_to(watch, policy, tuple(filter(watch.wanted.channels.__contains__, part)))):
+        return
+    watch.wanted.settle(part, watch.in_force)
+    watch.still_to_listen = left - len(part)
+    if part and watch.still_to_listen:
+        return
     restored = policy.now()
+    link = watch.link
     link.unproved = Period(restored)
     link.listening_since = watch.looked_at = policy.clock()
     _plan_check(link, policy, link.listening_since)
-    link.soon = _soon(link, policy, health, answer_seconds)
     gap = None if watch.lost_gap is None else watch.lost_gap.until(restored)
-    watch.to_announce = ListenInForce(watch.untold, gap, link.backend)
-    watch.untold, watch.applied = (), wanted
+    watch.to_announce = ListenInForce(tuple(watch.untold), gap, link.backend)
     watch.connecting = False
     watch.ever_listened = True
+    watch.still_to_listen = None
     watch.happened(Input.LISTENED)  # last: otherwise all of this is done once more
 
 
@@ -315,48 +322,17 @@ def _first_check(watch: ListenerWatch, policy: Policy) -> Program[Health | None]
     return health
 
 
-def _listen_to(watch: ListenerWatch, policy: Policy, channels: tuple[str, ...]) -> Program[None]:
-    """Listen to channels, except those that the server refuses. The user does not know of them yet.
-
-    The channels of the very first LISTEN are not tried one by one: its error is raised at once.
-    """
-    wanted = tuple(channel for channel in channels if channel not in watch.refused)
-    try:
-        if wanted:
-            yield ListenMany(wanted)
-    except Exception as error:
-        if is_interruption(error) or not watch.ever_listened or not policy.is_permanent(error, at_start=False):
-            raise
-        if len(wanted) == 1:
-            watch.refused[wanted[0]] = error
-            yield Tell(Refused(wanted[0], error))
-            return
-    else:
-        # First: after an interruption, they are listened to once more, and the user is told of them.
-        watch.untold = tuple(dict.fromkeys((*watch.untold, *wanted)))
-        watch.in_force.extend(wanted)
-        return
-    for channel in wanted:
-        yield from _listen_to(watch, policy, (channel,))
-
-
 # Telling the user.
 
 
 def announce(watch: ListenerWatch) -> Program[None]:
     """Tell the user of a LISTEN that is in force, and then of the gaps of our own queues."""
     if watch.to_announce is not None:
-        yield from _tell_listen_in_force(watch, watch.to_announce.channels, watch.to_announce.gap)
+        yield from tell_listen_in_force(watch, watch.to_announce.channels, watch.to_announce.gap)
     watch.gap_announced()
     while watch.dropped_gaps:
         dropped = watch.dropped_gaps[0]
         dropped.begun = True
-        yield from _tell_listen_in_force(watch, dropped.gap.channels, dropped.gap)
+        yield from tell_listen_in_force(watch, dropped.gap.channels, dropped.gap)
         watch.dropped_gaps.popleft()
         dropped.told()
-
-
-def _tell_listen_in_force(watch: ListenerWatch, channels: tuple[str, ...], gap: Gap | None) -> Program[None]:
-    watch.link.nothing_pending = False
-    if not (yield Tell(ListenInForce(channels, gap, watch.link.backend))):
-        raise OnListeningFailed("on_listening has failed")

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from pgnotify.listener import at_exit
+from pgnotify.listener.channels import unlisten
 from pgnotify.listener.delivery import Delivery
 from pgnotify.listener.failure import OnListeningFailed, fetch
 from pgnotify.listener.log import is_writing_here
@@ -171,7 +172,7 @@ class Shutdown:
             if self._drain:
                 self._deliver_all()
             if not self._policy.can_reconnect and watch.in_force:
-                self._runner.run(_unlisten_all(watch), self._delivery)
+                self._runner.run(unlisten(watch, tuple(watch.in_force)), self._delivery)
         except Exception as error:
             if is_interruption(error):
                 raise
@@ -283,7 +284,7 @@ def _fetch_after_unlisten(watch: ListenerWatch, policy: Policy) -> p.Program[Non
     """Fetch the notifications that had arrived when UNLISTEN was answered. No others follow."""
     lost: Exception | None = None
     try:
-        yield from _unlisten_all(watch)
+        yield from unlisten(watch, tuple(watch.in_force))
     except Exception as error:
         if is_interruption(error):
             raise
@@ -292,8 +293,3 @@ def _fetch_after_unlisten(watch: ListenerWatch, policy: Policy) -> p.Program[Non
         pass
     if lost is not None:
         raise lost
-
-
-def _unlisten_all(watch: ListenerWatch) -> p.Program[None]:
-    yield p.UnlistenMany(tuple(watch.in_force))
-    watch.in_force.clear()

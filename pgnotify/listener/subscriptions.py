@@ -9,6 +9,7 @@ from itertools import islice
 from types import TracebackType
 
 from pgnotify.listener.mailbox import Mailbox
+from pgnotify.listener.wanted import Wanted
 from pgnotify.notification import Notification
 from pgnotify.program.ownership import is_held_here
 from pgnotify.uncopyable import Uncopyable
@@ -97,7 +98,7 @@ class Routes:
     """Which subscriptions each channel has, and so which channels to listen to.
 
     Any thread adds and removes, under a lock. The threads that deliver only look up one channel at a time, and take no
-    lock. Each change takes the same time, however many channels there are.
+    lock. Each change takes the same time, however many channels there are, and however many subscriptions they have.
 
     Args:
         channels: the channels to listen to without any subscription, too.
@@ -106,62 +107,57 @@ class Routes:
     def __init__(self, channels: tuple[str, ...]) -> None:
         self._own = frozenset(channels)
         self._lock = threading.RLock()  # for signal handlers
-        self._tuple: tuple[str, ...] | None = None
-        """The value of `wanted()`; None if it must be made again."""
-        self.of: dict[str, tuple[Subscription, ...]] = {}
-        """The subscriptions of each channel that has any."""
-        self.channels: dict[str, None] = dict.fromkeys(channels)
-        """All channels to listen to, in the order in which they were added."""
+        self._removed: dict[str, int] = {}
+        """How many times a subscription of a channel was removed and stays in `of`, if that is not never."""
+        self.of: dict[str, list[Subscription]] = {}
+        """The subscriptions of each channel that has any, in the order in which they were made. Fewer than half of them
+        are cancelled. Others are added at the end at any time."""
+        self.wanted = Wanted(*channels)
+        """The channels to listen to."""
         self.internal_channel = f"pgnotify_probe_{secrets.token_hex(8)}"
         """A channel of the listener itself, which users never see."""
-
-    def wanted(self) -> tuple[str, ...]:
-        """Return all channels to listen to, each once. It is the same tuple until they change."""
-        with self._lock:
-            if self._tuple is None:
-                self._tuple = tuple(self.channels)
-            return self._tuple
 
     def add(self, subscription: Subscription) -> None:
         """Call the callback of a subscription from now on."""
         channel = subscription.channel
         with self._lock:
-            self.of[channel] = (*self.of.get(channel, ()), subscription)
-            if channel not in self.channels:
-                self.channels[channel] = None
-                self._tuple = None
+            self.of.setdefault(channel, []).append(subscription)
+            if channel not in self.wanted.channels:
+                self.wanted.add(channel)
 
-    def remove(self, subscription: Subscription) -> bool:
-        """Stop calling the callback of a subscription; return whether its channel is no longer needed."""
+    def remove(self, subscription: Subscription) -> None:
+        """Stop calling the callback of a subscription, and listening to its channel if nothing else needs that."""
         channel = subscription.channel
         with self._lock:
             subscription.cancelled = True
-            left = tuple(each for each in self.of.get(channel, ()) if each is not subscription)
+            subscriptions = self.of.get(channel, [])
+            removed = self._removed[channel] = self._removed.get(channel, 0) + 1
+            if 2 * removed < len(subscriptions):  # to go through them each time would take too long for thousands
+                return
+            del self._removed[channel]
+            left = [each for each in subscriptions if not each.cancelled]
             if left:
                 self.of[channel] = left
-                return False
+                return
             self.of.pop(channel, None)
-            if channel in self._own or channel not in self.channels:
-                return False
-            del self.channels[channel]
-            self._tuple = None
-            return True
+            if channel not in self._own and channel in self.wanted.channels:
+                self.wanted.remove(channel)
 
     def described(self) -> str:
         """Return the first channels, and how many more there are, for a repr(). It takes no lock."""
-        hidden = self.internal_channel
+        hidden, channels = self.internal_channel, self.wanted.channels
         try:
-            first = [*islice(self.channels, CHANNELS_SHOWN + 1)]
+            first = [*islice(channels, CHANNELS_SHOWN + 1)]
         except RuntimeError:  # another thread has added one just now
-            first = list(self.channels)
+            first = list(channels)
         shown = [channel for channel in first if channel != hidden][:CHANNELS_SHOWN]
-        more = len(self.channels) - (hidden in self.channels) - len(shown)
+        more = len(channels) - (hidden in channels) - len(shown)
         return ", ".join(map(repr, shown)) + (f" … and {more:,} more" if more > 0 else "") or "no channel"
 
     def subscriptions(self) -> list[Subscription]:
         """Return all subscriptions at this moment."""
         with self._lock:
-            return [subscription for those in self.of.values() for subscription in those]
+            return [each for those in self.of.values() for each in those if not each.cancelled]
 
     def lock_is_held_here(self) -> bool:
         """Return whether this thread holds the lock. If so, it is in a signal handler."""

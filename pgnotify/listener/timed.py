@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice, repeat, starmap
 
 from pgnotify.atomic import pops
@@ -48,7 +48,7 @@ class TimedDelivery(Delivery):
         if subscriptions := self._routes.of.get(next(channels), ()):  # otherwise the caller looks again
             self._call_all(subscriptions)
 
-    def _call_all(self, subscriptions: tuple[Subscription, ...]) -> None:
+    def _call_all(self, subscriptions: Sequence[Subscription]) -> None:
         """Do the same as `Delivery._call_all`, and report each callback."""
         queue = self.watch.queue
         plain = queue[0]

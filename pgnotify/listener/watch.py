@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Container
 from itertools import islice
 from operator import itemgetter
 from typing import NamedTuple
@@ -12,6 +12,7 @@ from typing import NamedTuple
 from pgnotify.listener.events import ListenInForce
 from pgnotify.listener.flow import Flow
 from pgnotify.listener.gap import Gap, Moment, Period, Reason
+from pgnotify.listener.wanted import Wanted
 from pgnotify.program.actions import Opened
 from pgnotify.program.state import State
 from pgnotify.program.watch import Watch
@@ -35,6 +36,7 @@ class Link:
         "complete_until_next",
         "delivery_proved",
         "has_fetched",
+        "has_looked",
         "ignored",
         "listening_since",
         "missing",
@@ -64,6 +66,8 @@ class Link:
         """Seconds after an arrival within which to check; infinite if arrivals do not matter."""
         self.has_fetched = False
         """Whether any notification was fetched from it."""
+        self.has_looked = True
+        """Whether notifications were looked for since the latest LISTEN or UNLISTEN."""
         self.nothing_pending = False
         """Whether everything was fetched, and no statement has run since. If so, the next batch arrives by itself."""
         self.delivery_proved = False
@@ -75,10 +79,10 @@ class Link:
         self.complete_until_next: Moment | None = None
         """When the next `unproved` begins, as soon as everything that arrived before the server's answer is fetched."""
 
-    def keep_only(self, in_force: Collection[str]) -> None:
+    def keep_only(self, in_force: Container[str]) -> None:
         """Forget what was found of channels that are no longer listened to."""
         self.missing = tuple(filter(in_force.__contains__, self.missing))
-        self.ignored = self.ignored.intersection(in_force)
+        self.ignored = frozenset(filter(in_force.__contains__, self.ignored))
 
     @property
     def complete_until(self) -> Moment:
@@ -128,12 +132,10 @@ class ListenerWatch(Watch):
     """The memory of the loop, between its steps and between its runs.
 
     Args:
-        wanted: returns the channels to listen to, as the same tuple until they change. It is called in the reading
-            thread. Interrupt the watch after a change.
+        wanted: the channels to listen to. Interrupt the watch after a change.
     """
 
     __slots__ = (
-        "applied",
         "attempts",
         "connecting",
         "dropped_gaps",
@@ -145,26 +147,25 @@ class ListenerWatch(Watch):
         "lost_gap",
         "must_disconnect",
         "queue_complete_until",
-        "refused",
         "retry_at",
         "seeks_primary",
+        "still_to_listen",
         "to_announce",
         "untold",
         "wanted",
     )
 
-    def __init__(self, wanted: Callable[[], tuple[str, ...]]) -> None:
+    def __init__(self, wanted: Wanted) -> None:
         super().__init__()
         self.state = State.LOST
         self.wanted = wanted
-        self.applied: tuple[str, ...] | None = None
-        """The value of `wanted()` that the server was told last; None before the first LISTEN."""
         self.link = Link()
         """The current connection, or the latest one."""
-        self.refused: dict[str, Exception] = {}
-        """Wanted channels that the server refuses, each with its error."""
         self.connecting = False
         """Whether an attempt to connect is under way."""
+        self.still_to_listen: int | None = None
+        """How many channels must be listened to on a new connection until LISTEN is in force; None if there is no new
+        connection."""
         self.attempts = 0
         """How many attempts to connect have failed in a row. A connection that has lasted long enough resets it."""
         self.futile_connections = 0
@@ -187,8 +188,8 @@ class ListenerWatch(Watch):
         """The gap since the loss, until the user is told of it."""
         self.to_announce: ListenInForce | None = None
         """A LISTEN that the user does not know of yet. Queued notifications are older."""
-        self.untold: tuple[str, ...] = ()
-        """Channels that the server listens to and that are not in `to_announce`; the user does not know of them yet."""
+        self.untold: dict[str, None] = {}
+        """Channels that the server listens to, and the user does not know of them yet. The values mean nothing."""
         self.dropped_gaps: deque[DroppedGap] = deque()
         """Gaps of our own queues to announce, the oldest first. Any thread appends. The reading thread announces and
         removes them; when the loop is over, the thread that removes one announces it."""
@@ -243,6 +244,7 @@ class ListenerWatch(Watch):
     def gap_announced(self) -> None:
         """Record that the user knows that LISTEN is in force."""
         self.to_announce = self.lost_gap = None
+        self.untold.clear()
 
     def arrived(self, count: int, now: float) -> None:
         """Record that this many notifications were fetched at this moment, of the monotonic clock."""

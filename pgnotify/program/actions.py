@@ -27,7 +27,10 @@ class Listen(NamedTuple):
 
 
 class ListenMany(NamedTuple):
-    """LISTEN to several channels, in one round trip if the backend can."""
+    """LISTEN to several channels in one round trip: to all if the backend can, otherwise to the first one.
+
+    The outcome is a tuple of the others.
+    """
 
     channels: tuple[str, ...]
 
@@ -39,7 +42,7 @@ class Unlisten(NamedTuple):
 
 
 class UnlistenMany(NamedTuple):
-    """UNLISTEN several channels, in one round trip if the backend can."""
+    """UNLISTEN several channels in one round trip; the outcome is that of `ListenMany`."""
 
     channels: tuple[str, ...]
 

@@ -14,7 +14,15 @@ from typing import Protocol, TypeVar
 from pgnotify.notification import Plain
 from pgnotify.program import actions as p
 from pgnotify.program import ctrl_c
-from pgnotify.protocol import Backend, HasDescriptor, health_of, listen_to_all, name_session, plain_fetch, unlisten_all
+from pgnotify.protocol import (
+    Backend,
+    HasDescriptor,
+    health_of,
+    listen_to_some,
+    name_session,
+    plain_fetch,
+    unlisten_some,
+)
 from pgnotify.waiting import Wakeup, runs_signal_handlers, wait_readable
 
 T = TypeVar("T")
@@ -170,11 +178,11 @@ class BlockingRunner:
             case p.Listen(channel):
                 self.backend.listen(channel)
             case p.ListenMany(channels):
-                listen_to_all(self.backend, channels)
+                return listen_to_some(self.backend, channels)
             case p.Unlisten(channel):
                 self.backend.unlisten(channel)
             case p.UnlistenMany(channels):
-                unlisten_all(self.backend, channels)
+                return unlisten_some(self.backend, channels)
             case p.Notify(channel, payload):
                 self.backend.notify(channel, payload)
             case p.AskHealth():

@@ -36,7 +36,7 @@ def unlisten(watch: Watch) -> Program[None]:
     """Unlisten every channel whose LISTEN is in force."""
     with _noticing_loss(watch):
         while watch.in_force:
-            yield from _unlisten(watch, watch.in_force[0])
+            yield from _unlisten(watch, next(iter(watch.in_force)))
 
 
 def notify(watch: Watch, channel: str, payload: str) -> Program[None]:
@@ -70,14 +70,13 @@ def close(watch: Watch) -> Program[None]:
 
 
 def _listen_to(watch: Watch, channel: str) -> Program[None]:
-    before = list(watch.in_force)
-    if channel not in before:
-        watch.in_force.append(channel)
+    was_in_force = channel in watch.in_force
+    watch.in_force[channel] = None
     try:
         yield Listen(channel)
     except Exception as error:
-        if not is_interruption(error):  # otherwise LISTEN may be in force by then
-            watch.in_force[:] = before
+        if not was_in_force and not is_interruption(error):  # otherwise LISTEN may be in force by then
+            watch.in_force.pop(channel, None)
         raise
 
 
@@ -88,7 +87,7 @@ def _unlisten(watch: Watch, channel: str) -> Program[None]:
         if is_interruption(error):  # UNLISTEN may be in force, and then nothing arrives
             _no_longer_listening(watch)
         raise
-    watch.in_force.remove(channel)
+    watch.in_force.pop(channel, None)
     _no_longer_listening(watch)
 
 

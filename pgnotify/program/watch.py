@@ -24,8 +24,8 @@ class Watch:
     def __init__(self, *channels: str) -> None:
         self.channels: tuple[str, ...] = tuple(dict.fromkeys(channels))
         self.state: State = State.IDLE
-        self.in_force: list[str] = []
-        """The channels whose LISTEN is in force, or may be: after a Ctrl-C this is unknown."""
+        self.in_force: dict[str, None] = {}
+        """The channels whose LISTEN is in force, or may be: after a Ctrl-C this is unknown. The values mean nothing."""
         self.queue: deque[Plain] = deque()
         self.fetch = Fetch(self.queue)
         """The action that fills the queue. Making a new one each time would cost more than the rest of the step."""

@@ -90,6 +90,8 @@ def _next_outcome(action: p.Action, left: list[Step]) -> object:
     if isinstance(action, p.Fetch) and isinstance(outcome, Sequence):  # the notifications that have arrived
         action.queue.extend(outcome)
         return None
+    if isinstance(action, (p.ListenMany, p.UnlistenMany)) and not _is_error(outcome):  # the channels that are left
+        return outcome if isinstance(outcome, tuple) else ()
     return outcome
 
 

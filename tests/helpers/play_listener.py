@@ -20,6 +20,7 @@ from pgnotify.listener.events import ListenInForce
 from pgnotify.listener.gap import Moment, utc
 from pgnotify.listener.loop import listener_loop
 from pgnotify.listener.policy import Policy
+from pgnotify.listener.wanted import Wanted
 from pgnotify.listener.watch import ListenerWatch
 from pgnotify.notification import Notification
 from pgnotify.program import actions as p
@@ -59,8 +60,8 @@ class Lasting:
         """Counts how many times."""
         self.settings_read: set[int] = set()
         """The settings that the loop has seen."""
-        self.wanted = channels
-        self.watch = ListenerWatch(lambda: self.wanted)
+        self.wanted = Wanted(*channels)
+        self.watch = ListenerWatch(self.wanted)
         self.on_listening: Callable[[ListenInForce], bool] = lambda news: True
         self.callback: Callable[[Notification], object] = lambda notification: None
         self.got: list[Notification | ListenInForce] = []
@@ -129,9 +130,12 @@ class Lasting:
 
     def want(self, *channels: str) -> None:
         """Do what subscribing and cancelling does."""
-        self.wanted = channels
-        for channel in self.watch.refused.keys() - set(channels):
-            del self.watch.refused[channel]
+        for channel in self.wanted.all():
+            if channel not in channels:
+                self.wanted.remove(channel)
+        for channel in channels:
+            if channel not in self.wanted.channels:
+                self.wanted.add(channel)
         self.watch.interrupt()
 
     def set_clock(self, seconds: float) -> None:

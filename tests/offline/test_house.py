@@ -28,7 +28,10 @@ PURE = [
         if path.name not in ("runner.py", "ownership.py", "ctrl_c.py")
     ),
     PACKAGE / "handler" / "loop.py",
-    *(PACKAGE / "listener" / f"{name}.py" for name in ("loop", "failure", "watch", "events", "flow", "gap", "policy")),
+    *(
+        PACKAGE / "listener" / f"{name}.py"
+        for name in ("loop", "channels", "failure", "watch", "events", "flow", "gap", "policy")
+    ),
 ]
 IMPURE = {"socket", "select", "threading", "time", "logging", "asyncio"}
 

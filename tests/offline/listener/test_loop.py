@@ -257,7 +257,7 @@ def test_channels_added_while_listening_are_listened_to_and_announced_at_once():
 
     assert lasting.asked(p.ListenMany) == [p.ListenMany(("a", "b"))]
     assert got == [ListenInForce(("a", "b"), None)]
-    assert lasting.watch.in_force == ["jobs", "a", "b"]
+    assert list(lasting.watch.in_force) == ["jobs", "a", "b"]
 
 
 def test_channels_removed_while_listening_are_unlistened():
@@ -268,7 +268,7 @@ def test_channels_removed_while_listening_are_unlistened():
 
     assert lasting.asked(p.UnlistenMany) == [p.UnlistenMany(("other",))]
     assert got == []
-    assert lasting.watch.in_force == ["jobs"]
+    assert list(lasting.watch.in_force) == ["jobs"]
 
 
 def test_channels_changed_while_lost_come_with_the_next_listen():
@@ -396,7 +396,7 @@ def test_a_transaction_on_such_a_source_is_the_users_business_and_nothing_is_par
         play(lasting, ("fetch", []), ("wait", TransactionError))
 
     assert lasting.watch.state is State.LISTENING
-    assert lasting.watch.in_force == ["jobs"]
+    assert list(lasting.watch.in_force) == ["jobs"]
     assert lasting.asked(p.Disconnect) == []
 
 

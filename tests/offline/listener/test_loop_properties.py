@@ -141,13 +141,15 @@ class World(RuleBasedStateMachine):
                 return Health(False, 0.0, 42, frozenset(self.in_force))
             case p.ListenMany(channels):
                 self.in_force.update(channels)
+                return ()
             case p.UnlistenMany(channels):
                 self.in_force.difference_update(channels)
+                return ()
         return None
 
     def take_in(self, news, ok):
         if ok:
-            self.told.update(channel for channel in news.channels if channel in self.watch.wanted())
+            self.told.update(channel for channel in news.channels if channel in self.watch.wanted.channels)
             self.gaps.append(news.gap)
         return ok
 
@@ -186,7 +188,7 @@ class World(RuleBasedStateMachine):
 
     def is_settled(self):
         watch = self.watch
-        return watch.state is State.LISTENING and set(watch.wanted()) == self.in_force and not self.driver
+        return watch.state is State.LISTENING and set(watch.wanted.channels) == self.in_force and not self.driver
 
     def lies_in_a_gap(self, channel, moment):
         return any(

@@ -24,7 +24,7 @@ def test_the_listeners_own_channels_come_first_and_once():
     routes.add(subscription("c"))
     routes.add(subscription("a"))
 
-    assert routes.wanted() == ("b", "a", "c")
+    assert routes.wanted.all() == ("b", "a", "c")
 
 
 def test_subscriptions_of_a_channel_are_in_the_order_in_which_they_were_made():
@@ -34,8 +34,8 @@ def test_subscriptions_of_a_channel_are_in_the_order_in_which_they_were_made():
     routes.add(first)
     routes.add(second)
 
-    assert routes.of == {"jobs": (first, second)}
-    assert routes.wanted() == ("jobs",)
+    assert routes.of == {"jobs": [first, second]}
+    assert routes.wanted.all() == ("jobs",)
 
 
 def test_a_channel_is_wanted_until_the_last_subscription_is_removed():
@@ -45,10 +45,10 @@ def test_a_channel_is_wanted_until_the_last_subscription_is_removed():
     routes.add(second)
 
     routes.remove(first)
-    assert routes.of == {"jobs": (second,)}
+    assert routes.of == {"jobs": [second]}
     routes.remove(second)
     assert routes.of == {}
-    assert routes.wanted() == ()
+    assert routes.wanted.all() == ()
 
 
 def test_a_channel_of_the_listeners_own_stays_wanted():
@@ -58,19 +58,34 @@ def test_a_channel_of_the_listeners_own_stays_wanted():
 
     routes.remove(only)
 
-    assert routes.wanted() == ("jobs",)
+    assert routes.wanted.all() == ("jobs",)
 
 
-def test_the_subscriptions_that_a_delivery_has_looked_up_stay_as_they_were():
+def test_the_subscriptions_that_a_delivery_has_looked_up_stay_where_they_were():
     routes = Routes(())
-    first = subscription()
+    first, second = subscription(), subscription()
     routes.add(first)
     seen = routes.of["jobs"]
 
-    routes.add(subscription())
+    routes.add(second)
     routes.remove(first)
 
-    assert seen == (first,)
+    assert seen == [first, second]
+    assert routes.of == {"jobs": [second]}
+
+
+def test_the_cancelled_ones_of_a_channel_are_removed_when_they_are_the_half():
+    routes = Routes(())
+    subscriptions = [subscription() for _ in range(5)]
+    for each in subscriptions:
+        routes.add(each)
+
+    for each in subscriptions[:2]:
+        routes.remove(each)
+    assert (routes.of["jobs"], routes.subscriptions()) == (subscriptions, subscriptions[2:])
+    routes.remove(subscriptions[2])
+
+    assert routes.of == {"jobs": subscriptions[3:]}
 
 
 def test_removing_twice_does_nothing():
@@ -82,14 +97,15 @@ def test_removing_twice_does_nothing():
     routes.remove(one)
     routes.remove(one)
 
-    assert routes.of == {"jobs": (other,)}
+    assert routes.of == {"jobs": [other]}
 
 
-def test_the_wanted_channels_are_the_same_tuple_until_they_change():
+def test_only_the_first_and_the_last_subscription_of_a_channel_change_what_is_wanted():
     routes = Routes(("own",))
+    routes.wanted.settle(routes.wanted.take_up(1), {"own"})
     one, other = subscription("jobs"), subscription("jobs")
 
-    seen = [routes.wanted()]
+    seen = []
     for change in (
         lambda: routes.add(one),
         lambda: routes.add(other),
@@ -98,19 +114,17 @@ def test_the_wanted_channels_are_the_same_tuple_until_they_change():
         lambda: routes.remove(other),
     ):
         change()
-        if routes.wanted() is not seen[-1]:
-            seen.append(routes.wanted())
+        part = routes.wanted.take_up(9)
+        seen.append((part, routes.wanted.all()))
+        routes.wanted.settle(part, routes.wanted.channels)
 
-    assert seen == [("own",), ("own", "jobs"), ("own",)]
-
-
-def test_removing_says_whether_the_channel_is_wanted_no_longer():
-    routes = Routes(("own",))
-    one, other, own = subscription("jobs"), subscription("jobs"), subscription("own")
-    for each in (one, other, own):
-        routes.add(each)
-
-    assert [routes.remove(each) for each in (one, other, other, own)] == [False, True, False, False]
+    assert seen == [
+        (("jobs",), ("own", "jobs")),
+        ((), ("own", "jobs")),
+        ((), ("own", "jobs")),
+        ((), ("own", "jobs")),
+        (("jobs",), ("own",)),
+    ]
 
 
 def test_a_subscription_that_is_cancelled_says_so():

@@ -25,12 +25,12 @@ def test_a_signal_handler_does_not_wait_while_its_own_thread_holds_the_lock(cann
     with handler._ownership._lock:  # here the signal comes in, in the thread that holds this
         handler.stop()
         eventually(lambda: is_in(loop, "release"))  # the loop wants it too
-        handler._watch.in_force[:] = ["jobs"]  # there is still something to do
+        handler._watch.in_force["jobs"] = None  # there is still something to do
         getattr(handler, method)()
     loop.ended()
 
     assert handler._watch.state is (State.CLOSED if method == "close" else State.IDLE)
-    assert handler._watch.in_force == []
+    assert handler._watch.in_force == {}
     handler.close()
 
 

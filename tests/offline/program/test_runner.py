@@ -79,12 +79,22 @@ def test_each_call_reaches_the_backend_with_its_arguments(runner, backend):
     ]
 
 
-def test_a_call_for_many_reaches_a_backend_that_can_do_only_one_as_one_for_each(runner, backend):
-    many = ("jobs", "other")
+@pytest.mark.parametrize(("action", "verb"), [(p.ListenMany, "listen"), (p.UnlistenMany, "unlisten")])
+def test_a_call_for_many_reaches_a_backend_that_can_do_only_one_as_one_for_each(runner, backend, action, verb):
+    def for_all():
+        left = ("jobs", "other", "third")
+        while left:
+            left = yield action(left)  # one answer of the server for each
+            calls.append((*backend.calls, left))
 
-    runner.run(doing(p.ListenMany(many), p.UnlistenMany(many)), Front())
+    calls = []
+    runner.run(for_all(), Front())
 
-    assert backend.calls == [("listen", "jobs"), ("listen", "other"), ("unlisten", "jobs"), ("unlisten", "other")]
+    assert calls == [
+        ((verb, "jobs"), ("other", "third")),
+        ((verb, "jobs"), (verb, "other"), ("third",)),
+        ((verb, "jobs"), (verb, "other"), (verb, "third"), ()),
+    ]
 
 
 def test_what_is_fetched_reaches_the_program(runner, backend):
