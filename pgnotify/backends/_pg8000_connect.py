@@ -6,10 +6,12 @@ pg8000's own `timeout` is not libpq's connect_timeout: it counts for each read, 
 
 from __future__ import annotations
 
+import math
 import random
 import socket
 import ssl
 import struct
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from inspect import signature
@@ -79,6 +81,7 @@ _NOT_THE_PROTOCOL = (
     OverflowError,
     pg8000.core.scramp.ScramException,
 )
+_NO_TIME = 1e-3  # seconds
 _CANNOT_CONNECT_NOW = "57P03"  # the server is starting or stopping; libpq, too, tries the next host
 
 
@@ -141,19 +144,21 @@ def _check_choice(given: dict[str, str], keyword: str, choices: tuple[str, ...])
 
 
 def _connect_to(address: Address, given: dict[str, str], attributes: str) -> Any:
-    """Connect to one host, with or without TLS, as the sslmode allows, and check its target_session_attrs."""
+    """Connect to one host, at the first of its IP addresses that can be used, and check its target_session_attrs."""
     if address.unix_socket is not None and given.get("requirepeer"):
         raise ValueError("pg8000 cannot express requirepeer, which concerns Unix sockets; use another driver for it")
-    for with_tls in tls.attempts(address, given):
+    failure: Exception | None = None
+    for place in _places(address):
+        deadline = _Deadline(_timeout(given))
         try:
-            connection = _connect_in_time(address, given, tls.context(address, given) if with_tls else None)
+            connection = _connect_to_place(place, given, deadline)
             break
-        except (OSError, InterfaceError, DatabaseError, ValueError) as error:
-            failure: Exception = error
+        except (OSError, InterfaceError) as error:
+            failure = error
     else:
-        raise failure
+        raise failure or InterfaceError(f"{address.host} has no address")
     try:
-        with _deadline(connection._usock, given):
+        with deadline.on(connection._usock):
             _refuse_unwanted(connection, attributes)
     except BaseException:
         with suppress(OSError, InterfaceError):
@@ -162,31 +167,84 @@ def _connect_to(address: Address, given: dict[str, str], attributes: str) -> Any
     return connection
 
 
-def _connect_in_time(address: Address, given: dict[str, str], context: ssl.SSLContext | None) -> Any:
+def _places(address: Address) -> Iterator[Address]:
+    """Yield an address once for each IP address that its host has."""
+    if address.unix_socket is not None:
+        yield address
+        return
     try:
-        plug = open_socket(address, given, _timeout(given))
+        found = socket.getaddrinfo(address.hostaddr or address.host, address.port, type=socket.SOCK_STREAM)
     except OSError as error:
-        where = address.unix_socket or f"{address.hostaddr or address.host} port {address.port}"
-        raise InterfaceError(f"cannot connect to {where}: {error}") from error
+        raise _cannot_connect(address, error) from error
+    for number in dict.fromkeys(sockaddr[0] for *_, sockaddr in found):
+        yield address if number == address.host else address._replace(hostaddr=str(number))
+
+
+def _connect_to_place(place: Address, given: dict[str, str], deadline: _Deadline) -> Any:
+    """Connect with or without TLS, as the sslmode allows."""
+    for with_tls in tls.attempts(place, given):
+        try:
+            return _connect_in_time(place, given, tls.context(place, given) if with_tls else None, deadline)
+        except (OSError, InterfaceError, DatabaseError, ValueError) as error:
+            failure: Exception = error
+        if deadline.has_passed():
+            break
+    raise failure
+
+
+def _connect_in_time(place: Address, given: dict[str, str], context: ssl.SSLContext | None, deadline: _Deadline) -> Any:
     try:
-        with _deadline(plug, given):
-            connection = _handshake(plug, address, given, context)
+        plug = open_socket(place, given, deadline.seconds_left())
+    except OSError as error:
+        raise _cannot_connect(place, error) from error
+    try:
+        with deadline.on(plug):
+            connection = _handshake(plug, place, given, context)
     except BaseException:
         plug.close()
         raise
-    connection._usock.settimeout(None)  # connect_timeout is over
+    connection._usock.settimeout(None)  # the watchdog of the deadline ends it, if it must
     return connection
 
 
-@contextmanager
-def _deadline(plug: socket.socket, given: dict[str, str]) -> Iterator[None]:
-    """Let the body take no longer than connect_timeout, even if the server sends a byte now and then."""
-    timeout = _timeout(given)
-    try:
-        with SocketHandle(plug.fileno()) as handle, handle.deadline(timeout):
-            yield
-    except Unanswered as error:
-        raise InterfaceError(f"the server has not answered within the connect_timeout of {timeout:g} s") from error
+def _cannot_connect(address: Address, error: OSError) -> InterfaceError:
+    if address.unix_socket is not None:
+        return InterfaceError(f"cannot connect to {address.unix_socket}: {error}")
+    named = f"{address.host} ({address.hostaddr})" if address.host and address.hostaddr else address.host
+    return InterfaceError(f"cannot connect to {named or address.hostaddr} port {address.port}: {error}")
+
+
+class _Deadline:
+    """The connect_timeout of one IP address: one moment for all that comes before the session can be used, as in libpq.
+
+    Args:
+        seconds: from now; None for ever.
+    """
+
+    def __init__(self, seconds: float | None) -> None:
+        self._seconds = seconds
+        self._moment = math.inf if seconds is None else time.monotonic() + seconds
+
+    def has_passed(self) -> bool:
+        """Return whether there is no time left."""
+        return time.monotonic() >= self._moment
+
+    def seconds_left(self) -> float | None:
+        """Return how many seconds are left, never 0, which sockets take for something else; None for ever."""
+        return None if self._seconds is None else max(self._moment - time.monotonic(), _NO_TIME)
+
+    @contextmanager
+    def on(self, plug: socket.socket) -> Iterator[None]:
+        """End the body, which reads from a socket, at the moment, even if the server sends a byte now and then."""
+        try:
+            with SocketHandle(plug.fileno()) as handle, handle.deadline(self.seconds_left()):
+                yield
+        except (Unanswered, TimeoutError) as error:  # a read may give up just before
+            if self._seconds is None:  # it is the system's
+                raise
+            raise InterfaceError(
+                f"the server has not answered within the connect_timeout of {self._seconds:g} s"
+            ) from error
 
 
 def _timeout(given: dict[str, str]) -> float | None:

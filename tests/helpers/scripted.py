@@ -6,14 +6,15 @@ import itertools
 import socket
 import struct
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import Any
 
 from tests.helpers.waiting import PATIENCE
 
-_TLS_REQUEST = 80877103  # the code in SSLRequest; GSSENCRequest is the next number
+TLS_REQUEST = 80877103  # the code in SSLRequest; GSSENCRequest is the next number
 AUTHENTICATED = b"R\0\0\0\x08\0\0\0\0"
+STARTED = AUTHENTICATED + b"K\0\0\0\x0c\0\0\0\x07\0\0\0\x08" + b"Z\0\0\0\x05I"
 
 
 def message(code: bytes, body: bytes = b"", length: int | None = None) -> bytes:
@@ -27,11 +28,17 @@ class ScriptedServer:
     Args:
         answer: the bytes, or an endless iterable of them, which is sent until the client has gone.
         stay: whether to keep the connection open after the answer.
+        offers_tls: whether to say so, and to send the answer in place of a handshake.
     """
 
-    def __init__(self, answer: bytes | Callable[[], Iterable[bytes]], stay: bool = False) -> None:
+    def __init__(
+        self, answer: bytes | Callable[[], Iterable[bytes]], stay: bool = False, offers_tls: bool = False
+    ) -> None:
         self._answer = answer
         self._stay = stay
+        self._offers_tls = offers_tls
+        self.requests: list[int] = []
+        """The first number of each request that a client began with: a request for encryption, or a version."""
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self.sent = 0
@@ -62,7 +69,10 @@ class ScriptedServer:
     def _serve(self, client: socket.socket) -> None:
         client.settimeout(PATIENCE)
         with client, suppress(OSError):
-            while struct.unpack_from("!i", _startup(client))[0] in (_TLS_REQUEST, _TLS_REQUEST + 1):
+            while self._request(client) in (TLS_REQUEST, TLS_REQUEST + 1):
+                if self._offers_tls and self.requests[-1] == TLS_REQUEST:
+                    client.sendall(b"S")
+                    break
                 client.sendall(b"N")
             parts: Any = [self._answer] if isinstance(self._answer, bytes) else self._answer()
             for part in parts:
@@ -71,12 +81,25 @@ class ScriptedServer:
             while self._stay and client.recv(65536):
                 pass
 
+    def _request(self, client: socket.socket) -> int:
+        (number,) = struct.unpack_from("!i", _startup(client))
+        self.requests.append(number)
+        return int(number)
+
 
 def _startup(client: socket.socket) -> bytes:
     head = client.recv(4, socket.MSG_WAITALL)
     if len(head) < 4:
         raise ConnectionError
     return client.recv(struct.unpack("!i", head)[0] - 4, socket.MSG_WAITALL)
+
+
+def dripping(data: bytes) -> Iterator[bytes]:
+    """Yield bytes one by one, slowly, and the last one again and again."""
+    pause = threading.Event()  # nobody sets it
+    for each in itertools.chain(data, itertools.repeat(data[-1])):
+        yield bytes([each])
+        pause.wait(0.02)
 
 
 def endless_parameters() -> Iterable[bytes]:

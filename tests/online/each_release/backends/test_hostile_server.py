@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,15 @@ from pgnotify.connecting.socket_handle import SocketHandle
 from pgnotify.errors import ConnectionLost
 from pgnotify.testing._proxy import Proxy, notification
 from tests.helpers.backends import until_lost
-from tests.helpers.scripted import AUTHENTICATED, ScriptedServer, endless_parameters, message
+from tests.helpers.scripted import (
+    AUTHENTICATED,
+    STARTED,
+    TLS_REQUEST,
+    ScriptedServer,
+    dripping,
+    endless_parameters,
+    message,
+)
 from tests.helpers.waiting import PATIENCE
 
 MEGABYTE = 2**20
@@ -233,6 +242,31 @@ def test_a_server_that_falls_silent_in_its_start_is_left_after_connect_timeout()
         dsn = f"host=127.0.0.1 port={server.port} user=u sslmode=disable connect_timeout=1"
         with pytest.raises((pg8000_error(), OSError)):
             pgnotify.connect(dsn, driver="pg8000")
+
+
+# At which place a server begins to send one byte now and then, each in time for a read.
+DRIPS = {
+    "TLS": {"answer": partial(dripping, b"\x16\x03\x03\x40\x00\x02"), "offers_tls": True},
+    "authentication": {"answer": partial(dripping, message(b"R", b"\0\0\0\x0aSCRAM", length=30_000))},
+    "parameters": {"answer": partial(dripping, AUTHENTICATED + message(b"S", b"name\0value", length=30_000))},
+    "notices": {"answer": partial(dripping, AUTHENTICATED + message(b"N", b"SNOTICE", length=30_000))},
+    "the first query": {"answer": partial(dripping, STARTED + message(b"N", b"SNOTICE", length=30_000))},
+    "nowhere, it is silent": {"answer": STARTED, "stay": True},
+    "nowhere, it is silent from the start": {"answer": b"", "stay": True, "offers_tls": True},
+}
+
+
+@pytest.mark.drivers("pg8000")
+@pytest.mark.parametrize("place", DRIPS)
+def test_each_host_has_one_connect_timeout_for_all_that_comes_before_the_session(place: str):
+    with ScriptedServer(**DRIPS[place]) as server:
+        dsn = f"host=127.0.0.1,127.0.0.1 port={server.port} user=u password=p target_session_attrs=read-write"
+        with pytest.raises(pg8000_error(), match=r"(.* connect_timeout of 0.1 s){2}$"):
+            pgnotify.connect(dsn, driver="pg8000", connect_timeout="0.1")
+
+    # After TLS there is no time for another attempt without it.
+    one_host = [TLS_REQUEST] if DRIPS[place].get("offers_tls") else [TLS_REQUEST, 3 << 16]
+    assert server.requests == one_host * 2
 
 
 def pg8000_error() -> type[Exception]:
