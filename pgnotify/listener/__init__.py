@@ -33,7 +33,8 @@ Seen by users:
 - `status`: `Status`, and the counters.
 - `observer`: `Observer`, which feeds a metrics or tracing library.
 - `report`: which events on_listening and on_error are called for.
-- `log`: the wording of the log, and how often it repeats a warning.
+- `log`: the wording of the log, and which warnings are given once.
+- `repeats`: how many lines of one kind the log has in a minute.
 - `probe`: how to find out whether notifications arrive.
 """
 

@@ -119,7 +119,7 @@ class Delivery:
 
     def holds_a_lock(self) -> bool:
         """Return whether this thread holds a lock that the reading thread or a worker may need to finish."""
-        held = is_held_here(self.lock) or self._routes.lock_is_held_here()
+        held = is_held_here(self.lock) or self._routes.lock_is_held_here() or self.reporter.log.lock_is_held_here()
         return held or (self.workers is not None and self.workers.lock_is_held_here())
 
     def forget_in_child(self) -> None:
@@ -235,18 +235,20 @@ class Delivery:
                 deque(map(subscription.callback, map(Notification._make, by_channel[subscription.channel])), maxlen=0)
         until, now = self.watch.queue_complete_until, clocks.now()
         for_iteration = self._still_wanted([plain for plain in plains if not routes[plain[0]]])
-        drops: list[tuple[int, list[str], str, Subscription | None]] = []
+        drops: list[tuple[int, list[str], str, Subscription | None, bool]] = []
         calls: list[Call] = []
         with self.lock:
             if for_iteration:
+                was_empty = not self.mailbox
                 calls, dropped = self.mailbox.plan(for_iteration, until, now)
-                drops.append((dropped, _last_channels(for_iteration, dropped), _SLOW_ITERATION, None))
+                drops.append((dropped, _last_channels(for_iteration, dropped), _SLOW_ITERATION, None, was_empty))
             for subscription in subscriptions:
                 if not subscription.internal:
-                    its = by_channel[subscription.channel]
-                    planned, dropped = subscription.mailbox.plan(its, until, now)
+                    its, mailbox = by_channel[subscription.channel], subscription.mailbox
+                    was_empty = not mailbox
+                    planned, dropped = mailbox.plan(its, until, now)
                     calls += planned + workers.plan(subscription)
-                    drops.append((dropped, _last_channels(its, dropped), _SLOW_CALLBACK, subscription))
+                    drops.append((dropped, _last_channels(its, dropped), _SLOW_CALLBACK, subscription, was_empty))
             at_once(*calls, _removal(self.watch.queue, len(plains)))
         for drop in drops:
             self.reporter.dropped(*drop)
@@ -259,11 +261,12 @@ class Delivery:
             mailbox.items.extend(islice(pops(queue), len(plains)))
             return
         with self.lock:
+            was_empty = not mailbox
             calls, dropped = mailbox.plan(wanted, self.watch.queue_complete_until, clocks.now())
             at_once(*calls, _removal(queue, len(plains)))
         if wanted:
             channels = _last_channels(wanted, dropped) if dropped else ()
-            self.reporter.dropped(dropped, channels, _SLOW_ITERATION, None)
+            self.reporter.dropped(dropped, channels, _SLOW_ITERATION, None, was_empty)
 
     def _still_wanted(self, plains: list[Plain]) -> list[Plain]:
         """Return the notifications, except those of channels that are unlistened by now."""

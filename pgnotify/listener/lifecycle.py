@@ -391,6 +391,7 @@ class Lifecycle:
         self._ownership.forget_in_child()
         self._starting = threading.Lock()
         self._delivery.forget_in_child()
+        self._reporter.log.forget_in_child()
         # A loop that runs in this thread finds itself closed at its next step.
         watch.state = State.CLOSED
         for each in (watch.in_force, watch.queue, watch.commands, watch.dropped_gaps):

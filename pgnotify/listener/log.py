@@ -1,21 +1,27 @@
-"""The log of a Listener: one line for each change of state, and one warning for each thing that must be mended."""
+"""The log of a Listener: one line for each change of state, and one warning for each thing that must be mended.
+
+A warning that something may repeat without end, such as a callback or a server, goes through `repeats`.
+"""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Collection, Iterable, Mapping, Set
+from itertools import islice
+from weakref import WeakSet
 
 from pgnotify.errors import Unanswered, UndecodablePayload
 from pgnotify.listener.failure import OnListeningFailed
 from pgnotify.listener.gap import Gap, Reason
+from pgnotify.listener.repeats import Repeats, log
 from pgnotify.notification import Notification
 from pgnotify.program.ownership import is_held_here
 
-log = logging.getLogger("pgnotify.listener")
-
 # Parts of the server's notification queue. At half it is urgent: when the queue is full, every NOTIFY fails at commit.
 QUEUE_USAGES_TO_WARN_OF = (0.5, 0.1)
+
+SHOWN_CHANNELS = 10  # in one line; there may be tens of thousands
 
 # By the fields of `pgnotify.protocol.Health`.
 _FOUND_OUT = {
@@ -41,7 +47,9 @@ class Log:
         """Whether the server has ignored a LISTEN on this connection."""
         self._unchecked: Set[str] = frozenset()
         """The values that the heartbeat does without."""
-        self._is_dropping = False
+        self._dropping: WeakSet[object] = WeakSet()
+        """The queues that have dropped notifications since they were last empty."""
+        self._repeats = Repeats(name)
         self._usage_warned_of = 0.0
 
     def connected(self, behind_pooler: bool, told: int | None, answering: int | None) -> None:
@@ -71,12 +79,14 @@ class Log:
         elif gap.reason is Reason.UNDECODABLE:
             log.info("%s: one notification of %s could not be decoded, and is lost", self._name, what)
         elif gap.reason is Reason.QUEUE_OVERFLOW:
-            log.warning("%s: %d notifications of %s were dropped: a queue was full", self._name, gap.dropped, what)
+            message = "%d notifications of %s were dropped: a queue was full"
+            self._repeats.log(logging.WARNING, ("dropped", what), message, gap.dropped, what)
         else:
-            log.warning(
-                "%s: listening again to %s after %.2f s, server process %s; "
+            self._repeats.log(
+                logging.WARNING,
+                ("listening again", gap.reason),
+                "listening again to %s after %.2f s, server process %s; "
                 "notifications sent from %s to %s may be missing: %s",
-                self._name,
                 what,
                 time.monotonic() - self._lost_since if self._lost_since else 0.0,
                 server_pid,
@@ -89,13 +99,13 @@ class Log:
         """Say that a connection is lost, and when the next attempt follows: in ``delay`` seconds, never if None."""
         self._lost_since = time.monotonic()
         what = "on_listening has failed" if isinstance(error, OnListeningFailed) else f"{reason}: {text_of(error)}"
-        log.warning("%s: %s; connecting again %s", self._name, what, _in(delay))
+        self._repeats.log(logging.WARNING, ("lost", reason), "%s; connecting again %s", what, _in(delay))
 
     def failed(self, error: Exception, attempt: int, delay: float, permanent: bool) -> None:
         """Say that an attempt to connect has failed. It is logged as an error if something must be changed."""
         level = logging.ERROR if permanent else logging.WARNING
-        message = "%s: attempt %d to connect failed: %s; next attempt %s"
-        log.log(level, message, self._name, attempt, text_of(error), _in(delay))
+        message = "attempt %d to connect failed: %s; next attempt %s"
+        self._repeats.log(level, ("failed", type(error)), message, attempt, text_of(error), _in(delay))
 
     def refused(self, channel: str, error: Exception) -> None:
         """Say that the server refuses a channel."""
@@ -144,18 +154,19 @@ class Log:
             "heartbeats in a row have found that. Something in between answers for the server, or somebody unlistens "
             "on this connection. Connect to the server itself",
             self._name,
-            ", ".join(map(repr, channels)),
+            _names(channels),
         )
 
     def queue_usage(self, usage: float) -> None:
         """Warn once when the usage, from 0 to 1, passes a mark; again only if it has fallen below that mark."""
         passed = next((mark for mark in QUEUE_USAGES_TO_WARN_OF if usage >= mark), 0.0)
         if passed > self._usage_warned_of:
-            log.warning(
-                "%s: the server's notification queue is %.0f %% full; once it is full, no transaction that notifies "
+            self._repeats.log(
+                logging.WARNING,
+                "usage",
+                "the server's notification queue is %.0f %% full; once it is full, no transaction that notifies "
                 "can commit. A session that listens but does not read, or is idle in a transaction, keeps it from "
                 "shrinking",
-                self._name,
                 usage * 100,
             )
         self._usage_warned_of = passed
@@ -168,27 +179,44 @@ class Log:
             log.warning("%s: a notification could not be decoded: %s", self._name, why)
         self._undecodable = True
 
-    def dropped(self, dropped: int, channels: Iterable[str], slow: str) -> None:
-        """Warn once that a full queue has begun to drop.
+    def dropped(self, dropped: int, channels: Iterable[str], slow: str, queue: object, was_empty: bool) -> None:
+        """Warn that a full queue has begun to drop, once until it has been empty.
 
         Args:
-            dropped: how many notifications; 0 if it has stopped dropping.
+            dropped: how many notifications; 0 if none.
             channels: the channels of these notifications.
             slow: says which code of the user's is too slow.
+            queue: the queue.
+            was_empty: whether its consumer had taken everything before.
         """
-        if dropped and not self._is_dropping:
-            names = ", ".join(map(repr, dict.fromkeys(channels)))
-            log.warning("%s: a queue is full, and notifications of %s are dropped: %s", self._name, names, slow)
-        self._is_dropping = bool(dropped)
+        if was_empty:
+            self._dropping.discard(queue)
+        if dropped and queue not in self._dropping:
+            self._dropping.add(queue)
+            message = "a queue is full, and notifications of %s are dropped: %s"
+            names = _names(dict.fromkeys(channels))
+            self._repeats.log(logging.WARNING, ("full", names), message, names, slow)
 
     def user_error(self, error: Exception, notification: Notification | None) -> None:
         """Log an error of the user's code with its traceback."""
-        log.error("%s: %s failed", self._name, _code_of(notification), exc_info=error)
+        code = _code_of(notification)
+        kind = (notification is None, *_origin_of(error))  # not the channel: one callback may have thousands of them
+        self._repeats.log(logging.ERROR, kind, "%s failed", code, exc_info=error)
 
-    def on_error_failed(self, error: Exception, notification: Notification | None) -> None:
-        """Log the error of on_error that is being handled, and the error that on_error was called with."""
+    def on_error_failed(self, raised: Exception, error: Exception, notification: Notification | None) -> None:
+        """Log the error that on_error has raised, and the error that on_error was called with."""
         # Not its repr(): that of a UnicodeError shows the whole payload.
-        log.exception("%s: on_error failed on an error of %s: %s", self._name, _code_of(notification), text_of(error))
+        code, text = _code_of(notification), text_of(error)
+        kind = ("on_error", *_origin_of(raised))
+        self._repeats.log(logging.ERROR, kind, "on_error failed on an error of %s: %s", code, text, exc_info=raised)
+
+    def lock_is_held_here(self) -> bool:
+        """Return whether this thread is about to write a line. If so, it is in a signal handler."""
+        return self._repeats.lock_is_held_here()
+
+    def forget_in_child(self) -> None:
+        """Forget the lines that were left out. Called in the child after a fork."""
+        self._repeats.forget_in_child()
 
     def inherited(self, refusal: BaseException) -> None:
         """Warn in a forked child that it does not have what its parent has."""
@@ -196,6 +224,7 @@ class Log:
 
     def stopped(self) -> None:
         """Say that the listener was stopped."""
+        self._repeats.close()
         log.info("%s: stopped", self._name)
 
     def ended_by(self, error: BaseException) -> None:
@@ -214,6 +243,22 @@ def is_writing_here() -> bool:
             return True
         logger = logger.parent if logger.propagate else None
     return False
+
+
+def _origin_of(error: BaseException) -> tuple[object, ...]:
+    """Return what the errors of one place have in common: their class, and the place."""
+    traceback = error.__traceback__
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    if traceback is None:
+        return (type(error),)
+    return type(error), traceback.tb_frame.f_code.co_filename, traceback.tb_lineno
+
+
+def _names(channels: Collection[str]) -> str:
+    """Return the names of channels in one short line."""
+    shown = ", ".join(map(repr, islice(channels, SHOWN_CHANNELS)))
+    return shown if len(channels) <= SHOWN_CHANNELS else f"{shown} and {len(channels) - SHOWN_CHANNELS} more"
 
 
 def text_of(error: BaseException) -> str:

@@ -70,9 +70,11 @@ class Reporter:
         except Exception as raised:
             if is_interruption(raised):
                 raise
-            self.log.on_error_failed(error, notification)
+            self.log.on_error_failed(raised, error, notification)
 
-    def dropped(self, count: int, channels: Sequence[str], slow: str, subscription: Subscription | None) -> None:
+    def dropped(
+        self, count: int, channels: Sequence[str], slow: str, subscription: Subscription | None, was_empty: bool
+    ) -> None:
         """Count notifications that a full queue has dropped, and log that this has begun; see `Log.dropped`.
 
         Args:
@@ -80,8 +82,9 @@ class Reporter:
             channels: the channel of each of them.
             slow: says which code of the user's is too slow.
             subscription: the one whose queue it is; None if it is the iteration's.
+            was_empty: whether the consumer of that queue had taken everything before.
         """
-        self.log.dropped(count, channels, slow)
+        self.log.dropped(count, channels, slow, subscription or self, was_empty)
         if count:
             self.counters.dropped += count
             self.observed.dropped(channels, subscription)

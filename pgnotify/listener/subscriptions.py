@@ -166,6 +166,7 @@ class Routes:
     def forget_in_child(self) -> None:
         """Call no callback any more, and drop what waits for one. Called in the child after a fork."""
         self._lock = threading.RLock()
+        self.wanted.forget_in_child()
         for subscription in self.subscriptions():
             subscription.mailbox.forget_in_child()
             subscription.callback = _call_nothing

@@ -78,6 +78,10 @@ class Wanted:
             if channel in self.channels:
                 self.refused[channel] = error
 
+    def forget_in_child(self) -> None:
+        """Take another lock in a forked child, where the old one may be held by a thread that does not exist there."""
+        self._lock = threading.RLock()
+
     def settle(self, channels: Iterable[str], in_force: Container[str]) -> None:
         """Record how the channels are that were taken up. Those that have changed again by then are due, after others.
 

@@ -12,7 +12,10 @@ from pgnotify.errors import ConnectionLost, PayloadError, Unanswered, Undecodabl
 from pgnotify.listener.failure import OnListeningFailed
 from pgnotify.listener.gap import Gap, Reason, utc
 from pgnotify.listener.log import Log, text_of
+from pgnotify.listener.mailbox import Mailbox
+from pgnotify.listener.repeats import LINES
 from pgnotify.notification import Notification
+from tests.helpers.play import Clock
 
 
 @pytest.fixture
@@ -159,12 +162,97 @@ def test_a_mark_is_warned_of_again_only_if_the_usage_has_fallen_below_it(log, li
     assert [re.search(r"\d+ %", text)[0] for _, text in lines()] == ["10 %", "60 %", "55 %", "20 %"]
 
 
-def test_drops_are_one_line_until_they_have_stopped(log, lines):
-    for dropped in (0, 2, 3, 0, 4):
-        log.dropped(dropped, ["a", "b", "a"], "its callback is too slow")
+def test_drops_are_one_line_until_the_queue_has_been_empty(log, lines):
+    queue = Mailbox(1)
+    for dropped, was_empty in ((0, True), (2, False), (3, False), (0, False), (4, False), (0, True), (5, False)):
+        log.dropped(dropped, ["a", "b", "a"], "its callback is too slow", queue, was_empty)
 
     warning = "cache: a queue is full, and notifications of 'a', 'b' are dropped: its callback is too slow"
     assert lines() == [("WARNING", warning), ("WARNING", warning)]
+
+
+def test_drops_of_one_queue_are_one_line_beside_another_that_drops_nothing(log, lines):
+    slow, quick = Mailbox(1), Mailbox(1)
+    for _ in range(2_000):
+        log.dropped(0, ["quick"], "its callback is too slow", quick, True)
+        log.dropped(1, ["slow"], "its callback is too slow", slow, False)
+
+    assert len(lines()) == 1
+
+
+def test_a_line_has_ten_channels_and_says_how_many_more_there_are(log, lines):
+    log.listen_ignored(tuple(str(number) for number in range(80_000)))
+    log.dropped(1, (str(number) for number in range(11)), "nobody iterates", Mailbox(1), False)
+
+    assert all("'8', '9' and " in text for _, text in lines())
+    assert [re.search(r"and (\d+) more", text)[1] for _, text in lines()] == ["79990", "1"]
+
+
+# What somebody repeats without end.
+
+
+def error_of(cls=ZeroDivisionError):
+    try:
+        raise cls("1")
+    except cls as error:
+        return error
+
+
+REPEATED = {
+    "drops of a queue": lambda log: log.dropped(1, ["jobs"], "nobody iterates", Mailbox(1), False),
+    "gaps of a queue": lambda log: log.listening(("jobs",), gap(Reason.QUEUE_OVERFLOW, 3), 7),
+    "losses": lambda log: log.lost(ConnectionLost("gone"), Reason.CONNECTION_LOST, 0.0),
+    "gaps of a connection": lambda log: log.listening(("jobs",), gap(Reason.CONNECTION_LOST), 7),
+    "failed attempts": lambda log: log.failed(OSError("refused"), 3, 0.0, permanent=False),
+    "marks of the server's queue": lambda log: (log.queue_usage(0.0), log.queue_usage(0.5)),
+    "errors of a callback": lambda log: log.user_error(error_of(), Notification(str(id(object())), "1", 7)),
+    "errors of on_listening": lambda log: log.user_error(error_of(), None),
+    "errors of on_error": lambda log: log.on_error_failed(error_of(), KeyError("2"), None),
+}
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that passes only when a test says so."""
+    clock = Clock()
+    monkeypatch.setattr("pgnotify.listener.repeats.time", SimpleNamespace(monotonic=clock))
+    return clock
+
+
+@pytest.mark.parametrize("repeat", REPEATED.values(), ids=[*REPEATED])
+def test_a_minute_has_ten_lines_of_a_kind_and_then_their_number(log, lines, clock, repeat):
+    for _ in range(1_000):
+        repeat(log)
+    assert len(lines()) == LINES
+    assert lines()[-1][1].endswith(" (others like it are only counted for 60 s)")
+
+    clock.now += 60
+    repeat(log)
+
+    level, text = lines()[0]
+    assert [each[0] for each in lines()] == [level] * (LINES + 2)
+    assert lines()[LINES][1].startswith("cache: 990 more lines like this: ")
+    assert lines()[LINES + 1][1].split()[:3] == text.split()[:3]
+
+
+def test_lines_of_other_kinds_are_not_left_out(log, lines, clock):
+    for _ in range(100):
+        log.user_error(error_of(), None)
+    log.user_error(error_of(KeyError), None)
+    log.lost(ConnectionLost("gone"), Reason.CONNECTION_LOST, 0.0)
+
+    assert len(lines()) == LINES + 2
+
+
+def test_the_end_says_how_many_lines_were_left_out(log, lines, clock):
+    for number in range(LINES + 3):
+        log.failed(OSError(f"refused {number}"), number, 1.0, permanent=False)
+    log.stopped()
+
+    assert [text for _, text in lines()][LINES:] == [
+        "cache: 3 more lines like this: attempt 12 to connect failed: OSError: refused 12; next attempt in 1.00 s",
+        "cache: stopped",
+    ]
 
 
 def test_undecodable_ones_are_warned_of_once_for_each_connection_without_the_payload(log, lines):
@@ -209,7 +297,7 @@ def test_an_error_of_on_error_is_logged_with_the_error_that_it_was_called_with(l
     try:
         raise failure
     except KeyError:
-        log.on_error_failed(ZeroDivisionError("1"), None)
+        log.on_error_failed(failure, ZeroDivisionError("1"), None)
 
     assert lines() == [("ERROR", "cache: on_error failed on an error of on_listening: ZeroDivisionError: 1")]
     assert caplog.records[0].exc_info[1] is failure

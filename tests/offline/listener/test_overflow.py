@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from pgnotify.listener.gap import Reason
-from tests.helpers.listeners import Watching, its_connection, next_payloads, send
+from tests.helpers.listeners import Happened, Watching, its_connection, next_payloads, send
 from tests.helpers.notifications import payloads
 from tests.helpers.waiting import IN_MEMORY, eventually
 
@@ -221,3 +221,22 @@ def test_a_stop_with_drain_leaves_the_gap_to_the_iteration(held, stepping):
     stepping.seen += payloads(iteration)
 
     assert stepping.seen == ["held", 1, "4"]
+
+
+def test_a_slow_subscription_beside_a_quick_one_is_warned_of_once(make, sender, stepping, caplog):
+    quick = Happened()
+    listener = make(workers=2, queue_size=2)
+    listener.subscribe("jobs", stepping)
+    listener.subscribe("quick", quick.append)
+    with listener:
+        for number in range(20):
+            send(sender, number)
+            send(sender, number, channel="quick")
+            assert list(listener.notifications(timeout=0)) == []
+            quick.wait_for(number + 1)
+        assert listener.status().dropped == 17
+
+        assert [record.getMessage() for record in caplog.records] == [
+            "pgnotify: a queue is full, and notifications of 'jobs' are dropped: its callback is too slow"
+        ]
+        stepping.step(1000)
