@@ -21,9 +21,8 @@ FIVE = ("a", "b", "c", "d", "e")
 
 @pytest.fixture(autouse=True)
 def parts_of_two(monkeypatch):
-    monkeypatch.setattr("pgnotify.listener.loop.MOST_CHANNELS", 2)
-    monkeypatch.setattr("pgnotify.listener.channels.MOST_CHANNELS", 2)
-    monkeypatch.setattr("pgnotify.protocol.MOST_CHANNELS", 2)
+    for module in ("protocol", "listener.loop", "listener.channels"):
+        monkeypatch.setattr(f"pgnotify.{module}.MOST_CHANNELS", 2)
 
 
 def listening(*channels, **options):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from collections import deque
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -26,6 +27,12 @@ from tests.helpers.play_listener import EPOCH, OPENED, Lasting, Passing
 CHANNELS = ("a", "b", "c")
 
 
+@pytest.fixture(autouse=True)
+def parts_of_two(monkeypatch):
+    for module in ("protocol", "listener.loop", "listener.channels"):
+        monkeypatch.setattr(f"pgnotify.{module}.MOST_CHANNELS", 2)
+
+
 class World(RuleBasedStateMachine):
     """One loop, its server, and who sends."""
 
@@ -37,6 +44,8 @@ class World(RuleBasedStateMachine):
         self.alive = False
         self.in_force: set[str] = set()
         self.driver: deque[Notification] = deque()
+        self.at_most = len(CHANNELS)
+        """How many channels the backend can listen to or unlisten in one round trip."""
         # The model
         self.numbers = itertools.count()
         self.fetched: list[Notification] = []
@@ -77,6 +86,10 @@ class World(RuleBasedStateMachine):
             self.told.discard(channel)
             self.due = {payload: what for payload, what in self.due.items() if what[0] != channel}
         self.lasting.want(*sorted(channels))
+
+    @rule(at_most=st.integers(1, len(CHANNELS)))
+    def the_backend_can_do(self, at_most):
+        self.at_most = at_most
 
     @rule(seconds=st.sampled_from([0.5, 5.0, 40.0]))
     def time_passes(self, seconds):
@@ -140,11 +153,11 @@ class World(RuleBasedStateMachine):
             case p.AskHealth():
                 return Health(False, 0.0, 42, frozenset(self.in_force))
             case p.ListenMany(channels):
-                self.in_force.update(channels)
-                return ()
+                self.in_force.update(channels[: self.at_most])
+                return channels[self.at_most :]
             case p.UnlistenMany(channels):
-                self.in_force.difference_update(channels)
-                return ()
+                self.in_force.difference_update(channels[: self.at_most])
+                return channels[self.at_most :]
         return None
 
     def take_in(self, news, ok):
