@@ -18,6 +18,7 @@ from pgnotify.connecting.redact import place_of, redacted
         ("host=h  dbname='my db'", "host=h dbname='my db'"),
         ("host=h password='hun ter' user=u", "host=h password=*** user=u"),
         ("sslpassword=hunter oauth_client_secret=hunter", "sslpassword=*** oauth_client_secret=***"),
+        ("scram_client_key=hunter scram_server_key=hunter", "scram_client_key=*** scram_server_key=***"),
         ("postgresql://u:hunter@h:5432,[::1]/d?sslmode=require&", "postgresql://u:***@h:5432,[::1]/d?sslmode=require"),
         ("postgres://u@h", "postgres://u@h"),
         ("postgres://:hunter@h", "postgres://:***@h"),

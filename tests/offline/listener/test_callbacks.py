@@ -10,7 +10,7 @@ import pytest
 
 from pgnotify.connecting.backoff import Backoff
 from pgnotify.errors import ListenerClosed
-from tests.helpers.listeners import Happened, its_connection, refusing, send
+from tests.helpers.listeners import Happened, Holding, its_connection, refusing, send
 from tests.helpers.notifications import payloads
 from tests.helpers.threads import Running
 from tests.helpers.waiting import IN_MEMORY
@@ -70,6 +70,23 @@ def test_a_subscription_that_is_cancelled_is_not_called_any_more(make, sender):
         read(listener)
 
     assert called == []
+
+
+@pytest.mark.parametrize("batches", [[(1, 2, 3)], [(1,), (2, 3)]])
+def test_a_subscription_that_is_cancelled_while_a_worker_calls_it_is_not_called_any_more(make, sender, batches):
+    holding = Holding()
+    with make(workers=1) as listener:
+        subscription = listener.subscribe("jobs", holding)
+        read(listener)
+        for batch in batches:
+            send(sender, *batch)
+            read(listener)
+            assert holding.entered.wait(IN_MEMORY)
+        subscription.cancel()
+        holding.released.set()
+        assert listener.stop(IN_MEMORY, drain=True)
+
+    assert holding.payloads == ["1"]
 
 
 def test_to_cancel_twice_does_nothing(make, server):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pgnotify.listener.delivery import ENOUGH, LONG_BATCH, Delivery
+from pgnotify.listener.gap import Moment, Period, utc
 from pgnotify.listener.mailbox import Mailbox
 from pgnotify.listener.options import Options
 from pgnotify.listener.report import Reporter
@@ -56,3 +57,27 @@ def test_a_callback_that_cancels_itself_gets_no_more_of_the_batch(delivery, rout
     assert deliver(delivery, 3) is False
     assert received == ["0"]
     assert len(delivery.watch.queue) == 2
+
+
+class Idle:
+    """Workers that serve nobody."""
+
+    def plan(self, subscription):
+        return []
+
+
+@pytest.mark.parametrize("consumer", ["iteration", "iteration beside workers", "worker"])
+def test_the_gap_of_a_full_queue_begins_before_its_notifications_were_fetched(delivery, routes, consumer):
+    mailbox = delivery.mailbox if "iteration" in consumer else Mailbox(1, delivery.lock)
+    mailbox.size = 1
+    if "worker" in consumer:
+        delivery.workers = Idle()
+        channel = "jobs" if mailbox is not delivery.mailbox else "other"
+        routes.add(Subscription(channel, print, lambda *asking: True, routes.remove, mailbox))
+    delivery.watch.queue_complete_until = Moment(100.0, 100.0)
+    delivery.watch.link.unproved = Period(Moment(200.0, 200.0))  # an answer that came after they were fetched
+
+    deliver(delivery, 2)
+    mailbox.items.clear()
+
+    assert mailbox.overflow().gap().lost_at == utc(100.0)

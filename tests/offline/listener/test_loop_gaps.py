@@ -698,6 +698,18 @@ def test_a_new_connection_is_not_deaf():
     assert lasting.watch.delivering
 
 
+@pytest.mark.parametrize("server_pid", [43, 44])
+def test_behind_a_pooler_a_notification_proves_delivery_by_the_process_that_it_came_from_alone(server_pid):
+    lasting = Lasting("jobs")
+    connecting = (("connect", OPENED), ("askhealth", health(server_pid=43)), ("listenmany", None))
+    play(lasting, *connecting, ("fetch", []), ("wait", None), ("fetch", [note()]), ("fetch", []), ("wait", LEFT))
+    assert lasting.watch.delivering
+
+    play(lasting, *beat(lasting, health("jobs", server_pid=server_pid)), ("fetch", LEFT))
+
+    assert lasting.watch.delivering is (server_pid == 43)
+
+
 # Gaps of our own queues.
 
 
