@@ -9,11 +9,12 @@ import pytest
 
 from pgnotify.connecting.backoff import Backoff
 from pgnotify.errors import ConnectionLost, ListenerClosed
+from pgnotify.listener import runner
 from pgnotify.listener.gap import Gap, Listening, Reason
 from tests.helpers.listeners import Happened, Watching, its_connection, refusing, send
 from tests.helpers.notifications import payloads
 from tests.helpers.threads import Running
-from tests.helpers.waiting import IN_MEMORY
+from tests.helpers.waiting import IN_MEMORY, eventually
 
 
 class WrongPassword(Exception):
@@ -356,6 +357,27 @@ def test_who_only_polls_comes_back_too(make, server, sender):
 
         send(sender, 1)
         assert drain(listener) == ["1"]
+
+
+def test_a_connect_function_that_does_not_return_is_left_and_called_again(make, server, sender, monkeypatch):
+    monkeypatch.setattr(runner, "LONGEST_CONNECT_SECONDS", 0.02)
+    calls, go = Happened(), threading.Event()
+
+    def connect():
+        connection = server.connect()
+        calls.append(connection)
+        if connection is calls[0]:
+            assert go.wait(IN_MEMORY)
+        return connection
+
+    listener = make("jobs", source=connect)
+    listener.start()
+    calls.wait_for(2)
+    eventually(lambda: listener.status().state == "listening", patience=IN_MEMORY)
+
+    assert listener.status().last_error == "Unanswered: the connect function has not returned for 0 s"
+    go.set()
+    eventually(lambda: server.connections == [sender, calls[1]], patience=IN_MEMORY)
 
 
 @pytest.mark.parametrize("wait", ["wait_or_poll", "notifications", "wait_listening"])

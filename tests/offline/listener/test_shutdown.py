@@ -11,11 +11,11 @@ import warnings
 import pytest
 
 from pgnotify.connecting.backoff import Backoff
-from pgnotify.errors import ListenerClosed
+from pgnotify.errors import ConnectionLost, ListenerClosed
 from pgnotify.listener import Listener
-from tests.helpers.listeners import Happened, Watching, its_connection, refusing, send
+from tests.helpers.listeners import Happened, Watching, its_connection, reader_of, refusing, send
 from tests.helpers.notifications import payloads
-from tests.helpers.threads import Running
+from tests.helpers.threads import Running, is_in, waits
 from tests.helpers.waiting import IN_MEMORY, eventually
 
 
@@ -234,6 +234,74 @@ def test_a_stop_cuts_off_a_call_that_waits_for_the_server(make, server, answered
 
     assert listener.stop(IN_MEMORY) is True
     reader.ended()
+
+
+def catching_up(make, server):
+    """Run a listener whose on_listening waits for the server; return both, and what that call has raised, if it has."""
+    raised = Happened()
+
+    def on_listening(event):
+        server.blackhole(event.connection)
+        try:
+            event.connection.check()
+        except ConnectionLost as error:
+            raised.append(error)
+
+    listener = make("jobs", answer_timeout=1000, on_listening=on_listening)
+    reader = Running(listener.run)
+    eventually(lambda: is_in(reader, "on_listening", "wait_readable"), patience=IN_MEMORY)
+    return listener, reader, raised
+
+
+def test_a_stop_lets_the_users_own_call_have_its_answer(make, server):
+    listener, reader, raised = catching_up(make, server)
+    stopping = Running(listener.stop, IN_MEMORY)
+    eventually(lambda: is_in(stopping, "wait_for"), patience=IN_MEMORY)  # it has looked which call to cut off
+
+    server.heal()
+
+    assert stopping.ended() is True
+    reader.ended()
+    assert raised == []
+
+
+def test_a_stop_whose_time_has_passed_cuts_off_the_users_own_call(make, server):
+    listener, reader, raised = catching_up(make, server)
+
+    assert listener.stop(timeout=0.01) is False
+
+    reader.ended()
+    assert len(raised) == 1
+    assert listener.stop(IN_MEMORY) is True
+
+
+def test_a_goodbye_that_waits_for_the_server_is_cut_off(make, server):
+    """Some connections of a connect function ask the server something when they are closed."""
+    left = Happened()
+
+    def connect():
+        connection = server.connect()
+        close = connection.close
+
+        def say_goodbye():
+            try:
+                connection.check()
+            except ConnectionLost as error:
+                left.append(error)
+            close()
+
+        connection.close = say_goodbye
+        return connection
+
+    listener = make("jobs", source=connect, answer_timeout=0.05)
+    listener.start()
+    server.blackhole(its_connection(server))
+    eventually(lambda: waits(reader_of(listener)), patience=IN_MEMORY)  # otherwise the stop cuts off the call before
+
+    assert listener.stop(IN_MEMORY) is True
+
+    assert len(left) == 1
+    assert server.connections == []
 
 
 def test_a_stop_gives_up_on_a_callback_that_does_not_return(make, sender):
