@@ -13,10 +13,12 @@ import pytest
 import pgnotify
 from pgnotify.registry import DRIVERS
 from pgnotify.testing import NoPostgreSQL, ServerFailed, TemporaryPostgreSQL, find_postgresql
+from pgnotify.testing._proxy import Proxy
 from pgnotify.testing._wire import Session, literal
 from tests.helpers.backends import collect, collect_payloads, until_lost
+from tests.helpers.network import through
 from tests.helpers.user import User
-from tests.kinds import Address, pg8000_arguments
+from tests.kinds import Address, Kind, pg8000_arguments
 
 trustme = pytest.importorskip("trustme")
 
@@ -66,7 +68,7 @@ def _first_that_starts(tls) -> tuple[TemporaryPostgreSQL | None, list[str]]:
 def tls_user(kind, tls_server) -> Iterator[User]:
     """A connection of the kind through TLS."""
     address = tls_server.address
-    db = _connect_pg8000(kind.name, address) if kind.driver == "pg8000" else kind.connect(address)
+    db = _connect(kind, address)
     user = User(kind, db)
     with_tls = user.run("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()") in ([(True,)], [("t",)])
     if kind.driver == "pygresql" and not with_tls:
@@ -76,6 +78,10 @@ def tls_user(kind, tls_server) -> Iterator[User]:
     yield user
     with suppress(Exception):  # terminated
         db.close()
+
+
+def _connect(kind: Kind, address: Address) -> Any:
+    return _connect_pg8000(kind.name, address) if kind.driver == "pg8000" else kind.connect(address)
 
 
 def _connect_pg8000(name: str, address: Address) -> Any:
@@ -167,6 +173,19 @@ def test_the_last_words_come_before_the_loss(backend, tls_user, sender, channel)
     assert [each.payload for each in arrived] == ["last words"]
     assert lost.__cause__ is not None
     backend.close()
+
+
+def test_an_end_without_a_word_is_a_loss_that_the_driver_explains(kind, tls_server):
+    with Proxy(*tls_server.address[:2]) as proxy:
+        user = User(kind, _connect(kind, through(proxy, tls_server.address)))
+        backend = pgnotify.wrap(user.db).backend
+        backend.listen("plain")
+
+        proxy.fin()
+        _, lost = until_lost(backend)
+
+        assert isinstance(lost.__cause__, (user.driver.Error, OSError))
+        backend.close()
 
 
 # pgnotify.connect

@@ -17,11 +17,14 @@ import pytest
 import pgnotify
 from pgnotify.errors import ConnectionLost
 from pgnotify.protocol import Backend
+from pgnotify.testing._proxy import notification
 from pgnotify.testing._wire import Session
 from pgnotify.testing.address import Address
 from tests.helpers.backends import collect_payloads, until_lost
+from tests.helpers.network import through
 from tests.helpers.sending import send_numbers
 from tests.helpers.user import User
+from tests.helpers.waiting import PATIENCE
 
 
 @pytest.fixture
@@ -120,6 +123,19 @@ def test_what_the_client_encoding_cannot_express_is_refused_and_does_no_harm(lat
     assert collect_payloads(backend, 1) == ["usable"]
 
 
+def test_a_fetch_ends_although_more_has_arrived(connect, address, proxy):
+    backend = pgnotify.wrap(connect(through(proxy, address))).backend
+    backend.listen("c")
+    sent = [str(number) for number in range(3000)]
+    proxy.say(b"".join(notification("c", payload.encode()) for payload in sent))
+    assert backend.wait(PATIENCE) is True
+
+    first = [each.payload for each in backend.fetch()]
+
+    assert len(first) <= 1000
+    assert first + collect_payloads(backend, len(sent) - len(first)) == sent
+
+
 # How the server stands, in a statement of our own
 
 
@@ -130,6 +146,19 @@ def unencoded(address) -> Iterator[Address]:
         session.sql("CREATE DATABASE unencoded TEMPLATE template0 ENCODING SQL_ASCII LC_COLLATE 'C' LC_CTYPE 'C'")
         yield address._replace(database="unencoded")
         session.sql("DROP DATABASE unencoded (FORCE)")
+
+
+def test_utf_8_arrives_where_nobody_knows_the_encoding(unencoded, connect, kind):
+    if kind.name.startswith(("sqlalchemy", "django")):
+        pytest.skip("not applicable: the wrapper cannot use such a database")
+    user = User(kind, connect(unencoded))
+    user.run("SET client_encoding TO SQL_ASCII")
+    backend = pgnotify.wrap(user.db).backend
+    backend.listen("plain")
+    with Session(*unencoded) as sender:
+        sender.notify("plain", "日本")
+
+    assert collect_payloads(backend, 1) == ["日本"]
 
 
 LISTEN_TO_LATIN1 = r"""DO $$BEGIN EXECUTE E'LISTEN "caf\xe9"'; END$$"""

@@ -16,6 +16,7 @@ from pgnotify.testing.conformance.waiting import message
 from tests import kinds
 from tests.helpers.backends import collect, collect_payloads, until_lost
 from tests.helpers.sending import send_numbers
+from tests.helpers.threads import Background, is_in
 from tests.helpers.user import User
 from tests.helpers.waiting import eventually
 
@@ -175,6 +176,23 @@ def test_the_timeout_of_its_socket_is_left_as_it_was(kind, address, session, cha
 
     assert db._usock.gettimeout() == seconds
     assert User(kind, db).run("SELECT 7") == [(7,)]
+    db.close()
+
+
+@pytest.mark.parametrize("seconds", [None, 7])
+def test_the_timeout_of_its_socket_is_left_as_it_was_after_half_a_message(kind, address, proxy, channel, seconds):
+    db = connect_with_timeout(kind, address._replace(host=proxy.host, port=proxy.port), seconds)
+    backend = pgnotify.wrap(db).backend
+    backend.listen(channel)
+    whole = proxies.notification(channel, b"in two parts")
+    proxy.say(whole[:9])
+    collecting = Background(collect_payloads, backend, 1)
+    eventually(lambda: is_in(collecting, "_read_rest"))
+
+    proxy.say(whole[9:])
+
+    assert collecting.ended() == ["in two parts"]
+    assert db._usock.gettimeout() == seconds
     db.close()
 
 

@@ -2,16 +2,19 @@
 
 import gc
 import os
+import threading
 import warnings
 
 import pytest
 
 from pgnotify import ConnectionLost, HandlerClosed, NotificationHandler
+from pgnotify.testing._proxy import notification
 from pgnotify.waiting import wait_readable
 from tests.helpers.handlers import Recorder
+from tests.helpers.network import through
 from tests.helpers.signals import on_signal, run_with_a_signal
-from tests.helpers.threads import Background, waits
-from tests.helpers.waiting import eventually
+from tests.helpers.threads import Background, waits, waits_for_answer
+from tests.helpers.waiting import PATIENCE, eventually
 
 
 @pytest.fixture
@@ -104,6 +107,35 @@ def test_what_had_arrived_before_the_loss_is_delivered_before_it_is_reported(doc
         handler()
 
     assert record.payloads == ["1", "2"]
+    assert handler.listening is False
+
+
+@pytest.mark.parametrize("last", ["event", "stop_event"])
+def test_what_had_arrived_before_a_request_met_the_loss_is_delivered_before_it_is_reported(
+    documented, record, connect, address, proxy, last
+):
+    entered, asked = threading.Event(), threading.Event()
+
+    def callback(arg_dict):
+        record(arg_dict)
+        entered.set()
+        assert asked.wait(PATIENCE)
+
+    handler = documented(callback, on=connect(through(proxy, address)))
+    handler.listen()
+    handler.notify(payload="1")
+    loop = Background(handler)
+    assert entered.wait(PATIENCE)
+    proxy.say(notification(handler.event, b"2") + notification(getattr(handler, last), b"3"))
+    proxy.fin()
+    asking = Background(handler.notify)
+    eventually(lambda: waits_for_answer(asking))
+    asked.set()
+
+    for each in (loop, asking):
+        with pytest.raises(ConnectionLost):
+            each.ended()
+    assert record.payloads == ["1", "2", "3"]
     assert handler.listening is False
 
 
