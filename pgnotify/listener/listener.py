@@ -75,7 +75,7 @@ class Listener(Uncopyable):
         name: for the logs, and for the server's pg_stat_activity unless the connection has an application_name. None
             stands for "pgnotify", and on the server for "pgnotify: <program> <process ID>".
         driver: only with a connection string; None takes the first of `pgnotify.registry.DRIVERS` that is installed.
-        observer: told of states, batches, gaps and heartbeats; see `Observer`.
+        observer: told of states, batches, drops, gaps, callbacks and heartbeats; see `Observer`.
 
     Raises:
         ChannelError, ValueError, TypeError: an argument is not possible. Nothing was opened.

@@ -35,8 +35,8 @@ class Observer:
 
     The thread that reads calls them, except where a method says otherwise; the thread that ends the listener does so
     after that. No lock of pgnotify is held during a call, so a method may call `Listener.status` or `Listener.stop`. It
-    must be quick: nothing is read by then. What it raises is logged with its traceback, at most once a minute for each
-    method, and changes nothing else.
+    must be quick: the thread does not read during the call. Its exceptions are logged with a traceback, at most once a
+    minute for each method, and change nothing else.
     """
 
     def state_changed(self, name: str, state: ListenerState) -> None:

@@ -227,6 +227,15 @@ def test_an_object_with_the_first_four_methods_goes_on_working(make, sender):
     watching.checks.wait_for(1)
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_an_async_method_is_refused(make, method):
+    async def told(self, *facts):
+        """Nobody would wait for this."""
+
+    with pytest.raises(TypeError, match=rf"observer\.{method} must be a function that runs"):
+        make(observer=type("Async", (Observer,), {method: told})())
+
+
 def test_only_an_observer_of_callbacks_has_them_timed(make):
     class Other(Observer):
         def received(self, name, notifications, size):
