@@ -3,11 +3,12 @@
 Each of these modules has the tests of one subject:
 
     subscribing, subscribing_many   listen() and unlisten(); listen_many() and unlisten_many()
-    waiting, fetching, sending      wait(); fetch(), fetch_plain() and fetch_into(); notify() and notify_many()
+    waiting, sending                wait(); notify() and notify_many()
+    fetching, fetching_ways         fetch(); fetch_plain() and fetch_into(), in which the same holds
     transactions                    what the calls do inside the user's transaction
     losing, ending                  the loss of the connection; fileno(), with which another thread ends a call
     health                          check() and server_pid
-    encodings                       text in other encodings, and descriptors above 1,023
+    characters, encodings           each character in names and payloads; other encodings, descriptors above 1,023
 
 `kit` has the methods that a subclass fills in, and the tools of the tests. `running` runs the tests without pytest.
 `_tools` compares, waits and words the failures. `_resources` measures time, memory and descriptors. `_statements` runs
@@ -16,9 +17,11 @@ a statement on a connection of any driver.
 
 from __future__ import annotations
 
+from pgnotify.testing.conformance.characters import Characters
 from pgnotify.testing.conformance.encodings import Encodings
 from pgnotify.testing.conformance.ending import Ending
 from pgnotify.testing.conformance.fetching import Fetching
+from pgnotify.testing.conformance.fetching_ways import FetchingWays
 from pgnotify.testing.conformance.health import Checking
 from pgnotify.testing.conformance.kit import FEATURES, Kit, Session
 from pgnotify.testing.conformance.losing import Losing
@@ -32,11 +35,22 @@ __all__ = ["FEATURES", "BackendConformance", "Kit", "Session"]
 
 
 class BackendConformance(
-    Ending, Checking, SubscribingMany, Encodings, Losing, Transactions, Sending, Fetching, Waiting, Subscribing
+    Ending,
+    Checking,
+    SubscribingMany,
+    Encodings,
+    Characters,
+    Losing,
+    Transactions,
+    Sending,
+    FetchingWays,
+    Fetching,
+    Waiting,
+    Subscribing,
 ):
     """Tests a backend for every promise of `pgnotify.protocol`, on a real server.
 
-    Derive a test class from it and define `connect`. pytest then runs about 150 tests on each of your
+    Derive a test class from it and define `connect`. pytest then runs about 200 tests on each of your
     connections. The server is the one that PGNOTIFY_TEST_DSN names, or a temporary one if it names none. It
     asks for a password, which the address has. Only one run at a time can use a database::
 

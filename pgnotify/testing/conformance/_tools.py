@@ -7,17 +7,19 @@ rewrite them. `__tracebackhide__` makes pytest's report end at the line of the t
 from __future__ import annotations
 
 import functools
+import itertools
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 from unittest import SkipTest
 
-from pgnotify.errors import ConnectionLost
-from pgnotify.notification import Notification
-from pgnotify.protocol import Backend
+from pgnotify.errors import ConnectionLost, TransactionError
+from pgnotify.notification import Notification, Plain
+from pgnotify.protocol import Backend, FetchesInto, FetchesPlain
 
 Test = TypeVar("Test", bound=Callable[..., None])
 
@@ -46,6 +48,18 @@ def needs(*features: str) -> Callable[[Test], Test]:
         return skipping  # type: ignore[return-value]
 
     return decorate
+
+
+def is_refused(name: str, call: Callable[[], object]) -> None:
+    """Fail unless a call raises TransactionError."""
+    __tracebackhide__ = True
+    try:
+        call()
+    except TransactionError:
+        return
+    raise AssertionError(
+        f"{name} succeeded inside a transaction, where nothing can arrive: it must raise TransactionError"
+    )
 
 
 def not_applicable(reason: str) -> SkipTest:
@@ -85,9 +99,15 @@ def _shown(value: object) -> str:
     return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 1] + "…"
 
 
-def collect(backend: Backend, count: int, patience: float = PATIENCE_SECONDS) -> list[Notification]:
-    """Collect notifications until there are at least `count`."""
+def collect(
+    backend: Backend,
+    count: int,
+    patience: float = PATIENCE_SECONDS,
+    fetch: Callable[[], Iterable[Notification]] | None = None,
+) -> list[Notification]:
+    """Collect notifications until there are at least `count`; by `Backend.fetch`, or by another way to fetch."""
     __tracebackhide__ = True
+    fetch = fetch or backend.fetch
     arrived: list[Notification] = []
     while len(arrived) < count:
         holds(
@@ -95,8 +115,27 @@ def collect(backend: Backend, count: int, patience: float = PATIENCE_SECONDS) ->
             f"{len(arrived)} of {count} notifications arrived, then wait({patience:g}) returned False: "
             "the others were lost, or are in a buffer that wait() does not look at",
         )
-        arrived += backend.fetch()
+        arrived += fetch()
     return arrived
+
+
+def ways_to_fetch(backend: Backend) -> dict[str, Callable[[], list[Notification]]]:
+    """Return each way to fetch that a backend offers, by its name; all of them return notifications."""
+
+    def fetch_plain() -> list[Notification]:
+        return list(itertools.starmap(Notification, backend.fetch_plain()))  # type: ignore[attr-defined]
+
+    def fetch_into() -> list[Notification]:
+        queue: deque[Plain] = deque()
+        backend.fetch_into(queue)  # type: ignore[attr-defined]
+        return list(itertools.starmap(Notification, queue))
+
+    ways: dict[str, Callable[[], list[Notification]]] = {"fetch()": backend.fetch}
+    if isinstance(backend, FetchesPlain):
+        ways["fetch_plain()"] = fetch_plain
+    if isinstance(backend, FetchesInto):
+        ways["fetch_into()"] = fetch_into
+    return ways
 
 
 def until_lost(backend: Backend, patience: float = PATIENCE_SECONDS) -> tuple[list[Notification], ConnectionLost]:

@@ -11,8 +11,8 @@ from pgnotify.testing.conformance._resources import resident_bytes
 from pgnotify.testing.conformance._tools import holds, needs, not_applicable, same, takes_less
 from pgnotify.testing.conformance.kit import Kit
 
-_LONGEST_BATCH = 1_000  # "a few hundred"
-_TOO_LATE_SECONDS = 0.05
+LONGEST_BATCH = 1_000  # "a few hundred"
+TOO_LATE_SECONDS = 0.05
 _PENDING = 100_000
 _MOST_BYTES_PENDING = 64 * 1024 * 1024  # 600 bytes per notification: one copy, and one in the driver's C library
 _MOST_BYTES_LEAKED = 16 * 1024 * 1024
@@ -110,7 +110,7 @@ class Fetching(Kit):
         def fetch() -> None:
             same(self.backend.fetch(), [])
 
-        fetching = self.in_background(lambda: takes_less(fetch, _TOO_LATE_SECONDS, "fetch() waited"))
+        fetching = self.in_background(lambda: takes_less(fetch, TOO_LATE_SECONDS, "fetch() waited"))
         fetching.join(self.patience, "fetch() did not return")
 
     def test_ten_thousand_of_one_transaction_arrive_whole_and_in_order(self) -> None:
@@ -171,7 +171,7 @@ class Fetching(Kit):
 
         same(arrived, sent)
         holds(
-            longest <= _LONGEST_BATCH,
+            longest <= LONGEST_BATCH,
             f"fetch() returned {longest} notifications at once: it should return a few hundred at most",
         )
 

@@ -8,9 +8,8 @@ from typing import Any
 
 from pgnotify.errors import ConnectionLost
 from pgnotify.protocol import ChecksHealth, Health
-from pgnotify.testing.conformance._tools import holds, needs, not_applicable, same
+from pgnotify.testing.conformance._tools import holds, is_refused, needs, not_applicable, same
 from pgnotify.testing.conformance.losing import Losing
-from pgnotify.testing.conformance.transactions import is_refused
 from pgnotify.testing.nasty import GOOD_CHANNELS
 
 _DURING_CHECKS = 400

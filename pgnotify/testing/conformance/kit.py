@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Protocol
 from unittest import SkipTest
 
 from pgnotify.connection import wrap
-from pgnotify.errors import ConnectionLost
+from pgnotify.errors import ConnectionLost, TransactionError
 from pgnotify.notification import Notification
 from pgnotify.protocol import Backend
 from pgnotify.testing._proxy import Proxy
@@ -256,6 +256,23 @@ class Kit:
             self.leave_autocommit(self.db)
             self.implicit_transactions = True
 
+    def opens_transactions_as_before(self, verb: str) -> None:
+        """Fail if a verb has left a transaction open, or if statements of `db` open none by themselves any more."""
+        try:
+            self.backend.wait(0)
+        except TransactionError:
+            raise AssertionError(
+                f"{verb} has left a transaction open: it must have one of its own, and end it"
+            ) from None
+        self.execute(self.db, "SELECT 1")
+        try:
+            self.backend.listen("x")
+        except TransactionError:
+            return self.rollback(self.db)
+        raise AssertionError(
+            f"after {verb} a statement of the user's opens no transaction: the connection must stay in its mode"
+        )
+
     def run(self, statement: str, connection: Any = None) -> list[tuple[Any, ...]]:
         """Run a statement as a user does; the connection is idle afterwards."""
         connection = self.db if connection is None else connection
@@ -269,9 +286,11 @@ class Kit:
         self._under_way.append(_tools.Background(call))
         return self._under_way[-1]
 
-    def collect(self, count: int, backend: Backend | None = None) -> list[Notification]:
-        """Collect notifications until there are at least `count`."""
-        return _tools.collect(backend or self.backend, count, self.patience)
+    def collect(
+        self, count: int, backend: Backend | None = None, fetch: Callable[[], Iterable[Notification]] | None = None
+    ) -> list[Notification]:
+        """Collect notifications until there are at least `count`; by `Backend.fetch`, or by another way to fetch."""
+        return _tools.collect(backend or self.backend, count, self.patience, fetch)
 
     def payloads(self, count: int, backend: Backend | None = None) -> list[str]:
         """Collect notifications until there are at least `count`, and return their payloads."""

@@ -7,10 +7,18 @@ from contextlib import suppress
 from functools import partial
 
 from pgnotify.errors import ConnectionLost
-from pgnotify.protocol import Backend, ChecksHealth, FetchesPlain, ListensMany, NotifiesMany, UnlistensMany
+from pgnotify.protocol import (
+    Backend,
+    ChecksHealth,
+    FetchesInto,
+    FetchesPlain,
+    ListensMany,
+    NotifiesMany,
+    UnlistensMany,
+)
 from pgnotify.testing._proxy import notification as notification_bytes
 from pgnotify.testing.conformance._resources import open_descriptors, used_again
-from pgnotify.testing.conformance._tools import holds, needs, not_applicable, same
+from pgnotify.testing.conformance._tools import holds, needs, not_applicable, same, ways_to_fetch
 from pgnotify.testing.conformance.kit import Kit
 from pgnotify.testing.conformance.waiting import message
 
@@ -30,8 +38,8 @@ def verbs(backend: Backend) -> dict[str, Callable[[], object]]:
         offered["check()"] = backend.check
     if isinstance(backend, NotifiesMany):
         offered["notify_many()"] = lambda: backend.notify_many([("x", "y")])
+    offered |= ways_to_fetch(backend)
     offered |= {
-        "fetch()": backend.fetch,
         "wait(None)": lambda: backend.wait(None),
         "wait(0)": lambda: backend.wait(0),
         "listen()": lambda: backend.listen("x"),
@@ -83,6 +91,16 @@ class Losing(Kit):
         self._listen_and_terminate()
 
         self.until(lambda: _tells_a_loss(fetch), "fetch_plain() keeps returning [] on a dead connection")
+
+        self.is_lost_for_good()
+
+    def test_a_termination_between_two_calls_is_told_by_a_fetch_into_a_queue(self) -> None:
+        if not isinstance(self.backend, FetchesInto):
+            raise not_applicable("the backend does not offer fetch_into()")
+        fetch = ways_to_fetch(self.backend)["fetch_into()"]
+        self._listen_and_terminate()
+
+        self.until(lambda: _tells_a_loss(fetch), "fetch_into() keeps appending nothing on a dead connection")
 
         self.is_lost_for_good()
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 
 from pgnotify.connection import Connection
 from pgnotify.errors import PayloadError
 from pgnotify.notification import Notification
 from pgnotify.protocol import Backend, NotifiesMany
-from pgnotify.testing.conformance._tools import holds, not_applicable, same
+from pgnotify.testing.conformance._tools import holds, needs, not_applicable, same
 from pgnotify.testing.conformance.kit import Kit
 from pgnotify.testing.nasty import BAD_PAYLOADS, GOOD_CHANNELS, GOOD_PAYLOADS
 
@@ -45,13 +46,13 @@ class Sending(Kit):
 
     def test_a_payload_of_7999_bytes_is_not_cut(self) -> None:
         self.receiver.listen(self.channel)
-        longest = ["x" * 7_999, "é" * 3_999 + "x", "日" * 2_666 + "x"]
+        longest = [payload for payload in GOOD_PAYLOADS if len(payload.encode()) == 7_999]
 
         for payload in longest:
             self.backend.notify(self.channel, payload)
             self.session.notify(self.channel, payload)
 
-        same(self.payloads(6, self.receiver), [payload for payload in longest for _ in range(2)])
+        same(self.payloads(2 * len(longest), self.receiver), [payload for payload in longest for _ in range(2)])
 
     def test_a_payload_that_postgresql_would_cut_is_refused_before_anything_is_sent(self) -> None:
         connection = Connection(self.db, self.backend)
@@ -139,6 +140,58 @@ class Sending(Kit):
 
         same(self.payloads(3, self.receiver), ["meanwhile", "a", "b"])
 
+    def test_many_of_a_transaction_that_is_rolled_back_are_not_sent(self) -> None:
+        many = self._many()
+        self.receiver.listen(self.channel)
+        self.begin(self.db)
+        many.notify_many([(self.channel, "a"), (self.channel, "b")])
+
+        self.rollback(self.db)
+        self.session.notify(self.channel, "afterwards")
+
+        same(self.payloads(1, self.receiver), ["afterwards"])
+
+    @needs("network")
+    def test_many_are_sent_in_one_round_trip(self) -> None:
+        backend = self.backend_of(self.open_through_proxy())
+        many = _many_of(backend)
+        many.notify_many([(self.channel, "first")])  # some drivers prepare a statement the first time
+        self.proxy.record()
+
+        many.notify_many([(self.channel, str(number)) for number in range(100)])
+
+        same(self.proxy.answers, 1, "round trips of notify_many()")
+
+    @needs("sql")
+    def test_the_connection_is_idle_after_many_were_sent(self) -> None:
+        pid = self.pid_of(self.db)
+
+        self._many().notify_many([(self.channel, "a"), (self.channel, "b")])
+
+        self.until_state(pid, "idle")
+
+    @needs("sql", "implicit_transactions")
+    def test_not_in_autocommit_mode_many_are_sent_in_a_transaction_of_their_own(self) -> None:
+        self.without_autocommit()
+        self.receiver.listen(self.channel)
+
+        self._many().notify_many([(self.channel, "a"), (self.channel, "b")])
+
+        same(self.payloads(2, self.receiver), ["a", "b"])
+        self.opens_transactions_as_before("notify_many()")
+
+    def test_what_comes_along_with_a_notify_is_there_though_the_socket_is_silent(self) -> None:
+        self.backend.listen(self.channel)
+
+        notifying: dict[str, Callable[[], None]] = {"notify()": lambda: self.backend.notify("other", "own")}
+        if isinstance(self.backend, NotifiesMany):
+            notifying["notify_many()"] = lambda: self._many().notify_many([("other", "own")])
+        for verb, notify in notifying.items():
+            self.session.notify(self.channel, "along")
+            notify()
+            same(self.backend.wait(0), True, f"wait(0) after a notification that came along with {verb}")
+            same([each.payload for each in self.backend.fetch()], ["along"], f"what came along with {verb}")
+
     def test_more_can_be_sent_than_a_statement_has_parameters(self) -> None:
         many = self._many()
         self.receiver.listen(self.channel)
@@ -167,6 +220,10 @@ class Sending(Kit):
         self.backend.notify(self.channel)
 
     def _many(self) -> NotifiesMany:
-        if not isinstance(self.backend, NotifiesMany):
-            raise not_applicable("the backend does not offer notify_many()")
-        return self.backend
+        return _many_of(self.backend)
+
+
+def _many_of(backend: Backend) -> NotifiesMany:
+    if not isinstance(backend, NotifiesMany):
+        raise not_applicable("the backend does not offer notify_many()")
+    return backend

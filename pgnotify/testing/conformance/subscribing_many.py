@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from functools import cached_property
 
-from pgnotify.protocol import Backend, ListensMany, UnlistensMany
-from pgnotify.testing.conformance._tools import holds, needs, not_applicable, same
+from pgnotify.protocol import Backend, ListensMany, UnlistensMany, listen_to_all
+from pgnotify.testing.conformance._tools import holds, is_refused, needs, not_applicable, same
 from pgnotify.testing.conformance.losing import Losing
-from pgnotify.testing.conformance.transactions import is_refused
 from pgnotify.testing.nasty import GOOD_CHANNELS
+
+_THOUSAND = tuple(f"{number} of a thousand" for number in range(1_000))
 
 
 class SubscribingMany(Losing):
@@ -37,6 +38,16 @@ class SubscribingMany(Losing):
 
         arrived = self.collect(len(GOOD_CHANNELS))
         same([(each.channel, each.payload) for each in arrived], [(name, name) for name in GOOD_CHANNELS])
+
+    def test_a_listen_to_a_thousand_is_in_force_for_each_of_them(self) -> None:
+        channels = [*_THOUSAND]
+        self.many.listen_many(channels)
+        same(channels, [*_THOUSAND], "the list of channels that listen_many() was given, after it returned")
+
+        for name in _THOUSAND:
+            self.session.notify(name)
+
+        same([each.channel for each in self.collect(len(_THOUSAND))], channels)
 
     def test_listening_to_many_twice_delivers_once_and_one_unlisten_ends_it(self) -> None:
         self.many.listen_many(["other", self.channel, self.channel])
@@ -85,16 +96,16 @@ class SubscribingMany(Losing):
         backend.listen(self.channel)  # some drivers connect with their first statement only
         self.proxy.record()
 
-        backend.listen_many(GOOD_CHANNELS)
+        backend.listen_many(_THOUSAND)
 
-        same(self.proxy.answers, 1, "round trips")
+        same(self.proxy.answers, 1, "round trips of listen_many()")
 
     def test_a_listen_to_many_of_which_one_is_refused_is_one_to_none(self) -> None:
         many = self.many  # outside the try: a test that does not apply raises an Exception, too
         self.backend.listen("before")
 
         try:
-            many.listen_many(["before", self.channel, ""])
+            many.listen_many(["before", self.channel, *_THOUSAND, ""])
         except Exception:  # the driver's own error
             self.session.notify(self.channel, "to one of the refused")
             self.session.notify("before", "to one that was listened to")
@@ -146,7 +157,7 @@ class SubscribingMany(Losing):
 
         self.session.notify(self.channel, "heard")
         same(self.payloads(1), ["heard"])
-        self._opens_transactions_as_before()
+        self.opens_transactions_as_before("listen_many()")
 
     # unlisten_many()
 
@@ -164,6 +175,19 @@ class SubscribingMany(Losing):
         self.session.notify("other", "the first to arrive")
 
         same(self.payloads(1), ["the first to arrive"])
+
+    def test_an_unlisten_of_a_thousand_is_in_force_for_each_of_them(self) -> None:
+        unlistening = self.unlistening
+        listen_to_all(self.backend, ["other", *_THOUSAND])
+        channels = [*_THOUSAND]
+        unlistening.unlisten_many(channels)
+        same(channels, [*_THOUSAND], "the list of channels that unlisten_many() was given, after it returned")
+
+        for name in _THOUSAND:
+            self.session.notify(name)
+        self.session.notify("other", "the first to arrive")
+
+        same([each.channel for each in self.collect(1)], ["other"])
 
     def test_an_unlisten_of_many_takes_names_as_a_listen_does(self) -> None:
         self._listen_to("other", *GOOD_CHANNELS)
@@ -227,20 +251,19 @@ class SubscribingMany(Losing):
     def test_an_unlisten_of_many_takes_one_round_trip(self) -> None:
         backend = self.backend_of(self.open_through_proxy())
         unlistening = _unlistening(backend)
-        for name in GOOD_CHANNELS:
-            backend.listen(name)
+        listen_to_all(backend, GOOD_CHANNELS)
         self.proxy.record()
 
-        unlistening.unlisten_many(GOOD_CHANNELS)
+        unlistening.unlisten_many([*GOOD_CHANNELS, *_THOUSAND])
 
-        same(self.proxy.answers, 1, "round trips")
+        same(self.proxy.answers, 1, "round trips of unlisten_many()")
 
     def test_an_unlisten_of_many_of_which_one_is_refused_is_one_of_none(self) -> None:
         unlistening = self.unlistening  # outside the try: a test that does not apply raises an Exception, too
         self._listen_to(self.channel, "other")
 
         try:
-            unlistening.unlisten_many([self.channel, "other", ""])
+            unlistening.unlisten_many([self.channel, "other", *_THOUSAND, ""])
         except Exception:  # the driver's own error
             self.session.notify(self.channel, "heard still")
             self.session.notify("other", "heard, too")
@@ -276,7 +299,7 @@ class SubscribingMany(Losing):
         self.session.notify(self.channel, "unheard")
         self.session.notify("other", "heard")
         same(self.payloads(1), ["heard"])
-        self._opens_transactions_as_before()
+        self.opens_transactions_as_before("unlisten_many()")
 
     def test_inside_a_transaction_an_unlisten_of_many_is_refused(self) -> None:
         self._listen_to(self.channel, "other")
@@ -304,11 +327,6 @@ class SubscribingMany(Losing):
     def _listen_to(self, *channels: str) -> None:
         for channel in channels:
             self.backend.listen(channel)
-
-    def _opens_transactions_as_before(self) -> None:
-        self.execute(self.db, "SELECT 1")
-        is_refused("listen()", lambda: self.backend.listen("x"))
-        self.rollback(self.db)
 
 
 def _unlistening(backend: Backend) -> UnlistensMany:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 
-from pgnotify.errors import ConnectionLost, TransactionError
+from pgnotify.errors import ConnectionLost, PgNotifyError
 from pgnotify.protocol import ChecksHealth, ListensMany, UnlistensMany
-from pgnotify.testing.conformance._tools import holds, needs, same
+from pgnotify.testing.conformance._tools import holds, is_refused, needs, same, ways_to_fetch
 from pgnotify.testing.conformance.kit import Kit
 
 
@@ -52,6 +51,8 @@ class Transactions(Kit):
             self.backend.notify(self.channel, "in a failed transaction")
         except ConnectionLost:
             holds(False, "notify() raised ConnectionLost for an error of the server that is not a loss")
+        except PgNotifyError as error:
+            holds(False, f"notify() raised {error!r} for an error of the server: it must pass the driver's own through")
         except Exception:  # the driver's own error
             self.rollback(self.db)
         else:
@@ -125,6 +126,31 @@ class Transactions(Kit):
         self.rollback(self.db)
         self.nothing_arrives()
 
+    @needs("sql", "implicit_transactions")
+    def test_not_in_autocommit_mode_a_check_and_a_fetch_leave_no_transaction(self) -> None:
+        self.without_autocommit()
+        self.backend.listen(self.channel)
+
+        for way, fetch in ways_to_fetch(self.backend).items():
+            fetch()
+            self.opens_transactions_as_before(way)
+        if isinstance(self.backend, ChecksHealth):
+            self.backend.check()
+            self.opens_transactions_as_before("check()")
+
+    def test_closing_inside_a_transaction_sends_nothing_of_it(self) -> None:
+        receiver = self.backend_of(self.open())
+        receiver.listen(self.channel)
+        pid = self.pid_of(self.db)
+        self.begin(self.db)
+        self.backend.notify(self.channel, "of a transaction that was not committed")
+
+        self.backend.close()
+
+        self.until_state(pid, None)
+        self.session.notify(self.channel, "afterwards")
+        same(self.payloads(1, receiver), ["afterwards"])
+
     def _are_refused(self) -> None:
         is_refused("listen()", lambda: self.backend.listen("x"))
         is_refused("unlisten()", lambda: self.backend.unlisten(self.channel))
@@ -143,12 +169,3 @@ class Transactions(Kit):
             waiting.join(self.patience, f"wait({seconds}) was not refused inside a transaction, and did not end")
         finally:
             self.wakeup.wake()
-
-
-def is_refused(name: str, call: Callable[[], object]) -> None:
-    """Fail unless a call raises TransactionError."""
-    try:
-        call()
-    except TransactionError:
-        return
-    holds(False, f"{name} succeeded inside a transaction, where nothing can arrive: it must raise TransactionError")

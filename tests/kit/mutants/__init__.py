@@ -12,10 +12,34 @@ import psycopg
 
 from pgnotify import Backend
 from pgnotify.testing import BackendConformance
-from tests.kit.mutants import arriving, ending, health, listening, naming, subscribing_many, transactions, waiting
+from tests.kit.mutants import (
+    arriving,
+    characters,
+    ending,
+    fetching_ways,
+    health,
+    listening,
+    many,
+    naming,
+    subscribing_many,
+    transactions,
+    waiting,
+)
 from tests.kit.mutants.base import Mutant
 
-MODULES = (arriving, naming, listening, subscribing_many, waiting, transactions, health, ending)
+MODULES = (
+    arriving,
+    fetching_ways,
+    naming,
+    characters,
+    listening,
+    subscribing_many,
+    many,
+    waiting,
+    transactions,
+    health,
+    ending,
+)
 MUTANTS: list[type[Mutant]] = [
     each
     for module in MODULES

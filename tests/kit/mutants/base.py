@@ -30,6 +30,12 @@ class Mutant(Backend):
     def fetch(self):
         return self.sound.fetch()
 
+    def fetch_plain(self):
+        return self.sound.fetch_plain()
+
+    def fetch_into(self, queue):
+        self.sound.fetch_into(queue)
+
     def notify(self, channel, payload=""):
         self.sound.notify(channel, payload)
 
@@ -51,6 +57,24 @@ class Mutant(Backend):
 
     def fileno(self):
         return self.sound.fileno()
+
+    def release(self):
+        self.sound.release()
+
+    def end(self):
+        self.sound.end()
+
+    @property
+    def pool(self):
+        return self.sound.pool
+
+    @property
+    def busy(self):
+        return self.sound.busy
+
+    @property
+    def DatabaseError(self):
+        return self.sound.DatabaseError
 
     def close(self):
         self.sound.close()

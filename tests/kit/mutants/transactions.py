@@ -164,3 +164,32 @@ class HasAParameterForEach(Mutant):
         values = ", ".join(["(%s, %s)"] * len(pairs))
         sql = f"SELECT pg_notify(c, p) FROM (VALUES {values}) AS pair (c, p)"
         self.connection.execute(sql, [text for pair in pairs for text in pair])
+
+
+class ChecksInTheUsersTransaction(Mutant):
+    caught_by = "test_not_in_autocommit_mode_a_check_and_a_fetch_leave_no_transaction"
+
+    def check(self):
+        health = self.sound.check()
+        self.connection.execute("SELECT 1")
+        return health
+
+
+class FetchesWithAStatementOfTheUsers(Mutant):
+    """As the documentation of a driver says that reads along with a statement only."""
+
+    caught_by = "test_not_in_autocommit_mode_a_check_and_a_fetch_leave_no_transaction"
+
+    def fetch(self):
+        if not self.connection.closed:
+            self.connection.execute("SELECT 1")
+        return self.sound.fetch()
+
+
+class CommitsAtClose(Mutant):
+    caught_by = "test_closing_inside_a_transaction_sends_nothing_of_it"
+
+    def close(self):
+        if not self.connection.closed:
+            self.connection.commit()
+        self.sound.close()
