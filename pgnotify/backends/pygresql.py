@@ -26,6 +26,7 @@ from pgnotify.program.interruption import is_interruption
 _ENCODINGS_WITHOUT_CODEC = (None, "SQL_ASCII")
 
 _CONNECTION_OK = 1  # of pg.Connection.status
+_ENDED = TransactionStatus.UNKNOWN
 
 
 def wrap(connection: Any) -> PyGreSQLBackend | HolderBackend:
@@ -66,6 +67,13 @@ def connect(parameters: dict[str, str]) -> Any:
 class _Holder(HolderBackend):
     def _closes_for_good(self) -> bool:
         return type(self._holder).close.__module__.partition(".")[0] in ("pg", "pgdb")
+
+    def _close_holder(self) -> None:
+        try:
+            super()._close_holder()
+        except (TypeError, pg.Error):  # refused where end() has closed the connection below
+            if isinstance(self._backend, PyGreSQLBackend) and self._backend.transaction_status() is not _ENDED:
+                raise
 
 
 def _class_of(connection: Any) -> type:

@@ -151,13 +151,21 @@ class MemoryConnection(Uncopyable, Backend):
         with self._statement() as session:
             session.rollback_to(name)
 
-    def release(self, name: str) -> None:
+    def release(self, name: str | None = None) -> None:
         """Forget the innermost savepoint of that name, and keep everything after it.
+
+        Without a name, see `pgnotify.protocol.Releases.release`: stop listening, and drop what has arrived.
 
         Raises:
             DatabaseError: there is no such savepoint (3B001), no open transaction (25P01), or it has
                 failed (25P02).
+            TransactionError, ConnectionLost: without a name, as `unlisten` does.
         """
+        if name is None:
+            self.unlisten_many(sorted(self.listening_channels))
+            with self._lock:
+                self._link.take(len(self._link.arrived), deque())
+            return
         with self._statement() as session:
             session.release(name)
 

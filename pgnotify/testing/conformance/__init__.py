@@ -7,6 +7,7 @@ Each of these modules has the tests of one subject:
     fetching, fetching_ways         fetch(); fetch_plain() and fetch_into(), in which the same holds
     transactions                    what the calls do inside the user's transaction
     losing, ending                  the loss of the connection; fileno(), with which another thread ends a call
+    releasing                       release(), end() and pool
     health                          check() and server_pid
     characters, encodings           each character in names and payloads; other encodings, descriptors above 1,023
 
@@ -25,6 +26,7 @@ from pgnotify.testing.conformance.fetching_ways import FetchingWays
 from pgnotify.testing.conformance.health import Checking
 from pgnotify.testing.conformance.kit import FEATURES, Kit, Session
 from pgnotify.testing.conformance.losing import Losing
+from pgnotify.testing.conformance.releasing import Releasing
 from pgnotify.testing.conformance.sending import Sending
 from pgnotify.testing.conformance.subscribing import Subscribing
 from pgnotify.testing.conformance.subscribing_many import SubscribingMany
@@ -35,6 +37,7 @@ __all__ = ["FEATURES", "BackendConformance", "Kit", "Session"]
 
 
 class BackendConformance(
+    Releasing,
     Ending,
     Checking,
     SubscribingMany,

@@ -21,6 +21,7 @@ from tests.kit.mutants import (
     listening,
     many,
     naming,
+    releasing,
     subscribing_many,
     transactions,
     waiting,
@@ -39,6 +40,7 @@ MODULES = (
     transactions,
     health,
     ending,
+    releasing,
 )
 MUTANTS: list[type[Mutant]] = [
     each
