@@ -6,9 +6,9 @@ Each of these modules has the tests of one subject:
     waiting, sending                wait(); notify() and notify_many()
     fetching, fetching_ways         fetch(); fetch_plain() and fetch_into(), in which the same holds
     transactions                    what the calls do inside the user's transaction
-    losing, ending                  the loss of the connection; fileno(), with which another thread ends a call
+    losing, ending                  the loss of the connection; fileno() and limit_rest(), which end a call
     releasing                       release(), end() and pool
-    health                          check() and server_pid
+    health, describing              check() and server_pid; busy, DatabaseError, and a backend that is made
     characters, encodings           each character in names and payloads; other encodings, descriptors above 1,023
 
 `kit` has the methods that a subclass fills in, and the tools of the tests. `running` runs the tests without pytest.
@@ -19,6 +19,7 @@ a statement on a connection of any driver.
 from __future__ import annotations
 
 from pgnotify.testing.conformance.characters import Characters
+from pgnotify.testing.conformance.describing import Describing
 from pgnotify.testing.conformance.encodings import Encodings
 from pgnotify.testing.conformance.ending import Ending
 from pgnotify.testing.conformance.fetching import Fetching
@@ -37,6 +38,7 @@ __all__ = ["FEATURES", "BackendConformance", "Kit", "Session"]
 
 
 class BackendConformance(
+    Describing,
     Releasing,
     Ending,
     Checking,

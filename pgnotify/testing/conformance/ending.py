@@ -1,4 +1,4 @@
-"""fileno(), if the backend offers it: another thread uses it to end a call that gets no answer."""
+"""fileno() and limit_rest(), if the backend offers them: with these, a call that gets no answer ends all the same."""
 
 from __future__ import annotations
 
@@ -6,14 +6,18 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from pgnotify.errors import ConnectionLost
-from pgnotify.protocol import Backend, ChecksHealth, HasDescriptor
+from pgnotify.errors import ConnectionLost, Unanswered
+from pgnotify.protocol import Backend, ChecksHealth, HasDescriptor, LimitsRest
+from pgnotify.testing._proxy import notification as notification_bytes
 from pgnotify.testing.conformance._tools import holds, needs, not_applicable, same
 from pgnotify.testing.conformance.losing import Losing
 
+_REST_SECONDS = 0.05
+_TOO_LATE_SECONDS = 1.0
+
 
 class Ending(Losing):
-    """The promises of fileno()."""
+    """The promises of fileno() and limit_rest()."""
 
     @needs("network")
     def test_a_shutdown_of_the_descriptor_ends_a_wait(self) -> None:
@@ -55,6 +59,32 @@ class Ending(Losing):
             self.has_a_cause("fileno()", lost)
         else:
             holds(False, f"fileno() returned {descriptor} on a closed connection: others may use this number by now")
+
+    @needs("network")
+    def test_the_rest_of_a_message_is_waited_for_no_longer_than_is_allowed(self) -> None:
+        backend = self.backend_of(self.open_through_proxy())
+        backend.listen(self.channel)
+        if isinstance(backend, LimitsRest):
+            backend.limit_rest(_REST_SECONDS)
+        whole = notification_bytes(self.channel, b"never whole")
+        self.proxy.say(whole[:-3])
+        backend.wait(2 * _REST_SECONDS)
+
+        fetching = self.in_background(backend.fetch)
+
+        longer = f"fetch() waited for the rest of a message for longer than the limit of {_REST_SECONDS} seconds"
+        try:
+            same(fetching.join(min(self.patience, _TOO_LATE_SECONDS), longer), [])  # it need not wait for a rest at all
+        except AssertionError:
+            self.proxy.say(whole[-3:])  # otherwise the thread would stay
+            if isinstance(backend, LimitsRest):
+                raise
+            raise not_applicable("fetch() waits for the rest of a message, and there is no limit_rest()") from None
+        except Unanswered as lost:
+            self.has_a_cause("fetch()", lost)
+            self.is_lost_for_good(backend)
+        except (ConnectionLost, OSError) as error:
+            holds(False, f"fetch() raised {error!r} when the rest of a message did not come: it must raise Unanswered")
 
     def _listen_on(self, backend: Backend) -> None:
         raise self.until_lost(backend)[1]

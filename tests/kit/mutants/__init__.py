@@ -15,6 +15,7 @@ from pgnotify.testing import BackendConformance
 from tests.kit.mutants import (
     arriving,
     characters,
+    describing,
     ending,
     fetching_ways,
     health,
@@ -38,6 +39,7 @@ MODULES = (
     many,
     waiting,
     transactions,
+    describing,
     health,
     ending,
     releasing,

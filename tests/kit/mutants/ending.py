@@ -139,3 +139,56 @@ class RemembersItsDescriptor(Mutant):
         if timeout is None and select.select([self.descriptor], [], [], 0)[0]:
             return True
         return self.sound.wait(timeout, wakeup)
+
+
+class NeverLimitsTheRest(Mutant):
+    """It waits for the rest of half a message as long as it likes to."""
+
+    caught_by = "test_the_rest_of_a_message_is_waited_for_no_longer_than_is_allowed"
+    half = False
+
+    def limit_rest(self, seconds):
+        """Do nothing."""
+
+    def wait(self, timeout, wakeup=None):
+        self.half = self.sound.wait(timeout, wakeup)
+        return self.half
+
+    def fetch(self):
+        batch = self.sound.fetch()
+        if self.half and not batch:
+            self.sound.wait(2)
+        return batch
+
+
+class GivesUpOnTheRestWithoutALoss(Mutant):
+    caught_by = "test_the_rest_of_a_message_is_waited_for_no_longer_than_is_allowed"
+    seconds = 0.0
+    half = False
+
+    def limit_rest(self, seconds):
+        self.seconds = seconds
+
+    def wait(self, timeout, wakeup=None):
+        self.half = self.sound.wait(timeout, wakeup)
+        return self.half
+
+    def fetch(self):
+        batch = self.sound.fetch()
+        if self.half and not batch:
+            self.sound.wait(self.seconds)
+            raise self.error()
+        return batch
+
+    def error(self):
+        """Return what is raised after that time."""
+        return TimeoutError("the rest did not come")
+
+
+class LosesTheRestWithoutAWord(GivesUpOnTheRestWithoutALoss):
+    """It does not say that nobody answered."""
+
+    def error(self):
+        lost = ConnectionLost("lost")
+        lost.__cause__ = psycopg.OperationalError("lost")
+        return lost
