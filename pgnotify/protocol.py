@@ -27,8 +27,9 @@ MOST_CHANNELS = 1000
 class Backend(Protocol):
     """LISTEN and NOTIFY on one connection. All calls come from one thread at a time.
 
-    Names and payloads have been checked by `pgnotify.limits` already. The connection is the user's: it
-    stays in its mode, and stays idle if it was idle. Every call reports a loss, again and again. But `fetch`
+    Names and payloads have been checked by `pgnotify.limits` already, and each of their characters arrives
+    as it was given. The connection is the user's: it stays in its mode and with its settings, and stays idle
+    if it was idle. To make a backend sends nothing. Every call reports a loss, again and again. But `fetch`
     first returns the notifications that had arrived, whichever call was the first to meet the loss. Other
     errors of the server are the driver's own, unchanged. `pgnotify.testing.BackendConformance` tests
     everything that is said here.
@@ -60,8 +61,10 @@ class Backend(Protocol):
         """Block until fetch() may have something to return.
 
         Args:
-            timeout: seconds from now; None and infinity wait for ever, 0 only looks.
-            wakeup: a descriptor; when it becomes readable the wait ends early, with True.
+            timeout: seconds from now; None and infinity wait for ever, 0 only looks. Every other time, however
+                short, is waited for.
+            wakeup: a descriptor; while it is readable the wait ends early, with True. It is never read from, and
+                each call may have another one.
 
         Descriptors may have any number, even over 1,023, which is select()'s limit. The driver is
         asked for its descriptor each time: it may change, or be closed and its number be used by
@@ -77,7 +80,7 @@ class Backend(Protocol):
         """
 
     def fetch(self) -> list[Notification]:
-        """Return the notifications that have arrived, in the order in which they were sent.
+        """Return the notifications that have arrived, in the order in which they were sent, each with its sender's pid.
 
         Never blocks for data that has not begun to arrive. A long backlog comes in parts of a few
         hundred, so that it is never in memory twice. An empty list means that there are no more.
@@ -100,9 +103,9 @@ class Backend(Protocol):
         """
 
     def close(self) -> None:
-        """Close the connection. May be called twice, and on a dead connection.
+        """Close the connection and its descriptors. May be called twice, and on a dead connection.
 
-        Notifications that were not fetched before may be gone.
+        An open transaction is rolled back. Notifications that were not fetched before may be gone.
         """
 
 
@@ -283,7 +286,10 @@ class Ends(Protocol):
     """A backend whose `close` may return the connection to a pool, but which can also end the connection itself."""
 
     def end(self) -> None:
-        """Close the connection itself. `close` still has to follow, and may return what is left of it to its pool."""
+        """Close the connection itself. `close` still has to follow, and may return what is left of it to its pool.
+
+        May be called twice, on a dead connection, and inside a transaction, which is rolled back.
+        """
 
 
 @runtime_checkable
@@ -292,7 +298,7 @@ class NamesPool(Protocol):
 
     @property
     def pool(self) -> Pool | None:
-        """The pool that expects the connection back; None if there is none."""
+        """The pool that expects the connection back, also after its end; None if there is none."""
 
 
 class Pool(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from operator import attrgetter
 
 import psycopg
 import pytest
@@ -133,6 +134,7 @@ def test_what_fails_is_told_with_the_reason(address, table, few, registered):
 
     assert table[0] == "psycopg.Connection, by tests.kit.mutants.naming.FoldsTheCase"
     assert table[1].startswith("  FAILED   the case of a name is kept: got 1, expected 1; at index 0 got ")
+    assert table[1].endswith(" (see pgnotify.protocol: Backend.listen, Backend.unlisten)")
     assert table[2] == "  ok       a wait of no time only looks"
     assert table[3].startswith("1 ok, 1 FAILED, 0 skipped, in ")
 
@@ -190,4 +192,12 @@ def test_the_one_method_that_must_be_defined_is_named(few):
     (result,) = running.results_of(pgnotify.testing.BackendConformance)
 
     assert result.outcome == running.FAILED
-    assert result.detail == "NotImplementedError: BackendConformance must define connect(self, address)"
+    said = "BackendConformance must define connect(self, address)"
+    assert result.detail == f"NotImplementedError: {said} (see pgnotify.protocol: Backend.listen, Backend.unlisten)"
+
+
+def test_each_test_says_where_its_promise_stands():
+    for name in running.tests_of(pgnotify.testing.BackendConformance):
+        home = next(cls for cls in pgnotify.testing.BackendConformance.__mro__ if name in vars(cls))
+        for place in vars(home)["promised_in"].split(", "):
+            assert attrgetter(place)(pgnotify.protocol).__doc__

@@ -11,6 +11,8 @@ from pgnotify.testing.nasty import EDGES
 class Characters(Kit):
     """The promises of all verbs about text: "the name is taken as written", and the payload as sent."""
 
+    promised_in = "Backend"
+
     def test_a_payload_arrives_with_every_character_at_its_ends(self) -> None:
         self.backend.listen(self.channel)
 

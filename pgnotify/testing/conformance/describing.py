@@ -18,6 +18,8 @@ _SETTINGS = (
 class Describing(Kit):
     """The promises of a backend as an object, of busy and of DatabaseError."""
 
+    promised_in = "Backend, Busy, NamesDatabaseError"
+
     @needs("network", "sql")
     def test_making_a_backend_sends_nothing(self) -> None:
         connection = self.open_through_proxy()

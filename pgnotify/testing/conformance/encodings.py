@@ -19,6 +19,8 @@ _BAD = "a\udce9b"  # surrogateescape decodes b"a\xe9b" to this
 class Encodings(Kit):
     """The promises of fetch() and notify() about bytes and text."""
 
+    promised_in = "Backend.fetch, Backend.notify"
+
     @needs("network", "undecodable")
     def test_bytes_that_cannot_be_decoded_harm_nothing_around_them(self) -> None:
         self._survives_bad_bytes(with_query=False)

@@ -19,6 +19,8 @@ _TOO_LATE_SECONDS = 1.0
 class Ending(Losing):
     """The promises of fileno() and limit_rest()."""
 
+    promised_in = "HasDescriptor, LimitsRest"
+
     @needs("network")
     def test_a_shutdown_of_the_descriptor_ends_a_wait(self) -> None:
         self._a_shutdown_ends(self._listen_on)

@@ -26,6 +26,8 @@ def numbers(count: int, size: int = 0) -> list[str]:
 class Fetching(Kit):
     """The promises of fetch(), fetch_plain() and fetch_into()."""
 
+    promised_in = "Backend.fetch, FetchesPlain, FetchesInto"
+
     def test_a_notification_has_its_channel_its_payload_and_the_senders_pid(self) -> None:
         self.backend.listen("channel")
 

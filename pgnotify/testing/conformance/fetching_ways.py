@@ -14,6 +14,8 @@ from pgnotify.testing.conformance.kit import Kit
 class FetchingWays(Kit):
     """The promises of fetch() about a batch as a whole, which hold in each way to fetch."""
 
+    promised_in = "Backend.fetch, FetchesPlain, FetchesInto"
+
     def test_each_of_a_batch_names_its_own_sender(self) -> None:
         own = self.pid_of(self.db)
         other = self.open_session_at(self.address)

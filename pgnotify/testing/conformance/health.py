@@ -19,6 +19,8 @@ _LOOKS = 30
 class Checking(Losing):
     """The promises of check() and server_pid."""
 
+    promised_in = "ChecksHealth, NamesServerPid"
+
     @cached_property
     def checking(self) -> ChecksHealth:
         """The backend, if it offers check()."""

@@ -89,6 +89,9 @@ class Kit:
     patience: float = _tools.PATIENCE_SECONDS
     """A test gives up after this many seconds; reached only if something is wrong."""
 
+    promised_in: ClassVar[str] = "Backend"
+    """Where the promises of these tests stand in `pgnotify.protocol`."""
+
     _databases: ClassVar[list[tuple[Callable[[Address], Session], Address, str]]] = []
 
     # Methods that a subclass fills in; only the first is required.

@@ -57,6 +57,8 @@ def statements(backend: Backend) -> list[str]:
 class Losing(Kit):
     """The promises of the verbs about the loss of the connection."""
 
+    promised_in = "Backend, Backend.close"
+
     def test_a_termination_ends_the_wait_and_is_a_loss_for_good(self) -> None:
         self.backend.listen(self.channel)
         pid = self.pid_of(self.db)

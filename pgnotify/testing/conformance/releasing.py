@@ -27,6 +27,8 @@ _PENDING = 1_500  # more than one fetch() returns
 class Releasing(Losing):
     """The promises of release(), end() and pool."""
 
+    promised_in = "Releases, Ends, NamesPool"
+
     # release()
 
     @cached_property

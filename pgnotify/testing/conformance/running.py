@@ -157,8 +157,14 @@ def result_of(kit: BackendConformance, name: str) -> Result:
         return Result(SKIPPED, promise, str(skip).removeprefix(_NOT_APPLICABLE))
     except Exception as error:
         kind = "" if isinstance(error, AssertionError) else f"{type(error).__name__}: "
-        return Result(FAILED, promise, kind + "\n".join(str(error).splitlines()[:_SHOWN_LINES]))
+        said = "\n".join(str(error).splitlines()[:_SHOWN_LINES])
+        return Result(FAILED, promise, f"{kind}{said} (see pgnotify.protocol: {_promised_in(kit, name)})")
     return Result(OK, promise, "")
+
+
+def _promised_in(kit: BackendConformance, name: str) -> str:
+    home = next(cls for cls in type(kit).__mro__ if name in vars(cls))
+    return str(vars(home).get("promised_in", kit.promised_in))
 
 
 def _run(kit: BackendConformance, name: str) -> None:

@@ -19,6 +19,8 @@ _MORE_THAN_PARAMETERS = 33_000  # pairs: the protocol counts the parameters of a
 class Sending(Kit):
     """The promises of notify() and notify_many()."""
 
+    promised_in = "Backend.notify, NotifiesMany"
+
     @cached_property
     def receiver(self) -> Backend:
         """Another connection of the driver, which receives the notifications of the first one."""

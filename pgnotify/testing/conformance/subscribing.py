@@ -13,6 +13,8 @@ from pgnotify.testing.nasty import BAD_CHANNELS, GOOD_CHANNELS
 class Subscribing(Kit):
     """The promises of listen() and unlisten()."""
 
+    promised_in = "Backend.listen, Backend.unlisten"
+
     def test_a_listen_is_in_force_on_return(self) -> None:
         self.backend.listen(self.channel)
 

@@ -15,6 +15,8 @@ _THOUSAND = tuple(f"{number} of a thousand" for number in range(1_000))
 class SubscribingMany(Losing):
     """The promises of listen_many() and unlisten_many()."""
 
+    promised_in = "ListensMany, UnlistensMany"
+
     @cached_property
     def many(self) -> ListensMany:
         """The backend, if it offers listen_many()."""

@@ -13,6 +13,8 @@ from pgnotify.testing.conformance.kit import Kit
 class Transactions(Kit):
     """The promises of the verbs inside a transaction, and outside autocommit mode."""
 
+    promised_in = "Backend"
+
     def test_inside_an_open_transaction_listen_unlisten_and_wait_are_refused(self) -> None:
         self.backend.listen(self.channel)
         self.begin(self.db)

@@ -33,6 +33,8 @@ def message(code: bytes, body: bytes) -> bytes:
 class Waiting(Kit):
     """The promises of wait()."""
 
+    promised_in = "Backend.wait"
+
     def test_a_wait_of_no_time_only_looks(self) -> None:
         self.backend.listen(self.channel)
         self.nothing_arrives()

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from pgnotify.testing import BackendConformance
+from pgnotify.testing.conformance import running
+
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "write-a-backend.md").read_text()
 EXAMPLE = ROOT / "examples" / "backend-asyncpg"
@@ -42,3 +45,15 @@ def test_the_links_of_the_page_lead_somewhere():
 
     assert targets
     assert [target for target in targets if not (ROOT / "docs" / target).exists()] == []
+
+
+def test_the_counts_of_the_page_are_those_of_the_tests_that_there_are():
+    tests = len(running.tests_of(BackendConformance))
+    of_the_example = (EXAMPLE / "tests" / "test_quirks.py").read_text().count("\ndef test_")
+
+    ok, failed, skipped = map(
+        int, re.search(r"^(\d+) ok, (\d+) FAILED, (\d+) skipped, in", PAGE, re.MULTILINE).groups()
+    )
+    assert (failed, ok + skipped) == (0, tests)
+    passed, skipped = map(int, re.search(r"^(\d+) passed, (\d+) skipped in", PAGE, re.MULTILINE).groups())
+    assert passed + skipped == tests + of_the_example
