@@ -18,7 +18,7 @@ from itertools import repeat, starmap
 from types import TracebackType
 from typing import Any, TypeVar
 
-from pgnotify.errors import HandlerClosed, PgNotifyError, unexpected_for
+from pgnotify.errors import ConnectionLost, HandlerClosed, PgNotifyError, unexpected_for
 from pgnotify.handler.loop import Stray, handler_loop
 from pgnotify.limits import check_channel, check_payload, check_runs, check_timeout
 from pgnotify.program import actions as p
@@ -150,6 +150,9 @@ class NotificationHandler(Uncopyable):
                 self._check_process()  # a callback may have forked, and this may be the child
         except Stray as stray:
             raise self._unexpected(stray.notification.channel) from None
+        except ConnectionLost:
+            self._runner.close()  # nothing will be waited for any more
+            raise
         finally:
             if nested:
                 self._watch.interrupted = True  # the delivery that called it must check for changes

@@ -92,19 +92,20 @@ class Lifecycle:
         with self._starting:
             if self._thread is not None or not self._ownership.by_nobody():
                 raise RuntimeError("a thread already reads this listener")
-            thread = background(self._serve, f"{self._title} listener")
-            self._thread = thread
-            try:
-                thread.start()
-            except BaseException:
+            self._thread = thread = background(self._serve, f"{self._title} listener")
+        try:
+            thread.start()
+            self._ownership.wait(lambda: self._was_attempted() or self.shutdown.is_over, None)
+        except BaseException as error:
+            if isinstance(error, Exception) and not is_interruption(error):  # there are no more threads
                 self._thread = None
-                raise
-        self._ownership.wait(lambda: self._was_attempted() or self.shutdown.is_over, None)
+            else:  # of a signal handler; perhaps the thread runs already
+                self.stop()
+            raise
         failure = self.shutdown.failure
         if failure is not None and self._has_never_worked():
             thread.join()
             self.shutdown.failure = self._thread = None
-            self._reporter.enter(ListenerState.IDLE)
             raise failure
 
     def connect(self, deadline: float | None = None) -> None:
@@ -196,6 +197,27 @@ class Lifecycle:
                 raise
 
     def _run(self, until: Callable[[], bool], deadline: float | None) -> None:
+        self._postponed = None
+        try:
+            self._prepare()
+            stopped = self._run_loop(until, deadline)
+        except Exception as error:
+            if error is self._reporter.raised:
+                self.shutdown.failure = error
+                self.shutdown.end()
+            else:
+                self.check_process()
+                if not is_interruption(error):
+                    self._rest()
+            raise
+        self.check_process()  # a callback may have forked, and this may be the child
+        if stopped:  # and if a signal handler has interrupted this before, too
+            self.shutdown.end()
+
+    def _prepare(self) -> None:
+        """Make what the loop needs beside a connection, unless the listener was stopped just now."""
+        if self.shutdown.has_ended:
+            return
         self._runner.prepare_to_wait()
         if self._worker_count and self._delivery.workers is None:
             self._delivery.workers = Workers(
@@ -206,19 +228,17 @@ class Lifecycle:
                 self._announce_from_worker,
                 self._end_by_worker,
             )
-        self._postponed = None
-        try:
-            stopped = self._run_loop(until, deadline)
-        except Exception as error:
-            if error is self._reporter.raised:
-                self.shutdown.failure = error
-                self.shutdown.end()
-            else:
-                self.check_process()
-            raise
-        self.check_process()  # a callback may have forked, and this may be the child
-        if stopped:  # and if a signal handler has interrupted this before, too
-            self.shutdown.end()
+
+    def _rest(self) -> None:
+        """Release that after an error, unless there is a connection, with which the next run goes on."""
+        if self._runner.is_connected:
+            return
+        self._runner.close()
+        workers = self._delivery.workers
+        if workers is not None and workers.end_if_idle():
+            self._delivery.workers = None
+        if not self._watch.ever_listened:
+            self._reporter.enter(ListenerState.IDLE)
 
     def _run_loop(self, until: Callable[[], bool], deadline: float | None) -> bool:
         try:

@@ -150,7 +150,7 @@ class Listener(Uncopyable):
         """Read in a thread of its own. Return when it listens, or when the first attempt to connect has failed.
 
         A failed attempt is repeated if that may help. Otherwise its error is raised here, and `start` may be called
-        again.
+        again. If a signal handler raises during the wait, the listener is stopped.
 
         Raises:
             RuntimeError: it was started before, or another thread already reads.

@@ -85,6 +85,11 @@ class ReconnectingRunner(BlockingRunner):
         self._cut_short = False
         """Whether a signal handler has interrupted the latest statement. The driver may still expect its answer."""
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is a connection, which may be lost."""
+        return self._connected
+
     def prepare_to_wait(self) -> None:
         """Make the wake-up, because a pause between two attempts to connect cannot do without it.
 

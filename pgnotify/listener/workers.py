@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -31,6 +32,8 @@ class Interruptible(Protocol):
 class Workers:
     """A fixed number of threads. One of them at a time serves a subscription whose mailbox is not empty.
 
+    A thread that waits does not refer to this object, so the threads end when it is deleted with its listener.
+
     Args:
         count: how many threads.
         name: the listener's, for the names of the threads.
@@ -54,7 +57,7 @@ class Workers:
         self._lock = lock
         self._serve_some = serve
         self._announce = announce
-        self._fail = fail
+        self.fail = fail
         self._ready: queue.SimpleQueue[Subscription | None] = queue.SimpleQueue()
         self.interrupted = False
         """Whether the threads are to end, without delivering what waits."""
@@ -68,14 +71,18 @@ class Workers:
         """The subscriptions whose callbacks run now, and since when they are served, by `clocks.elapsed`."""
         self._waiting = 0
         """How many threads wait at an overflow; changed under the lock."""
-        self._threads = [background(self._work, f"{name} worker {number}") for number in range(1, count + 1)]
+        itself, numbers = weakref.ref(self), range(1, count + 1)
+        self._threads = [background(_work, f"{name} worker {number}", itself, self._ready) for number in numbers]
         try:
             for thread in self._threads:
                 thread.start()
         except BaseException:  # there are no more threads
-            for _ in self._threads:
-                self._ready.put(None)
+            self._dismiss()
             raise
+
+    def __del__(self) -> None:
+        """End the threads, unless that is done."""
+        self._dismiss()
 
     def plan(self, subscription: Subscription) -> list[Call]:
         """Return the calls that have a subscription served. The caller holds the lock, and makes the calls at once."""
@@ -120,6 +127,12 @@ class Workers:
         self.interrupted = True
         self._turns.clear()
 
+    def end_if_idle(self) -> bool:
+        """End the threads if nothing is left to deliver; return whether they end. For the thread that reads."""
+        if self._unserved:
+            return False
+        return self.close(drain=False, deadline=None)
+
     def notify(self) -> None:
         """Have a thread that waits until they are idle check again."""
         with self._served_lock:
@@ -136,26 +149,26 @@ class Workers:
         if drain:
             self.wait_idle(deadline)
         self.interrupted = True
-        for _ in self._threads:
-            self._ready.put(None)
+        self._dismiss()
         for thread in self._threads:
             if thread is not threading.current_thread():
                 thread.join(seconds_until(deadline))
         return not any(thread.is_alive() for thread in self._threads)
 
-    def _work(self) -> None:
+    def _dismiss(self) -> None:
+        for _ in self._threads:
+            self._ready.put(None)
+
+    def work(self, subscription: Subscription) -> None:
+        """Deliver some of the notifications that wait for a callback, in one of the threads."""
         try:
-            while (subscription := self._ready.get()) is not None:
-                try:
-                    self._serve(subscription)
-                except BaseException as error:  # of a callback; SystemExit, too, which would end the worker in silence
-                    self._fail(error)
-                if self._is_done_with(subscription):
-                    self.notify()
-                else:
-                    self._ready.put(subscription)
-        except BaseException as error:  # raised in this thread from outside
-            self._fail(error)
+            self._serve(subscription)
+        except BaseException as error:  # of a callback; SystemExit, too, which would end the worker in silence
+            self.fail(error)
+        if self._is_done_with(subscription):
+            self.notify()
+        else:
+            self._ready.put(subscription)
 
     def _serve(self, subscription: Subscription) -> None:
         """Deliver some of the notifications that wait."""
@@ -201,3 +214,17 @@ class Workers:
                 return False
             self._unserved.discard(subscription)
             return True
+
+
+def _work(workers: weakref.ref[Workers], ready: queue.SimpleQueue[Subscription | None]) -> None:
+    """Serve one subscription after the other, until there is None."""
+    here: Workers | None = None
+    try:
+        while (subscription := ready.get()) is not None and (here := workers()) is not None:
+            here.work(subscription)
+            del subscription
+            here = None
+    except BaseException as error:  # raised in this thread from outside
+        here = here or workers()
+        if here is not None:
+            here.fail(error)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import threading
+
 import pytest
 
 import pgnotify
@@ -11,6 +14,7 @@ from pgnotify.errors import SourceError
 from pgnotify.testing import NoPostgreSQL, TemporaryPostgreSQL
 from pgnotify.testing.nasty import BAD_CHANNELS
 from tests.helpers.listeners import listening, next_payloads
+from tests.helpers.resources import open_descriptors
 from tests.helpers.threads import Background
 from tests.helpers.user import User
 from tests.helpers.waiting import PATIENCE, eventually
@@ -94,6 +98,25 @@ def test_an_unknown_host_is_said_at_once(driver):
     finally:
         assert listener.stop()
     assert "nosuch.invalid" in said or "not known" in said
+
+
+def test_an_error_leaves_no_thread_and_no_descriptor_even_if_the_listener_is_kept(driver, address):
+    def failed(use):
+        listener = Listener(address._replace(database="missing").dsn, "x", driver=driver, workers=3)
+        with pytest.raises(Exception, match="does not exist"):
+            use(listener)
+        return listener
+
+    failed(Listener.run)  # the first use loads modules
+    gc.collect()
+    threads, descriptors = set(threading.enumerate()), open_descriptors()
+
+    kept = [failed(WAYS[way]) for way in ("start", "run", "iterate", "wait_listening")]
+
+    eventually(lambda: set(threading.enumerate()) <= threads, "all threads have ended")
+    gc.collect()
+    assert open_descriptors() <= descriptors
+    assert [each.status().state for each in kept] == ["idle"] * 4
 
 
 def test_a_failed_start_may_be_tried_again(driver, address, session, channel):
