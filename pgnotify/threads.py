@@ -27,6 +27,19 @@ def background(target: Callable[..., object], name: str, *args: object) -> threa
         return threading.Thread(target=target, name=name, args=args, daemon=False)
 
 
+def start_native(target: Callable[[], object], name: str) -> threading.Thread | NativeThread:
+    """Start a thread of the system in the background, even where `background` makes a green one.
+
+    Raises:
+        RuntimeError: there are no more threads.
+    """
+    if is_green("_thread"):
+        return NativeThread(target)
+    thread = background(target, name)
+    thread.start()
+    return thread
+
+
 def is_green(module: str) -> bool:
     """Return whether gevent or eventlet has replaced what is in this module, ``_thread`` or ``select``."""
     return _green_by(module) is not None

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from pgnotify.program.forks import forget_after_fork
 from pgnotify.program.ownership import Answer
-from pgnotify.threads import NativeThread, background, is_green, original
+from pgnotify.threads import NativeThread, original, start_native
 from pgnotify.waiting import readable_among
 
 _JOIN_SECONDS = 1.0  # it ends at once, unless the system is busy
@@ -177,14 +177,7 @@ class Watchdog:
 
     def _be_running(self) -> None:
         if not self._running.locked():
-            self._thread = self._started()
-
-    def _started(self) -> threading.Thread | NativeThread:
-        if is_green("_thread"):
-            return NativeThread(self._run)
-        thread = background(self._run, "pgnotify watchdog")
-        thread.start()
-        return thread
+            self._thread = start_native(self._run, "pgnotify watchdog")
 
     def _ring(self) -> None:
         with suppress(RuntimeError):  # it was rung, and the thread has not awoken yet

@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 
-from pgnotify.threads import background
+from pgnotify.threads import start_native
 
 # How long the end of a child waits for its warnings, so that a short-lived child gives them, too.
 PATIENCE_SECONDS = 1.0
@@ -31,9 +31,9 @@ def _start_warning() -> None:
         return
     warnings = _warnings.copy()
     _warnings.clear()
-    thread = background(lambda: [warn() for warn in warnings], "pgnotify warning")
     with suppress(RuntimeError):  # no further threads are possible
-        thread.start()
+        # To start a green one, gevent would let the parent's green threads run here, in the child.
+        thread = start_native(lambda: [warn() for warn in warnings], "pgnotify warning")
         atexit.register(thread.join, PATIENCE_SECONDS)
 
 

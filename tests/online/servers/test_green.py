@@ -1,4 +1,4 @@
-"""Under gevent and eventlet: a server that is frozen while a driver waits in C, and ends where nothing may wait."""
+"""Under gevent and eventlet: a server that is frozen while a driver waits in C, ends where nothing may wait, forks."""
 
 from __future__ import annotations
 
@@ -138,3 +138,23 @@ def test_it_ends_wherever_it_is_stopped(library, driver, address):
         assert lines.count(f"{way} [] False True closed") == 2
     assert lines.count("a signal handler that exits [] True True closed") == 2
     assert lines[-1] == "<NotificationHandler event='green' closed>"
+
+
+FORK = """
+    import logging
+    import subprocess
+    logging.disable()
+
+    def on_listening(event):
+        in_event_loop(lambda: print("once", flush=True))
+        subprocess.run([sys.executable, "-S", "-c", ""], check=True)  # gevent forks for that
+        listener.stop()
+
+    listener = pgnotify.Listener(dsn, "green", driver=driver, on_listening=on_listening)
+    listener.run()
+"""
+
+
+@pytest.mark.parametrize("driver", [pytest.param("pg8000", marks=pytest.mark.drivers("pg8000"))])
+def test_a_forked_child_runs_no_green_thread_of_its_parent(library, driver, address):
+    assert printed_by(begin(FORK, library, driver, address)) == ["once"]
