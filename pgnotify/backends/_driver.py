@@ -15,9 +15,10 @@ from functools import cached_property
 from itertools import repeat
 from typing import Any, ClassVar, Protocol
 
+from pgnotify.backends._encodings import refuse_changed
 from pgnotify.backends._health import IN_UTF8, VALUES, health_of, health_query
 from pgnotify.connecting.retryable import message_of, sqlstate_of
-from pgnotify.errors import ChannelError, ConnectionLost, PayloadError, PgNotifyError, TransactionError
+from pgnotify.errors import ConnectionLost, PayloadError, PgNotifyError, TransactionError
 from pgnotify.notification import Notification, Plain, new
 from pgnotify.protocol import Health
 from pgnotify.waiting import is_cut_off, wait_readable
@@ -155,13 +156,16 @@ class DriverBackend(abc.ABC):
 
     def notify(self, channel: str, payload: str = "") -> None:
         """See `pgnotify.protocol.Backend.notify`."""
+        refuse_changed(self._encoding(), (channel,), (payload,))
         self.query(NOTIFY.format(*self.placeholders), (channel, payload))
 
     def notify_many(self, notifications: Iterable[tuple[str, str]]) -> None:
         """See `pgnotify.protocol.NotifiesMany.notify_many`."""
+        notifications = list(notifications)
+        refuse_changed(self._encoding(), (pair[0] for pair in notifications), (pair[1] for pair in notifications))
         # One parameter of a type that every driver can bind, however many notifications there are.
         # Not escaped to ASCII: a server with an encoding other than UTF-8 refuses the escapes.
-        pairs = json.dumps(list(notifications), ensure_ascii=False)
+        pairs = json.dumps(notifications, ensure_ascii=False)
         self.query(NOTIFY_MANY.format(self.placeholders[0]), (pairs,))
 
     def check(self) -> Health:
@@ -292,20 +296,9 @@ class DriverBackend(abc.ABC):
         """The channels that this backend has listened to, or may have: after a Ctrl-C this is unknown."""
         return set()
 
-    def _refuse_changed(self, channel: str) -> None:
-        """Refuse a name of which the driver's codec makes another one, as that of EUC-JP does of a yen sign."""
-        if channel.isascii():
-            return
-        encoding = self._encoding()
-        with suppress(UnicodeError):  # otherwise the driver itself refuses it
-            sent = channel.encode(encoding).decode(encoding)
-            if sent != channel:
-                raise ChannelError(f"channel {channel!r} becomes {sent!r} in the client_encoding, {encoding}; use UTF8")
-
     @contextmanager
     def _listening_to(self, channels: Sequence[str]) -> Iterator[None]:
-        for channel in channels:
-            self._refuse_changed(channel)
+        refuse_changed(self._encoding(), channels)
         new = [channel for channel in channels if channel not in self._listened]
         self._listened.update(new)
         for channel in channels:

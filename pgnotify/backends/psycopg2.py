@@ -218,7 +218,10 @@ class Psycopg2Backend(DriverBackend):
 
     def _encoding(self) -> str:
         # Not connection.encoding, which does not know of a SET of the user's own.
-        name = self._connection.get_parameter_status("client_encoding")
+        try:
+            name = self._connection.get_parameter_status("client_encoding")
+        except psycopg2.Error:  # closed
+            name = "UTF8"
         codec: str = psycopg2.extensions.encodings.get(name, "ascii")
         return "utf-8" if codec == "ascii" else codec  # SQL_ASCII
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 import pgnotify
-from pgnotify import ChannelError, Listener
+from pgnotify import ChannelError, Listener, PayloadError
 from pgnotify.testing._wire import Session
 from pgnotify.testing.address import Address
 from tests.helpers.listeners import Watching
@@ -78,15 +78,25 @@ def test_a_check_finds_what_was_listened_to(open_in, pairs):
     assert found == {(server, client): {name} for server, client, name in pairs}
 
 
-def test_a_name_that_the_codec_changes_is_refused_and_does_no_harm(open_in):
+def test_what_the_codec_changes_is_refused_before_anything_is_sent(open_in):
     backend = pgnotify.wrap(open_in("UTF8", "EUC_JP")).backend
     backend.listen("日本")
 
-    with pytest.raises(ChannelError) as refusal:
-        backend.listen_many(["a", "¥"])
+    for call, error, what in (
+        (lambda: backend.listen("¥"), ChannelError, "channel"),
+        (lambda: backend.listen_many(["a", "¥"]), ChannelError, "channel"),
+        (lambda: backend.notify("¥", "x"), ChannelError, "channel"),
+        (lambda: backend.notify("日本", "10 ¥"), PayloadError, "payload"),
+        (lambda: backend.notify_many([("日本", "x"), ("日本", "10 ¥")]), PayloadError, "payload"),
+    ):
+        with pytest.raises(error) as refusal:
+            call()
+        assert str(refusal.value) == (
+            rf"in the client_encoding, euc_jp, '\\' would take the place of '¥' of a {what}; use UTF8"
+        )
 
-    assert str(refusal.value) == r"channel '¥' becomes '\\' in the client_encoding, euc_jp; use UTF8"
     assert backend.check().channels == {"日本"}
+    assert not backend.wait(0)
 
 
 def test_a_check_finds_names_that_the_client_can_no_longer_express(db, kind):

@@ -1,0 +1,42 @@
+"""Texts that do not survive the client_encoding, because Python's codecs put another letter in some places.
+
+Python writes the yen sign in EUC-JP as a backslash. The server gets the other text, and nobody is told.
+"""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Iterable
+from contextlib import suppress
+
+from pgnotify.errors import ChannelError, PayloadError
+
+
+def refuse_changed(encoding: str, channels: Iterable[str], payloads: Iterable[str] = ()) -> None:
+    """Refuse texts that become others in an encoding; the driver itself refuses those that it cannot encode.
+
+    Args:
+        encoding: Python's name of the client_encoding.
+        channels: names of channels.
+        payloads: payloads.
+
+    Raises:
+        ChannelError, PayloadError: a text would become another one.
+    """
+    if codecs.lookup(encoding).name == "utf-8":
+        return
+    for channel in channels:
+        if change := _change(encoding, channel):
+            raise ChannelError(f"in the client_encoding, {encoding}, {change} of a channel; use UTF8")
+    for payload in payloads:
+        if change := _change(encoding, payload):
+            raise PayloadError(f"in the client_encoding, {encoding}, {change} of a payload; use UTF8")
+
+
+def _change(encoding: str, text: str) -> str | None:
+    """Return which letter of a text becomes which other one; not the whole text, which may be a secret."""
+    with suppress(UnicodeError):
+        for letter, becomes in zip(text, text.encode(encoding).decode(encoding), strict=False):
+            if becomes != letter:
+                return f"{becomes!r} would take the place of {letter!r}"
+    return None
