@@ -128,6 +128,7 @@ class Delivery:
         if self.workers is not None:
             self.workers.forget_in_child()
         self.mailbox.forget_in_child()
+        self.reporter.observed.forget_in_child()
         self._routes.forget_in_child()
 
     def _call_each(self, count: int) -> None:

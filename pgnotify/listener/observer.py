@@ -160,6 +160,10 @@ class Observed:
                 self._quiet_until[method] = now + SECONDS_BETWEEN_LOGGED_FAILURES
                 log.exception("%s: the observer failed", self._name)
 
+    def forget_in_child(self) -> None:
+        """Call nothing any more: the observer counts for the parent. Called in the child after a fork."""
+        self._observer = None
+
     def received(self, plains: Sequence[Plain], size: int) -> None:
         """Tell of a batch, whose payloads have this size in bytes."""
         if not plains:

@@ -11,6 +11,7 @@ import threading
 
 import pytest
 
+from pgnotify import Observer
 from pgnotify.errors import ListenerClosed
 from tests.helpers.listeners import Holding, send
 from tests.helpers.notifications import payloads
@@ -183,8 +184,22 @@ def test_a_fork_does_not_wait_for_a_log_that_another_thread_is_writing(make):
         log.removeHandler(handler)
 
 
+class OfTheParent(Observer):
+    """Ends a child in which it is told of something."""
+
+    def __init__(self):
+        self.process = os.getpid()
+
+    def told(self, *facts):
+        if os.getpid() != self.process:
+            os._exit(12)
+
+    state_changed = received = channel_received = callback_finished = gap_announced = checked = told
+
+
+@pytest.mark.parametrize("observed", [False, True])
 @pytest.mark.parametrize("way", ["run", "iterated", "wait_or_poll", "on_listening", "several"])
-def test_a_callback_that_returns_in_a_forked_child_ends_the_listener_there(make, sender, way):
+def test_a_callback_that_returns_in_a_forked_child_ends_the_listener_there(make, sender, way, observed):
     parent, called, codes = os.getpid(), [], []
 
     def fork(what):
@@ -194,7 +209,8 @@ def test_a_callback_that_returns_in_a_forked_child_ends_the_listener_there(make,
             codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
             listener.stop()
 
-    listener = make("jobs", on_listening=fork if way == "on_listening" else lambda event: send(sender, 1, 2))
+    told = fork if way == "on_listening" else lambda event: send(sender, 1, 2)
+    listener = make("jobs", on_listening=told, observer=OfTheParent() if observed else None)
     if way != "on_listening":
         for _ in range(2 if way == "several" else 1):
             listener.subscribe("jobs", fork)
