@@ -29,7 +29,7 @@ class Backend(Protocol):
 
     Names and payloads have been checked by `pgnotify.limits` already, and each of their characters arrives
     as it was given. The connection is the user's: it stays in its mode and with its settings, and stays idle
-    if it was idle. To make a backend sends nothing. Every call reports a loss, again and again. But `fetch`
+    if it was idle. Making a backend sends nothing. Every call reports a loss, again and again. But `fetch`
     first returns the notifications that had arrived, whichever call was the first to meet the loss. Other
     errors of the server are the driver's own, unchanged. `pgnotify.testing.BackendConformance` tests
     everything that is said here.

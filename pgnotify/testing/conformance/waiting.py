@@ -240,8 +240,8 @@ class Waiting(Kit):
         backend.listen(self.channel)
 
         for news in (message(b"N", _NOTICE), message(b"S", _PARAMETER)):
-            begun = time.monotonic()
             self.proxy.say(news)
+            begun = time.monotonic()
             holds(
                 backend.wait(_SECONDS) or time.monotonic() - begun > _SECONDS - 0.002,
                 f"wait({_SECONDS}) returned False before that time had passed: True is right for a false alarm",
