@@ -26,6 +26,9 @@ DEFAULT_NAME = "pgnotify"
 # Before PostgreSQL 17, libpq rounded a connect_timeout of 1 up to 2.
 SHORTEST_CONNECT_TIMEOUT = 2
 
+# A connect_timeout counts for each address. A name with more of them that are all silent is given up too early.
+MOST_ADDRESSES = 8
+
 
 class Source:
     """A way to get connections.
@@ -56,11 +59,19 @@ class Source:
         """Whether TCP keepalive is wanted; libpq's `keepalives=0` turns it off."""
         self.seeks_primary = False
         """Whether a connection string has led to a standby, so that a name's other addresses are tried, too."""
+        self.connect_seconds = 0.0
+        """How long the latest attempt from a connection string may take until the driver ends it; perhaps infinite."""
         self._open: Callable[[], Any]
         if self.from_dsn:
             parameters = ready(parse(source))
             connect = connect_with(driver)
-            self._open = lambda: connect(_completed(parameters, name, answer_timeout, self.seeks_primary))
+
+            def open_one() -> Any:
+                completed = _completed(parameters, name, answer_timeout, self.seeks_primary)
+                self.connect_seconds = _connect_seconds(completed)
+                return connect(completed)
+
+            self._open = open_one
             self.keeps_alive = with_defaults(parameters).get("keepalives") != "0"
         elif self.can_reconnect:
             check_runs("source", source)
@@ -182,6 +193,14 @@ def _completed(
     if _has_several_hosts({**given, **places}):
         wanted["target_session_attrs"] = "read-write"  # LISTEN is not possible on a standby
     return {**{keyword: value for keyword, value in wanted.items() if keyword not in given}, **parameters, **places}
+
+
+def _connect_seconds(completed: dict[str, str]) -> float:
+    """Return how long an attempt may take at most by its connect_timeout; infinite if it has none."""
+    given = with_defaults(completed)
+    timeout = int(given.get("connect_timeout") or 0)
+    hosts = 1 + max(given.get(keyword, "").count(",") for keyword in ("host", "hostaddr"))
+    return timeout * hosts * MOST_ADDRESSES if timeout > 0 else math.inf
 
 
 def _every_place(given: dict[str, str]) -> dict[str, str]:

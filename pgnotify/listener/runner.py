@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
@@ -20,7 +21,8 @@ from pgnotify.program.runner import BlockingRunner
 from pgnotify.protocol import Backend, HasDescriptor, LimitsRest, release, server_pid_of
 from pgnotify.waiting import Wakeup, wait_readable
 
-# A connect function of the user's may have no time-out. An attempt from a connection string has one.
+# A connect function of the user's may have no time-out. A driver may ignore the connect_timeout of a connection string,
+# as psycopg2 does if it has a wait callback, which eventlet and psycogreen set.
 LONGEST_CONNECT_SECONDS = 60.0
 IDLE_SECONDS = 30.0  # before TCP keepalive asks, if there is no heartbeat
 UNANSWERED_PROBES = 3  # of TCP keepalive, before the system gives a connection up
@@ -212,12 +214,14 @@ class ReconnectingRunner(BlockingRunner):
             raise
 
     def _seconds_left(self, attempt: ConnectAttempt) -> float | None:
-        if self._source.from_dsn:
+        longest = LONGEST_CONNECT_SECONDS + self._source.connect_seconds
+        if math.isinf(longest):
             return None
-        left = attempt.started + LONGEST_CONNECT_SECONDS - time.monotonic()
+        left = attempt.started + longest - time.monotonic()
         if left <= 0:
             self._disconnect()
-            raise Unanswered(f"the connect function has not returned for {LONGEST_CONNECT_SECONDS:.0f} s")
+            what = "attempt to connect has not ended" if self._source.from_dsn else "connect function has not returned"
+            raise Unanswered(f"the {what} for {longest:.0f} s")
         return left
 
     def _socket_handle_of(self, backend: Backend) -> SocketHandle | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import socket
 from functools import partial
 
@@ -43,6 +44,33 @@ def test_a_connection_string_is_completed(connect_calls):
     assert connect_calls == [
         {"host": "db", "dbname": "work", "fallback_application_name": session_name(None), "connect_timeout": "5"}
     ]
+
+
+@pytest.mark.parametrize(
+    ("dsn", "seconds"),
+    [
+        ("host=db", 5 * 8),
+        ("host=a,b,c connect_timeout=2", 2 * 3 * 8),
+        ("hostaddr=127.0.0.1,127.0.0.2", 5 * 2 * 8),
+        ("host=db connect_timeout=0", math.inf),
+        ("host=db connect_timeout=-1", math.inf),
+    ],
+)
+def test_how_long_the_driver_may_take_follows_from_the_timeout_of_each_host(connect_calls, dsn, seconds):
+    source = Source(dsn, None, None, 5.0)
+
+    source.open()
+
+    assert source.connect_seconds == seconds
+
+
+def test_how_long_a_driver_may_take_follows_from_the_environment(connect_calls, monkeypatch):
+    monkeypatch.setenv("PGCONNECT_TIMEOUT", "3")
+    source = Source("host=db", None, None, 5.0)
+
+    source.open()
+
+    assert source.connect_seconds == 3 * 8
 
 
 def test_a_uri_is_completed_too(connect_calls):

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from pgnotify.connecting import source
 from pgnotify.connecting.backoff import Backoff
 from pgnotify.errors import ConnectionLost, ListenerClosed
 from pgnotify.listener import runner
@@ -359,8 +360,17 @@ def test_who_only_polls_comes_back_too(make, server, sender):
         assert drain(listener) == ["1"]
 
 
-def test_a_connect_function_that_does_not_return_is_left_and_called_again(make, server, sender, monkeypatch):
+@pytest.mark.parametrize(
+    ("from_dsn", "what"),
+    [(False, "the connect function has not returned"), (True, "the attempt to connect has not ended")],
+    ids=["function", "connection string"],
+)
+def test_an_attempt_to_connect_that_does_not_end_is_left_and_made_again(
+    make, server, sender, monkeypatch, from_dsn, what
+):
     monkeypatch.setattr(runner, "LONGEST_CONNECT_SECONDS", 0.02)
+    monkeypatch.setattr(source, "MOST_ADDRESSES", 0)  # the connect_timeout has passed
+    monkeypatch.setattr(source, "connect_with", lambda driver: lambda parameters: connect())
     calls, go = Happened(), threading.Event()
 
     def connect():
@@ -370,12 +380,12 @@ def test_a_connect_function_that_does_not_return_is_left_and_called_again(make, 
             assert go.wait(IN_MEMORY)
         return connection
 
-    listener = make("jobs", source=connect)
+    listener = make("jobs", source="host=db" if from_dsn else connect)
     listener.start()
     calls.wait_for(2)
     eventually(lambda: listener.status().state == "listening", patience=IN_MEMORY)
 
-    assert listener.status().last_error == "Unanswered: the connect function has not returned for 0 s"
+    assert listener.status().last_error == f"Unanswered: {what} for 0 s"
     go.set()
     eventually(lambda: server.connections == [sender, calls[1]], patience=IN_MEMORY)
 
