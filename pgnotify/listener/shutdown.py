@@ -134,7 +134,8 @@ class Shutdown:
             return False
         self._delivery.reporter.enter(ListenerState.CLOSED)  # unless that is done: a signal handler may interrupt it
         if thread is not None and thread is not threading.current_thread():
-            thread.join(seconds_until(deadline))
+            with suppress(RuntimeError):  # it was not started yet, and will find the listener closed
+                thread.join(seconds_until(deadline))
             if thread.is_alive():
                 return False
         return workers is None or self._is_worker() or workers.close(self._drain, deadline)

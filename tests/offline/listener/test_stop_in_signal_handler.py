@@ -138,6 +138,10 @@ class WaitingForWorkers(Draining):
         assert not self.listener.stop(0.0, drain=True)
         eventually(lambda: self.listener.status().state == "closed", patience=IN_MEMORY)
 
+    def act(self):
+        super().act()
+        self.listener.status()
+
 
 @pytest.mark.usefixtures("no_gc")
 @pytest.mark.skipif(not AVAILABLE, reason="not applicable: this Python runs signal handlers at other places")
