@@ -56,11 +56,11 @@ _PROGRAM = textwrap.dedent(
 
 
 def run_in(place: str, code: str, environment: Mapping[str, str] | None = None) -> str:
-    """Return what code prints in one of these places of a new process, if it ends well and without a word of complaint.
+    """Run code in one of these places of a new process, which must end well and print no error; return its output.
 
     Args:
         place: one of the constants above.
-        code: what to run. It finds what can be imported here.
+        code: the code, which can import everything that can be imported here.
         environment: of the process; None for ours.
     """
     done = subprocess.run(

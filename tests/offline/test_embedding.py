@@ -1,4 +1,4 @@
-"""What a server that embeds Python has: a main thread that `threading` does not know, and subinterpreters."""
+"""Python embedded in a server: with a main thread that `threading` does not know, and with subinterpreters."""
 
 from __future__ import annotations
 

@@ -160,7 +160,7 @@ def test_in_the_event_loop_of_green_threads(make, monkeypatch):
         assert listener.stop(None) is True
 
 
-def test_in_the_midst_of_the_log(make, caplog):
+def test_while_a_log_is_written(make, caplog):
     class Interrupted(logging.Handler):
         def emit(self, record):
             if record.getMessage() == "of the user's":

@@ -54,7 +54,7 @@ def begin(script, library, driver, address):
 
 
 def printed_by(process):
-    """Return the lines that a script prints, if it ends well and without a word of complaint."""
+    """Return the lines that a script prints. It must end well, and print no error."""
     try:
         out, err = process.communicate(timeout=PATIENCE)
     finally:
