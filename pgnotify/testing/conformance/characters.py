@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pgnotify.protocol import ChecksHealth, ListensMany, NotifiesMany, UnlistensMany
+from pgnotify.protocol import ListensMany, NotifiesMany, UnlistensMany, listen_to_all
 from pgnotify.testing.conformance._tools import not_applicable, same, ways_to_fetch
 from pgnotify.testing.conformance.kit import Kit
 from pgnotify.testing.nasty import EDGES
@@ -32,7 +32,7 @@ class Characters(Kit):
     def test_many_are_sent_with_every_character_at_their_ends(self) -> None:
         if not isinstance(self.backend, NotifiesMany):
             raise not_applicable("the backend does not offer notify_many()")
-        self._listen()
+        listen_to_all(self.backend, EDGES)
 
         self.backend.notify_many([(edge, edge) for edge in EDGES])
 
@@ -40,45 +40,26 @@ class Characters(Kit):
         same(arrived, [(edge, edge) for edge in EDGES], "the channels and payloads that notify_many() sent")
 
     def test_a_name_has_every_character_at_its_ends(self) -> None:
-        self._listen()
-        if isinstance(self.backend, ChecksHealth):
-            same(self.backend.check().channels, frozenset(EDGES), "the channels that check() names after listen()")
+        for edge in EDGES:
+            self.backend.listen(edge)
+        self.listens_to(EDGES, among=EDGES)
 
         for edge in EDGES:
-            self.session.notify(edge)
-        self._are_heard("the channels that listen() listens to")
-        for edge in EDGES:
             self.backend.notify(edge)
-        self._are_heard("the channels that notify() sends to")
+        same([each.channel for each in self.collect(len(EDGES))], [*EDGES], "the channels that notify() sent to")
 
         self.backend.listen(self.channel)
         for edge in EDGES:
             self.backend.unlisten(edge)
-        self._are_unheard("unlisten()")
+        self.listens_to([self.channel], among=EDGES)
 
     def test_many_names_have_every_character_at_their_ends(self) -> None:
         if not isinstance(self.backend, ListensMany):
             raise not_applicable("the backend does not offer listen_many()")
         self.backend.listen_many(EDGES)
-
-        for edge in EDGES:
-            self.session.notify(edge)
-        self._are_heard("the channels that listen_many() listens to")
+        self.listens_to(EDGES, among=EDGES)
 
         if isinstance(self.backend, UnlistensMany):
             self.backend.listen(self.channel)
             self.backend.unlisten_many(EDGES)
-            self._are_unheard("unlisten_many()")
-
-    def _listen(self) -> None:
-        for edge in EDGES:
-            self.backend.listen(edge)
-
-    def _are_heard(self, what: str) -> None:
-        same([each.channel for each in self.collect(len(EDGES))], [*EDGES], what)
-
-    def _are_unheard(self, verb: str) -> None:
-        for edge in EDGES:
-            self.session.notify(edge)
-        self.session.notify(self.channel)
-        same([each.channel for each in self.collect(1)], [self.channel], f"the channels that arrive after {verb}")
+            self.listens_to([self.channel], among=EDGES)

@@ -6,7 +6,7 @@ The tests themselves are in the modules beside this one, one module for each sub
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from functools import cached_property
 from typing import Any, ClassVar, Protocol
@@ -15,7 +15,7 @@ from unittest import SkipTest
 from pgnotify.connection import wrap
 from pgnotify.errors import ConnectionLost, TransactionError
 from pgnotify.notification import Notification
-from pgnotify.protocol import Backend
+from pgnotify.protocol import Backend, ChecksHealth
 from pgnotify.testing._proxy import Proxy
 from pgnotify.testing._wire import Session as WireSession
 from pgnotify.testing.address import Address
@@ -35,6 +35,8 @@ FEATURES: Mapping[str, str] = {
     "surrogateescape": "returns such bytes as surrogate escapes",
 }
 """The features that a driver may lack, for `cannot`; everything else is required."""
+
+_TRIED = 50  # one name of this many, where the server has named all of them
 
 
 def check_features(cannot: Mapping[str, str]) -> None:
@@ -298,6 +300,21 @@ class Kit:
     def payloads(self, count: int, backend: Backend | None = None) -> list[str]:
         """Collect notifications until there are at least `count`, and return their payloads."""
         return [each.payload for each in self.collect(count, backend)]
+
+    def listens_to(self, channels: Sequence[str], among: Sequence[str]) -> None:
+        """Fail unless `backend` listens to these channels, and to no others of many names.
+
+        A backend with check() can ask the server, which is quick. Then a few of the names are tried, otherwise all.
+        """
+        named = self.backend.check().channels if isinstance(self.backend, ChecksHealth) else None
+        if named is not None:
+            _tools.same(sorted(named), sorted(channels), "the channels that the server listens to, by check()")
+            among = [*among[::_TRIED], among[-1]]
+        tried = [*dict.fromkeys([*among, *channels[:1]])]
+        for name in tried:
+            self.session.notify(name)
+        heard = [name for name in tried if name in channels]
+        _tools.same([each.channel for each in self.collect(len(heard))], heard, "the channels that are heard")
 
     def nothing_arrives(self, backend: Backend | None = None) -> None:
         """Fail unless wait() returns False, after at most four false alarms, and fetch() returns nothing."""
