@@ -8,6 +8,7 @@ Neither of the two is imported here. Each is asked only if the program has repla
 
 from __future__ import annotations
 
+import _thread
 import importlib
 import sys
 import threading
@@ -38,6 +39,12 @@ def start_native(target: Callable[[], object], name: str) -> threading.Thread | 
     thread = background(target, name)
     thread.start()
     return thread
+
+
+def may_be_daemons() -> bool:
+    """Return whether threads need not keep the process alive, or the subinterpreter."""
+    allowed: Callable[[], bool] | None = getattr(_thread, "daemon_threads_allowed", None)  # since Python 3.12
+    return allowed is None or allowed()
 
 
 def is_green(module: str) -> bool:

@@ -17,6 +17,8 @@ from contextlib import ExitStack
 from typing import Protocol
 from weakref import WeakValueDictionary
 
+from pgnotify.threads import may_be_daemons
+
 # For all listeners together, as long as one stop() waits.
 PATIENCE_SECONDS = 5.0
 
@@ -75,8 +77,9 @@ def stop_all() -> None:
 def _end_main_thread() -> None:
     global _main_thread_has_ended
     _main_thread_has_ended = True  # first: a thread that begins to read after the look below sees this
-    if _is_child_of_multiprocessing():
-        stop_all()  # it calls no atexit functions
+    # Such a child calls no atexit functions. Where our own threads are not daemons, they are waited for before that.
+    if _is_child_of_multiprocessing() or not may_be_daemons():
+        stop_all()
     else:
         threads = _joined_threads()
         _stop([each for each in list(_listeners.values()) if each.is_waited_for_by(threads)])

@@ -49,7 +49,9 @@ START = """
     listener.start()
     arrived.wait()
     print(got, listener.probe().delivering)
-    # Nobody stops it.
+    connected = Listener(server.connect, "jobs", workers=1)
+    connected.__enter__()
+    # Nobody stops them.
 """
 
 
