@@ -73,6 +73,7 @@ class Starting(Scene):
 
     def act(self):
         self.listener.start()
+        self.listener.status()
 
 
 class Iterating(Scene):
