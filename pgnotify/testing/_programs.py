@@ -98,7 +98,8 @@ def text_of(path: Path) -> str:
         if error.errno in (errno.ENOENT, errno.ELOOP):
             return ""
         raise
-    with open(descriptor, encoding="utf-8", errors="replace") as file:
+    # With line ends as they are: a log quotes statements.
+    with open(descriptor, encoding="utf-8", errors="replace", newline="") as file:
         return file.read() if stat.S_ISREG(os.fstat(descriptor).st_mode) else ""
 
 

@@ -257,6 +257,13 @@ def test_restart_is_stop_and_start(server: TemporaryPostgreSQL) -> None:
     assert "immediate shutdown request" in server.log()
 
 
+def test_the_log_has_a_statement_as_it_was_sent(server: TemporaryPostgreSQL) -> None:
+    with pytest.raises(ServerFailed):
+        server.sql('listen "a\rb\r\nc" nonsense')
+
+    assert 'listen "a\rb\r\n\tc" nonsense' in server.log()  # a tab stands before each line but the first
+
+
 @pytest.mark.usefixtures("no_initdb")
 def test_everything_may_be_called_twice(any_bin: Path, base: Path) -> None:
     server = TemporaryPostgreSQL(any_bin)
