@@ -182,16 +182,16 @@ def _check(watch: ListenerWatch, policy: Policy) -> Program[None]:
     answered_at = policy.clock()
     _plan_check(link, policy, answered_at)
     watch.flow.answered(asked_at, answered_at - asked_at)
-    changed = health is not None and health.server_pid not in (None, link.server_pid)
-    changed_from = link.server_pid if changed else None
+    changed_from: int | None = None
+    if health is not None and health.server_pid not in (None, link.server_pid):
+        # A pooler lends a server process for one transaction at a time.
+        changed_from, link.server_pid = link.server_pid, health.server_pid
+        link.behind_pooler, link.delivery_proved = True, False
+        link.missing = ()  # the LISTEN went to another process
     yield Tell(Checked(health, answered_at - asked_at, changed_from, max(0.0, asked_at - due_at)))
     if health is not None:
         if health.in_recovery:
             raise NotPrimary("the server has become a standby, where nobody can listen")
-        if changed:  # a pooler lends a server process for one transaction at a time
-            link.behind_pooler, link.delivery_proved, link.server_pid = True, False, health.server_pid
-            link.missing = ()  # the LISTEN went to another process
-            watch.interrupt()  # a thread may wait for `delivering` to change
         yield from _compare(watch, health)
     link.soon = _soon(link, policy, health, answered_at - asked_at)
     if link.missing:
@@ -211,7 +211,6 @@ def _compare(watch: ListenerWatch, health: Health) -> Program[None]:
     link.ignored = frozenset(before).intersection(link.missing)
     if link.ignored != ignored:
         yield Tell(ListenIgnored(tuple(filter(link.ignored.__contains__, link.missing))))
-        watch.interrupt()  # a thread may wait for `delivering` to change
 
 
 def _plan_check(link: Link, policy: Policy, now: float) -> None:
@@ -231,7 +230,6 @@ def _listen_to_missing(watch: ListenerWatch, policy: Policy) -> Program[None]:
     gap = watch.link.unproved.gap(Reason.SUBSCRIPTION_LOST, missing)
     # Notifications that have arrived on the other channels are older than this gap, or do not matter to it.
     yield from tell_listen_in_force(watch, missing, gap)
-    watch.interrupt()  # a thread may wait for a gap
 
 
 # From one connection to the next.

@@ -26,8 +26,6 @@ class Overflow:
         self._channels: dict[str, None] = {}
         self.dropped = 0
         """How many notifications are missing."""
-        self.is_reached = False
-        """Whether a consumer has reached its place. If so, the next drop makes another one."""
         self.announced: DroppedGap | None = None
         """Its gap, as soon as a consumer has asked to announce it."""
 
@@ -138,9 +136,7 @@ class Mailbox:
         with self.lock:
             if self.items or not self._later:
                 return None
-            overflow = self._later[0][0]
-            overflow.is_reached = True
-            return overflow
+            return self._later[0][0]
 
     def pass_by(self, overflow: Overflow) -> None:
         """Let consumers take what follows an overflow, unless another one has done that. The user knows of its gap."""
@@ -155,11 +151,14 @@ class Mailbox:
             self._later.clear()
 
     def _full_since(self) -> Overflow | None:
-        """Return the overflow that goes on: nothing was put in after it, and no consumer has reached it."""
+        """Return the overflow that goes on: nothing was put in after it.
+
+        If a consumer has reached it, there is room, and something is put in before the next one is dropped.
+        """
         if not self._later:
             return None
         overflow, following = self._later[-1]
-        return None if following or overflow.is_reached else overflow
+        return None if following else overflow
 
     def forget_in_child(self) -> None:
         """Remove everything, without waiting for a lock. Called in the child after a fork."""

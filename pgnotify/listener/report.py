@@ -206,6 +206,7 @@ class Reporter:
                 self.log.queue_usage(health.queue_usage)
         self._unchecked(health)
         self.counters.checked(event.seconds, None if health is None else health.queue_usage, event.lag)
+        self.changed()  # a thread may wait for `delivering` to change
 
     def _unchecked(self, health: Health | None) -> None:
         """Record and log the values that the server's answer does not have, because the role may not ask for them."""

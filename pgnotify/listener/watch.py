@@ -226,14 +226,13 @@ class ListenerWatch(Watch):
         if self.to_announce is not None:
             # Nothing newer was delivered: the old gap, which the user does not know of, continues.
             self.to_announce = None
-        elif self.lost_gap is None and self.in_force:
+        elif self.in_force:
             self.lost_gap = OpenGap(reason, self.link.unproved, tuple(self.in_force))
         self.link.complete_until_next = None
 
     def announce(self, dropped: DroppedGap) -> None:
         """Have the reading thread tell the user of the gap of a full queue; any thread may call this."""
         self.dropped_gaps.append(dropped)
-        self.interrupt()
 
     def clocks_read(self, moment: Moment) -> None:
         """Record a reading of the clocks, for the gap that is open or may follow."""
@@ -257,10 +256,7 @@ class ListenerWatch(Watch):
         if count:
             self.queue_complete_until = link.complete_until
             link.has_fetched = True
-            if link.nothing_pending and not link.delivery_proved:
-                link.delivery_proved = True
-                if link.behind_pooler:
-                    self.interrupt()  # a thread may wait for `delivering` to change
+            link.delivery_proved = link.delivery_proved or link.nothing_pending
             if link.ignored and link.nothing_pending:
                 latest = islice(reversed(self.queue), count)
                 self._hear(link, set(map(_channel_of, latest)))
@@ -274,4 +270,3 @@ class ListenerWatch(Watch):
         if not link.ignored.isdisjoint(channels):
             link.missing = tuple(channel for channel in link.missing if channel not in channels)
             link.ignored = link.ignored - channels
-            self.interrupt()  # a thread may wait for `delivering` to change

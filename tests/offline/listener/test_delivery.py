@@ -11,7 +11,8 @@ from pgnotify.listener.options import Options
 from pgnotify.listener.report import Reporter
 from pgnotify.listener.subscriptions import Routes, Subscription
 from pgnotify.listener.watch import ListenerWatch
-from tests.helpers.notifications import note
+from pgnotify.notification import Notification
+from tests.helpers.notifications import note, payloads
 
 
 @pytest.fixture
@@ -81,3 +82,14 @@ def test_the_gap_of_a_full_queue_begins_before_its_notifications_were_fetched(de
     mailbox.items.clear()
 
     assert mailbox.overflow().gap().lost_at == utc(100.0)
+
+
+def test_the_rest_of_a_drain_goes_behind_the_gap_that_waits(delivery):
+    delivery.mailbox.size = 1
+    deliver(delivery, 2)
+    delivery.drop_nothing()
+
+    deliver(delivery, 3)
+
+    assert payloads(map(Notification._make, delivery.mailbox.items)) == ["0"]
+    assert len(delivery.mailbox) == 4

@@ -679,6 +679,19 @@ def test_a_channel_that_is_no_longer_wanted_makes_nobody_deaf():
     assert lasting.watch.delivering
 
 
+def test_two_checks_in_a_row_are_needed_for_a_channel_that_is_wanted_again():
+    lasting = listening("jobs", "other")
+    play(lasting, ("fetch", []), *forgetful(lasting, "jobs"), ("wait", LEFT))
+    lasting.want("jobs")
+    play(lasting, ("unlistenmany", None), ("fetch", []), ("wait", LEFT))
+    lasting.want("jobs", "other")
+    play(lasting, ("listenmany", None), ("fetch", []), ("wait", LEFT))
+
+    play(lasting, ("fetch", []), *forgetful(lasting, "jobs"), ("wait", LEFT))
+
+    assert lasting.watch.delivering
+
+
 def test_another_server_process_need_not_know_of_a_listen():
     lasting = listening("jobs", "other")
     other = (("wait", lasting.clock.passes(30)), ("fetch", []), ("askhealth", health("jobs", server_pid=43)))
@@ -698,14 +711,69 @@ def test_a_new_connection_is_not_deaf():
     assert lasting.watch.delivering
 
 
-@pytest.mark.parametrize("server_pid", [43, 44])
-def test_behind_a_pooler_a_notification_proves_delivery_by_the_process_that_it_came_from_alone(server_pid):
-    lasting = Lasting("jobs")
+def behind_a_pooler():
+    """A listener that another process answers than the one that the driver knows, which does not prove delivery."""
+    lasting = Lasting("jobs", "other")
     connecting = (("connect", OPENED), ("askhealth", health(server_pid=43)), ("listenmany", None))
-    play(lasting, *connecting, ("fetch", []), ("wait", None), ("fetch", [note()]), ("fetch", []), ("wait", LEFT))
+    play(lasting, *connecting, ("fetch", []), ("wait", LEFT))
+    assert not lasting.watch.delivering
+    return lasting
+
+
+def test_behind_a_pooler_a_notification_that_arrives_by_itself_proves_delivery():
+    lasting = behind_a_pooler()
+
+    play(lasting, ("fetch", []), ("wait", None), ("fetch", [note()]), ("fetch", LEFT))
+
     assert lasting.watch.delivering
 
-    play(lasting, *beat(lasting, health("jobs", server_pid=server_pid)), ("fetch", LEFT))
+
+def test_one_that_comes_with_the_answer_to_a_check_proves_nothing():
+    lasting = behind_a_pooler()
+
+    play(lasting, *beat(lasting, health("jobs", "other", server_pid=43)), ("fetch", [note()]), ("fetch", LEFT))
+
+    assert not lasting.watch.delivering
+
+
+def test_one_that_comes_with_the_answer_to_an_unlisten_proves_nothing():
+    lasting = behind_a_pooler()
+    play(lasting, ("fetch", []), ("wait", LEFT))
+    lasting.want("jobs")
+
+    play(lasting, ("unlistenmany", None), ("fetch", [note()]), ("fetch", LEFT))
+
+    assert not lasting.watch.delivering
+
+
+def test_one_that_comes_while_callbacks_use_the_connection_proves_nothing():
+    lasting = behind_a_pooler()
+    lasting.watch.queue.append(note("1"))  # left by a callback that raised
+
+    play(lasting, ("fetch", [note("2")]), ("fetch", LEFT))
+
+    assert not lasting.watch.delivering
+
+
+def test_threads_that_wait_for_a_change_learn_of_it_with_the_check():
+    lasting, delivering = listening(), []
+    tell = lasting.tell
+    lasting.tell = lambda news: (isinstance(news, Checked) and delivering.append(lasting.watch.delivering), tell(news))[
+        1
+    ]
+
+    play(lasting, *beat(lasting, health("jobs", server_pid=43)), ("fetch", LEFT))
+
+    assert delivering == [False]
+
+
+@pytest.mark.parametrize("server_pid", [43, 44])
+def test_behind_a_pooler_a_notification_proves_delivery_by_the_process_that_it_came_from_alone(server_pid):
+    lasting = behind_a_pooler()
+    play(lasting, ("fetch", []), ("wait", None), ("fetch", [note()]), ("fetch", []), ("wait", LEFT))
+    assert lasting.watch.delivering
+
+    play(lasting, *beat(lasting, health("jobs", "other", server_pid=server_pid)), ("fetch", LEFT))
 
     assert lasting.watch.delivering is (server_pid == 43)
 
@@ -775,6 +843,16 @@ def test_an_overflow_whose_announcement_fails_is_announced_again(failures):
     assert lasting.got[-1] == ListenInForce(("jobs",), gap)
 
 
+def test_an_overflow_whose_announcement_has_failed_can_be_told_by_the_end_of_the_listener():
+    lasting = listening()
+    dropped, later = drop(lasting, overflow(lasting)), drop(lasting, overflow(lasting))
+    lasting.on_listening = lambda news: False
+
+    play(lasting, ("fetch", []), ("disconnect", None), ("wait", LEFT))
+
+    assert [each.begun for each in (dropped, later)] == [False, False]
+
+
 def test_what_came_before_a_loss_counts_from_before_it():
     lasting = listening()
     lasting.clock.now += 10
@@ -821,3 +899,27 @@ def test_an_on_listening_that_fails_for_a_channel_on_the_only_connection_is_stil
 
     assert got == [ListenInForce(("new",), None), ListenInForce(("jobs",), gap)]
     assert dropped.is_told
+
+
+@pytest.mark.parametrize("can_reconnect", [False, True])
+def test_an_on_listening_that_fails_for_a_channel_is_a_failure_of_its_own(can_reconnect):
+    lasting = listening(can_reconnect=can_reconnect)
+    lasting.want("jobs", "new")
+    lasting.on_listening = lambda news: False
+
+    left = [("fetch", LEFT)] if not can_reconnect else [("fetch", []), ("disconnect", None), ("wait", LEFT)]
+    got = play(lasting, ("listenmany", None), *left)
+
+    assert got == [ListenInForce(("new",), None)]
+    assert lasting.watch.in_force == ([] if can_reconnect else ["jobs", "new"])
+
+
+def test_only_the_overflow_whose_on_listening_fails_on_the_only_connection_counts_as_told():
+    lasting = listening(can_reconnect=False)
+    dropped, later = drop(lasting, overflow(lasting)), drop(lasting, overflow(lasting))
+    lasting.on_listening = lambda news: later.is_told or dropped.is_told
+
+    got = play(lasting, ("fetch", LEFT))
+
+    assert [news.gap for news in got] == [dropped.gap, later.gap]
+    assert (dropped.is_told, later.is_told) == (True, True)

@@ -135,6 +135,8 @@ def test_a_mark_is_passed_once_and_nothing_else_with_it():
 
     assert len(mailbox) == 1
     assert taken(mailbox) == ["3", "gap"]
+    mailbox.pass_by(mark)
+    assert not mailbox
 
 
 def test_a_mark_that_is_taken_makes_room():

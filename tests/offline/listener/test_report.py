@@ -14,8 +14,12 @@ from pgnotify.connecting import source as source_module
 from pgnotify.connecting.backoff import Backoff
 from pgnotify.errors import ChannelError, UndecodablePayload, UnknownBackend
 from pgnotify.listener import Listener
+from pgnotify.listener.events import Checked
 from pgnotify.listener.gap import Reason
-from pgnotify.listener.subscriptions import Subscription
+from pgnotify.listener.options import Options
+from pgnotify.listener.report import Reporter
+from pgnotify.listener.subscriptions import Routes, Subscription
+from pgnotify.listener.watch import ListenerWatch
 from tests.helpers.listeners import Happened, Told, Watching, its_connection, refusing, send
 from tests.helpers.notifications import payloads
 from tests.helpers.waiting import IN_MEMORY, eventually
@@ -509,3 +513,13 @@ def test_an_undecodable_one_is_counted_and_told_with_workers_too(make, server, s
     assert (status.notifications, status.bytes, status.dropped, status.gaps, status.reconnects) == (3, 8, 1, 1, 0)
     assert sorted(watching.batches) == [(1, 1), (1, 2), (1, 5)]
     assert list(watching.gaps) == [gap]
+
+
+def test_threads_that_wait_look_again_after_each_check():
+    routes, changes = Routes(("jobs",)), []
+    watch = ListenerWatch(routes.wanted)
+    reporter = Reporter(Options(), watch, routes, lambda: changes.append(1))
+
+    reporter.tell(Checked(None, 0.1, None, 0.0))
+
+    assert changes == [1]
