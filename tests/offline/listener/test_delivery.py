@@ -82,6 +82,7 @@ def test_the_gap_of_a_full_queue_begins_before_its_notifications_were_fetched(de
     mailbox.items.clear()
 
     assert mailbox.overflow().gap().lost_at == utc(100.0)
+    assert delivery.reporter.counters.dropped == 1
 
 
 def test_the_rest_of_a_drain_goes_behind_the_gap_that_waits(delivery):
@@ -93,3 +94,93 @@ def test_the_rest_of_a_drain_goes_behind_the_gap_that_waits(delivery):
 
     assert payloads(map(Notification._make, delivery.mailbox.items)) == ["0"]
     assert len(delivery.mailbox) == 4
+
+
+class Called:
+    """Callbacks that keep the channels of their subscriptions and what they get."""
+
+    def __init__(self, delivery, routes):
+        self.seen, self._delivery, self._routes = [], delivery, routes
+
+    def subscribe(self, channel, name="", then=lambda: None):
+        def call(notification):
+            self.seen.append(f"{name or channel} {notification.channel}{notification.payload}")
+            then()
+
+        subscription = Subscription(channel, call, lambda *asking: True, self._routes.remove, Mailbox(10))
+        self._routes.add(subscription)
+        return subscription
+
+    def deliver(self, *channels):
+        """Deliver until the queue is empty, or the watch is interrupted."""
+        watch = self._delivery.watch
+        watch.queue.extend(note(str(number), channel) for number, channel in enumerate(channels, 1))
+        while watch.queue and not watch.interrupted:
+            self._delivery.deliver(len(watch.queue))
+
+
+@pytest.fixture
+def called(delivery, routes):
+    return Called(delivery, routes)
+
+
+def test_in_a_mixed_batch_each_callback_gets_those_of_its_channel_in_order(called, delivery, routes):
+    for channel in ("a", "b"):
+        called.subscribe(channel)
+    for name in ("c first", "c second"):
+        called.subscribe("c", name)
+
+    called.deliver("a", "b", "jobs", "gone", "b", "c", "a", "b", "b")
+
+    assert called.seen == ["a a1", "b b2", "b b5", "c first c6", "c second c6", "a a7", "b b8", "b b9"]
+    assert [plain[:2] for plain in delivery.mailbox.items] == [("jobs", "3")]
+
+
+@pytest.mark.parametrize(
+    ("channels", "seen"),
+    [
+        (("a", "a", "a"), ["a a1"]),
+        (("a", "b", "a", "b"), ["a a1"]),
+        (("a", "jobs", "a"), ["a a1"]),
+        (("c", "a", "c"), ["c first c1", "c second c1"]),
+    ],
+)
+def test_a_callback_that_interrupts_the_watch_is_the_last_one(called, delivery, channels, seen):
+    for channel in ("a", "b"):
+        called.subscribe(channel, then=delivery.watch.interrupt)
+    for name in ("c first", "c second"):
+        called.subscribe("c", name, then=delivery.watch.interrupt)
+
+    called.deliver(*channels)
+
+    assert called.seen == seen
+    assert len(delivery.watch.queue) == len(channels) - 1
+    assert not delivery.mailbox
+
+
+@pytest.mark.parametrize("channels", ["bbb", "abab", "babb"])
+def test_a_callback_that_is_cancelled_by_another_one_is_not_called_any_more(called, delivery, routes, channels):
+    def cancel():
+        routes.remove(other)
+        delivery.watch.interrupt()  # as every cancellation does
+
+    other = called.subscribe("a")
+    called.subscribe("b", then=cancel)
+    called.deliver(*channels)
+    delivery.watch.interrupted = False
+    called.deliver()
+
+    assert [each for each in called.seen if each.startswith("a")] == (["a a1"] if channels[0] == "a" else [])
+
+
+def test_of_two_callbacks_that_raise_the_first_error_ends_the_listener(routes):
+    watch = ListenerWatch(routes.wanted)
+    delivery = Delivery(watch, routes, Reporter(Options(on_error="raise"), watch, routes, lambda: None))
+    called = Called(delivery, routes)
+    called.subscribe("a", "first", then=lambda: 1 / 0)
+    called.subscribe("a", "second", then=lambda: {}["absent"])
+
+    with pytest.raises(ZeroDivisionError):
+        called.deliver("a")
+
+    assert called.seen == ["first a1", "second a1"]

@@ -397,9 +397,10 @@ def test_a_queue_of_the_servers_that_fills_is_a_line_for_each_mark_it_passes(mak
 # probe()
 
 
-def test_what_arrives_from_a_second_session_is_proof(make, server):
+@pytest.mark.parametrize("workers", [0, 1])
+def test_what_arrives_from_a_second_session_is_proof(make, server, workers):
     events = []
-    with make("jobs", on_listening=events.append) as listener:
+    with make("jobs", on_listening=events.append, workers=workers) as listener:
         probe = listener.probe(IN_MEMORY)
 
         assert (probe.delivering, probe.reason) == ("yes", "a notification from a second session has arrived")

@@ -34,6 +34,7 @@ class Calls:
         self.released = threading.Event()
         self.released.set()
         self.entered = threading.Semaphore(0)
+        self.channels_entered = []
 
     def serve(self, subscription, queue, at_most, ends):
         for notification in map(Notification._make, islice(pops(queue), at_most)):
@@ -42,6 +43,7 @@ class Calls:
                 return
 
     def call(self, subscription, notification):
+        self.channels_entered.append(subscription.channel)
         self.entered.release()
         assert self.released.wait(IN_MEMORY)
         with self.happened:
@@ -129,15 +131,16 @@ def test_two_subscriptions_are_served_at_once(calls):
 
 def test_one_subscription_is_served_by_one_worker_at_a_time(calls):
     calls.released.clear()
-    with workers(2, calls) as some:
+    with workers(3, calls) as some:
         jobs = subscription("jobs")
         give(some, jobs, 1)
         assert calls.entered.acquire(timeout=IN_MEMORY)
         give(some, jobs, 2)
-        give(some, subscription("other"), 1)  # which the other worker takes, and so has looked
-        assert calls.entered.acquire(timeout=IN_MEMORY)
+        for channel in ("one more", "and one"):  # which the other workers take, and so have looked
+            give(some, subscription(channel), 1)
+            assert calls.entered.acquire(timeout=IN_MEMORY)
 
-        assert not calls.entered.acquire(blocking=False)
+        assert calls.channels_entered == ["jobs", "one more", "and one"]
 
 
 def test_a_busy_subscription_lets_the_others_have_a_turn(calls):
@@ -166,6 +169,40 @@ def test_what_is_dropped_is_returned_and_announced_in_its_place(calls):
 
     assert [payload for _, payload, _ in calls.seen] == ["1", "2", "3", "2", "6"]
     assert isinstance(calls.announced[0], Overflow)
+
+
+@pytest.mark.parametrize("rounds", [1, 2])
+def test_a_worker_at_a_gap_serves_the_others_first_and_then_waits_there(calls, rounds):
+    """It waits without asking again and again, and what follows the gap waits with it."""
+    waiting, told = threading.Semaphore(0), threading.Semaphore(0)
+
+    def announce(overflow, unless):
+        if unless():
+            return False
+        waiting.release()
+        assert told.acquire(timeout=IN_MEMORY)
+        return Calls.announce(calls, overflow, unless)
+
+    calls.announce = announce
+    with workers(1, calls) as some:
+        for number in range(rounds):
+            calls.released.clear()
+            jobs = subscription(f"jobs {number}", size=2)
+            give(some, jobs, 1)
+            assert calls.entered.acquire(timeout=IN_MEMORY)
+            assert give(some, jobs, 2, 3, 4) == 1
+            jobs.mailbox.size = 4
+            assert give(some, jobs, 5) == 0
+            give(some, subscription(f"other {number}"), 1)
+            calls.released.set()
+            assert waiting.acquire(timeout=IN_MEMORY)
+            told.release()
+            calls.wait_for(6 * (number + 1))
+            for _ in range(4):  # 2, 3, 5 and that of the other
+                assert calls.entered.acquire(timeout=IN_MEMORY)
+
+    expected = [("jobs", "1"), ("jobs", "2"), ("jobs", "3"), ("other", "1"), ("gap", "1"), ("jobs", "5")]
+    assert [(channel.split()[0], payload) for channel, payload, _ in calls.seen] == expected * rounds
 
 
 def test_closed_with_drain_it_delivers_what_waits(calls):
