@@ -175,9 +175,7 @@ class Pg8000Backend(CollectingBackend):
     def _run(self, sql: str, parameters: Sequence[str] = ()) -> list[tuple[Any, ...]]:
         try:
             context = self._execute_bound(sql, parameters) if parameters else self._execute_simple(sql)
-        except DatabaseError as error:
-            if _is_fatal(error):
-                raise self._lost_by(error) from error
+        except DatabaseError:
             raise
         except BaseException as error:
             if isinstance(error, _LOSSES) and not is_interruption(error):
@@ -488,11 +486,6 @@ def _message(stream: Any, read: Callable[[Any, int], bytes]) -> tuple[bytes, byt
 
 def _interrupted() -> InterfaceError:
     return InterfaceError("interrupted in the middle of a message")
-
-
-def _is_fatal(error: DatabaseError) -> bool:
-    fields = error.args[0] if error.args else None
-    return isinstance(fields, dict) and fields.get("V", fields.get("S")) in ("FATAL", "PANIC")
 
 
 def _parsed(body: bytes, encoding: str) -> Plain:

@@ -15,6 +15,7 @@ from pgnotify.testing._wire import literal
 from pgnotify.testing.conformance.waiting import message
 from tests import kinds
 from tests.helpers.backends import collect, collect_payloads, until_lost
+from tests.helpers.scripted import AUTHENTICATED, ScriptedServer
 from tests.helpers.sending import send_numbers
 from tests.helpers.threads import Background, is_in
 from tests.helpers.user import User
@@ -222,6 +223,14 @@ def test_looking_takes_nothing_out_of_the_stream(kind, address, proxy, channel):
     db.close()
 
 
+def test_where_a_pooler_names_no_process_the_pid_is_0(kind, address):
+    with ScriptedServer(AUTHENTICATED + message(b"Z", b"I"), stay=True) as pooler:
+        db = kind.connect(address._replace(host="127.0.0.1", port=pooler.port))
+
+        assert pgnotify.wrap(db).backend.server_pid == 0
+        db.close()
+
+
 # Classes
 
 
@@ -307,6 +316,20 @@ def test_the_rest_of_a_message_is_waited_for_no_longer_than_wanted(kind, address
 
     assert isinstance(lost, Unanswered)
     assert isinstance(lost.__cause__, (TimeoutError, exceptions.InterfaceError))  # some releases wrap it
+    backend.close()
+
+
+def test_what_cannot_be_a_notification_beside_an_answer_is_a_loss_after_those_before_it(kind, address, proxy, channel):
+    db = kind.connect(address._replace(host=proxy.host, port=proxy.port))
+    backend = pgnotify.wrap(db).backend
+    backend.listen(channel)
+    proxy.append(proxies.notification(channel, b"before") + message(b"A", b"\0\0\0\1no zero"))
+    assert User(kind, db).run("SELECT 1") == [(1,)]
+
+    arrived, lost = until_lost(backend)
+
+    assert [each.payload for each in arrived] == ["before"]
+    assert isinstance(lost.__cause__, ValueError)
     backend.close()
 
 
