@@ -177,6 +177,21 @@ def test_what_came_before_an_impossible_message_is_fetched_first(kind, address, 
 
 
 @pytest.mark.drivers("pg8000")
+def test_nothing_that_follows_an_impossible_message_is_taken_for_a_notification(kind, address, proxy):
+    db = kind.connect(address._replace(host=proxy.host, port=proxy.port))
+    backend = pgnotify.wrap(db).backend
+    backend.listen("channel")
+
+    proxy.say(notification("channel", b"real") + message(b"A", length=-1) + notification("channel", b"forged"))
+    with pytest.raises(ConnectionLost):
+        backend.notify("other")
+
+    assert [each.payload for each in until_lost(backend)[0]] == ["real"]
+    with suppress(Exception):
+        db.close()
+
+
+@pytest.mark.drivers("pg8000")
 def test_a_server_is_not_told_the_password_again(kind, address, proxy):
     db = kind.connect(address._replace(host=proxy.host, port=proxy.port))
     db.password = b"hunter"

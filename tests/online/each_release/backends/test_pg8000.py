@@ -323,7 +323,7 @@ def test_what_cannot_be_a_notification_beside_an_answer_is_a_loss_after_those_be
     db = kind.connect(address._replace(host=proxy.host, port=proxy.port))
     backend = pgnotify.wrap(db).backend
     backend.listen(channel)
-    proxy.append(proxies.notification(channel, b"before") + message(b"A", b"\0\0\0\1no zero"))
+    proxy.say(proxies.notification(channel, b"before") + message(b"A", b"\0\0\0\1no zero"))
     assert User(kind, db).run("SELECT 1") == [(1,)]
 
     arrived, lost = until_lost(backend)
