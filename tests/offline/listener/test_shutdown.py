@@ -52,13 +52,15 @@ def test_a_stop_with_drain_leaves_it_to_the_iteration(make, sender):
     assert payloads(iteration) == ["2", "3"]
 
 
-@pytest.mark.parametrize(("drain", "expected"), [(True, ["1", "2", "3"]), (False, ["1"])])
-def test_a_stop_inside_a_callback_counts_for_what_it_was_fetched_with(make, sender, drain, expected):
+@pytest.mark.parametrize(
+    ("stops", "expected"), [([True], ["1", "2", "3"]), ([False], ["1"]), ([True, False], ["1", "2", "3"])]
+)
+def test_a_stop_inside_a_callback_counts_for_what_it_was_fetched_with(make, sender, stops, expected):
     listener, called = make(), []
 
     def callback(notification):
         called.append(notification.payload)
-        assert listener.stop(drain=drain) is False
+        assert [listener.stop(drain=drain) for drain in stops] == [False] * len(stops)
 
     with listener:
         assert listener.subscribe("jobs", callback).wait_listening(IN_MEMORY)
@@ -66,6 +68,7 @@ def test_a_stop_inside_a_callback_counts_for_what_it_was_fetched_with(make, send
         listener.run()
 
     assert called == expected
+    assert listener.status().queued == 0
 
 
 @pytest.mark.parametrize("callbacks", [1, 2])
@@ -155,17 +158,63 @@ def test_a_stop_with_drain_on_a_dead_network_delivers_what_had_arrived_and_ends_
     assert called == ["1", "2", "3"]
 
 
-def test_a_stop_with_drain_tells_of_a_listen_before_what_came_after_it(make, server, sender):
+@pytest.mark.parametrize("on_listening_fails", [False, True])
+def test_a_stop_with_drain_tells_of_a_listen_between_what_came_before_and_after_it(
+    make, server, sender, on_listening_fails
+):
     """The stop comes when LISTEN is in force, and nobody knows of that."""
     seen = []
-    listener = make(source=lambda: server.connect(), on_listening=lambda event: seen.append(event.gap is None))
+
+    def on_listening(event):
+        seen.append(event.gap)
+        assert not on_listening_fails
+
+    listener = make(source=lambda: server.connect(), on_listening=on_listening)
     listener.subscribe("jobs", lambda notification: seen.append(notification.payload))
     listener._lifecycle._read(lambda: listener._watch.to_announce is not None)
+    listener._watch.queue.append(("jobs", "from before a loss", 7))
     send(sender, 1, 2)
 
     assert listener.stop(IN_MEMORY, drain=True) is True
 
-    assert seen == [True, "1", "2"]
+    assert seen == ["from before a loss", None, "1", "2"]
+
+
+def test_a_stop_with_drain_delivers_what_arrives_until_the_unlisten_is_answered(make, server, sender):
+    called = []
+
+    def connect():
+        connection = server.connect()
+        unlisten = connection.unlisten_many
+        connection.unlisten_many = lambda channels: (send(sender, *range(600)), unlisten(channels))
+        return connection
+
+    with make(source=connect) as listener:
+        subscription = listener.subscribe("jobs", lambda notification: called.append(notification.payload))
+        assert subscription.wait_listening(IN_MEMORY)
+        assert listener.stop(IN_MEMORY, drain=True) is True
+
+    assert called == [str(number) for number in range(600)]
+
+
+def test_a_stop_with_drain_of_a_lost_connection_of_the_users_says_that_it_was_lost(make, server):
+    with make("jobs", source=server.connect()) as listener:
+        server.drop_connection(its_connection(server))
+
+        assert listener.stop(IN_MEMORY, drain=True) is True
+
+    with pytest.raises(ListenerClosed, match="has ended: ConnectionLost"):
+        listener.run()
+
+
+def test_of_several_errors_the_first_one_has_ended_it(make):
+    shutdown = make("jobs")._lifecycle.shutdown
+
+    for error in (ValueError("first"), ValueError("second")):
+        shutdown.fail(error)
+
+    with pytest.raises(ValueError, match="first"):
+        shutdown.raise_failure()
 
 
 # stop()
@@ -255,8 +304,10 @@ def catching_up(make, server):
 
 def test_a_stop_lets_the_users_own_call_have_its_answer(make, server):
     listener, reader, raised = catching_up(make, server)
+    looks, abort = Happened(), listener._runner.abort_call
+    listener._runner.abort_call = lambda: looks.append(abort())
     stopping = Running(listener.stop, IN_MEMORY)
-    eventually(lambda: is_in(stopping, "wait_for"), patience=IN_MEMORY)  # it has looked which call to cut off
+    looks.wait_for(1)
 
     server.heal()
 
