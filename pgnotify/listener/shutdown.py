@@ -138,7 +138,7 @@ class Shutdown:
                 thread.join(seconds_until(deadline))
             if thread.is_alive():
                 return False
-        return workers is None or self._is_worker() or workers.close(self._drain, deadline)
+        return workers is None or workers.close(self._drain, deadline)
 
     def deliver_rest(self) -> bool:
         """Wait until the workers have delivered everything, however long that takes. The connection has ended for good.

@@ -364,6 +364,7 @@ def test_a_stop_gives_up_on_a_callback_that_does_not_return(make, sender):
     assert entered.wait(IN_MEMORY)
 
     assert listener.stop(timeout=0.01) is False
+    assert listener.status().state == "listening"
     go.set()
 
     assert listener.stop(IN_MEMORY) is True
