@@ -911,7 +911,7 @@ def test_an_on_listening_that_fails_for_a_channel_is_a_failure_of_its_own(can_re
     got = play(lasting, ("listenmany", None), *left)
 
     assert got == [ListenInForce(("new",), None)]
-    assert lasting.watch.in_force == ([] if can_reconnect else ["jobs", "new"])
+    assert list(lasting.watch.in_force) == ([] if can_reconnect else ["jobs", "new"])
 
 
 def test_only_the_overflow_whose_on_listening_fails_on_the_only_connection_counts_as_told():
