@@ -34,10 +34,14 @@ def session_name(name: str | None) -> str:
 def name_for_unnamed(name: str | None) -> str:
     """Return the application_name for a connection of the user's that has none: PGAPPNAME, as libpq would have used it.
 
+    Bytes that are not ASCII are written in hexadecimal, as the server shows them from PostgreSQL 16 on. So the name can
+    be sent in any client_encoding.
+
     Args:
         name: as for session_name(), which names it if PGAPPNAME does not.
     """
-    return environment().get("application_name") or session_name(name)
+    name = environment().get("application_name") or session_name(name)
+    return name.encode("utf-8", "surrogateescape").decode("ascii", "backslashreplace")
 
 
 def fitted(name: str) -> str:

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from pgnotify.connecting.session_name import MAX_NAME_BYTES, fitted, session_name
+from pgnotify.connecting.session_name import MAX_NAME_BYTES, fitted, name_for_unnamed, session_name
 
 
 @pytest.mark.parametrize(
@@ -58,3 +58,10 @@ def test_a_long_program_does_not_hide_the_process(monkeypatch):
     assert name.startswith("pgnotify: ")
     assert name.endswith(f" {os.getpid()}")
     assert sum(1 if each.isascii() else 12 for each in name) <= MAX_NAME_BYTES
+
+
+@pytest.mark.parametrize("variable", [None, "né€"])
+def test_a_name_for_a_connection_of_the_users_can_be_sent_in_any_encoding(monkeypatch, variable):
+    monkeypatch.setenv("PGAPPNAME", variable or "")
+
+    assert name_for_unnamed("né€") == r"n\xc3\xa9\xe2\x82\xac"

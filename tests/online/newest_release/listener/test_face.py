@@ -269,6 +269,19 @@ def test_the_server_shows_the_name_of_a_listener_with_a_connect_function(kind, a
             assert first == session_name(name)
 
 
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+def test_a_name_that_the_client_encoding_lacks_costs_no_connection(kind, address, session, encoding):
+    def connect():
+        connection = kind.connect(address)
+        run_statement(connection, f"SET client_encoding TO '{encoding}'")
+        if kind.implicit_transactions:
+            connection.commit()
+        return connection
+
+    with listening(connect, "in_ascii", name="né€") as listener:
+        assert name_at(session, listener) == r"n\xc3\xa9\xe2\x82\xac"
+
+
 def test_the_name_in_the_environment_goes_first_on_every_driver(kind, address, session, channel, monkeypatch):
     monkeypatch.setenv("PGAPPNAME", "of the environment")
 
