@@ -122,9 +122,24 @@ def check_runs(what: str, function: object) -> None:
     makes = _made_by_a_call_of(function)
     if makes is not None:
         raise TypeError(
-            f"{what} must be a function that runs when it is called, not {function!r}: a call only makes {makes}, "
-            "which nobody would run"
+            f"{what} must be a function that runs when it is called, not {name_of(function)}: "
+            f"a call only makes {makes}, which nobody would run"
         )
+
+
+def name_of(function: object) -> str:
+    """Return the name of a function, for messages; that of the class of any other object.
+
+    The repr() of either may have secrets: that of a partial has a password among its arguments.
+    """
+    inner = function
+    while isinstance(inner, functools.partial):
+        inner = inner.func
+    name = getattr(inner, "__name__", None)
+    if callable(function) and isinstance(name, str):
+        return f"{name}()"
+    cls = type(inner)
+    return f"{cls.__module__}.{cls.__qualname__}"
 
 
 def check_count(what: str, value: int, least: int) -> int:

@@ -17,7 +17,7 @@ from pgnotify.connecting.lookup import with_every_address
 from pgnotify.connecting.redact import place_of
 from pgnotify.connecting.session_name import session_name
 from pgnotify.errors import ConnectionLost, SourceError
-from pgnotify.limits import check_runs
+from pgnotify.limits import check_runs, name_of
 from pgnotify.protocol import Backend, NamesPool, Pool, connection_of, end
 from pgnotify.registry import backend_for, connect_with
 
@@ -79,7 +79,7 @@ class Source:
         else:
             backend = backend_for(source)
             self._open = lambda: backend
-        self.place = place_of(source) if self.from_dsn else _name_of(source)
+        self.place = place_of(source) if self.from_dsn else name_of(source)
         """Where the connections lead to, or come from: host:port/dbname, the name of the function, or a class."""
         self._pool = _pool_of(source)
         self._lent: list[tuple[Backend, object]] = []
@@ -152,16 +152,6 @@ def _pool_of(source: object) -> Pool | None:
     """Return the pool whose method a source is, such as ``pool.getconn``; None if it is not one."""
     owner = getattr(getattr(source, "func", source), "__self__", None)  # functools.partial() has a func
     return owner if callable(getattr(owner, "putconn", None)) else None
-
-
-def _name_of(source: object) -> str:
-    """Return the name of a connect function, or of a connection's class. The repr() of either may have secrets."""
-    function = getattr(source, "func", source)  # functools.partial() has a func
-    name = getattr(function, "__name__", None)
-    if callable(source) and isinstance(name, str):
-        return f"{name}()"
-    cls = type(source)
-    return f"{cls.__module__}.{cls.__qualname__}"
 
 
 def _give_back(opened: Any, pool: Pool | None) -> None:

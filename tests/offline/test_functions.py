@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
+import re
 import types
 import warnings
 from unittest import mock
@@ -12,6 +13,7 @@ from unittest import mock
 import pytest
 
 from pgnotify import Listener, NotificationHandler, Observer, check, register, wrap
+from pgnotify.limits import name_of
 from pgnotify.testing import MemoryServer, Notifications
 
 
@@ -161,9 +163,39 @@ def test_a_function_whose_call_runs_nothing_is_refused_at_once(server, function,
         pass_in(value, server)
 
     assert str(refusal.value) == (
-        f"{what} must be a function that runs when it is called, not {value!r}: "
+        f"{what} must be a function that runs when it is called, not {name_of(value)}: "
         f"a call only makes {makes}, which nobody would run"
     )
+
+
+class Secretive:
+    """An object whose repr() has a password."""
+
+    def __repr__(self):
+        return "Secretive(password='opensesame')"
+
+    async def __call__(self):
+        pass
+
+    async def method(self):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("function", "named"),
+    [
+        (functools.partial(asynchronous, "password=opensesame"), "asynchronous()"),
+        (functools.partial(functools.partial(Secretive()), 1), f"{__name__}.Secretive"),
+        (Secretive().method, "method()"),
+        (Secretive(), f"{__name__}.Secretive"),
+    ],
+)
+@pytest.mark.parametrize("where", WHERE)
+def test_a_refusal_names_the_function_and_shows_no_argument_of_it(server, function, named, where):
+    with pytest.raises(TypeError, match=f"not {re.escape(named)}: a call only makes a coroutine") as refusal:
+        WHERE[where][0](function, server)
+
+    assert "opensesame" not in str(refusal.value)
 
 
 @pytest.mark.parametrize("where", [where for where in WHERE if where != "expect"])  # that wants a listening collector
