@@ -12,11 +12,10 @@ import codecs
 import io
 import socket
 import ssl
-import struct
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -28,16 +27,26 @@ from pg8000.exceptions import DatabaseError, InterfaceError
 from pgnotify.atomic import then
 from pgnotify.backends._collecting import CollectingBackend, Inbox
 from pgnotify.backends._driver import BATCH, TransactionStatus
+from pgnotify.backends._pg8000_messages import (
+    HEAD,
+    LONGEST_MESSAGE,
+    NO_SUCH_MESSAGE,
+    NOTIFICATION,
+    PARAMETER_STATUS,
+    PID,
+    READY_FOR_QUERY,
+    NotAMessageError,
+    parse_all,
+    parsed,
+    parsed_until_one_fails,
+    read_message,
+    read_rest,
+)
 from pgnotify.errors import ConnectionLost, Unanswered
 from pgnotify.notification import Plain
 from pgnotify.program.interruption import is_interruption
 from pgnotify.waiting import wait_readable
 
-_READY_FOR_QUERY = b"Z"
-_PARAMETER_STATUS = b"S"
-_NOTIFICATION = b"A"  # NotificationResponse: Byte1('A') Int32 length, Int32 pid, String channel, String payload
-_HEAD = struct.Struct("!cI")  # of each message: its code, and its length without the code; a negative one is huge
-_PID = struct.Struct("!i")
 _UNNAMED = b"\0"
 
 # A server sends a message in one go. If its rest does not come for this long, the connection is given up. Half a
@@ -45,21 +54,7 @@ _UNNAMED = b"\0"
 REST_SECONDS = 10.0
 
 _LOSSES = (InterfaceError, OSError)
-# In bytes, the length itself included. pg8000 believes every length: at -1 it reads for ever, and at 2 GB it asks the
-# system for them. The answers to our statements are short, and a notification has 8 kB.
-_SHORTEST_MESSAGE = 4
-_LONGEST_MESSAGE = 16 * 2**20
-
-# Messages that no server sends to a session that has begun and does not COPY: about authentication (pg8000 would send
-# the password again), the key for cancelling, and COPY.
-_OUT_OF_PLACE = frozenset({b"R", b"K", b"G", b"H", b"W", b"d", b"c"})
-
-# The errors that bytes cause which are not a message of PostgreSQL's, here or in pg8000's functions for each message.
-_NO_SUCH_MESSAGE = (ValueError, LookupError, TypeError, AttributeError, struct.error, MemoryError, OverflowError)
-
 _TEXT = 25  # the OID of the type
-
-_NO_TIME = 1e-6  # seconds; 0 would stand for a socket that does not block
 
 # Below the checks of a stream of ours, and in C: no interruption comes between it and the next step.
 _read_buffered = io.BufferedRWPair.read
@@ -146,7 +141,7 @@ class Pg8000Backend(CollectingBackend):
     def server_pid(self) -> int:
         """See `pgnotify.protocol.NamesServerPid.server_pid`; pg8000 remembers it even after the end."""
         key = self._connection._backend_key_data  # None where a pooler sends none
-        (pid,) = _PID.unpack_from(key or bytes(_PID.size))
+        (pid,) = PID.unpack_from(key or bytes(PID.size))
         return int(pid)
 
     def transaction_status(self) -> TransactionStatus:
@@ -238,8 +233,8 @@ class Pg8000Backend(CollectingBackend):
     def _take_answers(self, context: Any) -> None:
         """Take messages until the server is ready for the next statement."""
         code = b""
-        while code != _READY_FOR_QUERY:
-            code, body = _message(self._connection._sock, pg8000.core._read)
+        while code != READY_FOR_QUERY:
+            code, body = read_message(self._connection._sock, pg8000.core._read)
             self._process(code, body, context)
         if context.error is not None:
             raise context.error
@@ -248,28 +243,28 @@ class Pg8000Backend(CollectingBackend):
         """Have pg8000 process a message.
 
         Raises:
-            _NotAMessageError: its contents are impossible.
+            NotAMessageError: its contents are impossible.
         """
         connection = self._connection
         try:
             connection.message_types[code](body, context)
-            if code == _READY_FOR_QUERY:
+            if code == READY_FOR_QUERY:
                 _TRANSACTION_STATUS[body]
-            elif code == _PARAMETER_STATUS:
+            elif code == PARAMETER_STATUS:
                 codecs.lookup(connection._client_encoding)
-        except _NO_SUCH_MESSAGE as error:
+        except NO_SUCH_MESSAGE as error:
             if is_interruption(error):
                 raise
-            raise _NotAMessageError(f"the server has sent a message {code!r} with impossible contents") from error
+            raise NotAMessageError(f"the server has sent a message {code!r} with impossible contents") from error
 
     def _receiver(self) -> Any:
-        return self._connection.message_types[_NOTIFICATION]
+        return self._connection.message_types[NOTIFICATION]
 
     def _divert(self, receive: Callable[[Any], None]) -> None:
-        self._connection.message_types[_NOTIFICATION] = lambda body, context: receive(body)
+        self._connection.message_types[NOTIFICATION] = lambda body, context: receive(body)
 
     def _restore(self, previous: Any) -> None:
-        self._connection.message_types[_NOTIFICATION] = previous
+        self._connection.message_types[NOTIFICATION] = previous
 
     def _move_backlog(self, taker: list[Plain]) -> None:
         backlog = self._connection.notifications
@@ -308,12 +303,12 @@ class Pg8000Backend(CollectingBackend):
     def _decoded(self, raw: Sequence[bytes]) -> list[Plain]:
         encoding = self._encoding()
         try:
-            return [_parsed(body, encoding) for body in raw]
-        except _NO_SUCH_MESSAGE as error:
+            return [parsed(body, encoding) for body in raw]
+        except NO_SUCH_MESSAGE as error:
             if is_interruption(error):
                 raise
             self._death = error
-            return list(_parsed_until_one_fails(raw, encoding))
+            return list(parsed_until_one_fails(raw, encoding))
 
     def _read_more(self, inbox: Inbox, queue: deque[Plain]) -> bool:
         """Read the messages that have begun to arrive; return whether there may be more."""
@@ -327,12 +322,12 @@ class Pg8000Backend(CollectingBackend):
                     raise InterfaceError("the server has closed the connection")
                 return False
             batch: list[Plain] = []
-            consumed = _parse_all(data, batch, self._encoding())
+            consumed = parse_all(data, batch, self._encoding())
             if consumed:  # they are already in the buffer: no system call
                 queue.extend(then(batch, _read_buffered, self._connection._sock, consumed))
             else:
                 self._read_one_message(queue)
-        except (*_LOSSES, DatabaseError, *_NO_SUCH_MESSAGE) as error:
+        except (*_LOSSES, DatabaseError, *NO_SUCH_MESSAGE) as error:
             if is_interruption(error):
                 raise
             self._death = error
@@ -345,17 +340,17 @@ class Pg8000Backend(CollectingBackend):
         # A statement fails between two messages, or in one that is not whole. The system still has what had arrived,
         # even after an RST. But after bytes that are not a message, nobody knows where the next one begins.
         usock, inbox = self._connection._usock, self._inbox()
-        left = _LONGEST_MESSAGE  # more than the system keeps; a server that goes on sending is not waited for
+        left = LONGEST_MESSAGE  # more than the system keeps; a server that goes on sending is not waited for
         try:
             if usock is not None:
                 usock.settimeout(self._rest_seconds)  # for good: nobody uses this connection any more
-            while left > 0 and usock is not None and not isinstance(error, _NotAMessageError) and self._peek():
+            while left > 0 and usock is not None and not isinstance(error, NotAMessageError) and self._peek():
                 deadline = time.monotonic() + self._rest_seconds
-                code, body = _message(self._connection._sock, partial(_read_rest, usock, deadline))
-                left -= _HEAD.size + len(body)
-                if code == _NOTIFICATION:
+                code, body = read_message(self._connection._sock, partial(read_rest, usock, deadline))
+                left -= HEAD.size + len(body)
+                if code == NOTIFICATION:
                     inbox.raw.append(body)
-        except (*_LOSSES, *_NO_SUCH_MESSAGE) as end:
+        except (*_LOSSES, *NO_SUCH_MESSAGE) as end:
             if is_interruption(end):
                 raise
         return self._lost()
@@ -368,9 +363,9 @@ class Pg8000Backend(CollectingBackend):
         try:
             seconds = self._rest_seconds if timeout is None else timeout
             usock.settimeout(seconds)
-            code, body = _message(self._connection._sock, partial(_read_rest, usock, time.monotonic() + seconds))
-            if code == _NOTIFICATION:
-                queue.append(_parsed(body, self._encoding()))
+            code, body = read_message(self._connection._sock, partial(read_rest, usock, time.monotonic() + seconds))
+            if code == NOTIFICATION:
+                queue.append(parsed(body, self._encoding()))
             else:
                 self._process(code, body, context)
         except BaseException as error:
@@ -446,93 +441,5 @@ class _Context(pg8000.core.Context):  # type: ignore[misc]  # pg8000 has no type
         self._input_funcs = [str if oid == _TEXT else convert for oid, convert in zip(types, functions, strict=True)]
 
 
-class _NotAMessageError(InterfaceError):  # type: ignore[misc]  # pg8000 has no types
-    """The server has sent bytes that are not a message of PostgreSQL's, and those that follow cannot be read."""
-
-
-def _read_rest(usock: Any, deadline: float, stream: Any, size: int) -> bytes:
-    """Read this many bytes before a moment of `time.monotonic`; the socket's time-out changes.
-
-    The memory grows with the bytes that arrive, and not with those that are announced.
-    """
-    parts = bytearray()
-    while len(parts) < size:
-        usock.settimeout(max(deadline - time.monotonic(), _NO_TIME))
-        part = stream.read1(size - len(parts))
-        if not part:
-            raise InterfaceError("the server has closed the connection during a message")
-        parts += part
-    return bytes(parts)
-
-
-def _message(stream: Any, read: Callable[[Any, int], bytes]) -> tuple[bytes, bytes]:
-    """Read the code and the body of one message.
-
-    Args:
-        stream: the connection's.
-        read: takes the stream and the size of the body, and returns this many bytes.
-
-    Raises:
-        _NotAMessageError: there is no such message, or its length is impossible.
-    """
-    code, size = _HEAD.unpack(pg8000.core._read(stream, _HEAD.size))
-    if not _SHORTEST_MESSAGE <= size <= _LONGEST_MESSAGE or code in _OUT_OF_PLACE:
-        raise _NotAMessageError(
-            f"the server has sent a message {code!r} of {size} bytes; no such message has its place here, "
-            f"and none has fewer than {_SHORTEST_MESSAGE} or more than {_LONGEST_MESSAGE} bytes"
-        )
-    return code, read(stream, size - 4)
-
-
 def _interrupted() -> InterfaceError:
     return InterfaceError("interrupted in the middle of a message")
-
-
-def _parsed(body: bytes, encoding: str) -> Plain:
-    (pid,) = _PID.unpack_from(body)
-    end = body.index(0, 4)
-    if end + 1 >= len(body):
-        raise ValueError(f"a notification of {len(body)} bytes has no payload, not even an empty one")
-    return (
-        body[4:end].decode(encoding, "surrogateescape"),
-        body[end + 1 : -1].decode(encoding, "surrogateescape"),
-        pid,
-    )
-
-
-def _parsed_until_one_fails(raw: Sequence[bytes], encoding: str) -> Iterator[Plain]:
-    with suppress(*_NO_SUCH_MESSAGE):
-        for body in raw:
-            yield _parsed(body, encoding)
-
-
-def _parse_all(data: bytes, batch: list[Plain], encoding: str) -> int:
-    """Append the notifications at the head of ``data``; return the bytes of the whole messages.
-
-    It ends before a message that is not a whole notification, for `_read_one_message` to judge.
-    """
-    position, size = 0, len(data)
-    last = size - 9  # no complete notification begins after it
-    sender = data  # of the message before; none yet, and never a match: the data after a head is shorter
-    channel, pid, payload_at = "", 0, 0
-    while position <= last:
-        code, length = _HEAD.unpack_from(data, position)
-        end_of_payload = position + length  # where its zero byte is
-        if code != _NOTIFICATION or end_of_payload >= size:
-            break
-        # Most messages begin with the pid and the channel of the one before: one comparison replaces
-        # looking for the end of the name and decoding it.
-        if not data.startswith(sender, position + 5):
-            end = data.find(0, position + 9)
-            if end < 0:
-                break
-            sender = data[position + 5 : end + 1]
-            payload_at = 5 + len(sender)
-            (pid,) = _PID.unpack_from(sender)
-            channel = sender[4:-1].decode(encoding, "surrogateescape")
-        payload = data[position + payload_at : end_of_payload].decode(encoding, "surrogateescape")
-        if not payload and length < payload_at:  # too short for its own channel
-            break
-        batch.append((channel, payload, pid))
-        position = end_of_payload + 1
-    return position

@@ -188,7 +188,7 @@ def test_the_timeout_of_its_socket_is_left_as_it_was_after_half_a_message(kind, 
     whole = proxies.notification(channel, b"in two parts")
     proxy.say(whole[:9])
     collecting = Background(collect_payloads, backend, 1)
-    eventually(lambda: is_in(collecting, "_read_rest"))
+    eventually(lambda: is_in(collecting, "read_rest"))
 
     proxy.say(whole[9:])
 
