@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pgnotify.errors import ConnectionLost
@@ -52,6 +52,7 @@ def test_a_clock_that_stood_still_while_the_machine_was_suspended_makes_it_no_sh
     assert (gap.lost_at, gap.restored_at) == (utc(1000), utc(5000))
 
 
+@settings(deadline=None)  # on a busy machine
 @given(st.lists(st.tuples(seconds, steps), max_size=8), st.tuples(seconds, steps))
 def test_whatever_the_clocks_show_every_reading_is_inside(course, suspended):
     moments = [Moment(EPOCH, 1000.0)]
@@ -67,6 +68,7 @@ def test_whatever_the_clocks_show_every_reading_is_inside(course, suspended):
         assert utc(moments[-1].elapsed + setting) <= gap.restored_at
 
 
+@settings(deadline=None)  # on a busy machine
 @given(st.lists(st.tuples(seconds, steps), min_size=5, max_size=5))
 def test_the_gap_of_a_loss_has_the_true_period_by_each_setting_that_was_read(course):
     lasting = listening()
