@@ -181,6 +181,32 @@ def soak(session: nox.Session) -> None:
     session.run("python", "-m", "tests.ledger", *session.posargs)
 
 
+@nox.session
+def mutants(session: nox.Session) -> None:
+    """Change a module in many small ways, and show each change that some tests do not notice.
+
+    The module stands behind --, and then what goes to pytest: the tests that are to notice.
+    """
+    if len(session.posargs) < 2:
+        session.error("name a module and its tests: -- pgnotify/listener/flow.py tests/offline/listener/test_flow.py")
+    module, *tests = session.posargs
+    session.install("-e", ".", *_group("tests", "mutants"))
+    with tempfile.TemporaryDirectory() as directory:
+        for name in ("pgnotify", "tests"):  # the module is changed in place
+            shutil.copytree(name, Path(directory) / name)
+        shutil.copy("pyproject.toml", directory)
+        session.chdir(directory)
+        test_command = f"python -m pytest -x -q -n 0 -o timeout=20 {' '.join(tests)}"
+        Path("mutants.toml").write_text(
+            f"[cosmic-ray]\nmodule-path = [{module!r}]\ntimeout = 120.0\nexcluded-modules = []\n"
+            f"test-command = {test_command!r}\n[cosmic-ray.distributor]\nname = 'local'\n"
+        )
+        session.run("python", "-m", "pytest", "-x", "-q", "-n", "0", *tests)
+        session.run("cosmic-ray", "init", "mutants.toml", "mutants.sqlite")
+        session.run("cosmic-ray", "exec", "mutants.toml", "mutants.sqlite")
+        session.run("cr-report", "--show-diff", "--surviving-only", "mutants.sqlite")
+
+
 @nox.session(tags=["others"])
 def quick_bench(session: nox.Session) -> None:
     """See that all that the benchmarks do can be done, with one driver and little of each."""
