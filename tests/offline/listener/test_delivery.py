@@ -184,3 +184,21 @@ def test_of_two_callbacks_that_raise_the_first_error_ends_the_listener(routes):
         called.deliver("a")
 
     assert called.seen == ["first a1", "second a1"]
+
+
+@pytest.mark.parametrize("behind", ["", "b"])
+def test_what_the_first_of_two_callbacks_has_got_is_not_repeated_when_an_interrupted_one_is_cancelled(
+    called, routes, behind
+):
+    def interrupt():
+        raise KeyboardInterrupt
+
+    called.subscribe("a", "first")
+    second = called.subscribe("a", "second", then=interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        called.deliver("a", *behind)
+    routes.remove(second)
+
+    called.deliver()
+
+    assert called.seen == ["first a1", "second a1"]
