@@ -22,6 +22,7 @@ _PERMANENT_SQLSTATES = re.compile(
     "|3D000"  # invalid_catalog_name: there is no such database
     "|42501"  # insufficient_privilege: no CONNECT on the database, or a parameter that is the superuser's
     "|42601"  # syntax_error: of `options`; or a server that is not quite PostgreSQL has no LISTEN
+    "|42602"  # invalid_name: of a parameter in `options`
     "|42704"  # undefined_object: a parameter in `options` that the server does not know
     "|42883"  # undefined_function: a server that is not quite PostgreSQL, or too old
     "|22023"  # invalid_parameter_value: of one of these, or of client_encoding
@@ -39,7 +40,8 @@ _PROTOCOL_VIOLATION = "08P01"
 # user's own connect function.
 _MISTAKES = (ValueError, TypeError, LookupError, ImportError, NameError, AttributeError, SourceError)
 
-# The server's English messages, from postinit.c, auth.c, miscinit.c, mbutils.c, guc.c. The last four are PgBouncer's.
+# The server's English messages, from postinit.c, auth.c, miscinit.c, mbutils.c, guc.c, postgres.c. The last four are
+# PgBouncer's.
 _PERMANENT_ANSWER = re.compile(
     r"""
     .* \b authentication \s failed \b
@@ -57,7 +59,10 @@ _PERMANENT_ANSWER = re.compile(
     | unsupported \s frontend \s protocol
     | conversion \s between \s \S+ \s and \s \S+ \s is \s not \s supported
     | invalid \s command-line \s argument
-    | \S+ \s requires \s a \s value
+    | (-c \s | --) \S+ \s requires \s a \s value
+    | invalid \s configuration \s parameter \s name
+    | .* \s is \s outside \s the \s valid \s range \s for \s parameter
+    | parameter \s ".*" \s requires \s a
     | no \s such \s database
     | no \s such \s user
     | unsupported \s startup \s parameter
@@ -73,6 +78,7 @@ _PASSING_ANSWER = re.compile(
     | remaining \s connection \s slots \s are \s reserved
     | database \s ".*" \s is \s not \s currently \s accepting
     | terminating \s connection
+    | could \s not \s access \s file
     """,
     re.VERBOSE,
 )
@@ -152,8 +158,8 @@ def is_permanent(error: BaseException, at_start: bool) -> bool:
         at_start: whether there has been no connection yet. A host name that cannot be resolved is then taken for a
             mistake. So is an answer of the server that is not understood but names something in quotation marks: a
             user, a database, a parameter. Messages about the server's own state name nothing, in any of the eleven
-            languages of PostgreSQL 15, with two exceptions: a connection limit, and a database that accepts no
-            connections.
+            languages of PostgreSQL 15, with three exceptions: a connection limit, a database that accepts no
+            connections, and a library that is missing.
     """
     verdicts = (_verdict(each, at_start) for each in _chain(error))
     return next((verdict for verdict in verdicts if verdict is not None), False)

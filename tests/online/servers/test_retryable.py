@@ -95,6 +95,10 @@ def assert_transient(error):
         ({"client_encoding": "MULE_INTERNAL"}, "0A000"),
         ({"options": "-X"}, "42601"),
         ({"options": "--nosuch"}, "42601"),
+        ({"options": "-c nosuch"}, "42601"),
+        ({"options": "-c a..b=1"}, "42602"),
+        ({"options": "-c work_mem=1"}, "22023"),
+        ({"options": "-c geqo=perhaps"}, "22023"),
     ],
     ids=str,
 )
