@@ -95,7 +95,7 @@ class Lifecycle:
             self._thread = thread = background(self._serve, f"{self._title} listener")
         try:
             thread.start()
-            self._ownership.wait(lambda: self._was_attempted() or self.shutdown.is_over, None)
+            self._wait(self._was_attempted, None)
         except BaseException as error:
             if isinstance(error, Exception) and not is_interruption(error):  # there are no more threads
                 self._thread = None

@@ -79,6 +79,10 @@ def refuse():
     listening.append("refused")
     raise ConnectionLost("nobody is there")
 
+def hang():
+    listening.append("connecting")
+    threading.Event().wait()
+
 ways = {
     "run": lambda: make("jobs").run(),
     "run with workers": lambda: make("jobs", workers=2).run(),
@@ -89,6 +93,7 @@ ways = {
     "hint": lambda: hint(make("jobs")),
     "hint of what was started": lambda: hint(started(make("jobs"))),
     "enter": lambda: Listener(refuse, "jobs").__enter__(),
+    "start": lambda: Listener(hang, "jobs").start(),
     "subscription": lambda: started(Listener(refuse)).subscribe("jobs", print).wait_listening(),
     "begin late": lambda: main_thread.join() or iterate(make("jobs")),
 }
@@ -110,7 +115,7 @@ atexit.register(lambda: print(len(ended), "of", len(ways)))
 
 def test_no_thread_waits_for_a_listener_when_the_main_thread_has_ended():
     """All ways to wait are in one process, since each process takes a while."""
-    assert output_of(WAYS_TO_WAIT) == ["11 of 11", "connections left: 0"]
+    assert output_of(WAYS_TO_WAIT) == ["12 of 12", "connections left: 0"]
 
 
 POOL = """
