@@ -7,10 +7,12 @@ without the next, iterators make both steps, and a function in C consumes the it
 
 from __future__ import annotations
 
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import chain, compress, repeat, starmap
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 T = TypeVar("T")
 
@@ -39,6 +41,43 @@ def pops(queue: deque[T]) -> Iterator[T]:
     It raises IndexError at the end of the queue, and continues with items that are added after that.
     """
     return starmap(queue.popleft, _WITHOUT_ARGUMENTS)
+
+
+def remove_with(thing: T, table: dict[int, Any], key: int) -> weakref.ref[T]:
+    """Have a table lose a key when a thing is deleted; return a reference to the thing, which the table must keep.
+
+    The removal is in C. If Python code made it, as that of a WeakValueDictionary does, Python would print what a signal
+    handler raises during it, and go on: a Ctrl-C would be lost.
+    """
+    return weakref.ref(thing, partial(table.pop, key))
+
+
+class WeakSet(Generic[T]):
+    """Things by identity, each until it is deleted; see `remove_with`. They need not be hashable."""
+
+    def __init__(self) -> None:
+        self._references: dict[int, weakref.ref[T]] = {}
+
+    def add(self, thing: T) -> None:
+        """Add a thing, unless it is here."""
+        self._references[id(thing)] = remove_with(thing, self._references, id(thing))
+
+    def discard(self, thing: T) -> None:
+        """Remove a thing, if it is here."""
+        self._references.pop(id(thing), None)
+
+    def clear(self) -> None:
+        """Remove all things."""
+        self._references.clear()
+
+    def __contains__(self, thing: T) -> bool:
+        """Return whether a thing is here."""
+        return id(thing) in self._references
+
+    def __iter__(self) -> Iterator[T]:
+        """Iterate over the things that are here now."""
+        things = [reference() for reference in list(self._references.values())]
+        return (thing for thing in things if thing is not None)
 
 
 _NOTHING = repeat(False)  # a repeat() without a count is never used up, so all share it

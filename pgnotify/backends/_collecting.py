@@ -14,7 +14,7 @@ from functools import cached_property
 from operator import delitem
 from typing import Any
 
-from pgnotify.atomic import then
+from pgnotify.atomic import remove_with, then
 from pgnotify.backends._driver import BATCH, DriverBackend
 from pgnotify.notification import Plain
 from pgnotify.protocol import Health
@@ -46,8 +46,7 @@ _inboxes: dict[int, tuple[weakref.ref[Any], Inbox]] = {}
 def _inbox_of(connection: Any) -> Inbox:
     key = id(connection)
     if key not in _inboxes:
-        reference = weakref.ref(connection, lambda _: _inboxes.pop(key, None))
-        return _inboxes.setdefault(key, (reference, Inbox()))[1]
+        return _inboxes.setdefault(key, (remove_with(connection, _inboxes, key), Inbox()))[1]
     return _inboxes[key][1]
 
 

@@ -7,16 +7,16 @@ end after each call. It has no lock at all: a second thread on the same connecti
 from __future__ import annotations
 
 import codecs
+import weakref
 from collections import deque
 from collections.abc import Sequence
 from itertools import islice
 from operator import delitem
 from typing import Any
-from weakref import WeakValueDictionary
 
 import pg
 
-from pgnotify.atomic import then
+from pgnotify.atomic import remove_with, then
 from pgnotify.backends._driver import BATCH, STATUS_OF, DriverBackend, TransactionStatus
 from pgnotify.backends._holder import HolderBackend
 from pgnotify.errors import UndecodablePayload
@@ -122,7 +122,12 @@ class _Inbox:
 
 # By id(), because a pg.Connection does not support weak references. An inbox lives as long as a backend
 # that uses it. It keeps the connection alive, so that no other one gets the same id.
-_inboxes: WeakValueDictionary[int, _Inbox] = WeakValueDictionary()
+_inboxes: dict[int, weakref.ref[_Inbox]] = {}
+
+
+def _inbox_of(connection: Any) -> _Inbox:
+    key, made = id(connection), _Inbox(connection)
+    return _inboxes.setdefault(key, remove_with(made, _inboxes, key))() or made
 
 
 class PyGreSQLBackend(DriverBackend):
@@ -137,7 +142,7 @@ class PyGreSQLBackend(DriverBackend):
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
-        self._inbox = _inboxes.setdefault(id(connection), _Inbox(connection))
+        self._inbox = _inbox_of(connection)
 
     def fileno(self) -> int:
         """Return the descriptor of the socket; libpq closes it when the connection ends."""

@@ -15,8 +15,8 @@ import time
 from collections.abc import Collection, Iterable
 from contextlib import ExitStack
 from typing import Protocol
-from weakref import WeakValueDictionary
 
+from pgnotify.atomic import WeakSet
 from pgnotify.threads import may_be_daemons
 
 # For all listeners together, as long as one stop() waits.
@@ -36,15 +36,14 @@ class Stoppable(Protocol):
         """Have its threads check again; return whether one of these reads, and so may never end by itself."""
 
 
-# By id(), as in `pgnotify.program.forks`.
-_listeners: WeakValueDictionary[int, Stoppable] = WeakValueDictionary()
+_listeners: WeakSet[Stoppable] = WeakSet()
 _registered: set[bool] = set()
 _main_thread_has_ended = False
 
 
 def stop_at_exit(listener: Stoppable) -> None:
     """Stop a listener at the end of the process, unless it was stopped or deleted by then."""
-    _listeners[id(listener)] = listener
+    _listeners.add(listener)
 
 
 def prepare() -> None:
@@ -71,7 +70,7 @@ def keeps_process_alive() -> bool:
 
 def stop_all() -> None:
     """Stop all listeners."""
-    _stop(list(_listeners.values()))
+    _stop(_listeners)
 
 
 def _end_main_thread() -> None:
@@ -82,7 +81,7 @@ def _end_main_thread() -> None:
         stop_all()
     else:
         threads = _joined_threads()
-        _stop([each for each in list(_listeners.values()) if each.is_waited_for_by(threads)])
+        _stop([each for each in _listeners if each.is_waited_for_by(threads)])
 
 
 def _joined_threads() -> set[int]:

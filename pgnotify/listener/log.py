@@ -9,8 +9,8 @@ import logging
 import time
 from collections.abc import Collection, Iterable, Mapping, Set
 from itertools import islice
-from weakref import WeakSet
 
+from pgnotify.atomic import WeakSet
 from pgnotify.errors import Unanswered, UndecodablePayload
 from pgnotify.listener.failure import OnListeningFailed
 from pgnotify.listener.gap import Gap, Reason

@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from typing import Protocol
-from weakref import WeakValueDictionary
 
+from pgnotify.atomic import WeakSet
 from pgnotify.errors import PgNotifyError
 from pgnotify.notification import Notification
 from pgnotify.protocol import Backend
@@ -25,8 +25,7 @@ class Owner(Protocol):
         """
 
 
-# By id(), because an object of a subclass of the user's need not be hashable.
-_owners: WeakValueDictionary[int, Owner] = WeakValueDictionary()
+_owners: WeakSet[Owner] = WeakSet()
 
 # Where references cannot be leaked, this is the best that can be done: it lives until the interpreter ends.
 _kept: list[object] = []
@@ -34,7 +33,7 @@ _kept: list[object] = []
 
 def forget_after_fork(owner: Owner) -> None:
     """Have an object forget its connection in each child that is forked while it exists."""
-    _owners[id(owner)] = owner
+    _owners.add(owner)
 
 
 def keep_for_ever(*objects: object) -> None:
@@ -87,7 +86,7 @@ class Parents(Backend):
 
 def _forget_in_child() -> None:
     failure: Exception | None = None
-    for owner in list(_owners.values()):
+    for owner in _owners:
         try:
             owner.forget_in_child()
         except Exception as error:  # the others must still forget theirs
