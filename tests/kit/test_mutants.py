@@ -16,8 +16,9 @@ def failure_of(make_backend, test, patience):
 
 @pytest.mark.parametrize("mutant", [pytest.param(each, id=f"{each.__name__}-{each.caught_by}") for each in MUTANTS])
 def test_a_mutant_is_caught(mutant, address):
-    failure = failure_of(mutant, mutant.caught_by, patience=0.5)
+    failures = (failure_of(mutant, mutant.caught_by, patience=0.5) for _ in range(mutant.tries))
 
+    failure = next(filter(None, failures), None)
     assert failure
     assert "it hangs" not in failure
 

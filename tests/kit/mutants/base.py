@@ -13,6 +13,8 @@ class Mutant(Backend):
 
     caught_by: str
     """The test of the conformance class that must fail on it."""
+    tries = 1
+    """How often that test may be made, if the fault shows only where the machine has time for it."""
 
     def __init__(self, connection: Any) -> None:
         self.connection = connection

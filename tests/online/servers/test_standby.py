@@ -133,11 +133,13 @@ def test_a_connection_to_a_standby_outlives_its_promotion_and_can_listen_then(dr
 
 @pytest.mark.drivers("pg8000")  # libpq asks the system in each PQconnectdb(), where a test cannot come in between
 def test_a_name_is_looked_up_anew_for_each_connection(lasting_pair, monkeypatch):
-    leads_to = [lasting_pair.primary, lasting_pair.standby]
+    leads_to, led_to = [lasting_pair.primary, lasting_pair.standby], []
+    server_host = lasting_pair.primary.host  # looked up, too: each address of a name is a place of its own
 
     def look_up(host: str, port: int, *_: Any, **__: Any) -> list[Any]:
-        assert host == "database.invalid"
-        server = leads_to.pop(0)
+        assert host in ("database.invalid", server_host)
+        server = leads_to.pop(0) if host == "database.invalid" else led_to.pop()
+        led_to.append(server)
         return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", (server.host, server.port))]
 
     monkeypatch.setattr(socket, "getaddrinfo", look_up)

@@ -310,6 +310,7 @@ def test_the_name_of_the_users_own_connection_is_left(user, db, session, channel
     assert user.run("SHOW application_name") == before
 
 
+@pytest.mark.drivers("psycopg")
 def test_a_pool_gets_no_session_back_that_has_the_listeners_name(address, session, channel):
     pool = pytest.importorskip("psycopg_pool").ConnectionPool(address.dsn, min_size=1, max_size=1, open=True)
     with pool:
