@@ -24,6 +24,7 @@ Performed, on one thread or several:
 - `subscriptions`: which callbacks belong to which channel.
 - `wanted`: which channels to listen to, and which of them have changed.
 - `mailbox`: which notifications are dropped while their consumer is too slow.
+- `overflows`: how that consumer waits until the user is told what was dropped.
 - `workers`: which thread runs which callback.
 
 Seen by users:

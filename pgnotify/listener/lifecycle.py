@@ -18,13 +18,12 @@ from pgnotify.listener import at_exit
 from pgnotify.listener.delivery import Delivery
 from pgnotify.listener.forked import warn_aside
 from pgnotify.listener.loop import listener_loop
-from pgnotify.listener.mailbox import Overflow
 from pgnotify.listener.options import Options
+from pgnotify.listener.overflows import Overflows
 from pgnotify.listener.policy import Policy
 from pgnotify.listener.runner import ReconnectingRunner
 from pgnotify.listener.shutdown import Shutdown
 from pgnotify.listener.subscriptions import Subscription
-from pgnotify.listener.watch import DroppedGap
 from pgnotify.listener.workers import Interruptible, Workers
 from pgnotify.notification import Plain
 from pgnotify.program.forks import forget_after_fork
@@ -225,8 +224,8 @@ class Lifecycle:
                 self._title,
                 self._delivery.lock,
                 self._serve_in_worker,
-                self._announce_from_worker,
-                self._end_by_worker,
+                self.overflows.announce_from_worker,
+                self.end_by_worker,
             )
 
     def _rest(self) -> None:
@@ -264,7 +263,17 @@ class Lifecycle:
                 self.shutdown.end(drain_workers=not users)
         self._ownership.notify()
 
+    def no_loop_follows(self) -> bool:
+        """Return whether the loop is over: the listener has ended, or after an error no thread reads."""
+        failed = self.shutdown.failure is not None or self._postponed is not None
+        return self.shutdown.has_ended or (failed and not self.is_read())
+
     # Requests to the reading thread, and the work of our other threads.
+
+    @property
+    def overflows(self) -> Overflows:
+        """For a consumer that has reached an overflow. Made each time, so that the two do not refer to each other."""
+        return Overflows(self, self._runner, self._delivery, self._ownership)
 
     def wake(self) -> None:
         """Have the reading thread and all waiting threads check for changes."""
@@ -272,77 +281,14 @@ class Lifecycle:
         self._runner.wake()
         self._ownership.notify()
 
-    def announce_overflow(self, overflow: Overflow, deadline: float | None = None) -> bool:
-        """Have the user told of the gap of an overflow that the iteration has reached, and wait until that is done.
-
-        Returns:
-            False if the deadline passed first. Then call it again before anything newer is taken.
-
-        Raises the same errors as `wait_first`.
-        """
-        dropped = self._ask_to_announce(overflow)
-        while not self._is_told(dropped):
-            if self.shutdown.is_over:  # the thread that reads is about to end, or another thread announces it
-                self._ownership.wait(lambda: dropped.is_told or self._may_tell(dropped), deadline)
-            else:
-                self.wait_first(lambda: dropped.is_told or self.shutdown.is_over, deadline)
-            if deadline is not None and time.monotonic() >= deadline:
-                return self._is_told(dropped)
-        return True
-
-    def _announce_from_worker(self, overflow: Overflow, unless: Callable[[], bool]) -> bool:
-        """Have the user told of the gap of an overflow that a worker has reached, and wait until that is done.
-
-        If no thread reads, the worker waits for the next one that does, or for the end of the listener.
-
-        Args:
-            overflow: the overflow.
-            unless: ends the wait if it returns True. It is called now, and after each change.
-
-        Returns:
-            Whether the user was told, or an error has ended the listener.
-        """
-        dropped = self._ask_to_announce(overflow)
-        try:
-            while not self._is_told(dropped):
-                self._ownership.wait(lambda: dropped.is_told or self._may_tell(dropped) or unless(), None)
-                if not dropped.is_told and unless():
-                    return False
-        except BaseException as error:
-            self._end_by_worker(error)
-        return True
-
-    def _ask_to_announce(self, overflow: Overflow) -> DroppedGap:
-        """Have the reading thread announce the gap of an overflow, unless it was asked before."""
-        with self._delivery.lock:
-            if overflow.announced is None:
-                overflow.announced = DroppedGap(overflow.gap(), self._ownership.notify)
-                self._watch.announce(overflow.announced)
-                self._runner.wake()
-                if self._delivery.workers is not None:
-                    self._delivery.workers.notify()
-            return overflow.announced
-
-    def _is_told(self, dropped: DroppedGap) -> bool:
-        """Return whether the user knows of a gap. Announce it here if no loop in another thread will."""
-        if self._may_tell(dropped):
-            self.shutdown.announce(dropped)
-        return dropped.is_told
-
-    def _may_tell(self, dropped: DroppedGap) -> bool:
-        """Return whether this thread is to announce a gap: the loop is over, or runs in this thread."""
-        failed = self.shutdown.failure is not None or self._postponed is not None
-        over = self.shutdown.has_ended or (failed and not self.is_read())
-        here = self._ownership.by_this_thread() and self._watch.is_settled
-        return (over or here) and dropped in self._watch.dropped_gaps
-
     def _serve_in_worker(
         self, subscription: Subscription, queue: deque[Plain], at_most: int, ends: Interruptible
     ) -> None:
         self._delivery.serve(subscription, queue, at_most, ends)
         self.check_process()  # the callback may have forked: in the child this thread ends here
 
-    def _end_by_worker(self, error: BaseException) -> None:
+    def end_by_worker(self, error: BaseException) -> None:
+        """End the listener with an error that a worker has met. In a forked child, raise it."""
         if self._process != os.getpid():
             raise error
         self.shutdown.fail(error)
@@ -382,12 +328,7 @@ class Lifecycle:
                 __cause__.
         """
         self.check_process()
-        failure = self.shutdown.failure
-        if failure is not None:
-            what = f"{type(failure).__name__}: {failure}"
-            raise ListenerClosed(f"the listener {self._title!r} has ended: {what}") from failure
-        if self.shutdown.has_ended:
-            raise ListenerClosed(f"the listener {self._title!r} was stopped")
+        self.shutdown.refuse_use(self._title)
 
     def check_process(self) -> None:
         """Raise an error in a forked child; see `check_open`."""
@@ -406,17 +347,13 @@ class Lifecycle:
 
     def forget_in_child(self) -> None:
         """Forget the connection and all other threads. Called in the child after a fork."""
-        counters, watch = self._reporter.counters, self._watch
+        counters = self._reporter.counters
         self._runner.forget_in_child(partial(_refusal_in_child, self._process))
         self._ownership.forget_in_child()
         self._starting = threading.Lock()
         self._delivery.forget_in_child()
         self._reporter.log.forget_in_child()
-        # A loop that runs in this thread finds itself closed at its next step.
-        watch.state = State.CLOSED
-        for each in (watch.in_force, watch.queue, watch.commands, watch.dropped_gaps):
-            each.clear()
-        watch.interrupt()
+        self._watch.forget_in_child()
         if counters.state not in (ListenerState.IDLE, ListenerState.LOST, ListenerState.CLOSED):
             self._is_unwarned = True
             counters.inherit(ListenerState.LOST)

@@ -236,7 +236,7 @@ class Listener(Uncopyable):
         mailbox = self._delivery.mailbox
         overflow = mailbox.overflow()
         if overflow is not None:
-            if not self._lifecycle.announce_overflow(overflow, deadline):
+            if not self._lifecycle.overflows.announce(overflow, deadline):
                 return False
             mailbox.pass_by(overflow)
         return True

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
+from pgnotify.errors import ListenerClosed
 from pgnotify.listener import at_exit
 from pgnotify.listener.channels import unlisten
 from pgnotify.listener.delivery import Delivery
@@ -67,6 +68,14 @@ class Shutdown:
         """Raise the error that has ended the listener, if one has."""
         if self.failure is not None:
             raise self.failure
+
+    def refuse_use(self, title: str) -> None:
+        """Raise a `ListenerClosed` if the listener has ended. The error that has ended it is the __cause__."""
+        if self.failure is not None:
+            what = f"{type(self.failure).__name__}: {self.failure}"
+            raise ListenerClosed(f"the listener {title!r} has ended: {what}") from self.failure
+        if self.has_ended:
+            raise ListenerClosed(f"the listener {title!r} was stopped")
 
     def request(self, drain: bool, deadline: float | None) -> None:
         """Ask the reading thread to end; safe in a signal handler.

@@ -211,6 +211,13 @@ class ListenerWatch(Watch):
         period = self.link.unproved if self.lost_gap is None else self.lost_gap.period
         return None if period.start is _NEVER else period
 
+    def forget_in_child(self) -> None:
+        """Have a loop that runs in this thread find itself closed. Called in the child after a fork."""
+        self.state = State.CLOSED
+        for each in (self.in_force, self.queue, self.commands, self.dropped_gaps):
+            each.clear()
+        self.interrupt()
+
     def seconds_unread(self, now: float) -> float:
         """Return for how long nobody has looked at the connection although LISTEN is in force.
 
