@@ -1,1 +1,22 @@
-"""One module for each driver, loaded by name when a connection of its driver is passed."""
+"""One module for each driver, loaded by name when a connection of its driver is passed.
+
+- Drivers: `psycopg`, `psycopg2`, `pg8000`, `pygresql`.
+- Objects that hold a driver's connection: `sqlalchemy`, `django`.
+
+What they share:
+
+- `_driver`: the verbs, over any driver that runs SQL and has a descriptor to wait for.
+- `_collecting`: the same, for drivers that read notifications along with statements.
+- `_holder`: the same, for objects that may replace the connection that they hold.
+- `_transactions`: the states of a transaction, and what may be called inside one.
+- `_health`: the statement of a health check, and its answer.
+- `_encodings`: which texts do not survive the client_encoding.
+
+What pg8000 needs in addition, because it has no libpq:
+
+- `_pg8000_connect`: a connection from the parameters of a connection string.
+- `_pg8000_socket`: the socket of it, and which lengths of messages it believes.
+- `_pg8000_messages`: the bytes of PostgreSQL's messages.
+
+`_pyinstaller` has the hook that makes an application frozen by PyInstaller include all backends.
+"""

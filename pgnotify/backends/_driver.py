@@ -1,4 +1,4 @@
-"""The common part of the backends of SQL drivers: the statements, the transactions, the wait.
+"""The common part of the backends of SQL drivers: the verbs, the statements behind them, the wait.
 
 A driver's module adds how *its* connection runs a statement, reads notifications, and ends.
 """
@@ -6,17 +6,17 @@ A driver's module adds how *its* connection runs a statement, reads notification
 from __future__ import annotations
 
 import abc
-import enum
 import json
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import cached_property
 from itertools import repeat
 from typing import Any, ClassVar, Protocol
 
 from pgnotify.backends._encodings import refuse_changed
 from pgnotify.backends._health import IN_UTF8, VALUES, health_of, health_query
+from pgnotify.backends._transactions import TransactionStatus, in_open_transaction
 from pgnotify.connecting.retryable import message_of, sqlstate_of
 from pgnotify.errors import ConnectionLost, PayloadError, PgNotifyError, TransactionError
 from pgnotify.notification import Notification, Plain, new
@@ -27,20 +27,8 @@ from pgnotify.waiting import is_cut_off, wait_readable
 # a backlog of millions is never in memory twice.
 BATCH = 500
 
-
 # A connection with more batches than this is not worth keeping: to open another one takes less time (5 ms).
 BATCHES_TO_DROP = 20
-
-
-class TransactionStatus(enum.IntEnum):
-    """The state of a connection's transaction; the numbers are libpq's PQTRANS_…."""
-
-    IDLE = 0
-    ACTIVE = 1
-    IN_TRANSACTION = 2
-    IN_FAILED_TRANSACTION = 3
-    UNKNOWN = 4
-
 
 # A read that brings fewer notifications than this leaves none behind: a buffer of 16 kB takes two of the longest.
 # For a notification that comes alone, looking again would cost more than everything else does.
@@ -64,9 +52,6 @@ _UNTRANSLATABLE_CHARACTER = "22P05"
 NAME_SESSION = """\
 SELECT pg_catalog.set_config('application_name', {}::pg_catalog.text, false)
 WHERE pg_catalog.current_setting('application_name') OPERATOR(pg_catalog.=) ''"""
-
-STATUS_OF = {int(status): status for status in TransactionStatus}
-"""The status by its number, in a third of the time that calling the class takes."""
 
 
 def quoted(channel: str) -> str:
@@ -399,25 +384,3 @@ def release_or_end(backend: Endable) -> None:
     except BaseException:
         backend.end()
         raise
-
-
-@contextmanager
-def in_autocommit(connection: Any, has_ended: Callable[[], bool]) -> Iterator[None]:
-    """Put an idle DB-API connection into autocommit mode, and back unless it has ended; this sends nothing."""
-    try:
-        connection.autocommit = True
-        yield
-        connection.autocommit = False
-    except BaseException:  # of a signal handler, too, also during one of the two assignments
-        if not has_ended():
-            with suppress(Exception):  # refused where a signal handler has left a statement half done
-                connection.autocommit = False
-        raise
-
-
-def in_open_transaction(what: str) -> TransactionError:
-    """Return the error for a call that is not possible inside the user's transaction."""
-    return TransactionError(
-        f"{what} is not possible inside an open transaction: no notification would arrive before it ends. "
-        "Commit or roll back first, or listen on a connection of its own"
-    )

@@ -6,7 +6,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
-from pgnotify.backends._driver import DriverBackend, TransactionStatus, release_or_end
+from pgnotify.backends._driver import DriverBackend, release_or_end
+from pgnotify.backends._transactions import TransactionStatus
 from pgnotify.errors import ConnectionLost
 from pgnotify.notification import Notification, Plain
 from pgnotify.protocol import Backend, Ends, Health, Releases, plain_fetch, unlisten_all

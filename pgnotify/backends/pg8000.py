@@ -26,7 +26,7 @@ from pg8000.exceptions import DatabaseError, InterfaceError
 
 from pgnotify.atomic import then
 from pgnotify.backends._collecting import CollectingBackend, Inbox
-from pgnotify.backends._driver import BATCH, TransactionStatus
+from pgnotify.backends._driver import BATCH
 from pgnotify.backends._pg8000_messages import (
     HEAD,
     LONGEST_MESSAGE,
@@ -42,6 +42,7 @@ from pgnotify.backends._pg8000_messages import (
     read_message,
     read_rest,
 )
+from pgnotify.backends._transactions import TransactionStatus
 from pgnotify.errors import ConnectionLost, Unanswered
 from pgnotify.notification import Plain
 from pgnotify.program.interruption import is_interruption

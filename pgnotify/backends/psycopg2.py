@@ -13,15 +13,8 @@ import psycopg2
 import psycopg2.extensions
 
 from pgnotify.atomic import then
-from pgnotify.backends._driver import (
-    BATCH,
-    MORE_TO_READ,
-    STATUS_OF,
-    DriverBackend,
-    TransactionStatus,
-    in_autocommit,
-    in_open_transaction,
-)
+from pgnotify.backends._driver import BATCH, MORE_TO_READ, DriverBackend
+from pgnotify.backends._transactions import STATUS_OF, TransactionStatus, in_autocommit, in_open_transaction
 from pgnotify.notification import Plain
 from pgnotify.protocol import Health
 

@@ -9,8 +9,8 @@ Importing this package does not import pytest; only `plugin` does. What is decid
   `_guard_client` talks to it. `server` decides which server the tests of a process share; `address` describes it.
 - Tests of a backend: `conformance` has the promises as tests, `check` runs them without pytest.
 - Tests of an application: `notifications` expects notifications, `plugin` has the fixtures.
-- Tools: `_wire` is a PostgreSQL client without a driver, `_proxy` breaks network connections on request, `nasty`
-  lists difficult names and payloads.
+- Tools: `_wire` is a PostgreSQL client without a driver, `_scram` authenticates it, `_proxy` breaks network connections
+  on request, `nasty` lists difficult names and payloads.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pgnotify.backends._driver import in_autocommit
+from pgnotify.backends._transactions import in_autocommit
 
 
 class Connection:
