@@ -47,6 +47,8 @@ class Subscription(Uncopyable):
         """Whether it belongs to the listener itself, and is hidden from the user."""
         self.mailbox = mailbox
         """Notifications that wait for a worker."""
+        self.place = 0
+        """Its index among the subscriptions of its channel, for `Routes`."""
         self._server = server
         self._wait_listening = wait_listening
         self._cancel = cancel
@@ -111,7 +113,7 @@ class Routes:
         """How many times a subscription of a channel was removed and stays in `of`, if that is not never."""
         self.of: dict[str, list[Subscription]] = {}
         """The subscriptions of each channel that has any, in the order in which they were made. Fewer than half of them
-        are cancelled. Others are added at the end at any time."""
+        are cancelled, and are only a placeholder. Others are added at the end at any time."""
         self.wanted = Wanted(*channels)
         """The channels to listen to."""
         self.internal_channel = f"pgnotify_probe_{secrets.token_hex(8)}"
@@ -121,7 +123,9 @@ class Routes:
         """Call the callback of a subscription from now on."""
         channel = subscription.channel
         with self._lock:
-            self.of.setdefault(channel, []).append(subscription)
+            subscriptions = self.of.setdefault(channel, [])
+            subscription.place = len(subscriptions)
+            subscriptions.append(subscription)
             if channel not in self.wanted.channels:
                 self.wanted.add(channel)
 
@@ -133,10 +137,15 @@ class Routes:
             subscriptions = self.of.get(channel, [])
             removed = self._removed[channel] = self._removed.get(channel, 0) + 1
             if 2 * removed < len(subscriptions):  # to go through them each time would take too long for thousands
+                place = subscription.place
+                if subscriptions[place : place + 1] == [subscription]:  # otherwise that is done
+                    subscriptions[place] = _REMOVED
                 return
             del self._removed[channel]
             left = [each for each in subscriptions if not each.cancelled]
             if left:
+                for place, each in enumerate(left):
+                    each.place = place
                 self.of[channel] = left
                 return
             self.of.pop(channel, None)
@@ -174,3 +183,8 @@ class Routes:
 
 def _call_nothing(notification: Notification) -> None:
     """Take the place of a callback in a forked child: the notification is the parent's."""
+
+
+# In the place of a subscription that was cancelled, so that its callback is not kept.
+_REMOVED = Subscription("", _call_nothing, lambda *_: False, lambda _: None, Mailbox())
+_REMOVED.cancelled = True

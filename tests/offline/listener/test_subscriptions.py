@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import pytest
 
 from pgnotify.listener.mailbox import Mailbox
@@ -82,10 +84,36 @@ def test_the_cancelled_ones_of_a_channel_are_removed_when_they_are_the_half():
 
     for each in subscriptions[:2]:
         routes.remove(each)
-    assert (routes.of["jobs"], routes.subscriptions()) == (subscriptions, subscriptions[2:])
+    assert [each.cancelled for each in routes.of["jobs"]] == [True, True, False, False, False]
+    assert routes.of["jobs"][2:] == routes.subscriptions() == subscriptions[2:]
     routes.remove(subscriptions[2])
 
     assert routes.of == {"jobs": subscriptions[3:]}
+
+
+def test_a_cancelled_one_is_not_kept():
+    routes = Routes(())
+    subscriptions = [subscription() for _ in range(20)]
+    for each in subscriptions:
+        routes.add(each)
+
+    del each
+    for left in range(19, -1, -1):
+        routes.remove(subscriptions[0])
+        cancelled = weakref.ref(subscriptions.pop(0))
+        assert (cancelled(), len(routes.subscriptions())) == (None, left)
+
+
+def test_removing_a_removed_one_changes_no_other():
+    routes = Routes(())
+    subscriptions = [subscription() for _ in range(20)]
+    for each in subscriptions:
+        routes.add(each)
+
+    for each in subscriptions[9::-1] * 2:
+        routes.remove(each)
+
+    assert routes.subscriptions() == subscriptions[10:]
 
 
 def test_removing_twice_does_nothing():
