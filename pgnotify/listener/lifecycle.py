@@ -209,6 +209,10 @@ class Lifecycle:
                 if not is_interruption(error):
                     self._rest()
             raise
+        except BaseException:
+            if self._is_own_thread() and self._process == os.getpid():  # otherwise the next call goes on
+                self._rest()
+            raise
         self.check_process()  # a callback may have forked, and this may be the child
         if stopped:  # and if a signal handler has interrupted this before, too
             self.shutdown.end()
@@ -236,6 +240,7 @@ class Lifecycle:
         workers = self._delivery.workers
         if workers is not None and workers.end_if_idle():
             self._delivery.workers = None
+        self._watch.connecting = False  # it would go on with an attempt that an interruption has cut short
         if not self._watch.ever_listened:
             self._reporter.enter(ListenerState.IDLE)
 

@@ -113,6 +113,17 @@ def test_a_bad_source(make_one, server, left, use):
     assert_works(listener, server)
 
 
+def test_a_start_whose_source_wants_to_exit(make_one, server, left):
+    listener = make_one(failing_once(server, SystemExit(3)))
+
+    with pytest.raises(SystemExit):
+        listener.start()
+
+    left.expect_nothing()
+    assert listener.status().state == "idle"
+    assert_works(listener, server)
+
+
 def test_a_source_of_dead_connections(make_one, server, left, use):
     connections = []
 
