@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 
 from pgnotify.connecting.source import Source
+from pgnotify.program.interruption import is_interruption
 from pgnotify.protocol import Backend
 from pgnotify.threads import background
 
@@ -30,6 +30,13 @@ class ConnectAttempt:
         self.started = time.monotonic()
         self.finished = False
         """Whether there is a result."""
+
+    def start(self) -> None:
+        """Begin, once.
+
+        Raises:
+            RuntimeError: there are no more threads.
+        """
         background(self._run, "pgnotify connecting").start()
 
     def result(self) -> Backend:
@@ -45,9 +52,10 @@ class ConnectAttempt:
         """Give up the attempt. A connection that it opens, or has opened, is closed."""
         with self._lock:
             self._abandoned = True
-            backend, self._backend = self._backend, None
+            backend = self._backend
         if backend is not None:
             _close(backend, self._source)
+            self._backend = None  # last: a call that a signal handler has interrupted is made again
 
     def _run(self) -> None:
         try:
@@ -66,5 +74,8 @@ class ConnectAttempt:
 
 def _close(backend: Backend, source: Source) -> None:
     if source.can_reconnect:
-        with suppress(Exception):  # nobody has used it
+        try:
             source.discard(backend)
+        except Exception as error:  # nobody has used it
+            if is_interruption(error):
+                raise

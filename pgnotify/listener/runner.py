@@ -199,19 +199,28 @@ class ReconnectingRunner(BlockingRunner):
         return p.Opened(self.backend, server_pid_of(self.backend))
 
     def _attempted(self, timeout: float | None) -> Backend | None:
-        if self._attempt is None:
-            self._attempt = ConnectAttempt(self._source, self.wake)
-        if not self._attempt.finished:
-            left = self._seconds_left(self._attempt)
+        attempt = self._attempt or self._begin_attempt()
+        if not attempt.finished:
+            left = self._seconds_left(attempt)
             self._wait(min((each for each in (left, timeout) if each is not None), default=None))
-        if self._attempt is None or not self._attempt.finished:  # None in a child that was forked meanwhile
+        if self._attempt is None or not attempt.finished:  # None in a child that was forked meanwhile
             return None
-        attempt = self._attempt
         try:
             return attempt.result()
-        except BaseException:
+        except BaseException:  # its own error, or of a signal handler
+            attempt.abandon()
             self._attempt = None
             raise
+
+    def _begin_attempt(self) -> ConnectAttempt:
+        attempt = ConnectAttempt(self._source, self.wake)
+        try:
+            attempt.start()
+            self._attempt = attempt
+        except BaseException:  # of a signal handler, perhaps, and the thread runs
+            attempt.abandon()
+            raise
+        return attempt
 
     def _seconds_left(self, attempt: ConnectAttempt) -> float | None:
         longest = LONGEST_CONNECT_SECONDS + self._source.connect_seconds

@@ -13,7 +13,9 @@ from tests.helpers.waiting import IN_MEMORY
 
 def attempt_with(function):
     done = threading.Event()
-    return ConnectAttempt(Source(function, None, None, 5), done.set), done
+    attempt = ConnectAttempt(Source(function, None, None, 5), done.set)
+    attempt.start()
+    return attempt, done
 
 
 def test_an_attempt_runs_in_the_background_and_says_when_it_is_done(memory_server):

@@ -14,6 +14,7 @@ import pytest
 
 from pgnotify.errors import ConnectionLost, SourceError, TransactionError
 from pgnotify.listener import Listener
+from tests.helpers.interrupting import AVAILABLE, Interruption, TimeLimit, time_limit
 from tests.helpers.listeners import Happened, Watching, its_connection, next_payloads, send
 from tests.helpers.resources import no_thread, open_descriptors
 from tests.helpers.signals import on_signal, send_signal
@@ -235,6 +236,24 @@ def test_a_start_that_a_signal_handler_interrupts_is_stopped(make_one, server, l
         listener.start()
 
     assert listener.status().state == "closed"
+    left.expect_nothing()
+
+
+@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # one of ours that was just being made
+@pytest.mark.skipif(not AVAILABLE, reason="not applicable: the places are others")
+def test_an_attempt_to_connect_that_is_interrupted_leaves_no_connection(server, left, no_gc):
+    """A time limit comes at each place of the first run, one after the other, and nobody runs it again."""
+    place, count = 0, None
+    while count is None or place <= count:
+        listener = Listener(server.connect, "jobs", heartbeat=None, on_listening=lambda _: listener.stop())
+        with time_limit() as strike, suppress(TimeLimit), Interruption(place, strike).here() as interruption:
+            listener.run()
+        listener.stop()
+        eventually(lambda: not server.connections, interruption.where, IN_MEMORY)
+        count = interruption.count if count is None else count
+        place += 1
+
+    assert place > 100
     left.expect_nothing()
 
 
