@@ -121,11 +121,17 @@ class Shutdown:
         A call of the reader that the server does not answer at once is aborted. If it were aborted earlier, the
         server would not be told of the end.
         """
-        while not self._ownership.wait(lambda: self.has_ended or not is_read(), earlier(deadline, LOOK_EACH_SECONDS)):
+        while not self.has_ended:
+            if self._ownership.wait(lambda: self.has_ended or not is_read(), earlier(deadline, LOOK_EACH_SECONDS)):
+                self._end_here()
+                continue
             self._abort_unless_draining()
             if deadline is not None and time.monotonic() >= deadline:
                 self._runner.abort_call(even_the_users=True)
                 return
+
+    def _end_here(self) -> None:
+        """End the listener in this thread, unless another one has begun to read; that one will find the request."""
         try:
             if not self.has_ended and self._ownership.try_to_take():
                 self.end()
