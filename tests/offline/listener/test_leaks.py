@@ -245,16 +245,21 @@ def test_an_attempt_to_connect_that_is_interrupted_leaves_no_connection(server, 
     """A time limit comes at each place of the first run, one after the other, and nobody runs it again."""
     place, count = 0, None
     while count is None or place <= count:
-        listener = Listener(server.connect, "jobs", heartbeat=None, on_listening=lambda _: listener.stop())
-        with time_limit() as strike, suppress(TimeLimit), Interruption(place, strike).here() as interruption:
-            listener.run()
-        listener.stop()
+        interruption = interrupted_run(server, place)
         eventually(lambda: not server.connections, interruption.where, IN_MEMORY)
         count = interruption.count if count is None else count
         place += 1
 
     assert place > 100
     left.expect_nothing()
+
+
+def interrupted_run(server, place):
+    listener = Listener(server.connect, "jobs", heartbeat=None, on_listening=lambda _: listener.stop())
+    with time_limit() as strike, suppress(TimeLimit), Interruption(place, strike).here() as interruption:
+        listener.run()
+    listener.stop()
+    return interruption
 
 
 @pytest.mark.parametrize("way", ["run", "iterate", "hint"])

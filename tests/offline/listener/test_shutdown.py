@@ -29,6 +29,33 @@ def started(make, sender, *messages, **settings):
     return listener
 
 
+def test_a_stop_waits_for_a_thread_that_begins_to_read_in_that_moment(make, monkeypatch):
+    listener = make("jobs")
+    ownership, shutdown = listener._lifecycle._ownership, listener._lifecycle.shutdown
+    take, taken, go, readers = ownership.try_to_take, threading.Event(), threading.Event(), []
+
+    def read():
+        assert take()
+        taken.set()
+        assert go.wait(IN_MEMORY)
+        shutdown.end()
+        ownership.release()
+
+    def take_late():
+        if readers:
+            return take()
+        readers.append(Running(read))
+        assert taken.wait(IN_MEMORY)
+        assert not take()
+        go.set()
+        return False
+
+    monkeypatch.setattr(ownership, "try_to_take", take_late)
+    assert listener.stop(IN_MEMORY) is True
+
+    readers[0].ended()
+
+
 # What becomes of what is queued.
 
 
