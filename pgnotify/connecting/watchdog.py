@@ -157,6 +157,8 @@ class Watchdog:
     def has_bitten(self, watch: Watch) -> bool:
         """End a watch; return whether it has ended the call. A second call returns the same."""
         self._watches.discard(watch)
+        if not self._clients:  # the last one has left before
+            self._ring()
         return watch.has_bitten()
 
     def forget_in_child(self) -> None:

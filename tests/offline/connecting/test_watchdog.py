@@ -72,6 +72,20 @@ def test_it_runs_before_the_first_call(watchdog):
     assert watchdog._thread.is_alive()
 
 
+def test_it_ends_with_the_last_watch_if_the_last_client_has_left_before(watchdog, bites):
+    client, watch = Client(), bites.watch("long", until(1000.0))
+    watchdog.stay_for(client)
+    watchdog.watch(watch)
+    thread = watchdog._thread
+    eventually(lambda: watchdog._looks_at == watch.moment, patience=IN_MEMORY)  # it sleeps for as long
+    watchdog._clients.clear()
+
+    assert not watchdog.has_bitten(watch)
+
+    thread.join(IN_MEMORY)
+    assert not thread.is_alive()
+
+
 def test_it_ends_with_the_last_client(watchdog):
     clients = [Client(), Client()]
     for client in clients:
