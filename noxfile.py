@@ -51,9 +51,10 @@ PYGRESQL = "pygresql"  # has no wheels, so it must be built
 EACH_RELEASE = "tests/online/each_release"
 NEWEST_RELEASE = "tests/online/newest_release"
 
-# Three processes, each with a server of its own: the tests wait for the other side for more than half of their time.
+# Two processes, each with a server of its own: the tests wait for the other side for more than half of their time, and
+# `make test` runs two sessions at once. More of them would each collect the tests first.
 # A process that has run out of tests takes some from another, since the slow ones stand together.
-PROCESSES = ("-n", "3", "--dist", "worksteal")
+PROCESSES = ("-n", "2", "--dist", "worksteal")
 
 # Compile each module once, for all sessions, beside their environments: even where Python is told to write nothing
 # into the checkout, a process should not have to compile pytest and the tests again.

@@ -192,7 +192,7 @@ class Sending(Kit):
             self.session.notify(self.channel, "along")
             notify()
             same(self.backend.wait(0), True, f"wait(0) after a notification that came along with {verb}")
-            same([each.payload for each in self.backend.fetch()], ["along"], f"what came along with {verb}")
+            same([each.payload for each in self.backend.fetch()], ["along"], f"the one that came along with {verb}")
 
     def test_more_can_be_sent_than_a_statement_has_parameters(self) -> None:
         many = self._many()

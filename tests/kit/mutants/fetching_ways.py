@@ -155,7 +155,7 @@ class SaysNoMoreBetweenTwoParts(Mutant):
 
 
 class DeliversItsOwnLast(Mutant):
-    """What statements have read is in another list than what comes from the socket."""
+    """It has one list for the notifications that statements have read, and one for those of the socket."""
 
     caught_by = "test_ones_own_and_those_of_others_arrive_in_the_order_of_sending"
 
