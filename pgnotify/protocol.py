@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 from pgnotify.errors import ConnectionLost
 from pgnotify.notification import Notification, Plain
 
-_NEVER_LISTENED_TO = "pgnotify heartbeat"
+NEVER_LISTENED_TO = "pgnotify heartbeat"
 
 # How many channels one statement has at most. PostgreSQL up to 18 compares each new channel with all that the session
 # listens to, so 80,000 take it 7 to 14 s: no deadline for one statement fits them, and fewer. In parts of 1,000 the
@@ -133,6 +133,21 @@ class FetchesInto(Protocol):
 
         A notification leaves the driver, or the place where it was kept, in the same call in C that appends it:
         ``queue.extend(map(taken, ...))``, or ``queue.extend(iter(take, None))``.
+        """
+
+
+@runtime_checkable
+class FetchesWhole(Protocol):
+    """A backend whose `fetch` may wait for the rest of a message, but which can leave that message for later.
+
+    For an event loop, which must never be held up.
+    """
+
+    def fetch_whole(self, queue: deque[Plain]) -> bool:
+        """Do the same as `FetchesInto.fetch_into`, without waiting for the rest of a message.
+
+        Returns:
+            Whether there is a message that has not arrived in full. `fetch_into` waits for its rest.
         """
 
 
@@ -394,7 +409,7 @@ def health_of(backend: Backend) -> Health | None:
             return backend.check()
         except NotImplementedError:
             pass
-    backend.unlisten(_NEVER_LISTENED_TO)  # has no effect, but the server answers
+    backend.unlisten(NEVER_LISTENED_TO)  # has no effect, but the server answers
     return None
 
 

@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
+from pgnotify.async_protocol import AsyncBackend
 from pgnotify.errors import UnknownBackend
 from pgnotify.limits import check_runs, plain
 from pgnotify.protocol import Backend
@@ -21,9 +22,13 @@ if TYPE_CHECKING:
     from importlib.metadata import Distribution, EntryPoint
 
 ENTRY_POINT_GROUP = "pgnotify.backends"
+ASYNC_ENTRY_POINT_GROUP = "pgnotify.async_backends"
 
 Factory: TypeAlias = Callable[[Any], Backend]
 """Makes a backend from a connection, or raises a TypeError that says what to pass instead."""
+
+AsyncFactory: TypeAlias = Callable[[Any], "AsyncBackend | None"]
+"""Makes an asynchronous backend from a connection; returns None for one that blocks, which needs no other backend."""
 
 # The top-level package of a connection's class, and the path of its factory. The pool packages are
 # here because their factory knows what to pass instead of a pool.
@@ -37,6 +42,15 @@ BUILT_IN: dict[str, str] = {
     "pg8000": "pgnotify.backends.pg8000:wrap",
     "sqlalchemy": "pgnotify.backends.sqlalchemy:wrap",
     "django": "pgnotify.backends.django:wrap",
+}
+
+# Those whose connections are asynchronous, or some of them.
+ASYNC_BUILT_IN: dict[str, str] = {
+    "pgnotify": "pgnotify.aio.connection:own_backend",
+    "asyncpg": "pgnotify.backends.asyncpg:wrap",
+    "psycopg": "pgnotify.backends.psycopg_async:wrap",
+    "psycopg_pool": "pgnotify.backends.psycopg_async:wrap",
+    "sqlalchemy": "pgnotify.backends.sqlalchemy_async:wrap",
 }
 
 
@@ -58,15 +72,21 @@ DRIVERS: dict[str, Driver] = {
     "pg8000": Driver("pg8000", "pgnotify.backends.pg8000:connect", "pg8000"),
     "pygresql": Driver("pg", "pgnotify.backends.pygresql:connect", "pygresql"),
 }
+# Those that only `pgnotify.connect_async` can open a connection with, in the same order, after the others.
+ASYNC_DRIVERS: dict[str, Driver] = {
+    "psycopg_async": Driver("psycopg", "pgnotify.backends.psycopg_async:connect", "psycopg"),
+    "asyncpg": Driver("asyncpg", "pgnotify.backends.asyncpg:connect", "asyncpg"),
+}
 _ALIASES = {"psycopg3": "psycopg", "pg": "pygresql"}
 
 _VERBS = ("listen", "unlisten", "wait", "fetch", "notify", "close")
 
 _registered: dict[str, Factory] = {}
+_registered_async: dict[str, AsyncFactory] = {}
 
 
 class _Found(NamedTuple):
-    factory: Factory
+    factory: Callable[[Any], Any]
     describe: Callable[[], str]
     """Returns its name for error messages, which shows who is to blame. A function, because it may read a file."""
 
@@ -91,12 +111,28 @@ def register(package: str, factory: Factory) -> None:
         ValueError: the name is not that of a top-level package.
         TypeError: the factory cannot be called, or is an async function.
     """
+    _check_factory(package, factory)
+    _registered[plain(package)] = factory
+
+
+def register_async(package: str, factory: AsyncFactory) -> None:
+    """Do the same as `register`, for asynchronous connections and their `AsyncBackend`.
+
+    The factory itself is a plain function. It returns None for a connection that blocks. The entry point group is
+    ``pgnotify.async_backends``.
+
+    Raises the same errors.
+    """
+    _check_factory(package, factory)
+    _registered_async[plain(package)] = factory
+
+
+def _check_factory(package: str, factory: object) -> None:
     if not package.isidentifier():
         raise ValueError(f"package must be the name of a top-level package, not {package!r}")
     if not callable(factory):
         raise TypeError(f"factory must take a connection and return its backend, not {factory!r}")
     check_runs("factory", factory)
-    _registered[plain(package)] = factory
 
 
 def backend_for(connection: object) -> Backend:
@@ -109,26 +145,59 @@ def backend_for(connection: object) -> Backend:
     Other errors of a factory pass through. Entry points are scanned if neither `register` nor the
     built-in table fits. Then a UserWarning reports each entry point that can never be used.
     """
+    for found, driver_object in _matches(connection, ENTRY_POINT_GROUP):
+        backend: Backend = _made_by(found, driver_object)
+        return backend
+    raise UnknownBackend(_nothing_fits(connection))
+
+
+def async_backend_for(connection: object) -> AsyncBackend | None:
+    """Return the asynchronous backend of a connection; None if it is not an asynchronous one.
+
+    Raises the same errors as `backend_for`, but not if nothing fits.
+    """
+    for found, driver_object in _matches(connection, ASYNC_ENTRY_POINT_GROUP):
+        if (made := found.factory(driver_object)) is not None:
+            backend: AsyncBackend = _checked(found, made)
+            return backend
+    return None
+
+
+def _matches(connection: object, group: str) -> Iterator[tuple[_Found, object]]:
+    """Yield each factory that fits, in order of precedence, with the object to pass to it."""
     views = list(_views(connection))
     for source in (_registered_for, _built_in_for, _plugged_in_for):
         for package, driver_object in views:
-            found = source(package)
+            found = source(package, group)
             if found is not None:
-                return _made_by(found, driver_object)
-    raise UnknownBackend(_nothing_fits(connection))
+                yield found, driver_object
 
 
 def connect_with(driver: str | None) -> Callable[[dict[str, str]], object]:
     """Return the function that connects with the named driver, or with the first installed one if None.
 
     Raises:
-        UnknownBackend: there is no such driver, or it is not installed.
+        UnknownBackend: there is no such driver, or it is not installed, or it is asynchronous.
     """
-    name = _first_installed() if driver is None else _known(driver)
-    chosen = DRIVERS[name]
+    return _connect_with(driver, DRIVERS)
+
+
+def connect_async_with(driver: str | None) -> tuple[Callable[[dict[str, str]], Any], bool]:
+    """Return the same as `connect_with`, for asyncio, and whether it is a coroutine function.
+
+    All drivers are possible. One that blocks is preferred, as its connections are read faster.
+    """
+    drivers = {**DRIVERS, **ASYNC_DRIVERS}
+    name = _first_installed(drivers) if driver is None else _known(driver, drivers)
+    return _connect_with(name, drivers), name in ASYNC_DRIVERS
+
+
+def _connect_with(driver: str | None, drivers: dict[str, Driver]) -> Callable[[dict[str, str]], Any]:
+    name = _first_installed(drivers) if driver is None else _known(driver, drivers)
+    chosen = drivers[name]
     if not _installed(chosen):
         raise UnknownBackend(f"driver {name!r} is not installed: {_pip_install(chosen.extra)}")
-    function: Callable[[dict[str, str]], object] = _load(chosen.connect)
+    function: Callable[[dict[str, str]], Any] = _load(chosen.connect)
     return function
 
 
@@ -164,20 +233,25 @@ def _packages(cls: type) -> list[str]:
     return [name for name in dict.fromkeys(names) if name != "builtins"]
 
 
-def _registered_for(package: str) -> _Found | None:
-    if package not in _registered:
+def _registered_for(package: str, group: str) -> _Found | None:
+    factories: dict[str, Any] = _registered if group == ENTRY_POINT_GROUP else _registered_async
+    if package not in factories:
         return None
-    factory = _registered[package]
+    factory = factories[package]
     return _Found(factory, lambda: f"the factory registered for {package!r}, {factory!r},")
 
 
-def _built_in_for(package: str) -> _Found | None:
-    path = BUILT_IN.get(package)
+def _built_in(group: str) -> dict[str, str]:
+    return BUILT_IN if group == ENTRY_POINT_GROUP else ASYNC_BUILT_IN
+
+
+def _built_in_for(package: str, group: str) -> _Found | None:
+    path = _built_in(group).get(package)
     return _Found(_load(path), lambda: f"the built-in backend for {package!r}") if path else None
 
 
-def _plugged_in_for(package: str) -> _Found | None:
-    claims = _entry_points().by_package.get(package, [])
+def _plugged_in_for(package: str, group: str) -> _Found | None:
+    claims = _entry_points(group).by_package.get(package, [])
     if len(claims) > 1:
         raise UnknownBackend(
             f"{len(claims)} distributions claim the backend for {package!r}: "
@@ -196,11 +270,11 @@ def _loaded(claim: EntryPoint) -> _Found:
     return _Found(factory, lambda: _description(claim))
 
 
-@functools.lru_cache(maxsize=1)  # the scan reads a file of every installed distribution
-def _entry_points() -> _EntryPoints:
+@functools.lru_cache(maxsize=2)  # the scan reads a file of every installed distribution
+def _entry_points(group: str) -> _EntryPoints:
     found = _EntryPoints({}, [])
-    for entry_point in _scan(found.never_used):
-        if obstacle := _obstacle(entry_point.name):
+    for entry_point in _scan(group, found.never_used):
+        if obstacle := _obstacle(entry_point.name, group):
             found.never_used.append(f"{_description(entry_point)} is never used: {obstacle}")
         else:
             found.by_package.setdefault(entry_point.name, []).append(entry_point)
@@ -209,26 +283,27 @@ def _entry_points() -> _EntryPoints:
     return found
 
 
-def _scan(unreadable: list[str]) -> Iterable[EntryPoint]:
+def _scan(group: str, unreadable: list[str]) -> Iterable[EntryPoint]:
     from importlib.metadata import distributions, entry_points  # takes longer to import than all of pgnotify
 
     try:
-        return entry_points(group=ENTRY_POINT_GROUP)
+        return entry_points(group=group)
     except Exception:  # one broken file, of any group, hides all entry points
-        return dict.fromkeys(each for one in distributions() for each in _entry_points_of(one, unreadable))
+        return dict.fromkeys(each for one in distributions() for each in _entry_points_of(one, group, unreadable))
 
 
-def _entry_points_of(distribution: Distribution, unreadable: list[str]) -> Iterable[EntryPoint]:
+def _entry_points_of(distribution: Distribution, group: str, unreadable: list[str]) -> Iterable[EntryPoint]:
     try:
-        return distribution.entry_points.select(group=ENTRY_POINT_GROUP)
+        return distribution.entry_points.select(group=group)
     except Exception as error:
         unreadable.append(f"the entry points of {_release(distribution)} cannot be read: {error!r}")
         return ()
 
 
-def _obstacle(name: str) -> str | None:
-    if name in BUILT_IN:
-        return f"the built-in backend takes precedence. To replace it, call pgnotify.register({name!r}, …)"
+def _obstacle(name: str, group: str) -> str | None:
+    if name in _built_in(group):
+        register = "register" if group == ENTRY_POINT_GROUP else "register_async"
+        return f"the built-in backend takes precedence. To replace it, call pgnotify.{register}({name!r}, …)"
     if not name.isidentifier():
         return f"{name!r} is not a top-level package. Name it after the one of the connection's class"
     return None
@@ -251,8 +326,11 @@ def _release(distribution: Distribution) -> str:
         return nameless
 
 
-def _made_by(found: _Found, connection: object) -> Backend:
-    backend = found.factory(connection)
+def _made_by(found: _Found, connection: object) -> Any:
+    return _checked(found, found.factory(connection))
+
+
+def _checked(found: _Found, backend: Any) -> Any:
     lacking = [verb for verb in _VERBS if not callable(getattr(backend, verb, None))]
     if lacking:
         what = f"a {_class_path(type(backend))}" if backend is not None else None
@@ -263,13 +341,18 @@ def _made_by(found: _Found, connection: object) -> Backend:
 
 
 def _nothing_fits(connection: object) -> str:
-    tried = [*_registered, *BUILT_IN, *_entry_points().by_package]
+    if async_backend_for(connection) is not None:
+        return (
+            f"a {_class_path(type(connection))} is asynchronous: pass it to pgnotify.AsyncNotificationHandler, "
+            "pgnotify.AsyncListener or pgnotify.notify_async(). Blocking code needs a connection of another driver"
+        )
+    tried = [*_registered, *BUILT_IN, *_entry_points(ENTRY_POINT_GROUP).by_package]
     installed = installed_drivers()
     return (
         f"no backend fits a {_class_path(type(connection))}. Known packages: {', '.join(dict.fromkeys(tried))}. "
         f"Installed drivers: {', '.join(installed) or 'none'}. Pass a connection of one of them, for instance "
         f"after {_pip_install('psycopg')}, or register a backend with pgnotify.register()"
-        + "".join(f". Note: {each}" for each in _entry_points().never_used)
+        + "".join(f". Note: {each}" for each in _entry_points(ENTRY_POINT_GROUP).never_used)
     )
 
 
@@ -277,18 +360,21 @@ def _class_path(cls: type) -> str:
     return f"{cls.__module__}.{cls.__qualname__}"
 
 
-def _first_installed() -> str:
-    for name in installed_drivers():
-        return name
-    raise UnknownBackend(f"no driver is installed; looked for {', '.join(DRIVERS)}: {_pip_install('psycopg')}")
+def _first_installed(drivers: dict[str, Driver]) -> str:
+    for name, driver in drivers.items():
+        if _installed(driver):
+            return name
+    raise UnknownBackend(f"no driver is installed; looked for {', '.join(drivers)}: {_pip_install('psycopg')}")
 
 
-def _known(driver: str) -> str:
+def _known(driver: str, drivers: dict[str, Driver]) -> str:
     name = driver.lower()
     name = _ALIASES.get(name, name)
-    if name not in DRIVERS:
+    if name not in drivers:
+        if name in ASYNC_DRIVERS:
+            raise UnknownBackend(f"driver {name!r} is asynchronous: use pgnotify.connect_async() or AsyncListener")
         shown = repr(driver) if name.isidentifier() else "of this name"  # not a connection string, with its password
-        raise UnknownBackend(f"there is no driver {shown} to connect with; the drivers are {', '.join(DRIVERS)}")
+        raise UnknownBackend(f"there is no driver {shown} to connect with; the drivers are {', '.join(drivers)}")
     return name
 
 

@@ -10,7 +10,7 @@ from pgnotify.backends._driver import DriverBackend, release_or_end
 from pgnotify.backends._transactions import TransactionStatus
 from pgnotify.errors import ConnectionLost
 from pgnotify.notification import Notification, Plain
-from pgnotify.protocol import Backend, Ends, Health, Releases, plain_fetch, unlisten_all
+from pgnotify.protocol import Backend, Ends, FetchesWhole, Health, Releases, plain_fetch, unlisten_all
 
 T = TypeVar("T")
 
@@ -87,6 +87,17 @@ class HolderBackend:
                 queue.extend(plain_fetch(current)())
             else:
                 into(queue)
+
+    def fetch_whole(self, queue: deque[Plain]) -> bool:
+        """See `pgnotify.protocol.FetchesWhole.fetch_whole`."""
+        before = len(queue)
+        self._left_behind(lambda ended: ended.fetch_into(queue))
+        current = self._current()
+        if len(queue) == before and isinstance(current, FetchesWhole):
+            return current.fetch_whole(queue)
+        if len(queue) == before:
+            self.fetch_into(queue)
+        return False
 
     def notify(self, channel: str, payload: str = "") -> None:
         """See `pgnotify.protocol.Backend.notify`."""

@@ -27,6 +27,7 @@ PID = struct.Struct("!i")
 # system for them. The answers to our statements are short, and a notification has 8 kB.
 _SHORTEST_MESSAGE = 4
 LONGEST_MESSAGE = 16 * 2**20
+LONGEST_NOTIFICATION = 8192
 
 # Messages that no server sends to a session that has begun and does not COPY: about authentication (pg8000 would send
 # the password again), the key for cancelling, and COPY.
@@ -74,6 +75,14 @@ def read_message(stream: Any, read: Callable[[Any, int], bytes]) -> tuple[bytes,
             f"and none has fewer than {_SHORTEST_MESSAGE} or more than {LONGEST_MESSAGE} bytes"
         )
     return code, read(stream, size - 4)
+
+
+def is_whole(data: bytes) -> bool:
+    """Return whether bytes begin with a whole message, or with none at all: the length is impossible."""
+    if len(data) < HEAD.size:
+        return False
+    _, size = HEAD.unpack_from(data)
+    return len(data) > size or not _SHORTEST_MESSAGE <= size <= LONGEST_MESSAGE
 
 
 def parsed(body: bytes, encoding: str) -> Plain:

@@ -30,12 +30,14 @@ from pgnotify.backends._driver import BATCH
 from pgnotify.backends._pg8000_messages import (
     HEAD,
     LONGEST_MESSAGE,
+    LONGEST_NOTIFICATION,
     NO_SUCH_MESSAGE,
     NOTIFICATION,
     PARAMETER_STATUS,
     PID,
     READY_FOR_QUERY,
     NotAMessageError,
+    is_whole,
     parse_all,
     parsed,
     parsed_until_one_fails,
@@ -107,6 +109,9 @@ class Pg8000Backend(CollectingBackend):
     def __init__(self, connection: Any) -> None:
         self._connection = connection
         self._rest_seconds = REST_SECONDS
+        self._leaves_rest = False
+        """Whether a message that has not arrived in full is left for later."""
+        self._has_left_rest = False
 
     def limit_rest(self, seconds: float) -> None:
         """See `pgnotify.protocol.LimitsRest.limit_rest`."""
@@ -296,6 +301,15 @@ class Pg8000Backend(CollectingBackend):
         if len(queue) == before and inbox.death is not None:
             raise self._lost() from inbox.death
 
+    def fetch_whole(self, queue: deque[Plain]) -> bool:
+        """See `pgnotify.protocol.FetchesWhole.fetch_whole`."""
+        self._leaves_rest, self._has_left_rest = True, False
+        try:
+            self.fetch_into(queue)
+        finally:
+            self._leaves_rest = False
+        return self._has_left_rest
+
     def _read(self, queue: deque[Plain]) -> int:
         before = len(queue)
         self.fetch_into(queue)
@@ -326,6 +340,9 @@ class Pg8000Backend(CollectingBackend):
             consumed = parse_all(data, batch, self._encoding())
             if consumed:  # they are already in the buffer: no system call
                 queue.extend(then(batch, _read_buffered, self._connection._sock, consumed))
+            elif self._leaves_rest and not self._has_arrived(data):
+                self._has_left_rest = True
+                return False
             else:
                 self._read_one_message(queue)
         except (*_LOSSES, DatabaseError, *NO_SUCH_MESSAGE) as error:
@@ -396,6 +413,22 @@ class Pg8000Backend(CollectingBackend):
         finally:
             usock.settimeout(timeout)
         return data
+
+    def _has_arrived(self, data: bytes) -> bool:
+        """Return whether the first message of the buffered bytes has arrived in full, or is not a message at all."""
+        if is_whole(data):
+            return True
+        usock = self._connection._usock
+        if isinstance(usock, ssl.SSLSocket):
+            return len(data) >= HEAD.size and is_whole(data + bytes(usock.pending()))
+        timeout = usock.gettimeout()
+        try:
+            usock.settimeout(0)
+            return is_whole(data + usock.recv(LONGEST_NOTIFICATION, socket.MSG_PEEK))
+        except BlockingIOError:
+            return False
+        finally:
+            usock.settimeout(timeout)
 
     def _note_interruption(self, error: BaseException) -> None:
         """Give the connection up after an interruption: some bytes may be lost, and later messages would be misread."""

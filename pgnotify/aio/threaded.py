@@ -1,0 +1,241 @@
+"""An asynchronous backend over one that blocks: it waits on the event loop, and asks the server in a thread."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
+from typing import Any, TypeVar
+
+from pgnotify.aio.loop import Future, Loop
+from pgnotify.async_protocol import AsyncBackend, AsyncWakeup
+from pgnotify.atomic import then
+from pgnotify.errors import PgNotifyError, TransactionError
+from pgnotify.notification import Notification, Plain, new
+from pgnotify.protocol import (
+    Backend,
+    HasDescriptor,
+    Health,
+    connection_of,
+    end,
+    health_of,
+    name_session,
+    plain_fetch,
+    release,
+    server_pid_of,
+)
+from pgnotify.waiting import Wakeup
+
+T = TypeVar("T")
+
+# How long a call that is cancelled is waited for. A server nearly always answers sooner, and then everything is known.
+GRACE_SECONDS = 0.1
+
+
+class ThreadedBackend(AsyncBackend):
+    """LISTEN and NOTIFY on a connection of a driver that blocks.
+
+    A call that waits for the server runs in a thread. If the task that awaits it is cancelled, and the server has not
+    answered after `GRACE_SECONDS`, it runs on. Until it has ended, the connection is busy: see `settle`.
+
+    Args:
+        backend: of the connection.
+        loop: the event loop.
+    """
+
+    def __init__(self, backend: Backend, loop: Loop) -> None:
+        self.blocking = backend
+        """The backend that blocks."""
+        self._loop = loop
+        self._call: Future[Any] | None = None
+        self._fetch = plain_fetch(backend)
+        self._fetch_into: Callable[[deque[Plain]], object] | None = getattr(backend, "fetch_into", None)
+        self._fetch_whole: Callable[[deque[Plain]], bool] | None = getattr(backend, "fetch_whole", None)
+        self._rest_is_due = False
+        """Whether a message has begun to arrive, whose rest a thread is to wait for."""
+        self._early: deque[Plain] = deque()
+        """Notifications that were fetched in a thread."""
+        self._has_descriptor = isinstance(backend, HasDescriptor)
+        self.limit: Callable[[], AbstractContextManager[object]] = nullcontext
+        """Returns what limits each call that waits for the server; it is entered in the thread."""
+
+    # The verbs.
+
+    async def listen(self, channel: str) -> None:
+        """See `pgnotify.protocol.Backend.listen`."""
+        await self._in_thread(self.blocking.listen, channel)
+
+    async def listen_many(self, channels: Sequence[str]) -> None:
+        """See `pgnotify.protocol.ListensMany.listen_many`."""
+        await self._in_thread(_offered(self.blocking, "listen_many"), channels)
+
+    async def unlisten(self, channel: str) -> None:
+        """See `pgnotify.protocol.Backend.unlisten`."""
+        await self._in_thread(self.blocking.unlisten, channel)
+
+    async def unlisten_many(self, channels: Sequence[str]) -> None:
+        """See `pgnotify.protocol.UnlistensMany.unlisten_many`."""
+        await self._in_thread(_offered(self.blocking, "unlisten_many"), channels)
+
+    async def wait(self, timeout: float | None, wakeup: AsyncWakeup) -> bool:
+        """See `pgnotify.async_protocol.AsyncBackend.wait`."""
+        await self.settle()
+        if self._rest_is_due:
+            self._rest_is_due = False
+            await self._in_thread(self._fetch_rest)
+            return True
+        if self._early or self.blocking.wait(0):
+            return True
+        if timeout is not None and timeout <= 0:
+            return False
+        if not self._has_descriptor:
+            return await self._wait_in_thread(timeout, wakeup)
+        return await wakeup.wait_readable(self.fileno(), timeout)
+
+    def fetch(self) -> list[Notification]:
+        """See `pgnotify.protocol.Backend.fetch`."""
+        return [new(Notification, plain) for plain in self.fetch_plain()]
+
+    def fetch_plain(self) -> Sequence[Plain]:
+        """See `pgnotify.protocol.FetchesPlain.fetch_plain`."""
+        queue: deque[Plain] = deque()
+        self.fetch_into(queue)
+        return list(queue)
+
+    def fetch_into(self, queue: deque[Plain]) -> None:
+        """See `pgnotify.protocol.FetchesInto.fetch_into`; a message that has not arrived in full is left to `wait`."""
+        if self._call is not None:
+            self._refuse_busy()
+        if self._early:
+            queue.extend(then(list(self._early), self._early.clear))
+        elif self._fetch_whole is not None:
+            self._rest_is_due = self._fetch_whole(queue)
+        elif self._fetch_into is not None:
+            self._fetch_into(queue)
+        else:
+            queue.extend(self._fetch())
+
+    async def notify(self, channel: str, payload: str = "") -> None:
+        """See `pgnotify.protocol.Backend.notify`."""
+        await self._in_thread(self.blocking.notify, channel, payload)
+
+    async def notify_many(self, notifications: Iterable[tuple[str, str]]) -> None:
+        """See `pgnotify.protocol.NotifiesMany.notify_many`."""
+        await self._in_thread(_offered(self.blocking, "notify_many"), list(notifications))
+
+    async def close(self) -> None:
+        """See `pgnotify.protocol.Backend.close`."""
+        await self._in_thread(self.blocking.close)
+
+    # The capabilities. Those that the backend does not offer raise NotImplementedError, and callers do without.
+
+    async def check(self) -> Health | None:
+        """Ask for the server's state; see `pgnotify.protocol.health_of`."""
+        return await self._in_thread(health_of, self.blocking)
+
+    async def name_session(self, name: str) -> None:
+        """See `pgnotify.protocol.name_session`."""
+        await self._in_thread(name_session, self.blocking, name)
+
+    async def release(self) -> None:
+        """See `pgnotify.protocol.release`."""
+        await self._in_thread(release, self.blocking)
+
+    async def end(self) -> None:
+        """See `pgnotify.protocol.end`."""
+        await self._in_thread(end, self.blocking)
+
+    def fileno(self) -> int:
+        """See `pgnotify.protocol.HasDescriptor.fileno`."""
+        if not self._has_descriptor:
+            raise NotImplementedError(f"{type(self.blocking).__qualname__} does not offer fileno")
+        descriptor: int = self.blocking.fileno()  # type: ignore[attr-defined]
+        return descriptor
+
+    @property
+    def server_pid(self) -> int | None:
+        """See `pgnotify.protocol.server_pid_of`."""
+        return server_pid_of(self.blocking)
+
+    @property
+    def connection(self) -> object:
+        """See `pgnotify.protocol.connection_of`."""
+        return connection_of(self.blocking)
+
+    @property
+    def DatabaseError(self) -> type[Exception]:
+        """See `pgnotify.protocol.NamesDatabaseError`."""
+        error: type[Exception] = getattr(self.blocking, "DatabaseError", PgNotifyError)
+        return error
+
+    # One call at a time.
+
+    @property
+    def busy(self) -> bool:
+        """Whether a call of the connection's is under way."""
+        return self._call is not None or bool(getattr(self.blocking, "busy", False))
+
+    async def settle(self) -> None:
+        """Wait until a call that was cancelled, and is still under way, has ended. Its outcome does not matter."""
+        while (call := self._call) is not None:
+            await asyncio.wait((call,))
+            if self._call is call:
+                self._call = None
+
+    async def _in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
+        await self.settle()
+        call = self._call = self._loop.in_thread(self._limited, function, arguments)
+        try:
+            await asyncio.wait((call,))
+        except asyncio.CancelledError:
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait((call,), timeout=GRACE_SECONDS)
+            if call.done():
+                self._call = None
+            call.add_done_callback(Future.exception)  # nobody else will look at it
+            raise
+        self._call = None
+        result: T = call.result()
+        return result
+
+    def _limited(self, function: Callable[..., T], arguments: tuple[Any, ...]) -> T:
+        with self.limit():
+            return function(*arguments)
+
+    def _fetch_rest(self) -> None:
+        if self._fetch_into is not None:
+            self._fetch_into(self._early)
+        else:
+            self._early.extend(self._fetch())
+
+    async def _wait_in_thread(self, timeout: float | None, wakeup: AsyncWakeup) -> bool:
+        """Wait for a connection without a descriptor, in a thread that waits for the wake-up as well."""
+        in_thread = Wakeup()
+        waiting = self._call = self._loop.in_thread(self.blocking.wait, timeout, in_thread.fileno())
+        waiting.add_done_callback(lambda _: wakeup.wake())
+        try:
+            await wakeup.wait(None)
+        finally:
+            in_thread.wake()
+            try:
+                await self.settle()
+            finally:
+                in_thread.close()
+        has_come: bool = waiting.result()
+        return has_come
+
+    def _refuse_busy(self) -> None:
+        raise TransactionError("the connection is busy with a call whose task was cancelled")
+
+
+def _offered(backend: Backend, name: str) -> Any:
+    """Return a method that a backend may offer.
+
+    Raises:
+        NotImplementedError: it does not.
+    """
+    method = getattr(backend, name, None)
+    if method is None:
+        raise NotImplementedError(f"{type(backend).__qualname__} does not offer {name}")
+    return method
