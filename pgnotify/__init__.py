@@ -27,9 +27,16 @@ from pgnotify.errors import (
 from pgnotify.handler.handler import NotificationHandler
 from pgnotify.notification import Notification
 from pgnotify.protocol import Backend
-from pgnotify.registry import register
+from pgnotify.registry import register, register_async
 
 if typing.TYPE_CHECKING:
+    from pgnotify.aio.connection import AsyncConnection as AsyncConnection
+    from pgnotify.aio.connection import connect_async as connect_async
+    from pgnotify.aio.connection import notify_async as notify_async
+    from pgnotify.aio.connection import notify_many_async as notify_many_async
+    from pgnotify.aio.connection import wrap_async as wrap_async
+    from pgnotify.aio.handler import AsyncNotificationHandler as AsyncNotificationHandler
+    from pgnotify.async_protocol import AsyncBackend as AsyncBackend
     from pgnotify.connecting.backoff import Backoff as Backoff
     from pgnotify.listener.gap import Gap as Gap
     from pgnotify.listener.gap import Listening as Listening
@@ -46,6 +53,9 @@ __version__ = "0.1.0"
 
 # These names take longer to import than all the others together, so each is imported on first use.
 _LATER = {
+    "AsyncBackend": "async_protocol",
+    "AsyncConnection": "aio.connection",
+    "AsyncNotificationHandler": "aio.handler",
     "Backoff": "connecting.backoff",
     "Gap": "listener.gap",
     "Listener": "listener.listener",
@@ -57,9 +67,16 @@ _LATER = {
     "Status": "listener.status",
     "Subscription": "listener.subscriptions",
     "check": "testing.check",
+    "connect_async": "aio.connection",
+    "notify_async": "aio.connection",
+    "notify_many_async": "aio.connection",
+    "wrap_async": "aio.connection",
 }
 
 __all__ = [
+    "AsyncBackend",
+    "AsyncConnection",
+    "AsyncNotificationHandler",
     "Backend",
     "Backoff",
     "ChannelError",
@@ -88,10 +105,15 @@ __all__ = [
     "UnknownBackend",
     "check",
     "connect",
+    "connect_async",
     "notify",
+    "notify_async",
     "notify_many",
+    "notify_many_async",
     "register",
+    "register_async",
     "wrap",
+    "wrap_async",
 ]
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from pgnotify.errors import UnknownBackend
 from pgnotify.handler.handler import NotificationHandler
-from pgnotify.limits import check_channel, check_payload, check_timeout
+from pgnotify.limits import check_channel, check_payload, check_timeout, is_async
 from pgnotify.notification import Notification
 from pgnotify.program.forks import forget_after_fork, keep_for_ever
 from pgnotify.protocol import Backend, NotifiesMany
@@ -213,6 +213,6 @@ def own_backend(connection: Any) -> Backend:
     """
     if isinstance(connection, Connection):
         return connection.backend
-    if isinstance(connection, Backend):
+    if isinstance(connection, Backend) and not is_async(connection.listen):
         return connection
     raise UnknownBackend(f"pass a connection, not a {type(connection).__module__}.{type(connection).__qualname__}")

@@ -25,7 +25,8 @@ T = TypeVar("T", bound="float | None")
 _SHOWN_CHARACTERS = 30  # of an offending value in an error message
 
 # Flags of a code object, as in `inspect`, which takes longer to import than all of pgnotify.
-_MADE_BY_A_CALL = {0x80: "a coroutine", 0x200: "an async generator", 0x20: "a generator"}
+_COROUTINE = 0x80
+_MADE_BY_A_CALL = {_COROUTINE: "a coroutine", 0x200: "an async generator", 0x20: "a generator"}
 
 plain = str.__str__
 """Returns a string as a plain str, without what its class makes of it: the value, for a member of an Enum."""
@@ -98,8 +99,13 @@ def check_timeout(timeout: float | None) -> float | None:
     return plain_number(timeout)
 
 
-def check_callable(what: str, value: object) -> None:
-    """Refuse a value that is neither None nor a function that `check_runs` accepts.
+def is_async(function: object) -> bool:
+    """Return whether a call of a function makes a coroutine, as far as that can be known without a call."""
+    return _made_by_a_call_of(function) == _MADE_BY_A_CALL[_COROUTINE]
+
+
+def check_callable(what: str, value: object, may_be_async: bool = False) -> None:
+    """Refuse a value that is neither None nor a function that `check_runs` accepts; see there for the arguments.
 
     Raises:
         TypeError: it is neither.
@@ -108,19 +114,24 @@ def check_callable(what: str, value: object) -> None:
         return
     if not callable(value):
         raise TypeError(f"{what} must be a function, not {value!r}")
-    check_runs(what, value)
+    check_runs(what, value, may_be_async)
 
 
-def check_runs(what: str, function: object) -> None:
+def check_runs(what: str, function: object, may_be_async: bool = False) -> None:
     """Refuse a function whose call runs nothing: it only makes a coroutine or a generator, for others to run.
 
     A wrapper of such a function is not refused, because it may run what it wraps.
+
+    Args:
+        what: its name in the error message.
+        function: the function.
+        may_be_async: whether its coroutines are awaited, so that it may be an async function.
 
     Raises:
         TypeError: it is an async function, a generator function, or an object that is called like one.
     """
     makes = _made_by_a_call_of(function)
-    if makes is not None:
+    if makes is not None and not (may_be_async and makes == _MADE_BY_A_CALL[_COROUTINE]):
         raise TypeError(
             f"{what} must be a function that runs when it is called, not {name_of(function)}: "
             f"a call only makes {makes}, which nobody would run"
@@ -219,7 +230,7 @@ def _made_by_a_call_of(function: Any) -> str | None:
                 return makes
         # The marks of `asyncio` and `inspect`, for what is not an async function, but is called like one.
         if any(type(getattr(called, mark, None)) is object for mark in ("_is_coroutine", "_is_coroutine_marker")):
-            return _MADE_BY_A_CALL[0x80]
+            return _MADE_BY_A_CALL[_COROUTINE]
     return None
 
 

@@ -36,12 +36,18 @@ class Loop:
         self.call_later = self._loop.call_later
         self.time = self._loop.time
 
-    def is_running_here(self) -> bool:
-        """Return whether it is the loop that runs in this thread."""
-        try:
-            return asyncio.get_running_loop() is self._loop
-        except RuntimeError:
-            return False
+    def check_is_running(self, what: str) -> None:
+        """Raise an error if it is not the loop that runs in this thread.
+
+        Args:
+            what: names the object that belongs to it, in the error message.
+
+        Raises:
+            RuntimeError: it is not, or none runs here.
+        """
+        if asyncio.get_running_loop() is not self._loop:
+            state = ", which is closed" if self.is_closed() else ""
+            raise RuntimeError(f"{what} belongs to another event loop{state}: make a new one for this loop")
 
     def is_closed(self) -> bool:
         """Return whether it is closed, so that nothing runs on it any more."""

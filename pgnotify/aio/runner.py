@@ -60,6 +60,15 @@ class AsyncRunner:
         into: Callable[[deque[Plain]], object] | None = getattr(backend, "fetch_into", None)
         self._fetch_into = into if into is not None else lambda queue: queue.extend(fetch())
 
+    def refuse(self, refusal: Callable[[], Exception]) -> None:
+        """Have every further call raise an error, in a forked child, where the connection is the parent's."""
+        self.use(_Refusing(refusal))  # type: ignore[arg-type]  # it has whichever method is called
+
+    async def settle(self) -> None:
+        """Wait until a call has ended that goes on although it was cancelled; see `ThreadedBackend.settle`."""
+        if hasattr(self.backend, "settle"):
+            await self.backend.settle()
+
     async def run(self, program: p.Program[T], front: AsyncFront) -> T:
         """Run a program to its end and return its result; see `pgnotify.program.runner.BlockingRunner.run`.
 
@@ -131,3 +140,18 @@ class AsyncRunner:
             case p.Close():
                 await self.backend.close()
         return None
+
+
+class _Refusing:
+    """Stands in for the backend in a forked child: whichever method is called raises an error."""
+
+    def __init__(self, refusal: Callable[[], Exception]) -> None:
+        self._refusal = refusal
+
+    def __getattr__(self, name: str) -> Callable[..., object]:
+        if name.startswith("_") or name in ("settle", "fetch_into", "fetch_plain"):  # these are optional
+            raise AttributeError(name)
+        return self._refuse
+
+    def _refuse(self, *_: object) -> object:
+        raise self._refusal()

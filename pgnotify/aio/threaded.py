@@ -7,11 +7,12 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
 from pgnotify.aio.loop import Future, Loop
 from pgnotify.async_protocol import AsyncBackend, AsyncWakeup
 from pgnotify.atomic import then
-from pgnotify.errors import PgNotifyError, TransactionError
+from pgnotify.errors import ConnectionLost, PgNotifyError
 from pgnotify.notification import Notification, Plain, new
 from pgnotify.protocol import (
     Backend,
@@ -33,11 +34,31 @@ T = TypeVar("T")
 GRACE_SECONDS = 0.1
 
 
+class _Slot:
+    """The call that is under way on one connection, which may have several backends."""
+
+    def __init__(self) -> None:
+        self.call: Future[Any] | None = None
+
+
+_slots: WeakValueDictionary[int, _Slot] = WeakValueDictionary()
+"""By the id() of the connection, which a backend keeps alive."""
+
+
+def _slot_of(backend: Backend) -> _Slot:
+    try:
+        key = id(connection_of(backend))
+    except ConnectionLost:  # it holds a connection, and no longer has one
+        key = id(backend)
+    return _slots.setdefault(key, _Slot())
+
+
 class ThreadedBackend(AsyncBackend):
     """LISTEN and NOTIFY on a connection of a driver that blocks.
 
     A call that waits for the server runs in a thread. If the task that awaits it is cancelled, and the server has not
-    answered after `GRACE_SECONDS`, it runs on. Until it has ended, the connection is busy: see `settle`.
+    answered after `GRACE_SECONDS`, it runs on. Until it has ended, the connection is busy: other calls on it wait, and
+    nothing is fetched. So tasks may share a connection, too.
 
     Args:
         backend: of the connection.
@@ -48,7 +69,7 @@ class ThreadedBackend(AsyncBackend):
         self.blocking = backend
         """The backend that blocks."""
         self._loop = loop
-        self._call: Future[Any] | None = None
+        self._slot = _slot_of(backend)
         self._fetch = plain_fetch(backend)
         self._fetch_into: Callable[[deque[Plain]], object] | None = getattr(backend, "fetch_into", None)
         self._fetch_whole: Callable[[deque[Plain]], bool] | None = getattr(backend, "fetch_whole", None)
@@ -80,7 +101,9 @@ class ThreadedBackend(AsyncBackend):
 
     async def wait(self, timeout: float | None, wakeup: AsyncWakeup) -> bool:
         """See `pgnotify.async_protocol.AsyncBackend.wait`."""
-        await self.settle()
+        if self._slot.call is not None:
+            await self.settle()
+            return True
         if self._rest_is_due:
             self._rest_is_due = False
             await self._in_thread(self._fetch_rest)
@@ -105,8 +128,8 @@ class ThreadedBackend(AsyncBackend):
 
     def fetch_into(self, queue: deque[Plain]) -> None:
         """See `pgnotify.protocol.FetchesInto.fetch_into`; a message that has not arrived in full is left to `wait`."""
-        if self._call is not None:
-            self._refuse_busy()
+        if self._slot.call is not None:
+            return  # and wait() waits for its end
         if self._early:
             queue.extend(then(list(self._early), self._early.clear))
         elif self._fetch_whole is not None:
@@ -174,30 +197,33 @@ class ThreadedBackend(AsyncBackend):
     @property
     def busy(self) -> bool:
         """Whether a call of the connection's is under way."""
-        return self._call is not None or bool(getattr(self.blocking, "busy", False))
+        return self._slot.call is not None
 
     async def settle(self) -> None:
         """Wait until a call that was cancelled, and is still under way, has ended. Its outcome does not matter."""
-        while (call := self._call) is not None:
+        while (call := self._slot.call) is not None:
             await asyncio.wait((call,))
-            if self._call is call:
-                self._call = None
+            self._end(call)
 
     async def _in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
         await self.settle()
-        call = self._call = self._loop.in_thread(self._limited, function, arguments)
+        call = self._slot.call = self._loop.in_thread(self._limited, function, arguments)
         try:
             await asyncio.wait((call,))
         except asyncio.CancelledError:
             with suppress(asyncio.CancelledError):
                 await asyncio.wait((call,), timeout=GRACE_SECONDS)
             if call.done():
-                self._call = None
+                self._end(call)
             call.add_done_callback(Future.exception)  # nobody else will look at it
             raise
-        self._call = None
+        self._end(call)
         result: T = call.result()
         return result
+
+    def _end(self, call: Future[Any]) -> None:
+        if self._slot.call is call:
+            self._slot.call = None
 
     def _limited(self, function: Callable[..., T], arguments: tuple[Any, ...]) -> T:
         with self.limit():
@@ -212,7 +238,7 @@ class ThreadedBackend(AsyncBackend):
     async def _wait_in_thread(self, timeout: float | None, wakeup: AsyncWakeup) -> bool:
         """Wait for a connection without a descriptor, in a thread that waits for the wake-up as well."""
         in_thread = Wakeup()
-        waiting = self._call = self._loop.in_thread(self.blocking.wait, timeout, in_thread.fileno())
+        waiting = self._slot.call = self._loop.in_thread(self.blocking.wait, timeout, in_thread.fileno())
         waiting.add_done_callback(lambda _: wakeup.wake())
         try:
             await wakeup.wait(None)
@@ -224,9 +250,6 @@ class ThreadedBackend(AsyncBackend):
                 in_thread.close()
         has_come: bool = waiting.result()
         return has_come
-
-    def _refuse_busy(self) -> None:
-        raise TransactionError("the connection is busy with a call whose task was cancelled")
 
 
 def _offered(backend: Backend, name: str) -> Any:

@@ -54,19 +54,28 @@ def close(watch: Watch) -> Program[None]:
     """Unlisten if possible, and close the connection. Then the server forgets every LISTEN."""
     if watch.state is State.CLOSED:
         return
+    failure: BaseException | None = None
     try:
         yield from unlisten(watch)
     except PgNotifyError:
         # Already lost, or inside a transaction. Closing ends the LISTENs anyway.
         pass
-    finally:
+    except GeneratorExit:
+        raise
+    except BaseException as error:
+        failure = error
+    try:
+        yield Close()
+    except Exception as error:
+        if not is_interruption(error):  # otherwise the connection may be open
+            watch.closed()
+        raise
+    watch.closed()
+    if failure is not None:
         try:
-            yield Close()
-        except Exception as error:
-            if not is_interruption(error):  # otherwise the connection may be open
-                watch.closed()
-            raise
-        watch.closed()
+            raise failure
+        finally:
+            failure = None  # otherwise it would keep this frame alive in a cycle
 
 
 def _listen_to(watch: Watch, channel: str) -> Program[None]:
