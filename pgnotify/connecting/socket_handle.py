@@ -7,21 +7,27 @@ any thread may shut down the socket below. The call then ends at once, as if the
 from __future__ import annotations
 
 import _socket
+import errno
 import math
 import os
 import socket
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from types import TracebackType
+from typing import Any
 
 from pgnotify.connecting.silence import until_silent
 from pgnotify.connecting.watchdog import Patience, Watch, until, watchdog
 from pgnotify.errors import ConnectionLost, Unanswered
+from pgnotify.protocol import HasDescriptor
 from pgnotify.threads import original
 
 # Linux's own limits: for idle and interval (MAX_TCP_KEEPIDLE and MAX_TCP_KEEPINTVL of its tcp.h), and for count.
 _MOST_SECONDS = 32767
 _MOST_PROBES = 127
+
+# A descriptor that was closed, and one that is not a socket's. Any other error means that the system lacks something.
+_NO_SOCKET = (errno.EBADF, errno.ENOTSOCK)
 
 
 class SocketHandle:
@@ -200,6 +206,24 @@ class SocketHandle:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+
+def handle_of(backend: Any) -> SocketHandle | None:
+    """Return a handle of the socket of a backend's connection; None if it has none.
+
+    Raises:
+        OSError: there are no more descriptors. Without a handle, nothing would end a call that nobody answers.
+    """
+    if not isinstance(backend, HasDescriptor):
+        return None
+    try:
+        return SocketHandle(backend.fileno())
+    except (ConnectionLost, NotImplementedError):  # the next call to the server finds out why
+        return None
+    except OSError as error:
+        if error.errno in _NO_SOCKET:
+            return None
+        raise
 
 
 def _duplicate(descriptor: int) -> _socket.socket:

@@ -30,8 +30,10 @@ SHORTEST_CONNECT_TIMEOUT = 2
 MOST_ADDRESSES = 8
 
 
-class Source:
-    """A way to get connections.
+class AnySource:
+    """A way to get connections, for blocking code and for an event loop.
+
+    A subclass opens and discards them.
 
     Args:
         source: the connection string, function or connection that the user passed.
@@ -64,7 +66,7 @@ class Source:
         self._open: Callable[[], Any]
         if self.from_dsn:
             parameters = ready(parse(source))
-            connect = connect_with(driver)
+            connect = self._connect_with(driver)
 
             def open_one() -> Any:
                 completed = _completed(parameters, name, answer_timeout, self.seeks_primary)
@@ -74,18 +76,67 @@ class Source:
             self._open = open_one
             self.keeps_alive = with_defaults(parameters).get("keepalives") != "0"
         elif self.can_reconnect:
-            check_runs("source", source)
+            self._check_function(source)
             self._open = source
         else:
-            backend = backend_for(source)
+            backend = self._backend_for(source)
             self._open = lambda: backend
         self.place = place_of(source) if self.from_dsn else name_of(source)
         """Where the connections lead to, or come from: host:port/dbname, the name of the function, or a class."""
         self._pool = _pool_of(source)
-        self._lent: list[tuple[Backend, object]] = []
-        """The open connections, each with the object that the user's function has returned for it."""
+        self._lent: list[tuple[Any, object]] = []
+        """The backends of the open connections, each with the object that the user's function has returned for it."""
         self._latest: object = None
         self._latest_object: object = None
+
+    def _connect_with(self, driver: str | None) -> Callable[[dict[str, str]], object]:
+        """Return the function that connects with a driver."""
+        return connect_with(driver)
+
+    def _check_function(self, source: Any) -> None:
+        """Refuse a function that does not return a connection."""
+        check_runs("source", source)
+
+    def _backend_for(self, connection: object) -> Any:
+        """Return the backend of a connection."""
+        return backend_for(connection)
+
+    def _taken(self, opened: object) -> Any:
+        """Return the backend of a connection that was just opened for the listener."""
+        before, self._latest_object = self._latest_object, opened
+        try:
+            backend = self._backend_for(opened)
+        except ConnectionLost as error:
+            if opened is before:  # it holds a connection, and no longer has one
+                raise _the_same(opened) from error
+            raise
+        self._refuse_the_latest(backend)
+        self._lent.append((backend, opened))
+        return backend
+
+    def _taken_in_addition(self, opened: object) -> Any:
+        """Return the backend of a connection that was just opened for a second session."""
+        backend = self._backend_for(opened)
+        self._refuse_the_latest(backend, keep=False)
+        self._lent.append((backend, opened))
+        return backend
+
+    def _take_out(self, backend: object) -> object | None:
+        """Forget an open connection; return the object that the user's function has returned for it."""
+        opened = next((opened for lent, opened in self._lent if lent is backend), None)
+        self._lent = [each for each in self._lent if each[0] is not backend]
+        return opened
+
+    def _refuse_the_latest(self, backend: object, keep: bool = True) -> None:
+        connection = getattr(backend, "connection", backend)
+        if connection is self._latest:
+            raise _the_same(connection)
+        if keep:  # the object, not its id(), which a later connection could have
+            self._latest = connection
+
+
+class Source(AnySource):
+    """A way to get connections in blocking code."""
 
     def open(self) -> Backend:
         """Return the backend of a new connection, or of the only one.
@@ -98,18 +149,15 @@ class Source:
         if not self.can_reconnect:
             backend: Backend = self._open()
             return backend
-        opened, before = self._open(), self._latest_object
-        self._latest_object = opened
+        opened = self._open()
         try:
-            backend = backend_for(opened)
-        except BaseException as error:
-            if opened is before and isinstance(error, ConnectionLost):  # it holds a connection, and no longer has one
-                raise _the_same(opened) from error
+            backend = self._taken(opened)
+        except SourceError:
+            raise
+        except BaseException:
             if self._pool is not None:  # otherwise it may be anything of the user's, such as a pool
                 _give_back(opened, self._pool)
             raise
-        self._refuse_the_latest(backend)
-        self._lent.append((backend, opened))
         return backend
 
     def open_another(self) -> Backend:
@@ -118,10 +166,7 @@ class Source:
         Raises:
             SourceError: it is the same connection as the latest one.
         """
-        opened = self._open()
-        backend = backend_for(opened)
-        self._refuse_the_latest(backend, keep=False)
-        self._lent.append((backend, opened))
+        backend: Backend = self._taken_in_addition(self._open())
         return backend
 
     def discard(self, backend: Backend) -> None:
@@ -129,23 +174,13 @@ class Source:
 
         If it stayed alive, the next user of the pool would have our socket options, and perhaps our broken connection.
         """
-        lent = next((each for each in self._lent if each[0] is backend), None)
         pool = self._pool or (backend.pool if isinstance(backend, NamesPool) else None)
         try:
             end(backend)
         finally:
-            if lent is not None:
-                self._lent = [each for each in self._lent if each is not lent]
-                _, opened = lent
-                if pool is not None or opened is not connection_of(backend):
-                    _give_back(opened, pool)
-
-    def _refuse_the_latest(self, backend: Backend, keep: bool = True) -> None:
-        connection = getattr(backend, "connection", backend)
-        if connection is self._latest:
-            raise _the_same(connection)
-        if keep:  # the object, not its id(), which a later connection could have
-            self._latest = connection
+            opened = self._take_out(backend)
+            if opened is not None and (pool is not None or opened is not connection_of(backend)):
+                _give_back(opened, pool)
 
 
 def _pool_of(source: object) -> Pool | None:

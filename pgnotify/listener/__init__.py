@@ -6,6 +6,7 @@ Decided without I/O:
 - `channels`: which LISTEN and UNLISTEN it asks for, in which parts.
 - `failure`: how it continues after a failure: which gap opens, and when the next attempt follows.
 - `watch`: the memory of the loop between its steps.
+- `draining`: what it still delivers when it ends.
 - `events`: the events that the loop reports.
 - `gap`: `Gap` and `Listening`, the values that on_listening receives.
 - `flow`: whether a question to the server must wait, because more is arriving than it would pass.
@@ -21,6 +22,7 @@ Performed, on one thread or several:
 - `forked`: how a forked child says that it does not listen.
 - `delivery`: which notification goes to a callback, to a worker or to the iteration.
 - `timed`: the same, with the duration of each callback, for an observer that wants it.
+- `stream`: `Stream`, the notifications of one channel for one consumer.
 - `subscriptions`: which callbacks belong to which channel.
 - `wanted`: which channels to listen to, and which of them have changed.
 - `mailbox`: which notifications are dropped while their consumer is too slow.

@@ -6,14 +6,17 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import islice, repeat, takewhile
 from operator import itemgetter
 
 from pgnotify.atomic import Call, at_once, pops
 from pgnotify.listener import clocks
+from pgnotify.listener.events import ListenInForce
+from pgnotify.listener.gap import Gap, Reason
 from pgnotify.listener.mailbox import Mailbox
 from pgnotify.listener.report import Reporter
-from pgnotify.listener.subscriptions import Routes, Subscription
+from pgnotify.listener.subscriptions import Queued, Routes, Subscription
 from pgnotify.listener.watch import ListenerWatch
 from pgnotify.listener.workers import Interruptible, Workers
 from pgnotify.notification import Notification, Plain, new
@@ -55,6 +58,8 @@ class Delivery:
         """The head of the queue, while it is delivered to several subscriptions."""
         self._left: deque[Subscription] = deque()
         """Those of them whose callbacks were not called yet."""
+        self._shared: Plain | None = None
+        """The latest notification that was put into the mailboxes of streams, with all before it in the queue."""
 
     def deliver(self, at_most: int) -> bool:
         """Distribute up to ``at_most`` notifications from the head of the queue.
@@ -65,6 +70,7 @@ class Delivery:
         queue = self.watch.queue
         before = len(queue)
         plains = list(queue if at_most >= before else islice(queue, at_most))
+        has_shared = bool(self._routes.queued) and self._share(plains)
         try:
             if self._routes.of and self.workers is None:
                 self._call_each(len(plains))
@@ -75,12 +81,19 @@ class Delivery:
             self.reporter.counters.received(plains if delivered == len(plains) else plains[:delivered])
             self.reporter.changed()
         mailbox = self.mailbox
-        return bool(mailbox) and (len(plains) < LONG_BATCH or len(mailbox) >= ENOUGH)
+        return has_shared or (bool(mailbox) and (len(plains) < LONG_BATCH or len(mailbox) >= ENOUGH))
 
     def drop_nothing(self) -> None:
         """Let the queues of all consumers grow. No more arrives, and everything that has arrived is in memory."""
         for mailbox in (self.mailbox, *(each.mailbox for each in self._routes.subscriptions())):
             mailbox.size = None
+
+    def drop_waiting(self) -> None:
+        """Drop what waits for the iteration and in streams."""
+        self.mailbox.clear()
+        for streams in list(self._routes.queued.values()):
+            for stream in streams:
+                stream.mailbox.clear()
 
     def serve(self, subscription: Subscription, queue: deque[Plain], at_most: int, ends: Interruptible) -> None:
         """Call a callback for notifications at the head of a queue, here or in a worker.
@@ -109,13 +122,30 @@ class Delivery:
         moments = [] if queue is None else [queue]
         if self.workers is not None:
             moments += self.workers.waiting_since()
+        streams = [stream.mailbox.waiting_since() for those in list(self._routes.queued.values()) for stream in those]
+        moments += [moment for moment in streams if moment is not None]
         waited = clocks.elapsed() - min(moments) if moments else 0.0
         return max(0.0, waited, self.watch.seconds_unread(time.monotonic()))
 
     def tell(self, action: p.ReportTimeout | p.Tell) -> object:
-        """Pass an event on to the reporter."""
+        """Pass an event on to the reporter, and its gap to the streams as soon as the user knows."""
         assert isinstance(action, p.Tell), "a listener has no time-outs to report"
-        return self.reporter.tell(action.event)
+        outcome = self.reporter.tell(action.event)
+        if isinstance(action.event, ListenInForce) and outcome:
+            self.share_gap(action.event.gap)
+        return outcome
+
+    def share_gap(self, gap: Gap | None) -> None:
+        """Put a gap of the connection into the mailbox of each stream that it concerns."""
+        if gap is None or gap.reason is Reason.QUEUE_OVERFLOW or not self._routes.queued:
+            return
+        for channel in gap.channels:
+            streams = [stream for stream in self._routes.queued.get(channel, ()) if stream.is_live]
+            its = replace(gap, channels=(channel,))
+            for stream in streams:
+                if stream.takes_gaps:
+                    stream.mailbox.put_gap(its)
+                    stream.arrived()
 
     def holds_a_lock(self) -> bool:
         """Return whether this thread holds a lock that the reading thread or a worker may need to finish."""
@@ -215,6 +245,53 @@ class Delivery:
             return raised
         return None
 
+    def _share(self, plains: list[Plain]) -> bool:
+        """Put notifications at the head of the queue into the mailboxes of streams, unless that is done.
+
+        They stay in the queue, for callbacks.
+
+        Args:
+            plains: the head of the queue.
+
+        Returns:
+            Whether a stream has got any.
+        """
+        by_channel: dict[str, list[Notification]] = {}
+        queued = self._routes.queued
+        for plain in self._not_shared(plains):
+            if plain[0] in queued:
+                by_channel.setdefault(plain[0], []).append(new(Notification, plain))
+        if not by_channel:
+            return False
+        until, now = self.watch.queue_complete_until, clocks.now()
+        streams: list[Queued] = []
+        drops: list[tuple[int, list[str], str, Subscription, bool]] = []
+        calls: list[Call] = [(setattr, (self, "_shared", plains[-1]))]
+        with self.lock:
+            for channel, notifications in by_channel.items():
+                for stream in queued.get(channel, ()):
+                    was_empty = stream.is_dropping and not stream.mailbox
+                    planned, dropped = stream.mailbox.plan(notifications, until, now)
+                    calls += planned
+                    streams.append(stream)
+                    if dropped or was_empty:
+                        stream.is_dropping = bool(dropped)
+                        drops.append((dropped, [channel] * dropped, stream.consumer, stream, was_empty))
+            at_once(*calls)
+        for stream in streams:
+            stream.arrived()
+        for drop in drops:
+            self.reporter.dropped(*drop)
+        return True
+
+    def _not_shared(self, plains: list[Plain]) -> list[Plain]:
+        """Return those of the notifications that `_share` has not seen yet."""
+        shared = self._shared
+        for index, plain in enumerate(plains):
+            if plain is shared:
+                return plains[index + 1 :]
+        return plains
+
     def _enqueue(self, plains: list[Plain]) -> None:
         """Move the head of the queue into mailboxes, without waiting for any consumer.
 
@@ -270,11 +347,12 @@ class Delivery:
             self.reporter.dropped(dropped, channels, _SLOW_ITERATION, None, was_empty)
 
     def _still_wanted(self, plains: list[Plain]) -> list[Plain]:
-        """Return the notifications, except those of channels that are unlistened by now."""
-        wanted = self._routes.wanted.channels
-        if wanted.keys() >= set(map(_channel_of, plains)):
+        """Return the notifications, except those of channels that are unlistened by now, or that have streams."""
+        wanted, queued = self._routes.wanted.channels, self._routes.queued
+        channels = set(map(_channel_of, plains))
+        if wanted.keys() >= channels and queued.keys().isdisjoint(channels):
             return plains
-        return [plain for plain in plains if plain[0] in wanted]
+        return [plain for plain in plains if plain[0] in wanted and plain[0] not in queued]
 
 
 def _nothing(notification: Notification) -> None:

@@ -54,6 +54,13 @@ class Gap:
     """How many notifications a full queue dropped; 1 for an undecodable one. 0 for other reasons, as missing
     notifications cannot be counted."""
 
+    def following(self, earlier: Gap) -> Gap:
+        """Return one gap for two that nothing lies between."""
+        channels = tuple(dict.fromkeys((*earlier.channels, *self.channels)))
+        lost_at = min(earlier.lost_at, self.lost_at)
+        restored_at = max(earlier.restored_at, self.restored_at)
+        return Gap(earlier.reason, lost_at, restored_at, channels, earlier.dropped + self.dropped)
+
 
 @dataclass(frozen=True, slots=True)
 class Listening:

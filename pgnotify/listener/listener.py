@@ -32,7 +32,8 @@ from pgnotify.listener.probe import Probe, probe
 from pgnotify.listener.report import Reporter
 from pgnotify.listener.runner import ReconnectingRunner
 from pgnotify.listener.status import Status
-from pgnotify.listener.subscriptions import Routes, Subscription
+from pgnotify.listener.stream import SLOW, Stream
+from pgnotify.listener.subscriptions import Queued, Routes, Subscription
 from pgnotify.listener.timed import TimedDelivery
 from pgnotify.listener.watch import ListenerWatch
 from pgnotify.notification import Notification, new
@@ -303,6 +304,25 @@ class Listener(Uncopyable):
         check_runs("callback", callback)
         return self._subscribe(channel, callback)
 
+    def subscription(self, channel: str, queue_size: int | None = None) -> Stream:
+        """Return a stream: an iterator over the notifications of a channel, and its gaps, with a queue of its own.
+
+        Any number of streams may share a channel. Each gets every notification, and none of them goes to the iteration
+        of the listener. If no thread reads, the one that iterates over a stream does.
+
+        Args:
+            channel: as written, at most 63 bytes.
+            queue_size: how many notifications may wait in the stream; None takes the listener's.
+
+        Raises:
+            ChannelError, ValueError, TypeError: an argument is not possible.
+            ListenerClosed: it was stopped, or it belongs to the process that this one was forked from.
+        """
+        channel = check_channel(channel)
+        size = self._options.queue_size if queue_size is None else check_count("queue_size", queue_size, 1)
+        self._lifecycle.check_open()
+        return Stream(_Streaming(self), channel, size)
+
     def _subscribe(
         self, channel: str, callback: Callable[[Notification], object], internal: bool = False
     ) -> Subscription:
@@ -456,6 +476,36 @@ class Listener(Uncopyable):
                 break
         if self._has_news():
             self._hint = self._seen_gap = self._reporter.counters.latest_gap
+
+
+class _Streaming:
+    """The part of a listener that `pgnotify.listener.stream` uses."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self.wait_first = listener._lifecycle.wait_first
+
+    def add(self, channel: str, queue_size: int) -> Queued:
+        listener = self._listener
+        listener._lifecycle.check_open()
+        stream = Queued(
+            channel,
+            _nothing,
+            listener._wait_listening,
+            listener._cancel,
+            Mailbox(queue_size, listener._delivery.lock),
+            listener._reporter.changed,
+            True,
+            SLOW,
+            listener._server,
+        )
+        listener._routes.add(stream)
+        listener._lifecycle.wake()
+        return stream
+
+
+def _nothing(notification: Notification) -> None:
+    """Stand in for the callback of a stream."""
 
 
 class _Probed:

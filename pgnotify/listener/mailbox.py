@@ -6,8 +6,8 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, suppress
-from typing import final
+from contextlib import AbstractContextManager
+from typing import Any, final
 
 from pgnotify.atomic import Call, at_once, then
 from pgnotify.listener.gap import Gap, Moment, Period, Reason
@@ -53,9 +53,10 @@ class Mailbox:
     def __init__(self, size: int | None = None, lock: AbstractContextManager[object] | None = None) -> None:
         self.size = size
         self.lock = threading.RLock() if lock is None else lock
-        self.items: deque[Plain] = deque()
-        """The notifications before the first overflow. A consumer takes from the head, in C."""
-        self._later: deque[tuple[Overflow, deque[Plain]]] = deque()
+        self.items: deque[Any] = deque()
+        """The notifications before the first overflow. A consumer takes from the head, in C. Those of a stream are
+        ready to be handed out, with the gaps of the connection among them."""
+        self._later: deque[tuple[Overflow, deque[Any]]] = deque()
         """Each overflow, with the notifications that follow it; changed under the lock."""
         self._seen_head: Plain | None = None
         """The head of the items as the latest `plan` has seen it; None if there was none."""
@@ -100,16 +101,18 @@ class Mailbox:
         Returns:
             The calls, and how many notifications they drop.
         """
-        overflow = self._full_since()
-        room = self._room(overflow)
-        kept, dropped = (plains, ()) if room >= len(plains) else (plains[:room], plains[room:])
-        head = None
-        if self.items:
-            with suppress(IndexError):  # a consumer has taken all by now
-                head = self.items[0]
+        try:
+            head = self.items[0]
+        except IndexError:  # perhaps because a consumer has taken all just now
+            head = None
         if head is not self._seen_head:
             self._seen_head, self._head_since = head, now
         self._latest_put = now
+        if not self._later and (self.size is None or len(self.items) + len(plains) <= self.size):
+            return [(self.items.extend, (plains,))], 0  # the usual case: thousands of streams share a notification
+        overflow = self._full_since()
+        room = self._room(overflow)
+        kept, dropped = (plains, ()) if room >= len(plains) else (plains[:room], plains[room:])
         calls: list[Call] = [((self._later[-1][1] if self._later else self.items).extend, (kept,))]
         if dropped:
             if overflow is None or kept:
@@ -118,6 +121,22 @@ class Mailbox:
             overflow.extend(dropped, now)
             calls.append((setattr, (overflow, "dropped", overflow.dropped + len(dropped))))
         return calls, len(dropped)
+
+    def put_gap(self, gap: Gap) -> None:
+        """Append a gap of the connection, whether there is room or not.
+
+        If the latest item is such a gap, too, one takes the place of both: nothing has arrived between them.
+        """
+        with self.lock:
+            items = self._later[-1][1] if self._later else self.items
+            try:
+                latest = items[-1]
+                if isinstance(latest, Gap):
+                    items[-1] = gap.following(latest)
+                    return
+            except IndexError:  # perhaps because a consumer has taken all just now
+                pass
+            items.append(gap)
 
     def waiting_since(self) -> float | None:
         """Return a moment, by `Moment.elapsed`, by which the next thing to take had arrived; None if there is nothing.
@@ -143,6 +162,20 @@ class Mailbox:
         with self.lock:
             if self._later and self._later[0][0] is overflow:
                 self.items.extend(then(self._later[0][1], self._later.popleft))
+
+    def show_gap(self) -> bool:
+        """Put the gap of an overflow that the consumer has reached among the items, with those that follow it.
+
+        Returns:
+            False if there is no overflow, or the consumer has not reached it.
+        """
+        overflow = self.overflow()
+        if overflow is None:
+            return False
+        with self.lock:
+            if self._later and self._later[0][0] is overflow:
+                self.items.extend(then([overflow.gap(), *self._later[0][1]], self._later.popleft))
+        return True
 
     def clear(self) -> None:
         """Remove everything."""

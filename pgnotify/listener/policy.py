@@ -10,7 +10,7 @@ from functools import partial
 from pgnotify.connecting import retryable
 from pgnotify.connecting.backoff import Backoff
 from pgnotify.connecting.session_name import name_for_unnamed
-from pgnotify.connecting.source import Source
+from pgnotify.connecting.source import AnySource
 from pgnotify.listener.flow import LONGEST_DELAY_SECONDS
 from pgnotify.listener.gap import Moment
 from pgnotify.listener.options import Options
@@ -43,7 +43,7 @@ class Policy:
     """Returns the name of a new session on the server. None if it has one, or if the connection is the user's own."""
 
     @classmethod
-    def of(cls, options: Options, source: Source, clock: Callable[[], float], now: Callable[[], Moment]) -> Policy:
+    def of(cls, options: Options, source: AnySource, clock: Callable[[], float], now: Callable[[], Moment]) -> Policy:
         """Return the policy of a listener with these options, whose connections come from this source."""
         from_function = source.can_reconnect and not source.from_dsn
         name = partial(name_for_unnamed, options.name) if from_function else None

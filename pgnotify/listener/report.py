@@ -99,7 +99,7 @@ class Reporter:
                 self.log.connected(behind_pooler, told_pid, None if health is None else health.server_pid)
                 self._unchecked(health)
             case events.ListenInForce() as in_force:
-                return self._listen_in_force(in_force)
+                return self.call_on_listening(self.listen_in_force(in_force))
             case events.Lost() as lost:
                 self._lost(lost)
             case events.Failed() as failed:
@@ -131,7 +131,11 @@ class Reporter:
             gap: the gap.
             backend: of the connection; None if that has ended.
         """
-        self._call_on_listening(Listening(gap.channels, None if backend is None else connection_of(backend), gap))
+        self.call_on_listening(self.overflow(gap, backend))
+
+    def overflow(self, gap: Gap, backend: Backend | None) -> Listening:
+        """Return the event that on_listening is called with for the gap of one of our own queues."""
+        return Listening(gap.channels, None if backend is None else connection_of(backend), gap)
 
     def ended_by(self, error: BaseException) -> None:
         """Log the error that has ended the listener. Any thread may call this."""
@@ -143,8 +147,8 @@ class Reporter:
             self.log.stopped()
         self.changed()
 
-    def _listen_in_force(self, event: events.ListenInForce) -> bool:
-        """Call on_listening; return False if it has failed."""
+    def listen_in_force(self, event: events.ListenInForce) -> Listening | None:
+        """Log and count a LISTEN; return the event for on_listening, None if the user is not to hear of it."""
         channels, gap = self._shown(event.channels), event.gap
         if gap is not None:
             gap = replace(gap, channels=self._shown(gap.channels))
@@ -154,13 +158,14 @@ class Reporter:
         self._is_new, self._has_listened = False, True
         self.enter(ListenerState.LISTENING)
         connection = None if event.backend is None else connection_of(event.backend)
-        return not channels or self._call_on_listening(Listening(channels, connection, gap))
+        return Listening(channels, connection, gap) if channels else None
 
     def _shown(self, channels: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(channel for channel in channels if channel != self._routes.internal_channel)
 
-    def _call_on_listening(self, event: Listening) -> bool:
-        if self._on_listening is not None:
+    def call_on_listening(self, event: Listening | None) -> bool:
+        """Call on_listening, if there is an event for it; return False if it has failed."""
+        if self._on_listening is not None and event is not None:
             try:
                 self._on_listening(event)
             except Exception as error:
@@ -168,10 +173,15 @@ class Reporter:
                     raise
                 self.report(error)
                 return False
-        if event.gap is not None:
-            self.counters.gap_announced(event.gap)
-        self.changed()
+        self.listening_told(event)
         return True
+
+    def listening_told(self, event: Listening | None) -> None:
+        """Count the gap that the user was told of by now, if the event has one."""
+        if event is not None:
+            if event.gap is not None:
+                self.counters.gap_announced(event.gap)
+            self.changed()
 
     def _lost(self, event: events.Lost) -> None:
         if self._watch.stop_requested:

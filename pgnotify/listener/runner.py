@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import errno
 import math
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
 
 from pgnotify.connecting.attempt import ConnectAttempt
-from pgnotify.connecting.socket_handle import SocketHandle
-from pgnotify.connecting.source import Source
+from pgnotify.connecting.socket_handle import SocketHandle, handle_of
+from pgnotify.connecting.source import AnySource, Source
 from pgnotify.errors import ConnectionLost, PgNotifyError, TransactionError, Unanswered
 from pgnotify.listener.options import Options
 from pgnotify.notification import Notification
@@ -18,7 +17,7 @@ from pgnotify.program import actions as p
 from pgnotify.program.forks import Parents, keep_for_ever
 from pgnotify.program.interruption import is_interruption
 from pgnotify.program.runner import BlockingRunner
-from pgnotify.protocol import Backend, HasDescriptor, LimitsRest, release, server_pid_of
+from pgnotify.protocol import Backend, LimitsRest, release, server_pid_of
 from pgnotify.waiting import Wakeup, wait_readable
 
 # A connect function of the user's may have no time-out. A driver may ignore the connect_timeout of a connection string,
@@ -26,9 +25,6 @@ from pgnotify.waiting import Wakeup, wait_readable
 LONGEST_CONNECT_SECONDS = 60.0
 IDLE_SECONDS = 30.0  # before TCP keepalive asks, if there is no heartbeat
 UNANSWERED_PROBES = 3  # of TCP keepalive, before the system gives a connection up
-
-# A descriptor that was closed, and one that is not a socket's. Any other error means that the system lacks something.
-_NO_SOCKET = (errno.EBADF, errno.ENOTSOCK)
 
 
 class NoConnection(Backend):
@@ -57,6 +53,47 @@ class NoConnection(Backend):
 
     def close(self) -> None:
         """Do nothing."""
+
+
+def prepared_handle(
+    backend: object, source: AnySource, heartbeat: float | None, answer_timeout: float
+) -> SocketHandle | None:
+    """Return a handle of the socket of a listener's connection, with TCP keepalive; None if it has none.
+
+    Raises:
+        OSError: there are no more descriptors.
+    """
+    socket_handle = handle_of(backend)
+    if socket_handle is None or not source.keeps_alive:
+        return socket_handle
+    # A safety net below the heartbeat, which cannot be sent while a callback runs in the reading thread.
+    idle = IDLE_SECONDS if heartbeat is None else heartbeat
+    try:
+        socket_handle.keep_alive(idle, answer_timeout, UNANSWERED_PROBES, UNANSWERED_PROBES * answer_timeout)
+    except BaseException:
+        socket_handle.close()
+        raise
+    return socket_handle
+
+
+def seconds_left(source: AnySource, started: float) -> float | None:
+    """Return how many seconds an attempt to connect may still take; None for any number.
+
+    Args:
+        source: where the connection comes from.
+        started: when the attempt began, of the monotonic clock.
+
+    Raises:
+        Unanswered: it has taken too long.
+    """
+    longest = LONGEST_CONNECT_SECONDS + source.connect_seconds
+    if math.isinf(longest):
+        return None
+    left = started + longest - time.monotonic()
+    if left <= 0:
+        what = "attempt to connect has not ended" if source.from_dsn else "connect function has not returned"
+        raise Unanswered(f"the {what} for {longest:.0f} s")
+    return left
 
 
 def _not_connected() -> ConnectionLost:
@@ -192,7 +229,7 @@ class ReconnectingRunner(BlockingRunner):
         if not self._prepared:
             if isinstance(self.backend, LimitsRest):
                 self.backend.limit_rest(self._answer_timeout)
-            self._socket_handle = self._socket_handle_of(self.backend)
+            self._socket_handle = prepared_handle(self.backend, self._source, self._heartbeat, self._answer_timeout)
             if self._socket_handle is not None:
                 self.peer = self._socket_handle.peer
             self._prepared = True
@@ -201,7 +238,11 @@ class ReconnectingRunner(BlockingRunner):
     def _attempted(self, timeout: float | None) -> Backend | None:
         attempt = self._attempt or self._begin_attempt()
         if not attempt.finished:
-            left = self._seconds_left(attempt)
+            try:
+                left = seconds_left(self._source, attempt.started)
+            except Unanswered:
+                self._disconnect()
+                raise
             self._wait(min((each for each in (left, timeout) if each is not None), default=None))
         if self._attempt is None or not attempt.finished:  # None in a child that was forked meanwhile
             return None
@@ -221,48 +262,6 @@ class ReconnectingRunner(BlockingRunner):
             attempt.abandon()
             raise
         return attempt
-
-    def _seconds_left(self, attempt: ConnectAttempt) -> float | None:
-        longest = LONGEST_CONNECT_SECONDS + self._source.connect_seconds
-        if math.isinf(longest):
-            return None
-        left = attempt.started + longest - time.monotonic()
-        if left <= 0:
-            self._disconnect()
-            what = "attempt to connect has not ended" if self._source.from_dsn else "connect function has not returned"
-            raise Unanswered(f"the {what} for {longest:.0f} s")
-        return left
-
-    def _socket_handle_of(self, backend: Backend) -> SocketHandle | None:
-        """Return a handle of the connection's socket; None if it has none.
-
-        Raises:
-            OSError: there are no more descriptors. Without a handle, nothing would end a call that nobody answers.
-        """
-        if not isinstance(backend, HasDescriptor):
-            return None
-        try:
-            socket_handle = SocketHandle(backend.fileno())
-        except (ConnectionLost, NotImplementedError):  # the next call to the server finds out why
-            return None
-        except OSError as error:
-            if error.errno in _NO_SOCKET:
-                return None
-            raise
-        try:
-            self._keep_alive(socket_handle)
-        except BaseException:
-            socket_handle.close()
-            raise
-        return socket_handle
-
-    def _keep_alive(self, socket_handle: SocketHandle) -> None:
-        if self._source.keeps_alive:
-            # A safety net below the heartbeat, which cannot be sent while a callback runs in the reading thread.
-            idle = IDLE_SECONDS if self._heartbeat is None else self._heartbeat
-            socket_handle.keep_alive(
-                idle, self._answer_timeout, UNANSWERED_PROBES, UNANSWERED_PROBES * self._answer_timeout
-            )
 
     def _disconnect(self) -> None:
         if self._attempt is not None:

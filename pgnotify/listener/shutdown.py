@@ -11,20 +11,14 @@ from pgnotify.errors import ListenerClosed
 from pgnotify.listener import at_exit
 from pgnotify.listener.channels import unlisten
 from pgnotify.listener.delivery import Delivery
-from pgnotify.listener.failure import OnListeningFailed, fetch
+from pgnotify.listener.draining import deliver_queue, fetch_after_unlisten, fetch_arrived
 from pgnotify.listener.log import is_writing_here
-from pgnotify.listener.loop import announce
 from pgnotify.listener.policy import Policy
 from pgnotify.listener.runner import ReconnectingRunner
-from pgnotify.listener.watch import DroppedGap, ListenerWatch
-from pgnotify.program import actions as p
+from pgnotify.listener.watch import DroppedGap
 from pgnotify.program.interruption import is_interruption
 from pgnotify.program.ownership import Ownership, seconds_until
 from pgnotify.program.state import ListenerState, State
-
-# A stop that drains first fetches without a question to the server, which may no longer answer. If notifications keep
-# arriving, only UNLISTEN ends them.
-BATCHES_BEFORE_UNLISTEN = 100
 
 # How often a thread that waits for the reader to finish checks whether it has.
 LOOK_EACH_SECONDS = 0.05
@@ -199,7 +193,7 @@ class Shutdown:
         watch.queue.clear()
         self._runner.close()
         if not self._drain and self.failure is None:
-            self._delivery.mailbox.clear()
+            self._delivery.drop_waiting()
         self._delivery.reporter.enter(ListenerState.CLOSED)
         watch.closed()  # from now on, a further call does nothing
         self._ownership.notify()
@@ -226,7 +220,7 @@ class Shutdown:
         """Deliver everything that has arrived, here and in workers, and announce the gaps of the queues."""
         watch, lost = self._delivery.watch, None
         self._delivery.drop_nothing()
-        for what_arrived in (_fetch_arrived, _fetch_after_unlisten):
+        for what_arrived in (fetch_arrived, fetch_after_unlisten):
             try:
                 if watch.state is State.LISTENING and self._has_time():
                     self._runner.run(what_arrived(watch, self._policy), self._delivery)
@@ -234,7 +228,7 @@ class Shutdown:
                 if error is self._delivery.reporter.raised or is_interruption(error):
                     raise
                 lost = error
-            self._runner.run(_deliver_queue(watch, self._has_time), self._delivery)
+            self._runner.run(deliver_queue(watch, self._has_time), self._delivery)
             self._wait_for_workers(self._deadline, lambda: False)
             if lost is not None:
                 break
@@ -277,35 +271,3 @@ def earlier(deadline: float | None, seconds: float) -> float:
     """Return the moment this many seconds from now, or the deadline if that is earlier."""
     moment = time.monotonic() + seconds
     return moment if deadline is None else min(deadline, moment)
-
-
-def _deliver_queue(watch: ListenerWatch, has_time: Callable[[], bool]) -> p.Program[None]:
-    while watch.queue and has_time():
-        yield p.DELIVER_ONE
-
-
-def _fetch_arrived(watch: ListenerWatch, policy: Policy) -> p.Program[None]:
-    """Fetch everything that has arrived, unless more keeps arriving."""
-    if watch.to_announce is not None:  # queued notifications are older, and those to fetch are newer
-        while watch.queue:
-            yield p.DELIVER_ONE
-        with suppress(OnListeningFailed):  # no further LISTEN will announce it again
-            yield from announce(watch)
-    for _ in range(BATCHES_BEFORE_UNLISTEN):
-        if not (yield from fetch(watch, policy)):
-            return
-
-
-def _fetch_after_unlisten(watch: ListenerWatch, policy: Policy) -> p.Program[None]:
-    """Fetch the notifications that had arrived when UNLISTEN was answered. No others follow."""
-    lost: Exception | None = None
-    try:
-        yield from unlisten(watch, tuple(watch.in_force))
-    except Exception as error:
-        if is_interruption(error):
-            raise
-        lost = error
-    while (yield from fetch(watch, policy)):
-        pass
-    if lost is not None:
-        raise lost

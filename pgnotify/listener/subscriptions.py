@@ -96,6 +96,39 @@ class Subscription(Uncopyable):
         return f"<{'cancelled ' if self.cancelled else ''}{type(self).__name__} to {self.channel!r}{where}>"
 
 
+class Queued(Subscription):
+    """A subscription without a callback in the reading thread: its notifications, and its gaps, wait in its mailbox.
+
+    Its consumer takes them from there in order. It is a `Stream`, or a task that awaits a coroutine function.
+
+    Args:
+        arrived: called in the reading thread after something was put into the mailbox.
+        takes_gaps: whether the gaps of the connection are put into the mailbox, too.
+        consumer: describes the consumer in the log.
+    """
+
+    def __init__(
+        self,
+        channel: str,
+        callback: Callable[[Notification], object],
+        wait_listening: Callable[[Subscription, float | None], bool],
+        cancel: Callable[[Subscription], None],
+        mailbox: Mailbox,
+        arrived: Callable[[], object],
+        takes_gaps: bool,
+        consumer: str,
+        server: Callable[[], str] = lambda: "",
+    ) -> None:
+        super().__init__(channel, callback, wait_listening, cancel, mailbox, server=server)
+        self.arrived = arrived
+        self.takes_gaps = takes_gaps
+        self.consumer = consumer
+        self.is_live = False
+        """Whether its LISTEN has been in force, so that the gaps of the connection are its own, too."""
+        self.is_dropping = False
+        """Whether it has dropped notifications since it was last empty."""
+
+
 class Routes:
     """Which subscriptions each channel has, and so which channels to listen to.
 
@@ -114,6 +147,8 @@ class Routes:
         self.of: dict[str, list[Subscription]] = {}
         """The subscriptions of each channel that has any, in the order in which they were made. Fewer than half of them
         are cancelled, and are only a placeholder. Others are added at the end at any time."""
+        self.queued: dict[str, tuple[Queued, ...]] = {}
+        """Those of each channel whose notifications wait in their own mailboxes."""
         self.wanted = Wanted(*channels)
         """The channels to listen to."""
         self.internal_channel = f"pgnotify_probe_{secrets.token_hex(8)}"
@@ -123,9 +158,12 @@ class Routes:
         """Call the callback of a subscription from now on."""
         channel = subscription.channel
         with self._lock:
-            subscriptions = self.of.setdefault(channel, [])
-            subscription.place = len(subscriptions)
-            subscriptions.append(subscription)
+            if isinstance(subscription, Queued):
+                self.queued[channel] = (*self.queued.get(channel, ()), subscription)
+            else:
+                subscriptions = self.of.setdefault(channel, [])
+                subscription.place = len(subscriptions)
+                subscriptions.append(subscription)
             if channel not in self.wanted.channels:
                 self.wanted.add(channel)
 
@@ -134,6 +172,9 @@ class Routes:
         channel = subscription.channel
         with self._lock:
             subscription.cancelled = True
+            if isinstance(subscription, Queued):
+                self._remove_queued(subscription)
+                return
             subscriptions = self.of.get(channel, [])
             removed = self._removed[channel] = self._removed.get(channel, 0) + 1
             if 2 * removed < len(subscriptions):  # to go through them each time would take too long for thousands
@@ -149,8 +190,22 @@ class Routes:
                 self.of[channel] = left
                 return
             self.of.pop(channel, None)
-            if channel not in self._own and channel in self.wanted.channels:
-                self.wanted.remove(channel)
+            self._remove_channel(channel)
+
+    def _remove_queued(self, subscription: Queued) -> None:
+        channel = subscription.channel
+        left = tuple(each for each in self.queued.get(channel, ()) if each is not subscription)
+        if left:
+            self.queued[channel] = left
+            return
+        self.queued.pop(channel, None)
+        self._remove_channel(channel)
+
+    def _remove_channel(self, channel: str) -> None:
+        """Stop listening to a channel if nothing needs it any more."""
+        is_needed = channel in self._own or channel in self.of or channel in self.queued
+        if not is_needed and channel in self.wanted.channels:
+            self.wanted.remove(channel)
 
     def described(self) -> str:
         """Return the first channels, and how many more there are, for a repr(). It takes no lock."""
@@ -166,7 +221,8 @@ class Routes:
     def subscriptions(self) -> list[Subscription]:
         """Return all subscriptions at this moment."""
         with self._lock:
-            return [each for those in self.of.values() for each in those if not each.cancelled]
+            called = [each for those in self.of.values() for each in those if not each.cancelled]
+            return [*called, *(each for those in self.queued.values() for each in those)]
 
     def lock_is_held_here(self) -> bool:
         """Return whether this thread holds the lock. If so, it is in a signal handler."""

@@ -30,7 +30,7 @@ PURE = [
     PACKAGE / "handler" / "loop.py",
     *(
         PACKAGE / "listener" / f"{name}.py"
-        for name in ("loop", "channels", "failure", "watch", "events", "flow", "gap", "policy")
+        for name in ("loop", "channels", "failure", "draining", "watch", "events", "flow", "gap", "policy")
     ),
 ]
 IMPURE = {"socket", "select", "threading", "time", "logging", "asyncio"}

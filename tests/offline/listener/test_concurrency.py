@@ -20,9 +20,8 @@ from pgnotify.errors import ConnectionLost, ListenerClosed
 from pgnotify.listener import Listener, at_exit
 from pgnotify.listener.gap import Reason
 from pgnotify.listener.mailbox import Mailbox
-from pgnotify.listener.options import Options
 from pgnotify.listener.probe import Probe
-from pgnotify.listener.runner import ReconnectingRunner
+from pgnotify.listener.runner import prepared_handle
 from pgnotify.listener.subscriptions import Routes, Subscription
 from pgnotify.listener.workers import Workers
 from pgnotify.notification import Notification
@@ -337,9 +336,9 @@ def test_a_probe_whose_second_session_hangs_ends_in_time(make, server):
 
 
 def test_without_a_heartbeat_the_system_still_checks_the_connection():
-    runner = ReconnectingRunner(Source(print, None, None, 5.0), Options(heartbeat=None))
+    source = Source(print, None, None, 5.0)
     with socket.create_server(("127.0.0.1", 0)) as serving, socket.create_connection(serving.getsockname()) as client:
-        runner._socket_handle_of(client).close()
+        prepared_handle(client, source, None, 5.0).close()
 
         assert client.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
 
