@@ -36,6 +36,9 @@ if typing.TYPE_CHECKING:
     from pgnotify.aio.connection import notify_many_async as notify_many_async
     from pgnotify.aio.connection import wrap_async as wrap_async
     from pgnotify.aio.handler import AsyncNotificationHandler as AsyncNotificationHandler
+    from pgnotify.aio.listener import AsyncListener as AsyncListener
+    from pgnotify.aio.listener import AsyncSubscription as AsyncSubscription
+    from pgnotify.aio.stream import AsyncStream as AsyncStream
     from pgnotify.async_protocol import AsyncBackend as AsyncBackend
     from pgnotify.connecting.backoff import Backoff as Backoff
     from pgnotify.listener.gap import Gap as Gap
@@ -45,6 +48,7 @@ if typing.TYPE_CHECKING:
     from pgnotify.listener.observer import Observer as Observer
     from pgnotify.listener.probe import Probe as Probe
     from pgnotify.listener.status import Status as Status
+    from pgnotify.listener.stream import Stream as Stream
     from pgnotify.listener.subscriptions import Subscription as Subscription
     from pgnotify.program.state import ListenerState as ListenerState
     from pgnotify.testing.check import check as check
@@ -55,7 +59,10 @@ __version__ = "0.1.0"
 _LATER = {
     "AsyncBackend": "async_protocol",
     "AsyncConnection": "aio.connection",
+    "AsyncListener": "aio.listener",
     "AsyncNotificationHandler": "aio.handler",
+    "AsyncStream": "aio.stream",
+    "AsyncSubscription": "aio.listener",
     "Backoff": "connecting.backoff",
     "Gap": "listener.gap",
     "Listener": "listener.listener",
@@ -65,6 +72,7 @@ _LATER = {
     "Probe": "listener.probe",
     "Reason": "listener.gap",
     "Status": "listener.status",
+    "Stream": "listener.stream",
     "Subscription": "listener.subscriptions",
     "check": "testing.check",
     "connect_async": "aio.connection",
@@ -76,7 +84,10 @@ _LATER = {
 __all__ = [
     "AsyncBackend",
     "AsyncConnection",
+    "AsyncListener",
     "AsyncNotificationHandler",
+    "AsyncStream",
+    "AsyncSubscription",
     "Backend",
     "Backoff",
     "ChannelError",
@@ -98,6 +109,7 @@ __all__ = [
     "Reason",
     "SourceError",
     "Status",
+    "Stream",
     "Subscription",
     "TransactionError",
     "Unanswered",

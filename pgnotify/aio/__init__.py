@@ -1,9 +1,29 @@
 """asyncio: the same programs as in blocking code, on whichever driver. The only package that imports asyncio.
 
-- `loop`: what is needed of an event loop: watch a descriptor, be woken, run a call in a thread.
+Of the event loop:
+
+- `loop`: what is needed of it: watch a descriptor, be woken, run a call in a thread.
 - `wakeup`: ends a wait, from anywhere; watches a connection's socket.
+- `changes`: tasks that wait until something has changed.
+- `ownership`: which task uses a connection.
+
+Connections:
+
 - `threaded`: an asynchronous backend over one that blocks.
-- `runner`: performs the actions of a program on an asynchronous backend.
-- `handler`: `AsyncNotificationHandler`.
 - `connection`: `AsyncConnection`, `connect_async`, `notify_async` and `notify_many_async`.
+- `runner`: performs the actions of a program on an asynchronous backend.
+
+The documented handler:
+
+- `handler`: `AsyncNotificationHandler`.
+
+The listener:
+
+- `listener`: `AsyncListener`, the class that users call.
+- `source`: where its connections come from; one attempt to connect.
+- `reconnecting`: how the loop's actions are performed on one connection after another.
+- `lifecycle`: which task runs the loop, and how it ends.
+- `delivery`: which notification goes to a function, to a coroutine function, to a stream or to the iteration.
+- `stream`: the asynchronous iterators.
+- `probe`: how to find out whether notifications arrive.
 """

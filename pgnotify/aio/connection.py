@@ -219,14 +219,14 @@ async def connect_async(dsn: str = "", driver: str | None = None, **options: Any
     If the server cannot be reached or refuses, the driver's own error is raised. If it is cancelled, a connection that
     is opened by then is closed.
     """
-    from pgnotify.aio.source import open_one
+    from pgnotify.aio.source import in_thread
     from pgnotify.connecting import conninfo
 
     parameters = conninfo.ready(conninfo.merge(dsn, options))
     connect, is_coroutine_function = connect_async_with(driver)
     if is_coroutine_function:
         return wrap_async(await connect(parameters))
-    return wrap_async(await open_one(Loop(), lambda: connect(parameters)))
+    return wrap_async(await in_thread(Loop(), lambda: connect(parameters), lambda opened: opened.close()))
 
 
 def wrap_async(connection: Any) -> AsyncConnection:

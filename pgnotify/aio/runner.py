@@ -149,7 +149,7 @@ class _Refusing:
         self._refusal = refusal
 
     def __getattr__(self, name: str) -> Callable[..., object]:
-        if name.startswith("_") or name in ("settle", "fetch_into", "fetch_plain"):  # these are optional
+        if name.startswith("_") or name in ("busy", "settle", "fetch_into", "fetch_plain"):  # these are optional
             raise AttributeError(name)
         return self._refuse
 

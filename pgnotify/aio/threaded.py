@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import suppress
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
@@ -18,6 +18,7 @@ from pgnotify.protocol import (
     Backend,
     HasDescriptor,
     Health,
+    LimitsRest,
     connection_of,
     end,
     health_of,
@@ -78,8 +79,6 @@ class ThreadedBackend(AsyncBackend):
         self._early: deque[Plain] = deque()
         """Notifications that were fetched in a thread."""
         self._has_descriptor = isinstance(backend, HasDescriptor)
-        self.limit: Callable[[], AbstractContextManager[object]] = nullcontext
-        """Returns what limits each call that waits for the server; it is entered in the thread."""
 
     # The verbs.
 
@@ -169,6 +168,11 @@ class ThreadedBackend(AsyncBackend):
         """See `pgnotify.protocol.end`."""
         await self._in_thread(end, self.blocking)
 
+    def limit_rest(self, seconds: float) -> None:
+        """See `pgnotify.protocol.LimitsRest.limit_rest`."""
+        if isinstance(self.blocking, LimitsRest):
+            self.blocking.limit_rest(seconds)
+
     def fileno(self) -> int:
         """See `pgnotify.protocol.HasDescriptor.fileno`."""
         if not self._has_descriptor:
@@ -207,7 +211,7 @@ class ThreadedBackend(AsyncBackend):
 
     async def _in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
         await self.settle()
-        call = self._slot.call = self._loop.in_thread(self._limited, function, arguments)
+        call = self._slot.call = self._loop.in_thread(function, *arguments)
         try:
             await asyncio.wait((call,))
         except asyncio.CancelledError:
@@ -224,10 +228,6 @@ class ThreadedBackend(AsyncBackend):
     def _end(self, call: Future[Any]) -> None:
         if self._slot.call is call:
             self._slot.call = None
-
-    def _limited(self, function: Callable[..., T], arguments: tuple[Any, ...]) -> T:
-        with self.limit():
-            return function(*arguments)
 
     def _fetch_rest(self) -> None:
         if self._fetch_into is not None:

@@ -34,6 +34,8 @@ Seen by users:
 - `listener`: `Listener`, the class that users call.
 - `options`: its options, with their defaults and limits.
 - `status`: `Status`, and the counters.
+- `hints`: how code that looks for its work itself is told to look at once.
+- `snapshot`: how a `Status` is put together.
 - `observer`: `Observer`, which feeds a metrics or tracing library.
 - `report`: which events on_listening and on_error are called for.
 - `log`: the wording of the log, and which warnings are given once.

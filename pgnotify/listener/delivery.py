@@ -88,6 +88,12 @@ class Delivery:
         for mailbox in (self.mailbox, *(each.mailbox for each in self._routes.subscriptions())):
             mailbox.size = None
 
+    def notify_streams(self) -> None:
+        """Have the consumers of all streams check again."""
+        for streams in list(self._routes.queued.values()):
+            for stream in streams:
+                stream.arrived()
+
     def drop_waiting(self) -> None:
         """Drop what waits for the iteration and in streams."""
         self.mailbox.clear()

@@ -9,10 +9,9 @@ from __future__ import annotations
 import sys
 import time
 import warnings
-from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import islice, repeat
+from itertools import repeat
 from types import TracebackType
 from typing import Any
 
@@ -23,6 +22,7 @@ from pgnotify.limits import check_channel, check_count, check_runs, check_second
 from pgnotify.listener import clocks
 from pgnotify.listener.delivery import Delivery
 from pgnotify.listener.gap import Gap
+from pgnotify.listener.hints import Hints
 from pgnotify.listener.lifecycle import Lifecycle
 from pgnotify.listener.mailbox import Mailbox
 from pgnotify.listener.observer import Observer
@@ -31,6 +31,7 @@ from pgnotify.listener.policy import Policy
 from pgnotify.listener.probe import Probe, probe
 from pgnotify.listener.report import Reporter
 from pgnotify.listener.runner import ReconnectingRunner
+from pgnotify.listener.snapshot import delivers, snapshot
 from pgnotify.listener.status import Status
 from pgnotify.listener.stream import SLOW, Stream
 from pgnotify.listener.subscriptions import Queued, Routes, Subscription
@@ -38,11 +39,7 @@ from pgnotify.listener.timed import TimedDelivery
 from pgnotify.listener.watch import ListenerWatch
 from pgnotify.notification import Notification, new
 from pgnotify.program.ownership import Ownership
-from pgnotify.program.state import State
 from pgnotify.uncopyable import Uncopyable
-
-# Without a heartbeat, a listener that nobody reads for this long is not taken to deliver.
-LONGEST_UNREAD_SECONDS = 30.0
 
 
 class Listener(Uncopyable):
@@ -124,10 +121,7 @@ class Listener(Uncopyable):
         self._delivery = delivery(self._watch, self._routes, self._reporter)
         policy = Policy.of(options, self._source, time.monotonic, clocks.now)
         self._lifecycle = Lifecycle(options, policy, self._runner, self._delivery, ownership)
-        self._seen_gap: Gap | None = None
-        """The latest gap that `wait_or_poll` has returned."""
-        self._hint: Notification | Gap | None = None
-        """The hint that `wait_or_poll` has taken and not returned."""
+        self._hints = Hints(self._delivery.mailbox, self._reporter.counters)
 
     # Reading.
 
@@ -274,7 +268,7 @@ class Listener(Uncopyable):
             was = self._watch.delivering
             deadline = started + (healthy if was else deaf)
             self._look_for_hint(deadline)
-            hint, self._hint = self._hint, None  # no call follows, so no signal handler takes it away
+            hint, self._hints.found = self._hints.found, None  # no call follows, so no signal handler takes it away
             if hint is not None or expired:
                 return hint
             self._lifecycle.check_open()
@@ -361,42 +355,11 @@ class Listener(Uncopyable):
     @property
     def delivering(self) -> bool:
         """Whether a notification that is sent now should arrive; see `Status.delivering`."""
-        return self._delivers(self._delivery.unread_seconds())
-
-    def _delivers(self, unread: float) -> bool:
-        return self._watch.delivering and unread <= (self._options.heartbeat or LONGEST_UNREAD_SECONDS)
+        return delivers(self._options, self._delivery, self._delivery.unread_seconds())
 
     def status(self) -> Status:
         """Return its state and its counters at this moment. Any thread may call this; it does not wait."""
-        counters, watch, link = self._reporter.counters, self._watch, self._watch.link
-        channels = tuple(filter(self._routes.internal_channel.__ne__, tuple(watch.in_force)))
-        unread, known_good = self._delivery.unread_seconds(), watch.known_good
-        waiting = sum(len(subscription.mailbox) for subscription in self._routes.subscriptions())
-        return Status(
-            name=self._options.title,
-            state=counters.state,
-            since=counters.since,
-            channels=channels,
-            notifications=counters.notifications,
-            bytes=counters.bytes,
-            dropped=counters.dropped,
-            queued=len(watch.queue) + len(self._delivery.mailbox) + waiting,
-            gaps=counters.gaps,
-            reconnects=counters.reconnects,
-            attempts=0 if watch.state is State.LISTENING else watch.attempts,
-            delivering=self._delivers(unread),
-            server_pid=link.server_pid,
-            behind_pooler=link.behind_pooler,
-            ignored=tuple(filter(link.ignored.__contains__, channels)),
-            last_error=counters.last_error,
-            round_trip=counters.round_trip,
-            queue_usage=counters.queue_usage,
-            unchecked=counters.unchecked,
-            unread=unread,
-            known_good_at=None if known_good is None else known_good.lost_at,
-            last_error_at=counters.last_error_at,
-            callback_errors=counters.callback_errors,
-        )
+        return snapshot(self._options, self._delivery, self._routes)
 
     def probe(self, timeout: float | None = None) -> Probe:
         """Send a notification from a second session, and see whether it arrives. Nothing else proves that any does.
@@ -437,7 +400,7 @@ class Listener(Uncopyable):
 
     def __repr__(self) -> str:
         kind = type(self).__name__
-        if "_hint" not in vars(self):  # it is set last
+        if "_hints" not in vars(self):  # it is set last
             return f"<{kind}, not initialized>"
         state, channels = self._reporter.counters.state, self._routes.described()
         return f"<{kind} {self._options.title!r} {state}: {channels} on {self._server()}>"
@@ -459,23 +422,14 @@ class Listener(Uncopyable):
     def _has_mail(self) -> bool:
         return bool(self._delivery.mailbox)
 
-    def _has_hint_or_changed(self, was_delivering: bool) -> bool:
-        return self._has_mail() or self._has_news() or self._watch.delivering is not was_delivering
-
-    def _has_news(self) -> bool:
-        return self._reporter.counters.latest_gap is not self._seen_gap
-
     def _look_for_hint(self, deadline: float) -> None:
-        mailbox = self._delivery.mailbox
         while self._has_mail():
-            with mailbox.lock:  # the end of the listener clears it
-                if count := len(mailbox.items):
-                    self._hint = new(Notification, mailbox.items[count - 1])
-                    deque(islice(pops(mailbox.items), count), maxlen=0)
-            if not (count or self._has_passed(deadline)):
+            if not (self._hints.find_notification() or self._has_passed(deadline)):
                 break
-        if self._has_news():
-            self._hint = self._seen_gap = self._reporter.counters.latest_gap
+        self._hints.find_gap()
+
+    def _has_hint_or_changed(self, was_delivering: bool) -> bool:
+        return self._hints.are_there or self._watch.delivering is not was_delivering
 
 
 class _Streaming:

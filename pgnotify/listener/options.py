@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import ClassVar, Literal, TypeAlias
 
 from pgnotify.connecting.backoff import Backoff
 from pgnotify.connecting.source import DEFAULT_NAME
@@ -42,9 +42,12 @@ class Options:
     driver: str | None = None
     observer: Observer | None = None
 
+    may_be_async: ClassVar[bool] = False
+    """Whether on_listening and on_error may be coroutine functions."""
+
     def __post_init__(self) -> None:
-        check_callable("on_listening", self.on_listening)
-        check_callable("on_error", None if self.on_error == "raise" else self.on_error)
+        check_callable("on_listening", self.on_listening, self.may_be_async)
+        check_callable("on_error", None if self.on_error == "raise" else self.on_error, self.may_be_async)
         plain = {
             "workers": check_count("workers", self.workers, 0),
             "queue_size": check_count("queue_size", self.queue_size, 1),

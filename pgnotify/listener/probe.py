@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Literal, NamedTuple, Protocol
 
 from pgnotify.connecting.socket_handle import SocketHandle
-from pgnotify.connecting.source import Source
+from pgnotify.connecting.source import AnySource, Source
 from pgnotify.listener.status import Status
 from pgnotify.listener.subscriptions import Subscription
 from pgnotify.notification import Notification
@@ -59,18 +59,30 @@ def probe(listener: Probed, source: Source, timeout: float) -> Probe:
         source: where its connections come from.
         timeout: seconds for the LISTEN, and for the notification.
     """
-    if not source.can_reconnect:
-        return Probe("unknown", "the listener was given a connection, so no second session can be opened", None)
-    if not listener.delivering and listener.status().state is not ListenerState.LISTENING:
-        return Probe("no", "the listener is not connected at the moment", None)
-    attempt = _Attempt(listener.changed)
+    if (early := refusal(source, listener.status())) is not None:
+        return early
+    attempt = ProbeAttempt(listener.changed)
     with listener.subscribe_internally(attempt.take) as subscription:
         if not subscription.wait_listening(timeout):
-            return Probe("no", f"the server has not answered a LISTEN within {timeout:g} s", None)
+            return no_answer(timeout)
         return _send_and_see(listener, source, subscription.channel, attempt, timeout)
 
 
-class _Attempt:
+def refusal(source: AnySource, status: Status) -> Probe | None:
+    """Return the result of a probe that cannot be made; None if it can."""
+    if not source.can_reconnect:
+        return Probe("unknown", "the listener was given a connection, so no second session can be opened", None)
+    if not status.delivering and status.state is not ListenerState.LISTENING:
+        return Probe("no", "the listener is not connected at the moment", None)
+    return None
+
+
+def no_answer(timeout: float) -> Probe:
+    """Return the result of a probe whose LISTEN the server has not answered."""
+    return Probe("no", f"the server has not answered a LISTEN within {timeout:g} s", None)
+
+
+class ProbeAttempt:
     """The notification of one probe, and whether it has arrived. Its payload is random.
 
     So it cannot be mistaken for that of another probe at the same time.
@@ -83,7 +95,7 @@ class _Attempt:
         self.payload = secrets.token_hex(8)
         self.sent = self.arrived = False
         self.error: Exception | None = None
-        self._changed = changed
+        self.changed = changed
 
     def send(self, source: Source, channel: str, timeout: float) -> None:
         """Open the second session and send. Called in a thread of its own."""
@@ -96,33 +108,49 @@ class _Attempt:
                 source.discard(second)
         except Exception as error:
             self.error = error
-        self._changed()
+        self.changed()
+
+    def is_over(self) -> bool:
+        """Return whether it has arrived, or could not be sent."""
+        return self.arrived or self.error is not None
 
     def take(self, notification: Notification) -> None:
         """Check whether a notification is the one that was sent."""
         if notification.payload == self.payload:
             self.arrived = True
-            self._changed()
+            self.changed()
 
 
-def _send_and_see(listener: Probed, source: Source, channel: str, attempt: _Attempt, timeout: float) -> Probe:
+def _send_and_see(listener: Probed, source: Source, channel: str, attempt: ProbeAttempt, timeout: float) -> Probe:
     started = time.monotonic()
     # In a thread of its own: no driver can cancel an attempt to connect that is under way.
     background(attempt.send, "pgnotify probing", source, channel, timeout).start()
-    listener.wait_until(lambda: attempt.arrived or attempt.error is not None, started + timeout)
+    listener.wait_until(attempt.is_over, started + timeout)
+    return verdict(attempt, listener.status(), started, timeout)
+
+
+def verdict(attempt: ProbeAttempt, status: Status, started: float, timeout: float) -> Probe:
+    """Return the result of a probe.
+
+    Args:
+        attempt: its notification.
+        status: of the listener.
+        started: when it began, of the monotonic clock.
+        timeout: how many seconds were waited for it.
+    """
     if attempt.arrived:
         return Probe("yes", "a notification from a second session has arrived", time.monotonic() - started)
     if attempt.error is not None:
         return Probe("unknown", f"the second session failed: {type(attempt.error).__name__}: {attempt.error}", None)
     if not attempt.sent:
         return Probe("unknown", f"the second session has not sent anything within {timeout:g} s", None)
-    if listener.status().behind_pooler:
+    if status.behind_pooler:
         reason = (
             "a pooler is in between, and nothing arrives: it lends server connections for one transaction at a time. "
             "Listen through its session mode, or connect to the server itself"
         )
         return Probe("no", reason, None)
-    if listener.status().ignored:
+    if status.ignored:
         return Probe("no", "the server accepts LISTEN without an error, and does not listen", None)
     return Probe("no", f"nothing has arrived within {timeout:g} s of a NOTIFY from a second session", None)
 

@@ -125,6 +125,8 @@ class Queued(Subscription):
         self.consumer = consumer
         self.is_live = False
         """Whether its LISTEN has been in force, so that the gaps of the connection are its own, too."""
+        self.is_served = False
+        """Whether a task takes its notifications."""
         self.is_dropping = False
         """Whether it has dropped notifications since it was last empty."""
 

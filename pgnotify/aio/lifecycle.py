@@ -1,0 +1,401 @@
+"""The life of an AsyncListener: the task that reads, from the first connection to the end, and the tasks that wait."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Generator
+from functools import partial
+from typing import Any
+
+from pgnotify.aio.changes import Changes
+from pgnotify.aio.delivery import AsyncDelivery
+from pgnotify.aio.loop import Loop
+from pgnotify.aio.reconnecting import AsyncReconnectingRunner
+from pgnotify.aio.source import AsyncSource
+from pgnotify.errors import ListenerClosed
+from pgnotify.listener.channels import unlisten
+from pgnotify.listener.draining import deliver_queue, fetch_after_unlisten, fetch_arrived
+from pgnotify.listener.loop import listener_loop
+from pgnotify.listener.options import Options
+from pgnotify.listener.policy import Policy
+from pgnotify.program.forks import forget_after_fork
+from pgnotify.program.state import ListenerState, State
+
+# How often a stop that waits for the reading task checks whether a call of it waits for the server.
+LOOK_EACH_SECONDS = 0.05
+
+# How long the end of the event loop, or an error in the body of `async with`, waits for the goodbye to the server.
+PATIENCE_SECONDS = 5.0
+
+_WHAT = "this listener"
+
+
+class AsyncLifecycle:
+    """Runs the loop in a task of its own, until it is stopped or fails.
+
+    Args:
+        options: the listener's.
+        policy: the loop's.
+        source: where the connections come from.
+        delivery: receives notifications and events, and knows the watch and the reporter.
+        changes: notified after each change.
+    """
+
+    def __init__(
+        self, options: Options, policy: Policy, source: AsyncSource, delivery: AsyncDelivery, changes: Changes
+    ) -> None:
+        self._options = options
+        self._policy = policy
+        self._source = source
+        self._delivery = delivery
+        self._watch = delivery.watch
+        self._reporter = delivery.reporter
+        self.changes = changes
+        self._process = os.getpid()
+        self._loop: Loop | None = None
+        self.runner: AsyncReconnectingRunner | None = None
+        """Performs the loop's actions; None until it is first used on an event loop."""
+        self._task: asyncio.Task[None] | None = None
+        self.failure: BaseException | None = None
+        """The error that has ended the listener, if one has."""
+        self._drain = False
+        self._deadline: float | None = None
+        self._is_ending = False
+        delivery.fail = self._fail_and_stop
+        delivery.wake = self.wake
+        forget_after_fork(self)
+
+    # Reading.
+
+    def begin(self) -> bool:
+        """Begin to read, in a task of its own, on the event loop that runs now; return False if that was done before.
+
+        Raises:
+            ListenerClosed: it was stopped before, or it belongs to another process.
+            RuntimeError: it belongs to another event loop, or none runs here.
+        """
+        self.check_open()
+        if self._loop is None or self.runner is None:
+            self._loop = Loop()
+            self.runner = AsyncReconnectingRunner(self._loop, self._source, self._options)
+        self._loop.check_is_running(_WHAT)
+        if self._task is not None and not self._task.done():
+            return False
+        self._task = self._delivery.tasks.start(self._read(self.runner), f"{self._options.title} listener")
+        return True
+
+    async def start(self) -> None:
+        """Begin to read; return when it listens, or when the first attempt to connect has failed."""
+        self.begin()
+        try:
+            await self.changes.wait(lambda: self._is_attempted or self.is_over)
+        except BaseException:
+            await self.end_soon()
+            raise
+        self._raise_first_failure()
+
+    async def enter(self) -> None:
+        """Connect and listen, however many attempts that takes; see `AsyncListener.__aenter__`."""
+        try:
+            self.begin()
+            await self.changes.wait(lambda: self._watch.is_settled or self.is_over)
+            self.raise_failure()
+        except BaseException:
+            await self.end_soon()
+            raise
+
+    async def run(self) -> None:
+        """Read until the listener has ended, and its coroutine functions have; see `AsyncListener.run`."""
+        has_begun = self.begin()
+        try:
+            await self.changes.wait(lambda: self.is_over)
+            if self.failure is not None:
+                self._raise_first_failure()
+            await self._wait_for_tasks(None)
+        except asyncio.CancelledError:
+            if has_begun:
+                await self.end_soon()
+            raise
+        self.raise_failure()
+
+    async def wait_first(self, predicate: Callable[[], object], deadline: float | None) -> bool:
+        """Wait until a predicate is true, or the listener has ended. It begins to read if it does not.
+
+        Returns:
+            False if the deadline passed first, or the listener was stopped.
+
+        It raises the error that has ended the listener, unless the predicate is true.
+        """
+        if predicate():
+            return True
+        if not self.is_over:
+            self.begin()
+            await self.changes.wait(lambda: predicate() or self.is_over, deadline)
+        if not predicate():
+            self.raise_failure()
+            return False
+        return True
+
+    @property
+    def _is_attempted(self) -> bool:
+        return self._watch.is_settled or self._reporter.has_failed
+
+    async def _read(self, runner: AsyncReconnectingRunner) -> None:
+        try:
+            await runner.run(listener_loop(self._watch, self._policy), self._delivery)
+        except asyncio.CancelledError:  # by the end of the event loop
+            self._deadline = time.monotonic() + PATIENCE_SECONDS
+            await self._end(runner)
+            raise
+        except Exception as error:
+            await self._fail(runner, error)
+        except BaseException as error:  # it ends the event loop, too: no task can wait any more
+            self._be_over(error)
+            runner.abandon()
+            self._watch.closed()
+            raise
+        else:
+            await self._end(runner)
+
+    async def _fail(self, runner: AsyncReconnectingRunner, error: Exception) -> None:
+        """End with an error of the loop, or be as before the start if that is the error of the first attempt."""
+        if not self._watch.ever_listened and not self._reporter.has_failed:
+            await runner.close()
+            self._watch.connecting = False
+            self._reporter.enter(ListenerState.IDLE)
+            self.failure = error  # last: start() may go on
+            self.changes.notify()
+            return
+        self._be_over(error)
+        self._reporter.ended_by(error)
+        if error is not self._reporter.raised:  # everything that had arrived is still delivered
+            self._deadline = None
+            await self._wait_for_tasks(None)
+        await self._end(runner)
+
+    def _be_over(self, error: BaseException) -> None:
+        self.failure = self.failure or error
+        self.notify_all()
+
+    def _fail_and_stop(self, error: BaseException) -> None:
+        """End with an error that a coroutine function has raised."""
+        if isinstance(error, asyncio.CancelledError):
+            return
+        self.failure = self.failure or error
+        self._reporter.ended_by(error)
+        self.request_stop()
+        self.notify_all()
+
+    def _raise_first_failure(self) -> None:
+        """Raise an error. After that of the first attempt, `start` may be called again."""
+        failure = self.failure
+        if failure is not None and not self.has_ended and not self._watch.ever_listened:
+            self.failure = None
+        if failure is not None:
+            raise failure
+
+    # The end.
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the listener has ended, for good."""
+        return self._watch.state is State.CLOSED
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the listener was stopped, or has ended with an error."""
+        return self.failure is not None or self.has_ended
+
+    def raise_failure(self) -> None:
+        """Raise the error that has ended the listener, if one has."""
+        if self.failure is not None:
+            raise self.failure
+
+    def stop(self, timeout: float | None, drain: bool) -> Stopping:
+        """Ask it to end; see `AsyncListener.stop`."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        if self._process == os.getpid() and not self.has_ended:
+            self._drain = self._drain or drain
+            self._deadline = deadline
+            self.request_stop()
+            if self._task is None:
+                self._be_closed()
+        return Stopping(partial(self._wait_ended, deadline))
+
+    def request_stop(self) -> None:
+        """End the loop. Safe in any thread and in a signal handler."""
+        self._watch.request_stop()
+        if self.runner is not None:
+            self.runner.wakeup.wake_from_anywhere()
+
+    async def end_soon(self) -> None:
+        """Stop it, and wait for that; for the end of a call that has begun to read."""
+        await self.stop(PATIENCE_SECONDS, False)
+
+    async def _wait_ended(self, deadline: float | None) -> bool:
+        if self._process != os.getpid() or self._task is None:
+            return True
+        if self._delivery.tasks.include(asyncio.current_task()):
+            return False  # it waits for this task
+        reading = self._task
+        while not reading.done():
+            left = LOOK_EACH_SECONDS if deadline is None else min(LOOK_EACH_SECONDS, deadline - time.monotonic())
+            await asyncio.wait((reading,), timeout=max(0.0, left))
+            if reading.done():
+                break
+            if self.runner is not None and not self._drain:
+                self.runner.abort_call()
+            if deadline is not None and time.monotonic() >= deadline:
+                if self.runner is not None:
+                    self.runner.abort_call(even_the_users=True)
+                reading.cancel()
+                await asyncio.wait((reading,), timeout=LOOK_EACH_SECONDS)
+                return reading.done()
+        return self.has_ended
+
+    async def _end(self, runner: AsyncReconnectingRunner) -> None:
+        """Deliver everything that has arrived, if requested; release the connection, and be closed."""
+        if self._is_ending or self.has_ended:
+            return
+        self._is_ending = True
+        self._watch.interrupted = False
+        try:
+            if self._drain:
+                await self._deliver_all(runner)
+            if not self._policy.can_reconnect and self._watch.in_force:
+                await runner.run(unlisten(self._watch, tuple(self._watch.in_force)), self._delivery)
+        except Exception as error:
+            self.failure = self.failure or error
+        finally:
+            self._delivery.is_over = True
+            try:
+                await runner.close()
+            finally:
+                self._be_closed()
+        await self._wait_for_tasks(self._deadline, then_cancel=True)
+
+    def _be_closed(self) -> None:
+        self._delivery.is_over = True
+        self._watch.queue.clear()
+        if not self._drain and self.failure is None:
+            self._delivery.inner.drop_waiting()
+        self._reporter.enter(ListenerState.CLOSED)
+        if not self.has_ended:
+            self._watch.closed()
+        self.notify_all()
+
+    async def _deliver_all(self, runner: AsyncReconnectingRunner) -> None:
+        """Deliver everything that has arrived, here and in tasks, and announce the gaps of the queues."""
+        watch, lost = self._watch, None
+        self._delivery.inner.drop_nothing()
+        for what_arrived in (fetch_arrived, fetch_after_unlisten):
+            try:
+                if watch.state is State.LISTENING and self._has_time():
+                    await runner.run(what_arrived(watch, self._policy), self._delivery)
+            except Exception as error:
+                if error is self._reporter.raised:
+                    raise
+                lost = error
+            await runner.run(deliver_queue(watch, self._has_time), self._delivery)
+            await self._wait_for_tasks(self._deadline)
+            if lost is not None:
+                break
+        if lost is not None and not self._policy.can_reconnect:
+            raise lost
+
+    def _has_time(self) -> bool:
+        return self._deadline is None or self._policy.clock() < self._deadline
+
+    async def _wait_for_tasks(self, deadline: float | None, then_cancel: bool = False) -> None:
+        """Wait until no coroutine function has anything left to do, and tell of the gaps that are reached.
+
+        Args:
+            deadline: of the monotonic clock; None for none.
+            then_cancel: whether to cancel those that still run after it.
+        """
+        while tasks := self._delivery.tasks.others() - {self._task}:
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                break
+            while self._watch.dropped_gaps and not self._watch.dropped_gaps[0].begun:
+                await self._delivery.tell_of(self._watch.dropped_gaps[0])
+            wait = LOOK_EACH_SECONDS if left is None else min(left, LOOK_EACH_SECONDS)
+            await asyncio.wait(tasks, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
+            if self._watch.stop_requested and deadline is None and not then_cancel:
+                break
+        if then_cancel and (tasks := self._delivery.tasks.others() - {self._task}):
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks, timeout=LOOK_EACH_SECONDS)
+
+    def wake(self) -> None:
+        """Have the reading task and all waiting tasks check for changes. For the loop's thread."""
+        self._watch.interrupt()
+        if self.runner is not None:
+            self.runner.wakeup.wake()
+        self.changes.notify()
+
+    def notify_all(self) -> None:
+        """Have all waiting tasks check again, the consumers of streams included."""
+        self.changes.notify()
+        self._delivery.inner.notify_streams()
+
+    def check_open(self) -> None:
+        """Raise an error if the listener has ended.
+
+        Raises:
+            ListenerClosed: it was stopped; or this is a forked child; or it has ended with an error, which is the
+                __cause__.
+        """
+        self.check_process()
+        title = self._options.title
+        if self.failure is not None:
+            what = f"{type(self.failure).__name__}: {self.failure}"
+            raise ListenerClosed(f"the listener {title!r} has ended: {what}") from self.failure
+        if self.has_ended:
+            raise ListenerClosed(f"the listener {title!r} was stopped")
+
+    def check_process(self) -> None:
+        """Raise an error in a forked child; see `check_open`."""
+        if self._process != os.getpid():
+            raise _refusal_in_child(self._process)
+
+    def is_abandoned(self) -> bool:
+        """Return whether it still holds a connection, in this process."""
+        return self._process == os.getpid() and self._watch.ever_listened and not self.has_ended
+
+    def forget_in_child(self) -> None:
+        """Forget the connection and all tasks. Called in the child after a fork, where the event loop does not run."""
+        counters = self._reporter.counters
+        if self.runner is not None:
+            self.runner.forget_in_child(partial(_refusal_in_child, self._process))
+        self._delivery.inner.forget_in_child()
+        self._reporter.log.forget_in_child()
+        self._watch.forget_in_child()
+        if counters.state not in (ListenerState.IDLE, ListenerState.LOST, ListenerState.CLOSED):
+            counters.inherit(ListenerState.LOST)
+            counters.failed(str(_refusal_in_child(self._process)))
+
+
+class Stopping:
+    """The end of a listener, which was asked for. Await it to wait for it: it returns whether the listener has ended.
+
+    Args:
+        wait: waits for the end.
+    """
+
+    def __init__(self, wait: Callable[[], Any]) -> None:
+        self._wait = wait
+
+    def __await__(self) -> Generator[Any, None, bool]:
+        """Wait for the end."""
+        ended: Generator[Any, None, bool] = self._wait().__await__()
+        return ended
+
+
+def _refusal_in_child(parent: int) -> ListenerClosed:
+    return ListenerClosed(
+        f"this listener belongs to process {parent}, from which {os.getpid()} was forked; make a new one in the child"
+    )
