@@ -5,7 +5,8 @@
 
 What they share:
 
-- `_driver`: the verbs, over any driver that runs SQL and has a descriptor to wait for.
+- `_steps`: the verbs as steps, for all drivers that run SQL, whether they block or not.
+- `_driver`: the verbs of a driver that blocks and has a descriptor to wait for.
 - `_collecting`: the same, for drivers that read notifications along with statements.
 - `_holder`: the same, for objects that may replace the connection that they hold.
 - `_transactions`: the states of a transaction, and what may be called inside one.

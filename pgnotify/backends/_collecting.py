@@ -15,7 +15,8 @@ from operator import delitem
 from typing import Any
 
 from pgnotify.atomic import remove_with, then
-from pgnotify.backends._driver import BATCH, DriverBackend
+from pgnotify.backends._driver import DriverBackend
+from pgnotify.backends._steps import BATCH
 from pgnotify.notification import Plain
 from pgnotify.protocol import Health
 

@@ -26,7 +26,6 @@ from pg8000.exceptions import DatabaseError, InterfaceError
 
 from pgnotify.atomic import then
 from pgnotify.backends._collecting import CollectingBackend, Inbox
-from pgnotify.backends._driver import BATCH
 from pgnotify.backends._pg8000_messages import (
     HEAD,
     LONGEST_MESSAGE,
@@ -44,6 +43,7 @@ from pgnotify.backends._pg8000_messages import (
     read_message,
     read_rest,
 )
+from pgnotify.backends._steps import BATCH
 from pgnotify.backends._transactions import TransactionStatus
 from pgnotify.errors import ConnectionLost, Unanswered
 from pgnotify.notification import Plain

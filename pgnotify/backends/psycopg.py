@@ -19,7 +19,8 @@ from psycopg.types.string import StrDumperUnknown, TextLoader
 
 from pgnotify.atomic import then
 from pgnotify.backends._collecting import CollectingBackend, Inbox
-from pgnotify.backends._driver import BATCH, MORE_TO_READ
+from pgnotify.backends._driver import MORE_TO_READ
+from pgnotify.backends._steps import BATCH
 from pgnotify.backends._transactions import STATUS_OF, TransactionStatus, in_autocommit
 from pgnotify.errors import TransactionError
 from pgnotify.notification import Plain

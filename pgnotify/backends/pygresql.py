@@ -17,8 +17,9 @@ from typing import Any
 import pg
 
 from pgnotify.atomic import remove_with, then
-from pgnotify.backends._driver import BATCH, DriverBackend
+from pgnotify.backends._driver import DriverBackend
 from pgnotify.backends._holder import HolderBackend
+from pgnotify.backends._steps import BATCH
 from pgnotify.backends._transactions import STATUS_OF, TransactionStatus
 from pgnotify.errors import UndecodablePayload
 from pgnotify.notification import Plain

@@ -7,7 +7,7 @@ from contextlib import suppress
 import psycopg
 
 from pgnotify import ConnectionLost, TransactionError
-from pgnotify.backends._driver import quoted
+from pgnotify.backends._steps import quoted
 from tests.kit.mutants.base import Mutant
 
 
