@@ -16,9 +16,8 @@ from typing import Any
 
 from pgnotify.atomic import remove_with, then
 from pgnotify.backends._driver import DriverBackend
-from pgnotify.backends._steps import BATCH
+from pgnotify.backends._steps import BATCH, Steps
 from pgnotify.notification import Plain
-from pgnotify.protocol import Health
 
 _UNKNOWN = object()
 
@@ -53,11 +52,6 @@ def _inbox_of(connection: Any) -> Inbox:
 
 class CollectingBackend(DriverBackend):
     """A backend whose notifications are diverted from the first listen, wait, fetch or check to the last unlisten."""
-
-    def check(self) -> Health:
-        """See `pgnotify.protocol.ChecksHealth.check`."""
-        self._inbox()  # otherwise the driver takes notifications that come along, and some drivers lose them
-        return super().check()
 
     @abc.abstractmethod
     def _receiver(self) -> Any:
@@ -102,6 +96,10 @@ class CollectingBackend(DriverBackend):
             self._move_backlog(inbox.decoded)
             inbox.diverting = True
         return inbox
+
+    def _diverting(self) -> Steps[None]:
+        self._inbox()  # otherwise the driver takes notifications that come along, and some drivers lose them
+        yield from ()
 
     def _begin_listening(self, channel: str) -> None:
         self._inbox().channels.add(channel)

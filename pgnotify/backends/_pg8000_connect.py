@@ -7,7 +7,6 @@ pg8000's own `timeout` is not libpq's connect_timeout: it counts for each read, 
 from __future__ import annotations
 
 import math
-import random
 import socket
 import ssl
 import struct
@@ -15,7 +14,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from inspect import signature
-from pathlib import Path
 from typing import Any
 
 import pg8000.core
@@ -23,53 +21,24 @@ import pg8000.native
 from pg8000.exceptions import DatabaseError, InterfaceError
 
 from pgnotify.backends._pg8000_socket import TLSSocket, open_socket
+from pgnotify.backends._without_libpq import (
+    CANNOT_CONNECT_NOW,
+    EXPRESSED,
+    SESSION_ATTRIBUTES,
+    Expressible,
+    login,
+    place_of,
+    seconds_to_connect,
+)
 from pgnotify.connecting import tls
-from pgnotify.connecting.defaults import with_defaults, with_verification
-from pgnotify.connecting.hosts import Address, hosts
-from pgnotify.connecting.keywords import refuse_undecoded
-from pgnotify.connecting.passfile import password_for
+from pgnotify.connecting.hosts import Address
+from pgnotify.connecting.retryable import sqlstate_of
 from pgnotify.connecting.socket_handle import SocketHandle
-from pgnotify.connecting.user_files import account_name, password_file
 from pgnotify.errors import Unanswered
 from pgnotify.program.interruption import is_interruption
 
-_EXPRESSED = frozenset(
-    {
-        "host", "hostaddr", "port", "dbname", "user", "password", "passfile", "application_name",
-        "fallback_application_name", "client_encoding", "connect_timeout", "keepalives", "keepalives_idle",
-        "keepalives_interval", "keepalives_count", "tcp_user_timeout", "load_balance_hosts", "options", "replication",
-        "sslcert", "sslkey", "sslmode", "sslpassword", "sslrootcert", "sslcrl", "sslcrldir",
-        "ssl_min_protocol_version", "ssl_max_protocol_version", "target_session_attrs",
-    }
-)  # fmt: skip
-# Expressed, or harmless, with these values only.
-_EXPRESSED_VALUES = {
-    "gssencmode": ("disable", "prefer"),
-    "channel_binding": ("disable", "prefer"),
-    "sslsni": ("1",),
-    "sslcertmode": ("disable", "allow"),
-    "sslnegotiation": ("postgres",),
-    "min_protocol_version": ("3.0",),
-    "max_protocol_version": ("3.0", "3.2", "latest"),
-}
-# They matter for authentication methods that pg8000 does not have, and reports if the server asks for them; libpq
-# itself ignores sslcompression since PostgreSQL 14.
-_WITHOUT_EFFECT = frozenset(
-    {"krbsrvname", "gsslib", "gssdelegation", "sslcompression"}
-    | {"oauth_issuer", "oauth_client_id", "oauth_client_secret", "oauth_scope"}
-)
-_SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+_EXPRESSIBLE = Expressible("pg8000", EXPRESSED | {"client_encoding", "replication"})
 
-_READ_ONLY = "SHOW transaction_read_only"  # calls no function, which the role might not be allowed to do
-_STANDBY = "SELECT CASE WHEN pg_catalog.pg_is_in_recovery() THEN 'on' ELSE 'off' END"
-# The question for each target_session_attrs, and the answer that it requires.
-_SESSION_ATTRIBUTES: dict[str, tuple[str, str] | None] = {
-    "any": None,
-    "read-write": (_READ_ONLY, "off"),
-    "read-only": (_READ_ONLY, "on"),
-    "primary": (_STANDBY, "off"),
-    "standby": (_STANDBY, "on"),
-}
 # The errors of pg8000's functions for each message, if its contents are impossible.
 _NOT_THE_PROTOCOL = (
     UnicodeError,
@@ -82,7 +51,6 @@ _NOT_THE_PROTOCOL = (
     pg8000.core.scramp.ScramException,
 )
 _NO_TIME = 1e-3  # seconds
-_CANNOT_CONNECT_NOW = "57P03"  # the server is starting or stopping; libpq, too, tries the next host
 
 
 def connect(parameters: dict[str, str]) -> Any:
@@ -93,63 +61,27 @@ def connect(parameters: dict[str, str]) -> Any:
         pg8000.exceptions.InterfaceError: no host could be reached, or none satisfies target_session_attrs.
         pg8000.exceptions.DatabaseError: the server refuses.
     """
-    given = with_defaults(with_verification(parameters))
-    _refuse_what_cannot_be_expressed(given)
-    addresses = hosts(given)
-    if any(address.unix_socket is None for address in addresses) and given.get("sslmode") != "disable":
-        tls.check(given)
-    if given.get("load_balance_hosts") == "random":
-        random.shuffle(addresses)
-    wanted = given.get("target_session_attrs", "any")
-    rounds = ("standby", "any") if wanted == "prefer-standby" else (wanted,)
+    given = _EXPRESSIBLE.check(parameters)
     failures: list[Exception] = []
-    for attributes in rounds:
-        for address in addresses:
-            try:
-                return _connect_to(address, given, attributes)
-            except (OSError, InterfaceError) as error:
-                failures.append(error)
-            except DatabaseError as error:
-                if _sqlstate(error) != _CANNOT_CONNECT_NOW:
-                    raise
-                failures.append(error)
+    for address, attributes in _EXPRESSIBLE.attempts(given):
+        try:
+            return _connect_to(address, given, attributes)
+        except (OSError, InterfaceError) as error:
+            failures.append(error)
+        except DatabaseError as error:
+            if sqlstate_of(error) != CANNOT_CONNECT_NOW:
+                raise
+            failures.append(error)
     if len(failures) == 1:
         raise failures[0]
     raise InterfaceError("no host could be used: " + "; ".join(map(str, failures))) from failures[-1]
 
 
-def _refuse_what_cannot_be_expressed(given: dict[str, str]) -> None:
-    for keyword, value in given.items():
-        refuse_undecoded(keyword, value)
-        _refuse_inexpressible(keyword, value)
-    _check_choice(given, "sslmode", _SSL_MODES)
-    _check_choice(given, "target_session_attrs", (*_SESSION_ATTRIBUTES, "prefer-standby"))
-    _check_choice(given, "load_balance_hosts", ("disable", "random"))
-
-
-def _refuse_inexpressible(keyword: str, value: str) -> None:
-    if keyword == "service":  # its parameters would stand in its place
-        raise ValueError(f'definition of service "{value}" not found')
-    if keyword in _EXPRESSED_VALUES:
-        if value not in _EXPRESSED_VALUES[keyword]:
-            possible = " or ".join(_EXPRESSED_VALUES[keyword])
-            raise ValueError(f"pg8000 cannot express {keyword}={value!r}, only {possible}; use another driver for it")
-    elif value and keyword not in _EXPRESSED | _WITHOUT_EFFECT | {"requirepeer"}:
-        raise ValueError(f"pg8000 cannot express the connection parameter {keyword!r}; use another driver for it")
-
-
-def _check_choice(given: dict[str, str], keyword: str, choices: tuple[str, ...]) -> None:
-    if given.get(keyword, choices[0]) not in choices:
-        raise ValueError(f"{keyword} must be one of {', '.join(choices)}, not {given[keyword]!r}")
-
-
 def _connect_to(address: Address, given: dict[str, str], attributes: str) -> Any:
     """Connect to one host, at the first of its IP addresses that can be used, and check its target_session_attrs."""
-    if address.unix_socket is not None and given.get("requirepeer"):
-        raise ValueError("pg8000 cannot express requirepeer, which concerns Unix sockets; use another driver for it")
     failure: Exception | None = None
     for place in _places(address):
-        deadline = _Deadline(_timeout(given))
+        deadline = _Deadline(seconds_to_connect(given))
         try:
             connection = _connect_to_place(place, given, deadline)
             break
@@ -208,10 +140,7 @@ def _connect_in_time(place: Address, given: dict[str, str], context: ssl.SSLCont
 
 
 def _cannot_connect(address: Address, error: OSError) -> InterfaceError:
-    if address.unix_socket is not None:
-        return InterfaceError(f"cannot connect to {address.unix_socket}: {error}")
-    named = f"{address.host} ({address.hostaddr})" if address.host and address.hostaddr else address.host
-    return InterfaceError(f"cannot connect to {named or address.hostaddr} port {address.port}: {error}")
+    return InterfaceError(f"cannot connect to {place_of(address)}: {error}")
 
 
 class _Deadline:
@@ -247,15 +176,8 @@ class _Deadline:
             ) from error
 
 
-def _timeout(given: dict[str, str]) -> float | None:
-    seconds = float(given.get("connect_timeout") or 0)
-    return seconds if seconds > 0 else None
-
-
 def _handshake(plug: socket.socket, address: Address, given: dict[str, str], context: ssl.SSLContext | None) -> Any:
-    user = given.get("user") or account_name()
-    database = given.get("dbname") or user
-    password = given.get("password") or _password_from_file(address, database, user, given)
+    user, database, password = login(address, given)
     startup_parameters = _startup_parameters(given)
     if context is not None:
         context.sslsocket_class = TLSSocket
@@ -286,15 +208,6 @@ def _handshake(plug: socket.socket, address: Address, given: dict[str, str], con
     return connection
 
 
-def _password_from_file(address: Address, database: str, user: str, given: dict[str, str]) -> str | None:
-    path = Path(given["passfile"]) if given.get("passfile") else password_file()
-    password = path and password_for(address, database, user, path)
-    if not password:
-        return None
-    refuse_undecoded("password", password)
-    return password
-
-
 def _startup_parameters(given: dict[str, str]) -> dict[str, dict[str, str]]:
     parameters: dict[str, str] = {
         keyword: given[keyword] for keyword in ("client_encoding", "options") if keyword in given
@@ -305,7 +218,7 @@ def _startup_parameters(given: dict[str, str]) -> dict[str, dict[str, str]]:
 
 
 def _refuse_unwanted(connection: Any, attributes: str) -> None:
-    required = _SESSION_ATTRIBUTES[attributes]
+    required = SESSION_ATTRIBUTES[attributes]
     if required is None:
         return
     question, answer = required
@@ -315,8 +228,3 @@ def _refuse_unwanted(connection: Any, attributes: str) -> None:
 
 def _line(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
-
-
-def _sqlstate(error: DatabaseError) -> str | None:
-    fields = error.args[0] if error.args else None
-    return fields.get("C") if isinstance(fields, dict) else None

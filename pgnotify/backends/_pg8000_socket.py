@@ -17,6 +17,7 @@ from typing import Any
 
 from pg8000.exceptions import InterfaceError
 
+from pgnotify.backends._without_libpq import keep_alive
 from pgnotify.connecting.hosts import Address
 
 # In bytes, before the session begins: libpq takes no more than 64 kB for a message about authentication and 30 kB for
@@ -105,27 +106,10 @@ def open_socket(address: Address, given: dict[str, str], timeout: float | None) 
     try:
         own.settimeout(timeout)
         if path is None:
-            _keep_alive(own, given)
+            keep_alive(own, given)
         else:
             own.connect(path)
     except BaseException:
         own.close()
         raise
     return own
-
-
-def _keep_alive(plug: socket.socket, given: dict[str, str]) -> None:
-    plug.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    if given.get("keepalives", "1") == "0":
-        return
-    plug.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    options = {
-        "keepalives_idle": "TCP_KEEPIDLE",
-        "keepalives_interval": "TCP_KEEPINTVL",
-        "keepalives_count": "TCP_KEEPCNT",
-        "tcp_user_timeout": "TCP_USER_TIMEOUT",
-    }
-    for keyword, name in options.items():
-        # As in libpq: 0 is the system's default, and a system without the option ignores it.
-        if int(given.get(keyword, "0")) and hasattr(socket, name):
-            plug.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), int(given[keyword]))

@@ -83,6 +83,7 @@ class SteppedBackend(abc.ABC):
         self._refuse_transaction("LISTEN")
         if not channels:
             return
+        yield from self._diverting()
         # Without parameters, several statements may be sent together. They are one transaction then.
         with self._listening_to(channels):
             yield "; ".join(f"LISTEN {self._quoted(channel)}" for channel in channels), ()
@@ -114,6 +115,7 @@ class SteppedBackend(abc.ABC):
     def checking(self) -> Steps[Health]:
         """Ask for the server's state."""
         self._refuse_transaction("a health check")
+        yield from self._diverting()
         try:
             return (yield from self._health(self._forbidden))
         except self.DatabaseError as error:
@@ -220,6 +222,10 @@ class SteppedBackend(abc.ABC):
     def _quoted(self, channel: str) -> str:
         """Return the name as an SQL identifier."""
         return quoted(channel)
+
+    def _diverting(self) -> Steps[None]:
+        """Have notifications come here, before a statement brings some that the driver would drop."""
+        yield from ()
 
     def _begin_listening(self, channel: str) -> None:
         """Prepare the driver; called before each LISTEN."""

@@ -26,19 +26,21 @@ from pg8000.exceptions import DatabaseError, InterfaceError
 
 from pgnotify.atomic import then
 from pgnotify.backends._collecting import CollectingBackend, Inbox
-from pgnotify.backends._pg8000_messages import (
+from pgnotify.backends._messages import (
     HEAD,
-    LONGEST_MESSAGE,
     LONGEST_NOTIFICATION,
-    NO_SUCH_MESSAGE,
     NOTIFICATION,
-    PARAMETER_STATUS,
     PID,
+    parse_all,
+    parsed,
+)
+from pgnotify.backends._pg8000_messages import (
+    LONGEST_MESSAGE,
+    NO_SUCH_MESSAGE,
+    PARAMETER_STATUS,
     READY_FOR_QUERY,
     NotAMessageError,
     is_whole,
-    parse_all,
-    parsed,
     parsed_until_one_fails,
     read_message,
     read_rest,

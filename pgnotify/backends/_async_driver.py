@@ -1,0 +1,97 @@
+"""The common part of the backends of asynchronous SQL drivers: the verbs, as coroutines."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Generator, Iterable, Sequence
+from typing import TypeVar
+
+from pgnotify.async_protocol import AsyncWakeup
+from pgnotify.backends._steps import Rows, SteppedBackend, Steps
+from pgnotify.protocol import Health
+
+T = TypeVar("T")
+
+
+class AsyncDriverBackend(SteppedBackend):
+    """A backend over an asynchronous driver that runs SQL."""
+
+    # The verbs.
+
+    async def listen(self, channel: str) -> None:
+        """See `pgnotify.protocol.Backend.listen`."""
+        await self._perform(self.listening((channel,)))
+
+    async def listen_many(self, channels: Sequence[str]) -> None:
+        """See `pgnotify.protocol.ListensMany.listen_many`."""
+        await self._perform(self.listening(channels))
+
+    async def unlisten(self, channel: str) -> None:
+        """See `pgnotify.protocol.Backend.unlisten`."""
+        await self._perform(self.unlistening((channel,)))
+
+    async def unlisten_many(self, channels: Sequence[str]) -> None:
+        """See `pgnotify.protocol.UnlistensMany.unlisten_many`."""
+        await self._perform(self.unlistening(channels))
+
+    @abc.abstractmethod
+    async def wait(self, timeout: float | None, wakeup: AsyncWakeup) -> bool:
+        """See `pgnotify.async_protocol.AsyncBackend.wait`."""
+
+    async def notify(self, channel: str, payload: str = "") -> None:
+        """See `pgnotify.protocol.Backend.notify`."""
+        await self._perform(self.notifying(channel, payload))
+
+    async def notify_many(self, notifications: Iterable[tuple[str, str]]) -> None:
+        """See `pgnotify.protocol.NotifiesMany.notify_many`."""
+        await self._perform(self.notifying_many(notifications))
+
+    async def check(self) -> Health:
+        """See `pgnotify.protocol.ChecksHealth.check`."""
+        return await self._perform(self.checking())
+
+    async def name_session(self, name: str) -> None:
+        """See `pgnotify.protocol.NamesSession.name_session`."""
+        await self._perform(self.naming_session(name))
+
+    @abc.abstractmethod
+    async def close(self) -> None:
+        """See `pgnotify.protocol.Backend.close`."""
+
+    # Beyond the verbs.
+
+    @abc.abstractmethod
+    async def end(self) -> None:
+        """See `pgnotify.protocol.Ends.end`."""
+
+    async def release(self) -> None:
+        """See `pgnotify.protocol.Releases.release`."""
+        await self._perform(self.releasing())
+
+    @abc.abstractmethod
+    async def query(self, sql: str, parameters: Sequence[str] = ()) -> Rows:
+        """Run a statement and return its rows; see `pgnotify.backends._driver.DriverBackend.query`."""
+
+    # What they share.
+
+    async def _perform(self, steps: Steps[T]) -> T:
+        """Run the statements of a verb and return its result."""
+        try:
+            statement = next(steps)
+            while True:
+                try:
+                    rows = await self.query(*statement)
+                except BaseException as error:
+                    statement = steps.throw(error)
+                else:
+                    statement = steps.send(rows)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+
+class OneTurn:
+    """Awaited, it lets the event loop do once all that it has to do."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        yield

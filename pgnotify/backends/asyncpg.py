@@ -1,0 +1,207 @@
+"""asyncpg, from 0.29.
+
+Its own `add_listener` is not used: asyncpg drops a payload that it cannot decode, and `remove_listener` drops all that
+comes before the server's answer. Instead, notifications are taken out of the stream of bytes; see `_asyncpg_tap`. The
+user's own callbacks go on working.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from itertools import islice
+from typing import Any
+
+import asyncpg
+from asyncpg.pool import PoolConnectionProxy
+
+from pgnotify.async_protocol import AsyncWakeup
+from pgnotify.atomic import pops
+from pgnotify.backends._async_driver import AsyncDriverBackend, OneTurn
+from pgnotify.backends._asyncpg_connect import connect
+from pgnotify.backends._asyncpg_tap import Tap, codec_of, mark_query, no_connection
+from pgnotify.backends._steps import BATCH, Rows, Steps, quoted
+from pgnotify.backends._transactions import TransactionStatus
+from pgnotify.errors import PgNotifyError, TransactionError
+from pgnotify.notification import Plain
+
+__all__ = ["AsyncpgBackend", "connect", "wrap"]
+
+# How long wait(0) looks, in seconds: until the event loop has looked once at all sockets.
+_ONE_LOOK = 1e-6
+
+
+def wrap(connection: Any) -> AsyncpgBackend:
+    """Return the backend of an `asyncpg.Connection`, or of what a pool's `acquire` returns for one.
+
+    Raises:
+        TypeError: it is a pool, a cursor, a transaction, or anything else.
+    """
+    if isinstance(connection, (asyncpg.Connection, PoolConnectionProxy)):
+        return AsyncpgBackend(connection)
+    if isinstance(connection, asyncpg.Pool):
+        raise TypeError(
+            "pass the asyncpg.Pool as the source of an AsyncListener, or one connection: "
+            "async with pool.acquire() as connection"
+        )
+    name = f"{type(connection).__module__}.{type(connection).__qualname__}"
+    raise TypeError(f"pass an asyncpg.Connection, not a {name}")
+
+
+class AsyncpgBackend(AsyncDriverBackend):
+    """LISTEN and NOTIFY on an `asyncpg.Connection`.
+
+    From the first listen, wait or check until the last unlisten, notifications come here. Those that a callback of the
+    user's listens to go to this one as well.
+    """
+
+    DatabaseError = asyncpg.PostgresError
+
+    def __init__(self, connection: Any) -> None:
+        self._proxy = connection if isinstance(connection, PoolConnectionProxy) else None
+        self._connection = connection if self._proxy is None else connection._con
+        if self._connection is None:
+            raise self._lost() from self._reason_of_loss()
+        protocol = self._connection._protocol
+        self._server_pid: int | None = None if protocol is None else protocol.get_server_pid()
+        standing = self._connection._transport.get_protocol()
+        self._tap = standing if isinstance(standing, Tap) else Tap(self._connection)
+
+    # The verbs.
+
+    async def wait(self, timeout: float | None, wakeup: AsyncWakeup) -> bool:
+        """See `pgnotify.async_protocol.AsyncBackend.wait`."""
+        tap = self._tap
+        if self.transaction_status() is not TransactionStatus.IDLE:
+            if self._lost_with_some_left():
+                return True  # notifications from before the end are fetched first
+            self._refuse_transaction("waiting")
+        if not tap.in_step:
+            await self._perform(self._diverting())
+        if tap.arrived:
+            return True
+        tap.wake = wakeup.wake
+        try:
+            return await wakeup.wait(timeout if timeout is None else max(timeout, _ONE_LOOK))
+        finally:
+            tap.wake = _nothing
+
+    def fetch_into(self, queue: deque[Plain]) -> None:
+        """See `pgnotify.protocol.FetchesInto.fetch_into`."""
+        arrived = self._tap.arrived
+        if arrived:
+            queue.extend(islice(pops(arrived), min(len(arrived), BATCH)))
+        else:
+            self._refuse_loss()
+
+    async def close(self) -> None:
+        """See `pgnotify.protocol.Backend.close`. The pool that has lent the connection opens another one."""
+        await self.end()
+
+    # Beyond the verbs.
+
+    async def end(self) -> None:
+        """See `pgnotify.protocol.Ends.end`. It does not wait for the server."""
+        if self._is_ours() and not self._connection.is_closed():
+            self._connection.terminate()
+            await OneTurn()  # the loop closes the socket
+
+    @property
+    def busy(self) -> bool:
+        """Whether a statement that was cancelled is still under way."""
+        protocol = self._connection._protocol
+        return protocol is not None and bool(protocol._is_cancelling())
+
+    @property
+    def server_pid(self) -> int:
+        """See `pgnotify.protocol.NamesServerPid.server_pid`."""
+        if self._server_pid is None:
+            raise self._lost() from self._reason_of_loss()
+        return self._server_pid
+
+    def fileno(self) -> int:
+        """Return the descriptor of the transport's socket: for a shutdown() only, as the transport reads from it."""
+        socket = self._connection._transport.get_extra_info("socket")
+        descriptor: int = -1 if socket is None else socket.fileno()
+        if descriptor < 0 or not self._is_ours():
+            raise self._lost() from self._reason_of_loss()
+        return descriptor
+
+    def transaction_status(self) -> TransactionStatus:
+        """Return the status that the server has reported last."""
+        if self._connection.is_closed() or not self._is_ours():
+            return TransactionStatus.UNKNOWN
+        return TransactionStatus.IN_TRANSACTION if self._connection.is_in_transaction() else TransactionStatus.IDLE
+
+    async def query(self, sql: str, parameters: Sequence[str] = ()) -> Rows:
+        """Run a statement and return its rows."""
+        self._refuse_loss()
+        try:
+            if sql.startswith("SELECT"):
+                return await self._fetch(sql, parameters)
+            await self._connection.execute(sql)
+            return ()
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            if self._connection.is_closed():
+                raise self._lost() from error
+            if isinstance(error, asyncpg.InterfaceError) and "another operation" in str(error):
+                raise TransactionError(
+                    "this is not possible now: the connection is busy with another statement"
+                ) from error
+            raise
+
+    async def _fetch(self, sql: str, parameters: Sequence[str]) -> Rows:
+        # Not connection.fetch(): codecs and record classes of the user's may do anything, and a statement with a name
+        # would be left at the server, where a pooler may give it to another session.
+        connection = self._connection
+        with connection._stmt_exclusive_section:
+            statement = await connection._get_statement(
+                sql, None, use_cache=False, ignore_custom_codec=True, record_class=asyncpg.Record
+            )
+            rows: Rows = await connection._protocol.bind_execute(statement, parameters, "", 0, False, None)
+            return rows
+
+    def _diverting(self) -> Steps[None]:
+        if not self._tap.in_step:
+            yield mark_query(self._tap.install()), ()
+            if not self._tap.in_step:
+                raise PgNotifyError("the server's answer was changed on its way, so notifications cannot be read")
+
+    def _begin_listening(self, channel: str) -> None:
+        self._tap.channels.add(channel)
+
+    def _end_listening(self, channel: str) -> None:
+        self._tap.channels.discard(channel)
+        if not self._tap.channels:
+            self._tap.uninstall()
+
+    def _drop_arrived(self) -> None:
+        if not self._tap.channels:  # otherwise another backend on this connection still listens, and fetches them
+            self._tap.arrived.clear()
+            self._tap.uninstall()
+
+    def _quoted(self, channel: str) -> str:
+        # asyncpg sends the text of a statement in UTF-8, whatever the client_encoding is.
+        if channel.isascii() or self._encoding() == "utf-8":
+            return quoted(channel)
+        letters = (letter if letter.isascii() else f"\\+{ord(letter):06X}" for letter in channel.replace("\\", "\\\\"))
+        return "U&" + quoted("".join(letters))
+
+    def _encoding(self) -> str:
+        return "utf-8" if self._connection.is_closed() else codec_of(self._connection.get_settings())
+
+    def _buffered(self) -> bool:
+        return bool(self._tap.arrived)
+
+    def _is_ours(self) -> bool:
+        return self._proxy is None or self._proxy._con is self._connection
+
+    def _reason_of_loss(self) -> Exception:
+        reason = self._tap.reason_of_loss()
+        if not self._is_ours():
+            reason = asyncpg.InterfaceError("the connection has been released back to the pool")
+        return reason or no_connection("the connection is closed")
+
+
+def _nothing() -> None:
+    pass
