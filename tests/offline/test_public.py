@@ -28,6 +28,12 @@ NEVER_IMPORTED = (
 
 def test_the_public_names_are_exactly_these():
     assert pgnotify.__all__ == [
+        "AsyncBackend",
+        "AsyncConnection",
+        "AsyncListener",
+        "AsyncNotificationHandler",
+        "AsyncStream",
+        "AsyncSubscription",
         "Backend",
         "Backoff",
         "ChannelError",
@@ -49,6 +55,7 @@ def test_the_public_names_are_exactly_these():
         "Reason",
         "SourceError",
         "Status",
+        "Stream",
         "Subscription",
         "TransactionError",
         "Unanswered",
@@ -56,10 +63,15 @@ def test_the_public_names_are_exactly_these():
         "UnknownBackend",
         "check",
         "connect",
+        "connect_async",
         "notify",
+        "notify_async",
         "notify_many",
+        "notify_many_async",
         "register",
+        "register_async",
         "wrap",
+        "wrap_async",
     ]
 
 
