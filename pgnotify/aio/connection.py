@@ -14,7 +14,6 @@ from pgnotify.aio.loop import Loop
 from pgnotify.aio.threaded import ThreadedBackend
 from pgnotify.aio.wakeup import LoopWakeup
 from pgnotify.async_protocol import AsyncBackend
-from pgnotify.errors import PgNotifyError
 from pgnotify.limits import check_channel, check_payload, check_timeout, is_async
 from pgnotify.notification import Notification
 from pgnotify.program.forks import forget_after_fork, keep_for_ever
@@ -43,17 +42,13 @@ class Unbound(NamedTuple):
 
     def is_same(self, other: Unbound) -> bool:
         """Return whether both use the same connection."""
-        mine, others = self._backend, other._backend
+        mine, others = self.backend, other.backend
         own = getattr(mine, "connection", None)
         return mine is others or (own is not None and getattr(others, "connection", None) is own)
 
     @property
-    def database_error(self) -> Any:
-        """The driver's ``DatabaseError``, if the backend names it; otherwise ours."""
-        return getattr(self._backend, "DatabaseError", PgNotifyError)
-
-    @property
-    def _backend(self) -> object:
+    def backend(self) -> object:
+        """Whichever of the two it is."""
         return self.blocking if self.native is None else self.native
 
 

@@ -22,23 +22,22 @@ from pgnotify.aio.loop import Loop
 from pgnotify.aio.ownership import TaskAnswer, TaskOwnership
 from pgnotify.aio.runner import AsyncRunner
 from pgnotify.aio.wakeup import LoopWakeup
-from pgnotify.errors import HandlerClosed, PgNotifyError, unexpected_for
+from pgnotify.handler.face import HandlerFace, refusal_in_child
 from pgnotify.handler.loop import Stray, handler_loop
-from pgnotify.limits import check_channel, check_payload, check_runs, check_timeout
+from pgnotify.limits import check_payload
 from pgnotify.program import actions as p
 from pgnotify.program import verbs
 from pgnotify.program.commands import answering
-from pgnotify.program.forks import forget_after_fork, keep_for_ever
+from pgnotify.program.forks import forget_after_fork
 from pgnotify.program.state import State
 from pgnotify.program.watch import Watch
-from pgnotify.uncopyable import Uncopyable
 
 T = TypeVar("T")
 
 _WHAT = "this handler"
 
 
-class AsyncNotificationHandler(Uncopyable):
+class AsyncNotificationHandler(HandlerFace):
     """Listens for one event on the event loop, and calls a callback for each notification.
 
     It does the same as `pgnotify.NotificationHandler`, which describes the arguments and the errors. The differences:
@@ -52,6 +51,8 @@ class AsyncNotificationHandler(Uncopyable):
       other tasks may call `listen`, `unlisten`, `notify` and `close`, and the loop does the work.
     """
 
+    _may_be_async = True
+
     def __init__(
         self,
         db: Any,
@@ -61,51 +62,12 @@ class AsyncNotificationHandler(Uncopyable):
         timeout: float | None = None,
         stop_event: str | None = None,
     ) -> None:
-        self._event = check_channel(event, "event")
-        # As documented, an empty stop_event means the default one, too.
-        self._stop_event = check_channel(stop_event or f"stop_{self._event}", "stop_event")
-        self.timeout = timeout
-        self.callback = callback
-        """Called with `arg_dict`, or with None after a time-out."""
-        self.arg_dict: dict[str, Any] = {} if arg_dict is None else arg_dict
-        """The dict that was passed, not a copy."""
+        super().__init__(db, event, callback, arg_dict, timeout, stop_event)
         self._unbound: Unbound = unbound(db)
-        self._db: Any = db
-        self._watch = Watch(self._event, self._stop_event)
         self._loop: Loop | None = None
         self._runner: AsyncRunner | None = None
-        self._process = os.getpid()
         self._ownership = TaskOwnership()
         forget_after_fork(self)
-
-    @property
-    def db(self) -> Any:
-        """The connection that was passed; None once the handler is closed."""
-        return self._db
-
-    @property
-    def event(self) -> str:
-        """The channel whose notifications go to the callback."""
-        return self._event
-
-    @property
-    def stop_event(self) -> str:
-        """The channel whose notification ends the loop."""
-        return self._stop_event
-
-    @property
-    def timeout(self) -> float | None:
-        """Seconds without a notification after which the loop ends; may be set at any time."""
-        return self._timeout
-
-    @timeout.setter
-    def timeout(self, timeout: float | None) -> None:
-        self._timeout = check_timeout(timeout)
-
-    @property
-    def listening(self) -> bool:
-        """Whether both LISTENs are in force."""
-        return self._watch.state is State.LISTENING
 
     async def __call__(self) -> None:
         """Listen if necessary, and loop until a stop notification, `stop`, or the time-out.
@@ -125,7 +87,7 @@ class AsyncNotificationHandler(Uncopyable):
             if self._db is not None:
                 self._check_process()  # a callback may have forked, and this may be the child
         except Stray as stray:
-            raise self._unexpected(stray.notification.channel) from None
+            raise self._unexpected(stray.notification.channel, self._unbound.backend) from None
         finally:
             if nested:
                 self._watch.interrupted = True  # the delivery that called it must check for changes
@@ -181,11 +143,6 @@ class AsyncNotificationHandler(Uncopyable):
         else:
             await self._do(self._closing)
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name == "callback":  # not a property: that would cost each notification a call
-            check_runs("callback", value, may_be_async=True)
-        super().__setattr__(name, value)
-
     async def __aenter__(self) -> AsyncNotificationHandler:
         return self
 
@@ -203,9 +160,6 @@ class AsyncNotificationHandler(Uncopyable):
             warnings.warn(f"{self!r} was deleted while listening", ResourceWarning, source=self, stacklevel=2)
         if self._runner is not None and self._process == os.getpid():
             self._runner.wakeup.forget()
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} event={self._event!r} {self._watch.state.value}>"
 
     # One task at a time.
 
@@ -261,51 +215,11 @@ class AsyncNotificationHandler(Uncopyable):
         if self._runner is not None and self._watch.state is not State.LISTENING:
             self._runner.wakeup.forget()
 
-    def _check_process(self) -> None:
-        if self._process != os.getpid():
-            raise _refusal_in_child(self._process)
-
-    def _check_open(self) -> None:
-        if self._db is None:
-            raise HandlerClosed(f"the handler for {self._event!r} is closed")
-        self._check_process()
-
     def forget_in_child(self) -> None:
         """Forget the connection. Called in the child after a fork."""
-        if self._db is None:
-            return
-        keep_for_ever(self._db, self._unbound)
-        watch = self._watch
-        # The LISTENs in force stay: if the handler is deleted without close(), that is to be warned of.
-        watch.state = State.LOST
-        watch.queue.clear()
-        watch.commands.clear()
-        watch.interrupt()
-        if self._runner is not None:
+        if self._forget_parents_connection(self._unbound) and self._runner is not None:
             self._runner.wakeup.forget_in_child()
-            self._runner.refuse(partial(_refusal_in_child, self._process))
-
-    def _closing(self) -> p.Program[None]:
-        try:
-            yield from verbs.close(self._watch)
-        finally:
-            if self._watch.state is State.CLOSED:  # otherwise a cancellation has interrupted it
-                self._forget()
-
-    def _forget(self) -> None:
-        self._db = None
-        self._watch.interrupt()
-
-    def _unexpected(self, channel: str) -> PgNotifyError:
-        error = unexpected_for(self._unbound.database_error)
-        return error(f'Listening for "{self._event}" and "{self._stop_event}", but notified of "{channel}"')
-
-
-def _refusal_in_child(parent: int) -> HandlerClosed:
-    return HandlerClosed(
-        f"this handler belongs to process {parent}, from which {os.getpid()} was forked; "
-        "make a new connection and handler in the child"
-    )
+            self._runner.refuse(partial(refusal_in_child, self._process))
 
 
 class _AsyncHandlerFront:

@@ -1,8 +1,7 @@
 """The documented handler: PyGreSQL's NotificationHandler, on any driver.
 
-Only this module translates the words of its documentation (event, extra, arg_dict, callback): an
-*event* is a channel, and *extra* is the payload. `pgnotify.handler.loop` decides the order of events.
-This module is the public face, and makes sure that only one thread at a time touches the connection.
+`pgnotify.handler.loop` decides the order of events. This module makes sure that only one thread at a time touches the
+connection.
 """
 
 from __future__ import annotations
@@ -18,20 +17,19 @@ from itertools import repeat, starmap
 from types import TracebackType
 from typing import Any, TypeVar
 
-from pgnotify.errors import ConnectionLost, HandlerClosed, PgNotifyError, unexpected_for
+from pgnotify.errors import ConnectionLost
+from pgnotify.handler.face import HandlerFace, refusal_in_child
 from pgnotify.handler.loop import Stray, handler_loop
-from pgnotify.limits import check_channel, check_payload, check_runs, check_timeout
+from pgnotify.limits import check_payload
 from pgnotify.program import actions as p
 from pgnotify.program import verbs
 from pgnotify.program.commands import answering, carry_out
-from pgnotify.program.forks import Parents, forget_after_fork, keep_for_ever
+from pgnotify.program.forks import Parents, forget_after_fork
 from pgnotify.program.ownership import Answer, Ownership
 from pgnotify.program.runner import BlockingRunner
-from pgnotify.program.state import State
 from pgnotify.program.watch import Watch
 from pgnotify.protocol import Backend
 from pgnotify.registry import backend_for
-from pgnotify.uncopyable import Uncopyable
 
 # How often a call that waits for the loop checks whether the loop has ended without an answer.
 LOOK_EACH_SECONDS = 0.05
@@ -39,7 +37,7 @@ LOOK_EACH_SECONDS = 0.05
 T = TypeVar("T")
 
 
-class NotificationHandler(Uncopyable):
+class NotificationHandler(HandlerFace):
     """Listens for one event, and calls a callback for each notification.
 
     Its methods, defaults and edge cases are those of PyGreSQL's class of the same name. The manual
@@ -77,50 +75,11 @@ class NotificationHandler(Uncopyable):
         timeout: float | None = None,
         stop_event: str | None = None,
     ) -> None:
-        self._event = check_channel(event, "event")
-        # As documented, an empty stop_event means the default one, too.
-        self._stop_event = check_channel(stop_event or f"stop_{self._event}", "stop_event")
-        self.timeout = timeout
-        self.callback = callback
-        """Called with `arg_dict`, or with None after a time-out."""
-        self.arg_dict: dict[str, Any] = {} if arg_dict is None else arg_dict
-        """The dict that was passed, not a copy."""
+        super().__init__(db, event, callback, arg_dict, timeout, stop_event)
         self._backend = backend_for(db)
-        self._db: Any = db
-        self._watch = Watch(self._event, self._stop_event)
         self._runner = BlockingRunner(self._backend)
-        self._process = os.getpid()
         self._ownership = Ownership()
         forget_after_fork(self)
-
-    @property
-    def db(self) -> Any:
-        """The connection that was passed; None once the handler is closed."""
-        return self._db
-
-    @property
-    def event(self) -> str:
-        """The channel whose notifications go to the callback."""
-        return self._event
-
-    @property
-    def stop_event(self) -> str:
-        """The channel whose notification ends the loop."""
-        return self._stop_event
-
-    @property
-    def timeout(self) -> float | None:
-        """Seconds without a notification after which the loop ends; may be set at any time."""
-        return self._timeout
-
-    @timeout.setter
-    def timeout(self, timeout: float | None) -> None:
-        self._timeout = check_timeout(timeout)
-
-    @property
-    def listening(self) -> bool:
-        """Whether both LISTENs are in force."""
-        return self._watch.state is State.LISTENING
 
     def __call__(self) -> None:
         """Listen if necessary, and loop until a stop notification, `stop`, or the time-out.
@@ -149,7 +108,7 @@ class NotificationHandler(Uncopyable):
             if self._db is not None:
                 self._check_process()  # a callback may have forked, and this may be the child
         except Stray as stray:
-            raise self._unexpected(stray.notification.channel) from None
+            raise self._unexpected(stray.notification.channel, self._backend) from None
         except ConnectionLost:
             self._runner.close()  # nothing will be waited for any more
             raise
@@ -241,11 +200,6 @@ class NotificationHandler(Uncopyable):
         else:
             self._do(self._closing)
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name == "callback":  # not a property: that would cost each notification a call
-            check_runs("callback", value)
-        super().__setattr__(name, value)
-
     def __enter__(self) -> NotificationHandler:
         return self
 
@@ -264,9 +218,6 @@ class NotificationHandler(Uncopyable):
         if self._watch.in_force:
             self._unlisten_on_deletion()
         runner.close()
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} event={self._event!r} {self._watch.state.value}>"
 
     # One thread at a time.
 
@@ -354,40 +305,15 @@ class NotificationHandler(Uncopyable):
     def _driver_is_busy(self) -> bool:
         return bool(getattr(self._backend, "busy", False))
 
-    def _check_process(self) -> None:
-        if self._process != os.getpid():
-            raise _refusal_in_child(self._process)
-
     def forget_in_child(self) -> None:
         """Forget the connection. Called in the child after a fork; a loop that runs there ends with its next step."""
-        if self._db is None:
-            return
-        keep_for_ever(self._db, self._backend)
-        watch = self._watch
-        # The LISTENs in force stay: if the handler is deleted without close(), that is to be warned of.
-        watch.state = State.LOST
-        watch.queue.clear()
-        watch.commands.clear()
-        watch.interrupt()
-        self._ownership.forget_in_child()
-        self._runner.close()
-        self._runner.use(Parents(partial(_refusal_in_child, self._process)))
-
-    def _check_open(self) -> None:
-        if self._db is None:
-            raise HandlerClosed(f"the handler for {self._event!r} is closed")
-        self._check_process()
-
-    def _closing(self) -> p.Program[None]:
-        try:
-            yield from verbs.close(self._watch)
-        finally:
-            if self._watch.state is State.CLOSED:  # otherwise a signal handler has interrupted it
-                self._forget()
+        if self._forget_parents_connection(self._backend):
+            self._ownership.forget_in_child()
+            self._runner.close()
+            self._runner.use(Parents(partial(refusal_in_child, self._process)))
 
     def _forget(self) -> None:
-        self._db = None
-        self._watch.interrupt()
+        super()._forget()
         self._runner.close()
 
     def _unlisten_on_deletion(self) -> None:
@@ -408,17 +334,6 @@ class NotificationHandler(Uncopyable):
         if self._driver_is_busy():
             return "its connection is busy with a call"
         return None
-
-    def _unexpected(self, channel: str) -> PgNotifyError:
-        error = unexpected_for(getattr(self._backend, "DatabaseError", PgNotifyError))
-        return error(f'Listening for "{self._event}" and "{self._stop_event}", but notified of "{channel}"')
-
-
-def _refusal_in_child(parent: int) -> HandlerClosed:
-    return HandlerClosed(
-        f"this handler belongs to process {parent}, from which {os.getpid()} was forked; "
-        "make a new connection and handler in the child"
-    )
 
 
 class _HandlerFront:
