@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Generator, Iterable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pgnotify.async_protocol import AsyncWakeup
 from pgnotify.backends._steps import Rows, SteppedBackend, Steps
@@ -54,9 +54,16 @@ class AsyncDriverBackend(SteppedBackend):
         """See `pgnotify.protocol.NamesSession.name_session`."""
         await self._perform(self.naming_session(name))
 
-    @abc.abstractmethod
     async def close(self) -> None:
-        """See `pgnotify.protocol.Backend.close`."""
+        """See `pgnotify.protocol.Backend.close`. A connection that only returns to a pool is released first."""
+        if self._returned:
+            return
+        if self._closes_for_good():
+            await self.end()
+            return
+        await release_or_end(self)
+        self._returned = True
+        await self._return_to_pool()
 
     # Beyond the verbs.
 
@@ -88,6 +95,20 @@ class AsyncDriverBackend(SteppedBackend):
         except StopIteration as end:
             result: T = end.value
             return result
+
+    async def _return_to_pool(self) -> None:
+        await self._connection.close()
+
+
+async def release_or_end(backend: Any) -> None:
+    """Do the same as `pgnotify.backends._driver.release_or_end`."""
+    try:
+        await backend.release()
+    except Exception:
+        await backend.end()
+    except BaseException:
+        await backend.end()
+        raise
 
 
 class OneTurn:

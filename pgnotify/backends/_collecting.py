@@ -15,8 +15,7 @@ from operator import delitem
 from typing import Any
 
 from pgnotify.atomic import remove_with, then
-from pgnotify.backends._driver import DriverBackend
-from pgnotify.backends._steps import BATCH, Steps
+from pgnotify.backends._steps import BATCH, SteppedBackend, Steps
 from pgnotify.notification import Plain
 
 _UNKNOWN = object()
@@ -36,6 +35,8 @@ class Inbox:
         self.diverting = False
         self.previous: Any = _UNKNOWN
         """The driver's own receiver, which ours replaces, or is about to."""
+        self.wake: Callable[[], object] | None = None
+        """Ends a wait on an event loop, for a statement of another task that brings notifications."""
 
 
 # By id(), because an object of a subclass of the user's may be equal to others, or not hashable. An inbox is removed
@@ -50,7 +51,7 @@ def _inbox_of(connection: Any) -> Inbox:
     return _inboxes[key][1]
 
 
-class CollectingBackend(DriverBackend):
+class Collecting(SteppedBackend):
     """A backend whose notifications are diverted from the first listen, wait, fetch or check to the last unlisten."""
 
     @abc.abstractmethod

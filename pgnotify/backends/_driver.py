@@ -7,31 +7,20 @@ from __future__ import annotations
 
 import abc
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, ClassVar, Protocol, TypeVar
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol, TypeVar
 
 from pgnotify.backends._steps import SteppedBackend, Steps
 from pgnotify.backends._transactions import TransactionStatus
-from pgnotify.errors import ConnectionLost
 from pgnotify.notification import Plain
 from pgnotify.protocol import Health
-from pgnotify.waiting import is_cut_off, wait_readable
+from pgnotify.waiting import wait_readable
 
 T = TypeVar("T")
-
-# A read that brings fewer notifications than this leaves none behind: a buffer of 16 kB takes two of the longest.
-# For a notification that comes alone, looking again would cost more than everything else does.
-MORE_TO_READ = 2
 
 
 class DriverBackend(SteppedBackend):
     """A backend over a driver that runs SQL and has a descriptor to wait for."""
-
-    own_close: ClassVar[Callable[[Any], Any] | None] = None
-    """The method ``close`` of the driver's class. A connection with another one may return to a pool instead."""
-
-    _returned = False
-    """Whether the connection is back in its pool, where others may use it."""
 
     # The verbs.
 
@@ -145,18 +134,8 @@ class DriverBackend(SteppedBackend):
             result: T = end.value
             return result
 
-    def _closes_for_good(self) -> bool:
-        return getattr(type(self._connection), "close", None) is type(self).own_close
-
     def _return_to_pool(self) -> None:
         self._connection.close()
-
-    def _has_ended(self) -> bool:
-        """Whether the connection has ended. After a failed statement, libpq notices only when it has read the rest."""
-        try:
-            return is_cut_off(self.fileno())
-        except ConnectionLost:
-            return True
 
 
 class Endable(Protocol):

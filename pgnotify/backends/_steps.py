@@ -8,7 +8,7 @@ from __future__ import annotations
 import abc
 import json
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from itertools import repeat
@@ -21,12 +21,17 @@ from pgnotify.connecting.retryable import message_of, sqlstate_of
 from pgnotify.errors import ConnectionLost, PayloadError, PgNotifyError, TransactionError
 from pgnotify.notification import Notification, Plain, new
 from pgnotify.protocol import Health
+from pgnotify.waiting import is_cut_off
 
 T = TypeVar("T")
 
 # A batch, in notifications: long enough that the cost of a batch does not show, short enough that
 # a backlog of millions is never in memory twice.
 BATCH = 500
+
+# A read that brings fewer notifications than this leaves none behind: a buffer of 16 kB takes two of the longest.
+# For a notification that comes alone, looking again would cost more than everything else does.
+MORE_TO_READ = 2
 
 # A connection with more batches than this is not worth keeping: to open another one takes less time (5 ms).
 BATCHES_TO_DROP = 20
@@ -75,6 +80,12 @@ class SteppedBackend(abc.ABC):
 
     _forbidden: tuple[tuple[str, str], ...] = ()
     """The values of a health check that the role may not ask for, each with the server's reason."""
+
+    own_close: ClassVar[Callable[[Any], Any] | None] = None
+    """The method ``close`` of the driver's class. A connection with another one may return to a pool instead."""
+
+    _returned = False
+    """Whether the connection is back in its pool, where others may use it."""
 
     # The verbs.
 
@@ -268,8 +279,18 @@ class SteppedBackend(abc.ABC):
                 continue
         raise PgNotifyError(f"more than {BATCHES_TO_DROP * BATCH} notifications have arrived and were not fetched")
 
+    def _closes_for_good(self) -> bool:
+        return getattr(type(self._connection), "close", None) is type(self).own_close
+
     def _lost_with_some_left(self) -> bool:
         return self.transaction_status() is TransactionStatus.UNKNOWN and self._buffered()
+
+    def _has_ended(self) -> bool:
+        """Whether the connection has ended. After a failed statement, libpq notices only when it has read the rest."""
+        try:
+            return is_cut_off(self.fileno())
+        except ConnectionLost:
+            return True
 
     def _refuse_loss(self) -> None:
         if self.transaction_status() is TransactionStatus.UNKNOWN:

@@ -56,6 +56,7 @@ class AsyncpgBackend(AsyncDriverBackend):
     """
 
     DatabaseError = asyncpg.PostgresError
+    own_close = asyncpg.Connection.close
 
     def __init__(self, connection: Any) -> None:
         self._proxy = connection if isinstance(connection, PoolConnectionProxy) else None
@@ -93,10 +94,6 @@ class AsyncpgBackend(AsyncDriverBackend):
             queue.extend(islice(pops(arrived), min(len(arrived), BATCH)))
         else:
             self._refuse_loss()
-
-    async def close(self) -> None:
-        """See `pgnotify.protocol.Backend.close`. The pool that has lent the connection opens another one."""
-        await self.end()
 
     # Beyond the verbs.
 

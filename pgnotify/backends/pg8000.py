@@ -25,7 +25,8 @@ import pg8000.native
 from pg8000.exceptions import DatabaseError, InterfaceError
 
 from pgnotify.atomic import then
-from pgnotify.backends._collecting import CollectingBackend, Inbox
+from pgnotify.backends._collecting import Collecting, Inbox
+from pgnotify.backends._driver import DriverBackend
 from pgnotify.backends._messages import (
     HEAD,
     LONGEST_NOTIFICATION,
@@ -98,7 +99,7 @@ def connect(parameters: dict[str, str]) -> Any:
     return _pg8000_connect.connect(parameters)
 
 
-class Pg8000Backend(CollectingBackend):
+class Pg8000Backend(Collecting, DriverBackend):
     """LISTEN and NOTIFY on a pg8000 connection.
 
     From the first listen, wait, fetch or check until the last unlisten, all notifications of the connection

@@ -13,8 +13,8 @@ import psycopg2
 import psycopg2.extensions
 
 from pgnotify.atomic import then
-from pgnotify.backends._driver import MORE_TO_READ, DriverBackend
-from pgnotify.backends._steps import BATCH
+from pgnotify.backends._driver import DriverBackend
+from pgnotify.backends._steps import BATCH, MORE_TO_READ
 from pgnotify.backends._transactions import STATUS_OF, TransactionStatus, in_autocommit, in_open_transaction
 from pgnotify.notification import Plain
 from pgnotify.protocol import Health
