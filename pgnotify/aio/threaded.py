@@ -25,7 +25,6 @@ from pgnotify.protocol import (
     name_session,
     plain_fetch,
     release,
-    server_pid_of,
 )
 from pgnotify.waiting import Wakeup
 
@@ -109,10 +108,9 @@ class ThreadedBackend(AsyncBackend):
             return True
         if self._early or self.blocking.wait(0):
             return True
-        if timeout is not None and timeout <= 0:
-            return False
         if not self._has_descriptor:
-            return await self._wait_in_thread(timeout, wakeup)
+            looks_only = timeout is not None and timeout <= 0
+            return await wakeup.wait(0) if looks_only else await self._wait_in_thread(timeout, wakeup)
         return await wakeup.wait_readable(self.fileno(), timeout)
 
     def fetch(self) -> list[Notification]:
@@ -181,9 +179,10 @@ class ThreadedBackend(AsyncBackend):
         return descriptor
 
     @property
-    def server_pid(self) -> int | None:
-        """See `pgnotify.protocol.server_pid_of`."""
-        return server_pid_of(self.blocking)
+    def server_pid(self) -> int:
+        """See `pgnotify.protocol.NamesServerPid.server_pid`."""
+        pid: int = _offered(self.blocking, "server_pid")
+        return pid
 
     @property
     def connection(self) -> object:
@@ -253,12 +252,12 @@ class ThreadedBackend(AsyncBackend):
 
 
 def _offered(backend: Backend, name: str) -> Any:
-    """Return a method that a backend may offer.
+    """Return a method or an attribute that a backend may offer.
 
     Raises:
         NotImplementedError: it does not.
     """
-    method = getattr(backend, name, None)
-    if method is None:
+    offered = getattr(backend, name, None)
+    if offered is None:
         raise NotImplementedError(f"{type(backend).__qualname__} does not offer {name}")
-    return method
+    return offered
