@@ -7,13 +7,16 @@ Importing this package does not import pytest; only `plugin` does. What is decid
 - A real PostgreSQL: `finder` decides which installation is used, `postgresql` what is run and when. `_programs` runs
   programs and reads their output. `_guard` is a process of its own that starts the server and cleans up after it;
   `_guard_client` talks to it. `server` decides which server the tests of a process share; `address` describes it.
-- Tests of a backend: `conformance` has the promises as tests, `check` runs them without pytest.
+- Tests of a backend: `conformance` has the promises as tests, `async_conformance` those of an asynchronous backend;
+  `check` runs them without pytest.
 - Tests of an application: `notifications` expects notifications, `plugin` has the fixtures.
 - Tools: `_wire` is a PostgreSQL client without a driver, `_scram` authenticates it, `_proxy` breaks network connections
   on request, `nasty` lists difficult names and payloads.
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from pgnotify.testing._programs import ServerFailed
 from pgnotify.testing.address import Address
@@ -23,8 +26,12 @@ from pgnotify.testing.memory import MemoryServer
 from pgnotify.testing.notifications import Notifications
 from pgnotify.testing.postgresql import TemporaryPostgreSQL
 
+if TYPE_CHECKING:
+    from pgnotify.testing.async_conformance import AsyncBackendConformance as AsyncBackendConformance
+
 __all__ = [
     "Address",
+    "AsyncBackendConformance",
     "BackendConformance",
     "MemoryServer",
     "NoPostgreSQL",
@@ -33,3 +40,11 @@ __all__ = [
     "TemporaryPostgreSQL",
     "find_postgresql",
 ]
+
+
+def __getattr__(name: str) -> object:
+    if name != "AsyncBackendConformance":  # it imports asyncio, and few tests need it
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from pgnotify.testing.async_conformance import AsyncBackendConformance
+
+    return AsyncBackendConformance

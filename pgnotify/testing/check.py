@@ -20,15 +20,16 @@ def check(
 ) -> bool:
     """Check every promise of a backend on real connections, and print the results as a table.
 
-    The checks are those of `pgnotify.testing.BackendConformance`, run without pytest. Nothing is left
-    on the server, except the session of a check that hangs.
+    The checks are those of `pgnotify.testing.BackendConformance`, run without pytest; for asynchronous
+    connections, those of `pgnotify.testing.AsyncBackendConformance`. Nothing is left on the server, except
+    the session of a check that hangs.
 
     Args:
-        connection_factory: a function that returns a new connection each time. If it takes no argument,
-            it connects to a server of your choice; checks that break the network or need their own
-            databases are skipped. If it takes a `pgnotify.testing.Address`, it gets the address of the
+        connection_factory: a function, or a coroutine function, that returns a new connection each time. If it
+            takes no argument, it connects to a server of your choice; checks that break the network or need
+            their own databases are skipped. If it takes a `pgnotify.testing.Address`, it gets the address of the
             server that PGNOTIFY_TEST_DSN names, or of a temporary one, and everything is checked.
-            Pass a class derived from BackendConformance to define more than how to connect.
+            Pass a class derived from one of these two to define more than how to connect.
         cannot: which features the driver lacks, and why, as in that class. Their checks are skipped,
             with that reason.
         tell: called with each line of the table.
@@ -38,8 +39,8 @@ def check(
 
     Raises:
         UnknownBackend: no backend fits the connections.
-        TypeError: the factory takes other arguments, or is an async function; or pgnotify does not know how to run a
-            statement on the connections. In that case, derive a class from BackendConformance that defines execute().
+        TypeError: the factory takes other arguments, or is a generator function; or pgnotify does not know how to run a
+            statement on the connections. In that case, derive a class that defines execute().
         ValueError: `cannot` names a feature that does not exist.
         NoPostgreSQL: there is no PostgreSQL to start a temporary server with.
 
@@ -48,8 +49,8 @@ def check(
     from pgnotify.testing.conformance import running  # it imports everything that the tests need; nothing else needs it
 
     begun = time.monotonic()
-    conformance = running.conformance_of(connection_factory, cannot)
-    tell(running.title_of(conformance()))
+    conformance, title = running.prepared(connection_factory, cannot)
+    tell(title)
     outcomes: Counter[str] = Counter()
     for result in running.results_of(conformance):
         outcomes[result.outcome] += 1

@@ -14,7 +14,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 from unittest import SkipTest
 
 from pgnotify.errors import ConnectionLost, TransactionError
@@ -176,6 +176,14 @@ def takes_less(call: Callable[[], object], seconds: float, otherwise: str) -> No
         if taken[-1] < seconds:
             return
     raise AssertionError(f"{otherwise}: the fastest of {_ATTEMPTS} calls took {min(taken):.2f} seconds")
+
+
+class UnderWay(Protocol):
+    """A call that a test has started."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has returned or raised."""
 
 
 class Background:

@@ -123,7 +123,7 @@ class Describing(Kit):
 
     def _use_and_close(self) -> None:
         connection = self.connect(self.address)  # not open(): that would keep it
-        backend = self.make_backend(connection)
+        backend = self.blocking_backend(connection)
         try:
             self._use_everything(backend)
         finally:

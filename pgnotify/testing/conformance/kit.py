@@ -91,8 +91,10 @@ class Kit:
     patience: float = _tools.PATIENCE_SECONDS
     """A test gives up after this many seconds; reached only if something is wrong."""
 
+    protocol: ClassVar[str] = "pgnotify.protocol"
+    """The module that has the promises of these tests."""
     promised_in: ClassVar[str] = "Backend"
-    """Where the promises of these tests stand in `pgnotify.protocol`."""
+    """Where they stand in it."""
 
     _databases: ClassVar[list[tuple[Callable[[Address], Session], Address, str]]] = []
 
@@ -171,14 +173,18 @@ class Kit:
         """Prepare a test."""
         check_features(self.cannot)
         self._at_end = ExitStack()
-        self._under_way: list[_tools.Background] = []
+        self._under_way: list[_tools.UnderWay] = []
 
     def teardown_method(self) -> None:
         """Close everything that the test has opened, unless a call hangs: closing it then would crash some drivers."""
-        if all(each.ended for each in self._under_way):
-            self._at_end.close()
-        else:
+        if self.hangs():
             _abandoned.append(self._at_end.pop_all())
+        else:
+            self._at_end.close()
+
+    def hangs(self) -> bool:
+        """Return whether a call that the test has made goes on."""
+        return not all(each.ended for each in self._under_way)
 
     @classmethod
     def teardown_class(cls) -> None:
@@ -231,9 +237,13 @@ class Kit:
 
     def backend_of(self, connection: Any) -> Backend:
         """Return a backend for a connection; it is closed before the connection."""
-        backend = self.make_backend(connection)
+        backend = self.blocking_backend(connection)
         self._at_end.callback(_quietly, backend.close)
         return backend
+
+    def blocking_backend(self, connection: Any) -> Backend:
+        """Return a backend for a connection, as the tests call it; the test closes it."""
+        return self.make_backend(connection)
 
     def open_through_proxy(self) -> Any:
         """Return a connection that runs through the proxy."""
@@ -288,8 +298,9 @@ class Kit:
 
     def in_background(self, call: Callable[[], object]) -> _tools.Background:
         """Start a call in its own thread."""
-        self._under_way.append(_tools.Background(call))
-        return self._under_way[-1]
+        background = _tools.Background(call)
+        self._under_way.append(background)
+        return background
 
     def collect(
         self, count: int, backend: Backend | None = None, fetch: Callable[[], Iterable[Notification]] | None = None

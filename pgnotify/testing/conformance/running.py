@@ -6,6 +6,7 @@ import inspect
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
+from inspect import isawaitable, iscoroutinefunction
 from typing import Any, ClassVar, NamedTuple
 from unittest import SkipTest
 
@@ -14,7 +15,7 @@ from pgnotify.testing._wire import SqlSession
 from pgnotify.testing.address import Address
 from pgnotify.testing.conformance import BackendConformance, Session
 from pgnotify.testing.conformance._tools import Background
-from pgnotify.testing.conformance.kit import check_features
+from pgnotify.testing.conformance.kit import Kit, check_features
 
 OUTCOMES = OK, FAILED, SKIPPED = "ok", "FAILED", "skipped"
 
@@ -37,18 +38,30 @@ class Result(NamedTuple):
     """The failure, or the reason why the test was skipped; empty if it has passed."""
 
 
-class OnGivenServer(BackendConformance):
-    """The tests on connections of a function that takes an address."""
+class IsAsynchronous(Exception):
+    """The function returned an awaitable, where a connection that blocks was expected."""
+
+
+class OnGivenServer(Kit):
+    """Tests connections of a function that takes an address."""
 
     factory: Callable[..., Any]
+    is_asynchronous: ClassVar[bool]
 
     def connect(self, address: Address) -> Any:
         """See `Kit.connect`."""
-        return type(self).factory(address)
+        return self._made(address)
+
+    def _made(self, *arguments: Address) -> Any:
+        made = type(self).factory(*arguments)
+        if not self.is_asynchronous and isawaitable(made):
+            getattr(made, "close", lambda: None)()  # a coroutine warns if it was not awaited
+            raise IsAsynchronous
+        return made
 
 
 class OnTheirServer(OnGivenServer):
-    """The tests on connections of a function that takes no argument; the second session is such a connection too."""
+    """Tests connections of a function that takes no argument; the second session is such a connection too."""
 
     cannot: ClassVar = {"network": _THEIRS, "encodings": _THEIRS, "sql_ascii": _THEIRS}
     patience = 5.0
@@ -60,7 +73,7 @@ class OnTheirServer(OnGivenServer):
 
     def connect(self, address: Address) -> Any:
         """See `Kit.connect`."""
-        return type(self).factory()
+        return self._made()
 
     def open_session(self, address: Address) -> Session:
         """See `Kit.open_session`."""
@@ -88,21 +101,45 @@ class _DriverSession(SqlSession):
         return self._of_thread.connection
 
 
-def conformance_of(factory: Callable[..., Any], cannot: Mapping[str, str]) -> type[BackendConformance]:
-    """Return a class that tests the connections of a function, or that extends a given conformance class.
+def prepared(factory: Callable[..., Any], cannot: Mapping[str, str]) -> tuple[type[BackendConformance], str]:
+    """Return a class that tests the connections of a function, or that extends a given class; and its title.
 
     Raises:
-        TypeError: the function can be called neither without arguments nor with one address, or is an async function.
+        TypeError: the function can be called neither without arguments nor with one address, or is a generator
+            function.
         ValueError: `cannot` has a name that is not in FEATURES.
     """
+    conformance = conformance_of(factory, cannot, is_asynchronous=iscoroutinefunction(factory))
+    try:
+        return conformance, title_of(conformance())
+    except IsAsynchronous:
+        conformance = conformance_of(factory, cannot, is_asynchronous=True)
+        return conformance, title_of(conformance())
+
+
+def conformance_of(
+    factory: Callable[..., Any], cannot: Mapping[str, str], is_asynchronous: bool
+) -> type[BackendConformance]:
+    """Return the class alone; raise the same errors."""
     check_features(cannot)
     if isinstance(factory, type) and issubclass(factory, BackendConformance):
         return type(factory.__name__, (factory,), {"cannot": {**factory.cannot, **cannot}})
-    check_runs("connection_factory", factory)
+    if not is_asynchronous:
+        check_runs("connection_factory", factory)
     base = OnTheirServer if _can_be_called_with(factory) else OnGivenServer
     if base is OnGivenServer and not _can_be_called_with(factory, "address"):
         raise TypeError(f"connection_factory must take no argument, or one address, not {inspect.signature(factory)}")
-    return type("Conformance", (base,), {"factory": staticmethod(factory), "cannot": {**base.cannot, **cannot}})
+    tests = BackendConformance
+    if is_asynchronous:
+        from pgnotify.testing.async_conformance import AsyncBackendConformance  # it imports asyncio
+
+        tests = AsyncBackendConformance
+    attributes = {
+        "factory": staticmethod(factory),
+        "is_asynchronous": is_asynchronous,
+        "cannot": {**base.cannot, **cannot},
+    }
+    return type("Conformance", (base, tests), attributes)
 
 
 def _can_be_called_with(factory: Callable[..., Any], *arguments: object) -> bool:
@@ -119,7 +156,7 @@ def title_of(kit: BackendConformance) -> str:
     """Connect once, and return the title of the table; raise an error that would fail every test."""
     kit.setup_method()
     try:
-        title = f"{_path(kit.db)}, by {_path(kit.backend)}"
+        title = f"{_path(kit.db)}, by {_path(getattr(kit.backend, 'asynchronous', kit.backend))}"
         if "sql" not in kit.cannot:
             kit.run("SELECT 1")
     except SkipTest as no_server:
@@ -158,13 +195,13 @@ def result_of(kit: BackendConformance, name: str) -> Result:
     except Exception as error:
         kind = "" if isinstance(error, AssertionError) else f"{type(error).__name__}: "
         said = "\n".join(str(error).splitlines()[:_SHOWN_LINES])
-        return Result(FAILED, promise, f"{kind}{said} (see pgnotify.protocol: {_promised_in(kit, name)})")
+        return Result(FAILED, promise, f"{kind}{said} (see {_promised_in(kit, name)})")
     return Result(OK, promise, "")
 
 
 def _promised_in(kit: BackendConformance, name: str) -> str:
-    home = next(cls for cls in type(kit).__mro__ if name in vars(cls))
-    return str(vars(home).get("promised_in", kit.promised_in))
+    home = next(cls for cls in type(kit).__mro__ if name in vars(cls) and issubclass(cls, Kit))
+    return f"{home.protocol}: {home.promised_in}"
 
 
 def _run(kit: BackendConformance, name: str) -> None:
