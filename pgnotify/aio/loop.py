@@ -36,6 +36,13 @@ class Loop:
         self.call_later = self._loop.call_later
         self.time = self._loop.time
 
+    def is_running_here(self) -> bool:
+        """Return whether it is the loop that runs in this thread."""
+        try:
+            return asyncio.get_running_loop() is self._loop
+        except RuntimeError:
+            return False
+
     def check_is_running(self, what: str) -> None:
         """Raise an error if it is not the loop that runs in this thread.
 
