@@ -107,6 +107,7 @@ class ThreadedBackend(AsyncBackend):
             await self._in_thread(self._fetch_rest)
             return True
         if self._early or self.blocking.wait(0):
+            await asyncio.sleep(0)  # if this goes on and on, other tasks still have their turn
             return True
         if not self._has_descriptor:
             looks_only = timeout is not None and timeout <= 0
