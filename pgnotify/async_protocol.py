@@ -36,7 +36,7 @@ class AsyncBackend(Protocol):
     time: the connection stays usable, and nothing that has arrived is lost. The capabilities of `pgnotify.protocol`
     have the same names here. Those that wait for the server are coroutines: ``listen_many``, ``unlisten_many``,
     ``notify_many``, ``check``, ``name_session``, ``release`` and ``end``. The others are not: ``fetch_plain``,
-    ``fetch_into``, ``fileno``, ``server_pid``, ``connection``, ``pool``, ``busy`` and ``DatabaseError``.
+    ``fetch_into``, ``has_news``, ``fileno``, ``server_pid``, ``connection``, ``pool``, ``busy`` and ``DatabaseError``.
     """
 
     async def listen(self, channel: str) -> None:
@@ -72,6 +72,14 @@ class AsyncBackend(Protocol):
 
     async def close(self) -> None:
         """Close the connection; see `pgnotify.protocol.Backend.close`."""
+
+
+@runtime_checkable
+class HasNews(Protocol):
+    """A backend that can say at once whether `AsyncBackend.wait` would wait."""
+
+    def has_news(self) -> bool:
+        """Return whether `AsyncBackend.wait` would return True at once. It raises the same errors."""
 
 
 async def listen_to_some(backend: AsyncBackend, channels: tuple[str, ...]) -> tuple[str, ...]:

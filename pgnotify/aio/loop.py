@@ -21,6 +21,7 @@ from pgnotify.threads import background
 T = TypeVar("T")
 
 Future = asyncio.Future
+Timer = asyncio.TimerHandle
 
 
 class Loop:
@@ -34,6 +35,7 @@ class Loop:
         self._loop = asyncio.get_running_loop()
         self.create_future = self._loop.create_future
         self.call_later = self._loop.call_later
+        self.call_soon = self._loop.call_soon
         self.time = self._loop.time
 
     def is_running_here(self) -> bool:

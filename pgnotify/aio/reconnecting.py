@@ -81,13 +81,14 @@ class AsyncReconnectingRunner(AsyncRunner):
         self.wakeup.forget_in_child()
         self.refuse(refusal)
 
+    async def _wait(self, action: p.Wait, advance: Callable[[], bool]) -> None:
+        if self.is_connected:
+            await super()._wait(action, advance)
+        else:
+            await self.wakeup.wait(action.timeout)
+
     async def _call(self, action: p.Call) -> object:
         match action:
-            case p.Wait(timeout):
-                if not self.is_connected:
-                    await self.wakeup.wait(timeout)
-                    return None
-                return await super()._call(action)
             case p.Connect(timeout, seeks_primary):
                 self._source.seeks_primary = seeks_primary
                 return await self._connect(timeout)

@@ -7,23 +7,22 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import closing
+from functools import partial
 from inspect import isawaitable
-from typing import Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from pgnotify.aio.wakeup import LoopWakeup
 from pgnotify.async_protocol import AsyncBackend, health_of, listen_to_some, name_session, unlisten_some
 from pgnotify.notification import Plain
 from pgnotify.program import actions as p
-from pgnotify.protocol import plain_fetch
+from pgnotify.protocol import HasDescriptor, plain_fetch
 
 T = TypeVar("T")
 
 # How many notifications are delivered before other tasks of the loop have their turn. It takes them about 1 ms.
 TURN = 500
-
-_FOR_THE_FRONT = (p.Deliver, p.ReportTimeout, p.Tell)
 
 
 class AsyncFront(Protocol):
@@ -36,8 +35,39 @@ class AsyncFront(Protocol):
         """Report a time-out or an event; return the outcome of the action."""
 
 
+class _Ended(NamedTuple):
+    """The program has ended with a result."""
+
+    result: Any
+
+
+class _Raised(NamedTuple):
+    """The program, or the front, has raised an error."""
+
+    error: BaseException
+
+
+class _Awaited(NamedTuple):
+    """The front has returned something to await, whose result is the outcome of the program's action."""
+
+    awaitable: Awaitable[object]
+
+
+class _Turn(NamedTuple):
+    """Much was delivered. The program goes on with this outcome after other tasks have had their turn."""
+
+    outcome: object
+
+
+_Step = p.Call | _Ended | _Raised | _Awaited | _Turn
+"""Up to which point a program was run: an action to be awaited, or one of ours."""
+
+
 class AsyncRunner:
     """Runs programs on one backend. One task at a time calls `run`.
+
+    The program runs on as long as nothing must be awaited. While the task waits for the socket, it even runs where the
+    loop reports that the socket is readable: to wake the task first would take another turn of the loop.
 
     Args:
         wakeup: ends its waits.
@@ -50,6 +80,8 @@ class AsyncRunner:
         self.wakeup = wakeup
         self._delivered = 0
         """How many notifications were delivered since other tasks had their turn."""
+        self._advanced: _Step | None = None
+        """Up to which point the program was run while the task waited."""
         if backend is not None:
             self.use(backend)
 
@@ -59,6 +91,7 @@ class AsyncRunner:
         fetch: Callable[[], Sequence[Plain]] = plain_fetch(backend)  # type: ignore[arg-type]
         into: Callable[[deque[Plain]], object] | None = getattr(backend, "fetch_into", None)
         self._fetch_into = into if into is not None else lambda queue: queue.extend(fetch())
+        self._has_news: Callable[[], bool] | None = getattr(backend, "has_news", None)
 
     def refuse(self, refusal: Callable[[], Exception]) -> None:
         """Have every further call raise an error, in a forked child, where the connection is the parent's."""
@@ -75,54 +108,122 @@ class AsyncRunner:
         A cancellation is raised in the program, like the errors of the backend. If the call to the server that it has
         interrupted goes on, the program ends there.
         """
-        outcome: object = None
-        failure: BaseException | None = None
+        advance = partial(self._advance, program, front)
         with closing(program):
-            try:
-                while True:
+            step = self._run_on(program, front)
+            while True:
+                outcome: object = None
+                failure: BaseException | None = None
+                if isinstance(step, _Ended):
+                    result: T = step.result
+                    return result
+                if isinstance(step, _Raised):
+                    raise step.error
+                self._delivered = 0
+                if isinstance(step, _Awaited):
+                    outcome = await step.awaitable
+                elif isinstance(step, _Turn):
+                    await asyncio.sleep(0)
+                    outcome = step.outcome
+                else:
                     try:
-                        if failure is None:
-                            action = program.send(outcome)
+                        if isinstance(step, p.Wait):
+                            await self._wait(step, advance)
+                            advanced, self._advanced = self._advanced, None
+                            if advanced is not None:
+                                step = advanced
+                                continue
                         else:
-                            action = program.throw(failure)
-                            failure = None
-                    except StopIteration as end:
-                        result: T = end.value
-                        return result
-                    if isinstance(action, _FOR_THE_FRONT):
-                        outcome = await self._tell(front, action)
-                        continue
-                    try:
-                        if isinstance(action, p.Fetch):
-                            self._fetch_into(action.queue)
-                            outcome = None
-                        else:
-                            self._delivered = 0
-                            outcome = await self._call(action)
+                            outcome = await self._call(step)
                     except BaseException as error:
-                        if isinstance(error, asyncio.CancelledError) and getattr(self.backend, "busy", False):
-                            raise
+                        await self._settle_cancelled(error)
                         failure = error
-            finally:
+                step = self._run_on(program, front, outcome, failure)
                 failure = None  # otherwise it would keep this frame, and so the front, alive in a cycle
 
-    async def _tell(self, front: AsyncFront, action: p.Deliver | p.ReportTimeout | p.Tell) -> object:
-        if not isinstance(action, p.Deliver):
-            outcome = front.tell(action)
-            return await outcome if isawaitable(outcome) else outcome
-        self._delivered += action.at_most
-        outcome = front.deliver(action.at_most)
-        if isawaitable(outcome):
-            outcome = await outcome
-        if self._delivered >= TURN:
-            self._delivered = 0
-            await asyncio.sleep(0)
-        return outcome
+    async def _settle_cancelled(self, error: BaseException) -> None:
+        """Raise a cancellation if the program cannot go on with it."""
+        advanced, self._advanced = self._advanced, None
+        if not isinstance(error, asyncio.CancelledError):
+            return
+        if isinstance(advanced, _Awaited):
+            await advanced.awaitable  # a callback was called by then
+        if getattr(self.backend, "busy", False) or isinstance(advanced, (_Awaited, _Ended, _Raised, _Turn)):
+            raise error
+
+    def _run_on(
+        self,
+        program: p.Program[Any],
+        front: AsyncFront,
+        outcome: object = None,
+        failure: BaseException | None = None,
+    ) -> _Step:
+        """Run a program as long as nothing must be awaited.
+
+        Args:
+            program: the program.
+            front: its front, whose errors are raised here.
+            outcome: that of the program's latest action.
+            failure: the error of that action; None if there is none.
+        """
+        try:
+            while True:
+                try:
+                    action = program.send(outcome) if failure is None else program.throw(failure)
+                except StopIteration as end:
+                    return _Ended(end.value)
+                outcome = failure = None
+                if isinstance(action, p.Fetch):
+                    try:
+                        self._fetch_into(action.queue)
+                    except BaseException as error:
+                        failure = error
+                elif isinstance(action, p.Deliver):
+                    self._delivered += action.at_most
+                    outcome = front.deliver(action.at_most)
+                    if outcome.__class__ not in _NOT_AWAITED and isawaitable(outcome):
+                        return _Awaited(outcome)
+                    if self._delivered >= TURN:
+                        return _Turn(outcome)
+                elif isinstance(action, (p.Tell, p.ReportTimeout)):
+                    outcome = front.tell(action)
+                    if isawaitable(outcome):
+                        return _Awaited(outcome)
+                else:
+                    return action
+        finally:
+            failure = None
+
+    def _advance(self, program: p.Program[Any], front: AsyncFront) -> bool:
+        """Run the program while the task waits; return whether the task goes on waiting."""
+        self._delivered = 0
+        try:
+            step = self._run_on(program, front)
+            if isinstance(step, p.Wait) and self._may_go_on_waiting():
+                self.wakeup.limit(step.timeout)
+                return True
+        except BaseException as error:  # the task raises it
+            step = _Raised(error)
+        self._advanced = step
+        return False
+
+    def _may_go_on_waiting(self) -> bool:
+        try:
+            if self._has_news is None or self._has_news():
+                return False
+            return not isinstance(self.backend, HasDescriptor) or self.wakeup.watches(self.backend.fileno())
+        except Exception:  # the wait raises it again
+            return False
+
+    async def _wait(self, action: p.Wait, advance: Callable[[], bool]) -> None:
+        self.wakeup.advance = advance
+        try:
+            await self.backend.wait(action.timeout, self.wakeup)
+        finally:
+            self.wakeup.advance = None
 
     async def _call(self, action: p.Call) -> object:
         match action:
-            case p.Wait(timeout):
-                await self.backend.wait(timeout, self.wakeup)
             case p.Listen(channel):
                 await self.backend.listen(channel)
             case p.ListenMany(channels):
@@ -142,6 +243,13 @@ class AsyncRunner:
         return None
 
 
+# The usual outcomes of a delivery.
+_NOT_AWAITED = (type(None), bool)
+
+
+_OPTIONAL = ("busy", "settle", "has_news", "fetch_into", "fetch_plain")
+
+
 class _Refusing:
     """Stands in for the backend in a forked child: whichever method is called raises an error."""
 
@@ -149,7 +257,13 @@ class _Refusing:
         self._refusal = refusal
 
     def __getattr__(self, name: str) -> Callable[..., object]:
-        if name.startswith("_") or name in ("busy", "settle", "fetch_into", "fetch_plain"):  # these are optional
+        if name.startswith("_") or name in (
+            "busy",
+            "settle",
+            "has_news",
+            "fetch_into",
+            "fetch_plain",
+        ):  # these are optional
             raise AttributeError(name)
         return self._refuse
 

@@ -106,13 +106,17 @@ class ThreadedBackend(AsyncBackend):
             self._rest_is_due = False
             await self._in_thread(self._fetch_rest)
             return True
-        if self._early or self.blocking.wait(0):
+        if self.has_news():
             await asyncio.sleep(0)  # if this goes on and on, other tasks still have their turn
             return True
         if not self._has_descriptor:
             looks_only = timeout is not None and timeout <= 0
             return await wakeup.wait(0) if looks_only else await self._wait_in_thread(timeout, wakeup)
         return await wakeup.wait_readable(self.fileno(), timeout)
+
+    def has_news(self) -> bool:
+        """See `pgnotify.async_protocol.HasNews.has_news`."""
+        return self._slot.call is not None or self._rest_is_due or bool(self._early) or self.blocking.wait(0)
 
     def fetch(self) -> list[Notification]:
         """See `pgnotify.protocol.Backend.fetch`."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
-from pgnotify.aio.loop import Future, Loop, Reader
+from pgnotify.aio.loop import Future, Loop, Reader, Timer
 
 
 class LoopWakeup:
@@ -16,18 +17,27 @@ class LoopWakeup:
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
+        self.advance: Callable[[], bool] | None = None
+        """Called, if there is one, when a wait is about to end before its timeout. It may do what the waiting task
+        would do next, which saves the loop a turn, and returns whether the wait goes on."""
         self._is_woken = False
-        self._waiter: Future[None] | None = None
+        self._is_ringing = False
+        """Whether the loop is about to call `_ring`."""
+        self._waiter: Future[bool] | None = None
         self._reader: Reader | None = None
         self._was_readable = False
         """Whether the socket has ended the latest wait."""
+        self._deadline = math.inf
+        """When the current wait ends, by the loop's clock."""
+        self._timer: Timer | None = None
+        """Ends a wait at its deadline, or looks again if that is later by then. It outlives a wait."""
 
     def wake(self) -> None:
         """End the current wait, or the next one if none is under way. For the loop's thread."""
         self._is_woken = True
-        waiter = self._waiter
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
+        if self._waiter is not None and not self._is_ringing:
+            self._is_ringing = True
+            self._loop.call_soon(self._ring)
 
     def wake_from_anywhere(self) -> None:
         """Do the same from any thread, or in a signal handler."""
@@ -39,17 +49,14 @@ class LoopWakeup:
             if self._waiter is not None:
                 raise RuntimeError("another task waits here already")
             waiter = self._waiter = self._loop.create_future()
-            timer = None
             try:
-                if timeout is not None and timeout != math.inf:
-                    timer = self._loop.call_later(timeout, _end, waiter)
-                await waiter
+                self.limit(timeout)
+                woken: bool = await waiter
+                return woken
             finally:
                 self._waiter = None
-                if timer is not None:
-                    timer.cancel()
-        woken, self._is_woken = self._is_woken, False
-        return woken
+        was_woken, self._is_woken = self._is_woken, False
+        return was_woken
 
     async def wait_readable(self, descriptor: int, timeout: float | None) -> bool:
         """Wait until it is woken, or a socket is readable; return False if the timeout passed first.
@@ -63,15 +70,33 @@ class LoopWakeup:
             reader = self._reader = self._loop.watch(descriptor, self._on_readable)
             self._was_readable = False
         if timeout is not None and timeout <= 0:
-            return self._is_woken or reader.is_readable()
+            woken, self._is_woken = self._is_woken, False
+            return woken or reader.is_readable()
         reader.resume()
         return await self.wait(timeout)
+
+    def limit(self, timeout: float | None) -> None:
+        """Have the current wait end after this many seconds from now; None and infinity set no limit."""
+        if timeout is None or timeout == math.inf:
+            self._deadline = math.inf
+            return
+        self._deadline = self._loop.time() + timeout
+        if self._timer is not None and self._timer.when() > self._deadline:
+            self._timer.cancel()
+            self._timer = None
+        if self._timer is None:
+            self._timer = self._loop.call_later(timeout, self._on_time)
+
+    def watches(self, descriptor: int) -> bool:
+        """Return whether the current wait watches the socket of a descriptor."""
+        return self._reader is not None and self._reader.is_of(descriptor)
 
     def forget(self) -> None:
         """Release the socket that was watched. A second call does nothing."""
         reader, self._reader = self._reader, None
         if reader is not None:
             reader.close()
+        self._cancel_timer()
 
     def forget_in_child(self) -> None:
         """Do the same in a forked child."""
@@ -90,11 +115,38 @@ class LoopWakeup:
             # asyncio had looked at the socket once more before the task that was woken read from it.
             self._was_readable = False
             reader.resume()  # a thread that watches for the loop reports once
+        elif self._goes_on(waiter):
+            reader.resume()
         else:
             self._was_readable = True
-            self.wake()
 
+    def _ring(self) -> None:
+        self._is_ringing = False
+        waiter = self._waiter
+        if waiter is not None and not waiter.done() and self._is_woken:
+            self._is_woken = False
+            self._goes_on(waiter)
 
-def _end(waiter: Future[None]) -> None:
-    if not waiter.done():
-        waiter.set_result(None)
+    def _goes_on(self, waiter: Future[bool]) -> bool:
+        """End the current wait, unless that is not necessary; return whether it goes on."""
+        if self.advance is not None and self.advance():
+            return True
+        if not waiter.done():
+            waiter.set_result(True)
+        return False
+
+    def _on_time(self) -> None:
+        self._timer = None
+        waiter = self._waiter
+        if waiter is None or waiter.done() or self._deadline == math.inf:
+            return
+        left = self._deadline - self._loop.time()
+        if left > 0:
+            self._timer = self._loop.call_later(left, self._on_time)
+        else:
+            waiter.set_result(False)
+
+    def _cancel_timer(self) -> None:
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()

@@ -72,20 +72,29 @@ class AsyncpgBackend(AsyncDriverBackend):
 
     async def wait(self, timeout: float | None, wakeup: AsyncWakeup) -> bool:
         """See `pgnotify.async_protocol.AsyncBackend.wait`."""
-        tap = self._tap
-        if self.transaction_status() is not TransactionStatus.IDLE:
-            if self._lost_with_some_left():
-                return True  # notifications from before the end are fetched first
-            self._refuse_transaction("waiting")
-        if not tap.in_step:
+        if not self._tap.in_step:
+            self._may_wait()
             await self._perform(self._diverting())
-        if tap.arrived:
+        if self.has_news():
             return True
+        tap = self._tap
         tap.wake = wakeup.wake
         try:
             return await wakeup.wait(timeout if timeout is None else max(timeout, _ONE_LOOK))
         finally:
             tap.wake = _nothing
+
+    def has_news(self) -> bool:
+        """See `pgnotify.async_protocol.HasNews.has_news`."""
+        return not self._may_wait() or not self._tap.in_step or bool(self._tap.arrived)
+
+    def _may_wait(self) -> bool:
+        """Return whether notifications can arrive; False if the connection has ended and some were not fetched."""
+        if self.transaction_status() is not TransactionStatus.IDLE:
+            if self._lost_with_some_left():
+                return False
+            self._refuse_transaction("waiting")
+        return True
 
     def fetch_into(self, queue: deque[Plain]) -> None:
         """See `pgnotify.protocol.FetchesInto.fetch_into`."""

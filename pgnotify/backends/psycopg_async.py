@@ -62,23 +62,25 @@ class AsyncPsycopgBackend(OverPsycopg, AsyncDriverBackend):
 
     async def wait(self, timeout: float | None, wakeup: AsyncWakeup) -> bool:
         """See `pgnotify.async_protocol.AsyncBackend.wait`."""
-        if self._in_use():
-            # A statement of another task reads from the socket. Notifications that come along with it wake.
-            inbox = self._inbox()
-            if inbox.raw or inbox.decoded:
-                return True
-        else:
-            if self.transaction_status() is not TransactionStatus.IDLE:
-                if self._lost_with_some_left():
-                    return True  # notifications from before the end are fetched first
-                self._refuse_transaction("waiting")
-            if self._buffered():
-                return True
+        if self.has_news():
+            return True
         self._shared_inbox.wake = wakeup.wake
         try:
             return await wakeup.wait_readable(self.fileno(), timeout)
         finally:
             self._shared_inbox.wake = None
+
+    def has_news(self) -> bool:
+        """See `pgnotify.async_protocol.HasNews.has_news`."""
+        if self._in_use():
+            # A statement of another task reads from the socket. Notifications that come along with it wake.
+            inbox = self._inbox()
+            return bool(inbox.raw or inbox.decoded)
+        if self.transaction_status() is not TransactionStatus.IDLE:
+            if self._lost_with_some_left():
+                return True  # notifications from before the end are fetched first
+            self._refuse_transaction("waiting")
+        return self._buffered()
 
     def fetch_into(self, queue: deque[Plain]) -> None:
         """See `pgnotify.protocol.FetchesInto.fetch_into`."""
