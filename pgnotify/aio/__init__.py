@@ -10,6 +10,7 @@ Of the event loop:
 Connections:
 
 - `threaded`: an asynchronous backend over one that blocks.
+- `backend`: which backend a connection has on the loop.
 - `connection`: `AsyncConnection`, `connect_async`, `notify_async` and `notify_many_async`.
 - `runner`: performs the actions of a program on an asynchronous backend.
 

@@ -8,58 +8,21 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+from pgnotify.aio.backend import unbound
+from pgnotify.aio.handler import AsyncNotificationHandler
 from pgnotify.aio.loop import Loop
-from pgnotify.aio.threaded import ThreadedBackend
 from pgnotify.aio.wakeup import LoopWakeup
 from pgnotify.async_protocol import AsyncBackend
 from pgnotify.limits import check_channel, check_payload, check_timeout, is_async
 from pgnotify.notification import Notification
 from pgnotify.program.forks import forget_after_fork, keep_for_ever
-from pgnotify.protocol import Backend
-from pgnotify.registry import async_backend_for, backend_for, connect_async_with
+from pgnotify.registry import connect_async_with
 from pgnotify.uncopyable import Uncopyable
 
 if TYPE_CHECKING:
     from pgnotify.aio.handler import AsyncNotificationHandler
-
-
-class Unbound(NamedTuple):
-    """The backend of a connection that no event loop uses yet."""
-
-    native: AsyncBackend | None
-    """That of an asynchronous connection; otherwise None."""
-    blocking: Backend | None
-    """That of any other connection."""
-
-    def bound(self, loop: Loop) -> AsyncBackend:
-        """Return the backend to use on a loop."""
-        if self.native is not None:
-            return self.native
-        assert self.blocking is not None, "there is one of the two"
-        return ThreadedBackend(self.blocking, loop)
-
-    def is_same(self, other: Unbound) -> bool:
-        """Return whether both use the same connection."""
-        mine, others = self.backend, other.backend
-        own = getattr(mine, "connection", None)
-        return mine is others or (own is not None and getattr(others, "connection", None) is own)
-
-    @property
-    def backend(self) -> object:
-        """Whichever of the two it is."""
-        return self.blocking if self.native is None else self.native
-
-
-def unbound(connection: object) -> Unbound:
-    """Return the backend of a connection of any kind.
-
-    Raises:
-        UnknownBackend, TypeError: no backend fits; see `pgnotify.registry.backend_for`.
-    """
-    native = async_backend_for(connection)
-    return Unbound(native, None) if native is not None else Unbound(None, backend_for(connection))
 
 
 class AsyncConnection(Uncopyable):
@@ -151,8 +114,6 @@ class AsyncConnection(Uncopyable):
         stop_event: str | None = None,
     ) -> AsyncNotificationHandler:
         """Make an `AsyncNotificationHandler` on this connection."""
-        from pgnotify.aio.handler import AsyncNotificationHandler
-
         return AsyncNotificationHandler(self, event, callback, arg_dict, timeout, stop_event)
 
     def connection_handler(
@@ -214,14 +175,13 @@ async def connect_async(dsn: str = "", driver: str | None = None, **options: Any
     If the server cannot be reached or refuses, the driver's own error is raised. If it is cancelled, a connection that
     is opened by then is closed.
     """
-    from pgnotify.aio.source import in_thread
     from pgnotify.connecting import conninfo
 
     parameters = conninfo.ready(conninfo.merge(dsn, options))
     connect, is_coroutine_function = connect_async_with(driver)
     if is_coroutine_function:
         return wrap_async(await connect(parameters))
-    return wrap_async(await in_thread(Loop(), lambda: connect(parameters), lambda opened: opened.close()))
+    return wrap_async(await Loop().open_in_thread(lambda: connect(parameters), lambda opened: opened.close()))
 
 
 def wrap_async(connection: Any) -> AsyncConnection:

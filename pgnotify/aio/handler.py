@@ -17,7 +17,7 @@ from itertools import repeat, starmap
 from types import TracebackType
 from typing import Any, TypeVar
 
-from pgnotify.aio.connection import Unbound, unbound
+from pgnotify.aio.backend import Unbound, unbound
 from pgnotify.aio.loop import Loop
 from pgnotify.aio.ownership import TaskAnswer, TaskOwnership
 from pgnotify.aio.runner import AsyncRunner

@@ -14,6 +14,7 @@ import threading
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from pgnotify.threads import background
@@ -94,6 +95,20 @@ class Loop:
 
         background(run, "pgnotify call").start()
         return future
+
+    async def open_in_thread(self, function: Callable[[], T], close: Callable[[T], object]) -> T:
+        """Call a function in a thread. If this is cancelled, the object that it returns is closed, in a thread, too."""
+        call = self.in_thread(function)
+        try:
+            await asyncio.wait((call,))
+        except asyncio.CancelledError:
+            call.add_done_callback(partial(self._close_result, close))
+            raise
+        return call.result()
+
+    def _close_result(self, close: Callable[[T], object], call: Future[T]) -> None:
+        if call.exception() is None and not self.is_closed():
+            self.in_thread(close, call.result()).add_done_callback(Future.exception)
 
 
 def _settle(future: Future[Any], set_outcome: Callable[[Any], object], outcome: Any) -> None:

@@ -12,8 +12,8 @@ from contextlib import suppress
 from inspect import isawaitable
 from typing import Any, NamedTuple, TypeVar
 
-from pgnotify.aio.connection import Unbound, unbound
-from pgnotify.aio.loop import Future, Loop
+from pgnotify.aio.backend import Unbound, unbound
+from pgnotify.aio.loop import Loop
 from pgnotify.async_protocol import AsyncBackend, end
 from pgnotify.connecting.source import AnySource
 from pgnotify.errors import SourceError
@@ -100,7 +100,7 @@ class AsyncSource(AnySource):
         if self._awaits and not self.from_dsn:
             return await self._open()
         assert self._loop is not None, "use() comes first"
-        opened: object = await in_thread(self._loop, self._open, self._close)
+        opened: object = await self._loop.open_in_thread(self._open, self._close)
         return await opened if isawaitable(opened) else opened
 
     def _close(self, opened: object) -> None:
@@ -174,22 +174,6 @@ class AsyncAttempt:
         if not self._task.cancelled() and self._task.exception() is None and self._source.can_reconnect:
             with suppress(Exception):  # nobody has used it
                 await self._source.discard(self._task.result())
-
-
-async def in_thread(loop: Loop, function: Callable[[], T], close: Callable[[T], object]) -> T:
-    """Call a function in a thread. If this is cancelled, what the function returns is closed, in a thread, too."""
-    call = loop.in_thread(function)
-    try:
-        await asyncio.wait((call,))
-    except asyncio.CancelledError:
-        call.add_done_callback(lambda done: _close_result(loop, done, close))
-        raise
-    return call.result()
-
-
-def _close_result(loop: Loop, call: Future[Any], close: Callable[[Any], object]) -> None:
-    if call.exception() is None and not loop.is_closed():
-        loop.in_thread(close, call.result()).add_done_callback(Future.exception)
 
 
 def _pool_of(source: Any) -> _Pool | None:
