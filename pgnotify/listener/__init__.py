@@ -32,6 +32,7 @@ Performed, on one thread or several:
 Seen by users:
 
 - `listener`: `Listener`, the class that users call.
+- `face`: its parts and its state, which are those of the listener on an event loop, too.
 - `options`: its options, with their defaults and limits.
 - `status`: `Status`, and the counters.
 - `hints`: how code that looks for its work itself is told to look at once.

@@ -18,31 +18,22 @@ from typing import Any
 from pgnotify.atomic import pops
 from pgnotify.connecting.backoff import Backoff
 from pgnotify.connecting.source import Source
-from pgnotify.limits import check_channel, check_count, check_runs, check_seconds, check_timeout
-from pgnotify.listener import clocks
-from pgnotify.listener.delivery import Delivery
+from pgnotify.limits import check_channel, check_count, check_seconds, check_timeout
+from pgnotify.listener.face import ListenerFace, check_callback
 from pgnotify.listener.gap import Gap
-from pgnotify.listener.hints import Hints
 from pgnotify.listener.lifecycle import Lifecycle
 from pgnotify.listener.mailbox import Mailbox
 from pgnotify.listener.observer import Observer
 from pgnotify.listener.options import OnError, OnListening, Options
-from pgnotify.listener.policy import Policy
 from pgnotify.listener.probe import Probe, probe
-from pgnotify.listener.report import Reporter
 from pgnotify.listener.runner import ReconnectingRunner
-from pgnotify.listener.snapshot import delivers, snapshot
-from pgnotify.listener.status import Status
 from pgnotify.listener.stream import SLOW, Stream
-from pgnotify.listener.subscriptions import Queued, Routes, Subscription
-from pgnotify.listener.timed import TimedDelivery
-from pgnotify.listener.watch import ListenerWatch
+from pgnotify.listener.subscriptions import Queued, Subscription
 from pgnotify.notification import Notification, new
 from pgnotify.program.ownership import Ownership
-from pgnotify.uncopyable import Uncopyable
 
 
-class Listener(Uncopyable):
+class Listener(ListenerFace):
     """Listens to channels on a connection of its own, and reconnects when that is lost.
 
     There are three ways to use it, one at a time. Iterate over it. Or call `run`, which calls callbacks in this thread.
@@ -83,6 +74,8 @@ class Listener(Uncopyable):
     be called from signal handlers, too.
     """
 
+    _source: Source
+
     def __init__(
         self,
         source: Any,
@@ -110,18 +103,11 @@ class Listener(Uncopyable):
             driver=driver,
             observer=observer,
         )
-        self._options = options
-        self._routes = Routes(tuple(check_channel(channel) for channel in channels))
-        self._source = Source(source, driver, options.name, options.answer_timeout)
-        self._watch = ListenerWatch(self._routes.wanted)
-        self._runner = ReconnectingRunner(self._source, options)
         ownership = Ownership()
-        self._reporter = Reporter(options, self._watch, self._routes, ownership.notify)
-        delivery = TimedDelivery if self._reporter.observed.times_callbacks else Delivery
-        self._delivery = delivery(self._watch, self._routes, self._reporter)
-        policy = Policy.of(options, self._source, time.monotonic, clocks.now)
-        self._lifecycle = Lifecycle(options, policy, self._runner, self._delivery, ownership)
-        self._hints = Hints(self._delivery.mailbox, self._reporter.counters)
+        where_from = Source(source, driver, options.name, options.answer_timeout)
+        super().__init__(options, channels, where_from, ownership.notify)
+        self._runner = ReconnectingRunner(where_from, options)
+        self._lifecycle = Lifecycle(options, self._policy, self._runner, self._delivery, ownership)
 
     # Reading.
 
@@ -293,9 +279,7 @@ class Listener(Uncopyable):
             ListenerClosed: it was stopped, or it belongs to the process that this one was forked from.
         """
         channel = check_channel(channel)
-        if not callable(callback):
-            raise TypeError(f"callback must take a notification, not be {callback!r}")
-        check_runs("callback", callback)
+        check_callback(callback)
         return self._subscribe(channel, callback)
 
     def subscription(self, channel: str, queue_size: int | None = None) -> Stream:
@@ -346,20 +330,7 @@ class Listener(Uncopyable):
             raise error
         return not subscription.cancelled and self._is_applied(channel)
 
-    def _is_applied(self, channel: str) -> bool:
-        """Return whether LISTEN is in force for a wanted channel, and the user knows; or the server refuses it."""
-        return self._watch.is_settled and channel not in self._routes.wanted.due
-
     # Its state.
-
-    @property
-    def delivering(self) -> bool:
-        """Whether a notification that is sent now should arrive; see `Status.delivering`."""
-        return delivers(self._options, self._delivery, self._delivery.unread_seconds())
-
-    def status(self) -> Status:
-        """Return its state and its counters at this moment. Any thread may call this; it does not wait."""
-        return snapshot(self._options, self._delivery, self._routes)
 
     def probe(self, timeout: float | None = None) -> Probe:
         """Send a notification from a second session, and see whether it arrives. Nothing else proves that any does.
@@ -398,16 +369,8 @@ class Listener(Uncopyable):
     ) -> None:
         self.stop()
 
-    def __repr__(self) -> str:
-        kind = type(self).__name__
-        if "_hints" not in vars(self):  # it is set last
-            return f"<{kind}, not initialized>"
-        state, channels = self._reporter.counters.state, self._routes.described()
-        return f"<{kind} {self._options.title!r} {state}: {channels} on {self._server()}>"
-
-    def _server(self) -> str:
-        place, peer = self._source.place, self._runner.peer
-        return place if self._source.from_dsn or not peer else f"{peer}, by {place}"
+    def _peer(self) -> str:
+        return self._runner.peer
 
     def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
         """Release a connection that can no longer be reached, with a ResourceWarning."""
@@ -419,17 +382,11 @@ class Listener(Uncopyable):
             warnings.warn(f"{self!r} was deleted without stop()", ResourceWarning, source=self, stacklevel=2)
         self._runner.abandon()
 
-    def _has_mail(self) -> bool:
-        return bool(self._delivery.mailbox)
-
     def _look_for_hint(self, deadline: float) -> None:
         while self._has_mail():
             if not (self._hints.find_notification() or self._has_passed(deadline)):
                 break
         self._hints.find_gap()
-
-    def _has_hint_or_changed(self, was_delivering: bool) -> bool:
-        return self._hints.are_there or self._watch.delivering is not was_delivering
 
 
 class _Streaming:

@@ -1,0 +1,96 @@
+"""The face of a listener, in blocking code and on an event loop: the parts that need neither, and its state."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from pgnotify.connecting.source import AnySource
+from pgnotify.limits import check_channel, check_runs
+from pgnotify.listener import clocks
+from pgnotify.listener.delivery import Delivery
+from pgnotify.listener.hints import Hints
+from pgnotify.listener.options import Options
+from pgnotify.listener.policy import Policy
+from pgnotify.listener.report import Reporter
+from pgnotify.listener.snapshot import delivers, snapshot
+from pgnotify.listener.status import Status
+from pgnotify.listener.subscriptions import Routes
+from pgnotify.listener.timed import TimedDelivery
+from pgnotify.listener.watch import ListenerWatch
+from pgnotify.uncopyable import Uncopyable
+
+
+class ListenerFace(Uncopyable):
+    """The parts and the state of a listener. The subclasses run it.
+
+    Args:
+        options: its options.
+        channels: the channels to listen to, not checked yet.
+        source: where its connections come from.
+        changed: called after each change that a thread or a task may wait for.
+    """
+
+    def __init__(
+        self,
+        options: Options,
+        channels: tuple[str, ...],
+        source: AnySource,
+        changed: Callable[[], None],
+    ) -> None:
+        self._options = options
+        self._routes = Routes(tuple(check_channel(channel) for channel in channels))
+        self._source = source
+        self._watch = ListenerWatch(self._routes.wanted)
+        self._reporter = Reporter(options, self._watch, self._routes, changed)
+        delivery = TimedDelivery if self._reporter.observed.times_callbacks else Delivery
+        self._delivery = delivery(self._watch, self._routes, self._reporter)
+        self._policy = Policy.of(options, self._source, time.monotonic, clocks.now)
+        self._hints = Hints(self._delivery.mailbox, self._reporter.counters)
+
+    @property
+    def delivering(self) -> bool:
+        """Whether a notification that is sent now should arrive; see `Status.delivering`."""
+        return delivers(self._options, self._delivery, self._delivery.unread_seconds())
+
+    def status(self) -> Status:
+        """Return its state and its counters at this moment; it does not wait."""
+        return snapshot(self._options, self._delivery, self._routes)
+
+    def __repr__(self) -> str:
+        kind = type(self).__name__
+        if "_hints" not in vars(self):  # it is set last
+            return f"<{kind}, not initialized>"
+        state, channels = self._reporter.counters.state, self._routes.described()
+        return f"<{kind} {self._options.title!r} {state}: {channels} on {self._server()}>"
+
+    # For the subclasses.
+
+    def _peer(self) -> str:
+        """Return where the latest connection leads to; empty before the first."""
+        raise NotImplementedError
+
+    def _server(self) -> str:
+        peer = "" if self._source.from_dsn else self._peer()
+        return f"{peer}, by {self._source.place}" if peer else self._source.place
+
+    def _is_applied(self, channel: str) -> bool:
+        """Return whether LISTEN is in force for a wanted channel, and the user knows; or the server refuses it."""
+        return self._watch.is_settled and channel not in self._routes.wanted.due
+
+    def _has_mail(self) -> bool:
+        return bool(self._delivery.mailbox)
+
+    def _has_hint_or_changed(self, was_delivering: bool) -> bool:
+        return self._hints.are_there or self._watch.delivering is not was_delivering
+
+
+def check_callback(callback: object, may_be_async: bool = False) -> None:
+    """Refuse what cannot be called with a notification; see `pgnotify.limits.check_runs`.
+
+    Raises:
+        TypeError: it cannot be called, or a call of it runs nothing.
+    """
+    if not callable(callback):
+        raise TypeError(f"callback must take a notification, not be {callback!r}")
+    check_runs("callback", callback, may_be_async)
