@@ -20,8 +20,7 @@ from pgnotify.listener.gap import Listening
 from pgnotify.listener.mailbox import Mailbox
 from pgnotify.listener.options import Options
 from pgnotify.listener.report import Reporter
-from pgnotify.listener.subscriptions import Queued, Routes
-from pgnotify.listener.timed import TimedDelivery
+from pgnotify.listener.subscriptions import Queued
 from pgnotify.listener.watch import DroppedGap, ListenerWatch
 from pgnotify.notification import Notification
 from pgnotify.program import actions as p
@@ -83,14 +82,6 @@ class AsyncDelivery:
         self.wake: Callable[[], object] = _nothing
         """Wakes the task that reads. The lifecycle sets it."""
         self._times_callbacks = self.reporter.observed.times_callbacks
-
-    @classmethod
-    def of(
-        cls, watch: ListenerWatch, routes: Routes, reporter: Reporter, options: Options, changes: Changes
-    ) -> AsyncDelivery:
-        """Return the front of a listener with these parts."""
-        kind = TimedDelivery if reporter.observed.times_callbacks else Delivery
-        return cls(kind(watch, routes, reporter), options, changes)
 
     def tell(self, action: p.ReportTimeout | p.Tell) -> object:
         """Pass an event on; return an awaitable if on_listening is to be called."""

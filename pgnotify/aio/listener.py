@@ -23,21 +23,15 @@ from pgnotify.aio.probe import probe
 from pgnotify.aio.source import AsyncSource
 from pgnotify.aio.stream import AsyncNotifications, AsyncStream
 from pgnotify.connecting.backoff import Backoff
-from pgnotify.limits import check_channel, check_count, check_runs, check_seconds, check_timeout, is_async
-from pgnotify.listener import clocks
+from pgnotify.limits import check_channel, check_count, check_seconds, check_timeout, is_async
+from pgnotify.listener.face import ListenerFace, check_callback
 from pgnotify.listener.gap import Gap
-from pgnotify.listener.hints import Hints
 from pgnotify.listener.mailbox import Mailbox
 from pgnotify.listener.observer import Observer
 from pgnotify.listener.options import OnError, OnListening, Options
-from pgnotify.listener.policy import Policy
 from pgnotify.listener.probe import Probe
-from pgnotify.listener.report import Reporter
-from pgnotify.listener.snapshot import delivers, snapshot
-from pgnotify.listener.status import Status
 from pgnotify.listener.stream import SLOW as SLOW_STREAM
-from pgnotify.listener.subscriptions import Queued, Routes, Subscription
-from pgnotify.listener.watch import ListenerWatch
+from pgnotify.listener.subscriptions import Queued, Subscription
 from pgnotify.notification import Notification
 from pgnotify.uncopyable import Uncopyable
 
@@ -48,7 +42,7 @@ class AsyncOptions(Options):
     may_be_async: ClassVar[bool] = True
 
 
-class AsyncListener(Uncopyable):
+class AsyncListener(ListenerFace):
     """Listens to channels on a connection of its own, and reconnects when that is lost, on an event loop.
 
     It does the same as `pgnotify.Listener`, which describes the options. It reads in a task of its own, which begins
@@ -78,6 +72,8 @@ class AsyncListener(Uncopyable):
     from a signal handler.
     """
 
+    _source: AsyncSource
+
     def __init__(
         self,
         source: Any,
@@ -105,18 +101,13 @@ class AsyncListener(Uncopyable):
             driver=driver,
             observer=observer,
         )
-        self._options = options
-        self._routes = Routes(tuple(check_channel(channel) for channel in channels))
-        self._source = AsyncSource(source, driver, options.name, options.answer_timeout)
-        self._watch = ListenerWatch(self._routes.wanted)
         changes = Changes()
-        self._reporter = Reporter(options, self._watch, self._routes, changes.notify)
-        self._delivery = AsyncDelivery.of(self._watch, self._routes, self._reporter, options, changes)
-        self._mailbox = self._delivery.inner.mailbox
+        where_from = AsyncSource(source, driver, options.name, options.answer_timeout)
+        super().__init__(options, channels, where_from, changes.notify)
+        self._mailbox = self._delivery.mailbox
         self._mailbox.size = options.queue_size
-        policy = Policy.of(options, self._source, time.monotonic, clocks.now)
-        self._lifecycle = AsyncLifecycle(options, policy, self._source, self._delivery, changes)
-        self._hints = Hints(self._mailbox, self._reporter.counters)
+        self._front = AsyncDelivery(self._delivery, options, changes)
+        self._lifecycle = AsyncLifecycle(options, self._policy, where_from, self._front, changes)
 
     # Reading.
 
@@ -176,7 +167,7 @@ class AsyncListener(Uncopyable):
         self._lifecycle.check_process()
         if not self._mailbox and self._lifecycle.failure is None:  # otherwise these come first
             self._lifecycle.check_open()
-        return AsyncNotifications(self._lifecycle, self._mailbox, self._delivery.pass_overflow, timeout, stop_after)
+        return AsyncNotifications(self._lifecycle, self._mailbox, self._front.pass_overflow, timeout, stop_after)
 
     async def wait_or_poll(self, healthy: float = 30.0, deaf: float = 1.0) -> Notification | Gap | None:
         """Wait for a hint that there is work. For code that looks for its work itself, and uses NOTIFY to look at once.
@@ -217,9 +208,7 @@ class AsyncListener(Uncopyable):
             ListenerClosed: it was stopped, or it belongs to the process that this one was forked from.
         """
         channel = check_channel(channel)
-        if not callable(callback):
-            raise TypeError(f"callback must take a notification, not be {callback!r}")
-        check_runs("callback", callback, may_be_async=True)
+        check_callback(callback, may_be_async=True)
         self._lifecycle.check_open()
         if is_async(callback):
             return AsyncSubscription(self, self._add_queued(channel, callback, self._options.queue_size, None))
@@ -246,22 +235,13 @@ class AsyncListener(Uncopyable):
 
     # Its state.
 
-    @property
-    def delivering(self) -> bool:
-        """Whether a notification that is sent now should arrive; see `Status.delivering`."""
-        return delivers(self._options, self._delivery.inner, self._delivery.inner.unread_seconds())
-
-    def status(self) -> Status:
-        """Return its state and its counters at this moment; it does not wait."""
-        return snapshot(self._options, self._delivery.inner, self._routes)
-
     async def probe(self, timeout: float | None = None) -> Probe:
         """Send a notification from a second session, and see whether it arrives; see `pgnotify.Listener.probe`."""
         self._lifecycle.check_process()
         timeout = check_timeout(timeout)
         if self._lifecycle.is_over:
             return Probe("no", f"the listener is {self._reporter.counters.state}", None)
-        if self._delivery.tasks.include(asyncio.current_task()) and not self._watch.is_settled:
+        if self._front.tasks.include(asyncio.current_task()) and not self._watch.is_settled:
             return Probe("unknown", "asked in on_listening, before the listener reads on", None)
         seconds = self._options.answer_timeout if timeout is None else timeout
         await self._lifecycle.wait_first(
@@ -282,13 +262,6 @@ class AsyncListener(Uncopyable):
     ) -> None:
         await self.stop()
 
-    def __repr__(self) -> str:
-        kind = type(self).__name__
-        if "_hints" not in vars(self):  # it is set last
-            return f"<{kind}, not initialized>"
-        state, channels = self._reporter.counters.state, self._routes.described()
-        return f"<{kind} {self._options.title!r} {state}: {channels} on {self._server()}>"
-
     def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
         """Release a connection that can no longer be reached, with a ResourceWarning."""
         lifecycle = getattr(self, "_lifecycle", None)  # there is none if __init__ raised
@@ -298,10 +271,9 @@ class AsyncListener(Uncopyable):
         if lifecycle.runner is not None:
             lifecycle.runner.abandon()
 
-    def _server(self) -> str:
-        place = self._source.place
-        peer = "" if self._lifecycle.runner is None else self._lifecycle.runner.peer
-        return place if self._source.from_dsn or not peer else f"{peer}, by {place}"
+    def _peer(self) -> str:
+        runner = self._lifecycle.runner
+        return "" if runner is None else runner.peer
 
     def _in_task(self, on_error: Any) -> Callable[[Exception, Notification | None], None]:
         """Return a function that has a coroutine function run as a task."""
@@ -313,7 +285,7 @@ class AsyncListener(Uncopyable):
                 self._reporter.log.on_error_failed(raised, error, notification)
 
         def start(error: Exception, notification: Notification | None) -> None:
-            self._delivery.tasks.start(run(error, notification), f"{self._options.title} on_error")
+            self._front.tasks.start(run(error, notification), f"{self._options.title} on_error")
 
         return start
 
@@ -341,8 +313,8 @@ class AsyncListener(Uncopyable):
             callback,
             _cannot_wait,
             self._cancel,
-            Mailbox(queue_size, self._delivery.inner.lock),
-            arrived or (lambda: self._delivery.serve(queued)),
+            Mailbox(queue_size, self._delivery.lock),
+            arrived or (lambda: self._front.serve(queued)),
             is_stream,
             SLOW_STREAM if is_stream else SLOW_CALLBACK,
             self._server,
@@ -368,20 +340,13 @@ class AsyncListener(Uncopyable):
             raise error
         return not subscription.cancelled and self._is_applied(channel)
 
-    def _is_applied(self, channel: str) -> bool:
-        """Return whether LISTEN is in force for a wanted channel, and the user knows; or the server refuses it."""
-        return self._watch.is_settled and channel not in self._routes.wanted.due
-
     # Hints.
 
     async def _look_for_hint(self, deadline: float) -> None:
         while self._mailbox:
-            if not (self._hints.find_notification() or await self._delivery.pass_overflow(self._mailbox, deadline)):
+            if not (self._hints.find_notification() or await self._front.pass_overflow(self._mailbox, deadline)):
                 break
         self._hints.find_gap()
-
-    def _has_hint_or_changed(self, was_delivering: bool) -> bool:
-        return self._hints.are_there or self._watch.delivering is not was_delivering
 
 
 class AsyncSubscription(Uncopyable):
