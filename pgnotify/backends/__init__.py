@@ -2,15 +2,17 @@
 
 - Drivers: `psycopg`, `psycopg2`, `pg8000`, `pygresql`.
 - Asynchronous drivers: `asyncpg`, `psycopg_async`.
-- Objects that hold a driver's connection: `sqlalchemy`, `django`.
+- Objects that hold a driver's connection: `sqlalchemy`, `sqlalchemy_async`, `django`.
 
 What they share:
 
 - `_steps`: the verbs as steps, for all drivers that run SQL, whether they block or not.
 - `_driver`: the verbs of a driver that blocks and has a descriptor to wait for.
 - `_async_driver`: the verbs of a driver that runs on an event loop, as coroutines.
-- `_collecting`: the same, for drivers that read notifications along with statements.
-- `_holder`: the same, for objects that may replace the connection that they hold.
+- `_collecting`: an inbox, for drivers that read notifications along with statements.
+- `_psycopg`: libpq's state and the way of its notifications, for both kinds of psycopg's connections.
+- `_holder`: the verbs, for objects that may replace the connection that they hold.
+- `_async_holder`: the same, for connections of asynchronous drivers.
 - `_transactions`: the states of a transaction, and what may be called inside one.
 - `_health`: the statement of a health check, and its answer.
 - `_encodings`: which texts do not survive the client_encoding.

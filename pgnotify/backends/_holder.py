@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from pgnotify.backends._driver import DriverBackend, release_or_end
+from pgnotify.backends._steps import SteppedBackend
 from pgnotify.backends._transactions import TransactionStatus
 from pgnotify.errors import ConnectionLost
 from pgnotify.notification import Notification, Plain
@@ -51,7 +52,7 @@ class HolderBackend:
 
     def listen_many(self, channels: Sequence[str]) -> None:
         """See `pgnotify.protocol.ListensMany.listen_many`."""
-        _offered(self._current(), "listen_many")(channels)
+        offered(self._current(), "listen_many")(channels)
         self._channels.update(channels)
 
     def unlisten(self, channel: str) -> None:
@@ -61,7 +62,7 @@ class HolderBackend:
 
     def unlisten_many(self, channels: Sequence[str]) -> None:
         """See `pgnotify.protocol.UnlistensMany.unlisten_many`."""
-        _offered(self._current(), "unlisten_many")(channels)
+        offered(self._current(), "unlisten_many")(channels)
         self._channels.difference_update(channels)
 
     def wait(self, timeout: float | None, wakeup: int | None = None) -> bool:
@@ -70,11 +71,11 @@ class HolderBackend:
 
     def fetch(self) -> list[Notification]:
         """See `pgnotify.protocol.Backend.fetch`."""
-        return self._left_behind(DriverBackend.fetch) or self._current().fetch()
+        return self._left_behind(SteppedBackend.fetch) or self._current().fetch()
 
     def fetch_plain(self) -> Sequence[Plain]:
         """See `pgnotify.protocol.FetchesPlain.fetch_plain`."""
-        return self._left_behind(DriverBackend.fetch_plain) or plain_fetch(self._current())()
+        return self._left_behind(SteppedBackend.fetch_plain) or plain_fetch(self._current())()
 
     def fetch_into(self, queue: deque[Plain]) -> None:
         """See `pgnotify.protocol.FetchesInto.fetch_into`."""
@@ -105,21 +106,21 @@ class HolderBackend:
 
     def notify_many(self, notifications: Iterable[tuple[str, str]]) -> None:
         """See `pgnotify.protocol.NotifiesMany.notify_many`."""
-        _offered(self._backend_inside(), "notify_many")(notifications)
+        offered(self._backend_inside(), "notify_many")(notifications)
 
     def check(self) -> Health:
         """See `pgnotify.protocol.ChecksHealth.check`."""
-        health: Health = _offered(self._current(), "check")()
+        health: Health = offered(self._current(), "check")()
         return health
 
     def name_session(self, name: str) -> None:
         """See `pgnotify.protocol.NamesSession.name_session`."""
-        _offered(self._current(), "name_session")(name)
+        offered(self._current(), "name_session")(name)
 
     @property
     def server_pid(self) -> int:
         """See `pgnotify.protocol.NamesServerPid.server_pid`: for the connection that the last verb used."""
-        pid: int = _offered(self._held(), "server_pid")
+        pid: int = offered(self._held(), "server_pid")
         return pid
 
     def fileno(self) -> int:
@@ -128,7 +129,7 @@ class HolderBackend:
         Raises:
             ConnectionLost: the holder has released it; from a pool, somebody else may use it by now.
         """
-        descriptor: int = _offered(self._held(), "fileno")()
+        descriptor: int = offered(self._held(), "fileno")()
         return descriptor
 
     @property
@@ -233,10 +234,10 @@ class HolderBackend:
             raise
         cursor.close()
 
-    def _left_behind(self, fetch: Callable[[DriverBackend], T]) -> T | None:
+    def _left_behind(self, fetch: Callable[[SteppedBackend], T]) -> T | None:
         """Fetch the remaining notifications of a connection that has ended, so that the holder released it."""
-        ended = self._backend
-        if not isinstance(ended, DriverBackend) or self._unwrap(self._holder) is self._connection:
+        ended: Any = self._backend
+        if not isinstance(ended, SteppedBackend) or self._unwrap(self._holder) is self._connection:
             return None
         if ended.transaction_status() is not TransactionStatus.UNKNOWN:
             return None  # alive, perhaps back in a pool, where another thread may use it by now
@@ -251,7 +252,7 @@ class HolderBackend:
         return error
 
 
-def _offered(backend: Backend, name: str) -> Any:
+def offered(backend: Backend, name: str) -> Any:
     """Return an attribute that a backend may offer beyond the verbs; a third party's backend may lack it.
 
     Raises:

@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.engine import AdaptedConnection, Connection, Engine
 from sqlalchemy.exc import DBAPIError, InvalidRequestError
 from sqlalchemy.pool import Pool
+from sqlalchemy.util import await_only
 
 from pgnotify.backends._holder import HolderBackend
-from pgnotify.errors import ConnectionLost
-from pgnotify.registry import backend_for
+from pgnotify.errors import ConnectionLost, UnknownBackend
+from pgnotify.protocol import Backend
+from pgnotify.registry import async_backend_for, backend_for
 
 
 def wrap(connection: Any) -> HolderBackend:
     """Return the backend of a SQLAlchemy connection to PostgreSQL.
+
+    Inside `AsyncConnection.run_sync`, it can notify, and nothing else.
 
     Raises:
         TypeError: it is asynchronous, an engine, a session, a pool, a connection to another
             database, or anything else.
     """
     if isinstance(connection, Connection):
-        _check_database(connection)
-        return _SQLAlchemyBackend(connection, _below_connection, backend_for)
+        check_database(connection)
+        if connection.dialect.is_async:
+            return _InRunSync(connection, below_connection, _InGreenlet)
+        return _SQLAlchemyBackend(connection, below_connection, backend_for)
     if hasattr(connection, "driver_connection"):
-        return _SQLAlchemyBackend(connection, _below_proxy, backend_for)
+        if is_adapted(connection):
+            return _InRunSync(connection, below_proxy, _InGreenlet)
+        return _SQLAlchemyBackend(connection, below_proxy, backend_for)
     raise TypeError(_instead_of(connection))
 
 
@@ -47,11 +56,63 @@ class _SQLAlchemyBackend(HolderBackend):
         return isinstance(self._holder, Connection) and self._holder.in_transaction()
 
 
+class _InRunSync(_SQLAlchemyBackend):
+    def _backend_inside(self) -> Backend:
+        backend = self._current()
+        if self._in_block():  # the adapter sends BEGIN with its first statement
+            self._holder.exec_driver_sql("SELECT 1").close()
+        return backend
+
+
+class _InGreenlet:
+    """A backend over a connection of an asynchronous driver, in the greenlet that SQLAlchemy has made to wait for it.
+
+    Args:
+        connection: the driver's.
+    """
+
+    def __init__(self, connection: Any) -> None:
+        self._backend = driver_backend(connection)
+        self.DatabaseError = self._backend.DatabaseError
+        self.connection = connection
+
+    def notify(self, channel: str, payload: str = "") -> None:
+        await_only(self._backend.notify(channel, payload))
+
+    def notify_many(self, notifications: Iterable[tuple[str, str]]) -> None:
+        await_only(self._backend.notify_many(notifications))
+
+    def close(self) -> None:
+        await_only(self._backend.close())
+
+    def _refuse(self, *_: object) -> Any:
+        raise TypeError(
+            "only notify() and notify_many() are possible inside run_sync(): to listen, pass the AsyncConnection to "
+            "pgnotify.AsyncNotificationHandler or pgnotify.AsyncListener"
+        )
+
+    listen = unlisten = wait = fetch = _refuse
+
+
+def driver_backend(connection: Any) -> Any:
+    """Return the asynchronous backend of a driver's connection."""
+    backend = async_backend_for(connection)
+    if backend is None:
+        raise UnknownBackend(f"no asynchronous backend fits a {type(connection).__qualname__}")
+    return backend
+
+
+def is_adapted(proxy: Any) -> bool:
+    """Return whether the connection that a pool has lent is of an asynchronous driver."""
+    return isinstance(getattr(proxy, "dbapi_connection", None), AdaptedConnection)
+
+
 def _is_open(holder: Any) -> bool:
     return not holder.closed if isinstance(holder, Connection) else bool(holder.is_valid)
 
 
-def _below_connection(connection: Connection) -> Any:
+def below_connection(connection: Connection) -> Any:
+    """Return the driver's connection of a Connection; None if it has none."""
     if connection.closed:
         return None
     try:
@@ -62,11 +123,13 @@ def _below_connection(connection: Connection) -> Any:
         raise ConnectionLost("the connection was invalidated, and no new one could be opened") from error.orig
 
 
-def _below_proxy(proxy: Any) -> Any:
+def below_proxy(proxy: Any) -> Any:
+    """Return the driver's connection that a pool has lent; None if it has been returned."""
     return proxy.driver_connection if proxy.is_valid else None
 
 
-def _check_database(connection: Connection) -> None:
+def check_database(connection: Any) -> None:
+    """Refuse a connection to another database."""
     if connection.dialect.name != "postgresql":
         raise TypeError(f"pass a connection to PostgreSQL, not to {connection.dialect.name}")
 

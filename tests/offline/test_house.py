@@ -145,7 +145,7 @@ def test_no_driver_is_named_outside_the_backends_and_the_registry(path):
 def test_the_backends_are_imported_by_name_only():
     by_name = {target.partition(":")[0] for target in (*_targets(),) if target.startswith("pgnotify.backends.")}
 
-    assert {name.rpartition(".")[2] for name in by_name} >= {
+    assert {name.rpartition(".")[2] for name in by_name} == {
         path.stem for path in (PACKAGE / "backends").glob("*.py") if not path.stem.startswith("_")
     }
 
