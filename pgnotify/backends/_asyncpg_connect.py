@@ -76,6 +76,9 @@ async def _connect_to(address: Address, given: dict[str, str], attributes: str) 
         if address.unix_socket is None:
             with _socket_of(connection) as plug:
                 keep_alive(plug, given)
+        if "client_encoding" not in given and connection.get_settings().server_encoding == "SQL_ASCII":
+            # As libpq does. asyncpg has asked for UTF8: at a byte that is not, the server would end the session.
+            await connection.execute("SET client_encoding TO 'SQL_ASCII'")
         await _refuse_unwanted(connection, attributes)
     except BaseException:
         connection.terminate()

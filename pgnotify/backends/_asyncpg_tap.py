@@ -17,6 +17,7 @@ from typing import Any
 import asyncpg
 
 from pgnotify.backends._messages import ERROR, HEAD, LONGEST_NOTIFICATION, NOTIFICATION, PID, parse_all
+from pgnotify.backends._per_connection import PerConnection
 from pgnotify.notification import Plain
 
 
@@ -32,6 +33,7 @@ class Tap:
 
     def __init__(self, connection: Any) -> None:
         self._transport = connection._transport
+        self._settings = connection._protocol and connection._protocol.get_settings()
         self._callbacks: Container[str] = connection._listeners
         """The channels that the user's own callbacks listen to."""
         self._protocol: Any = None
@@ -77,6 +79,11 @@ class Tap:
             self._protocol.data_received(held)
         self._protocol = None
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether the server has said that it ends the connection. asyncpg learns it from the socket, later."""
+        return self._fatal is not None
+
     def reason_of_loss(self) -> Exception | None:
         """Return the error that ended the connection, if it is known."""
         if self._fatal is not None or self._failure is None:
@@ -97,7 +104,7 @@ class Tap:
                 return
         before = len(self.arrived)
         self._take(self._held + data[position:] if self._held or position else data)
-        if len(self.arrived) != before:
+        if len(self.arrived) != before or self._fatal is not None:
             self.wake()
 
     def eof_received(self) -> Any:
@@ -183,8 +190,11 @@ class Tap:
 
     def _codec(self) -> str:
         if self._encoding is None:
-            self._encoding = codec_of(self._protocol.get_settings())
+            self._encoding = codec_of(self._settings)
         return self._encoding
+
+
+taps = PerConnection(Tap)
 
 
 def mark_query(text: str) -> str:

@@ -7,14 +7,14 @@ undecoded, into an inbox. There is one inbox for each connection, however often 
 from __future__ import annotations
 
 import abc
-import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from operator import delitem
 from typing import Any
 
-from pgnotify.atomic import remove_with, then
+from pgnotify.atomic import then
+from pgnotify.backends._per_connection import PerConnection
 from pgnotify.backends._steps import BATCH, SteppedBackend, Steps
 from pgnotify.notification import Plain
 
@@ -39,16 +39,7 @@ class Inbox:
         """Ends a wait on an event loop, for a statement of another task that brings notifications."""
 
 
-# By id(), because an object of a subclass of the user's may be equal to others, or not hashable. An inbox is removed
-# while its connection is deleted, before another object can have that id.
-_inboxes: dict[int, tuple[weakref.ref[Any], Inbox]] = {}
-
-
-def _inbox_of(connection: Any) -> Inbox:
-    key = id(connection)
-    if key not in _inboxes:
-        return _inboxes.setdefault(key, (remove_with(connection, _inboxes, key), Inbox()))[1]
-    return _inboxes[key][1]
+_inboxes = PerConnection(lambda connection: Inbox())
 
 
 class Collecting(SteppedBackend):
@@ -86,7 +77,7 @@ class Collecting(SteppedBackend):
 
     @cached_property
     def _shared_inbox(self) -> Inbox:
-        return _inbox_of(self._connection)
+        return _inboxes.of(self._connection)
 
     def _inbox(self) -> Inbox:
         inbox = self._shared_inbox

@@ -19,13 +19,16 @@ from pgnotify.async_protocol import AsyncWakeup
 from pgnotify.atomic import pops
 from pgnotify.backends._async_driver import AsyncDriverBackend, OneTurn
 from pgnotify.backends._asyncpg_connect import connect
-from pgnotify.backends._asyncpg_tap import Tap, codec_of, mark_query, no_connection
+from pgnotify.backends._asyncpg_tap import codec_of, mark_query, no_connection, taps
 from pgnotify.backends._steps import BATCH, Rows, Steps, quoted
 from pgnotify.backends._transactions import TransactionStatus
 from pgnotify.errors import PgNotifyError, TransactionError
 from pgnotify.notification import Plain
 
 __all__ = ["AsyncpgBackend", "connect", "wrap"]
+
+_AS_BYTES = "pg_catalog.convert_from(${}::pg_catalog.bytea, pg_catalog.getdatabaseencoding())"
+_PLACEHOLDERS_AS_BYTES = (_AS_BYTES.format(1), _AS_BYTES.format(2))
 
 # How long wait(0) looks, in seconds: until the event loop has looked once at all sockets.
 _ONE_LOOK = 1e-6
@@ -65,8 +68,7 @@ class AsyncpgBackend(AsyncDriverBackend):
             raise self._lost() from self._reason_of_loss()
         protocol = self._connection._protocol
         self._server_pid: int | None = None if protocol is None else protocol.get_server_pid()
-        standing = self._connection._transport.get_protocol()
-        self._tap = standing if isinstance(standing, Tap) else Tap(self._connection)
+        self._tap = taps.of(self._connection)
 
     # The verbs.
 
@@ -135,7 +137,7 @@ class AsyncpgBackend(AsyncDriverBackend):
 
     def transaction_status(self) -> TransactionStatus:
         """Return the status that the server has reported last."""
-        if self._connection.is_closed() or not self._is_ours():
+        if self._has_ended() or not self._is_ours():
             return TransactionStatus.UNKNOWN
         return TransactionStatus.IN_TRANSACTION if self._connection.is_in_transaction() else TransactionStatus.IDLE
 
@@ -147,8 +149,11 @@ class AsyncpgBackend(AsyncDriverBackend):
                 return await self._fetch(sql, parameters)
             await self._connection.execute(sql)
             return ()
+        except asyncpg.InternalClientError as error:  # its place in the stream of messages is unknown
+            self._connection.terminate()
+            raise self._lost() from error
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-            if self._connection.is_closed():
+            if self._has_ended():
                 raise self._lost() from error
             if isinstance(error, asyncpg.InterfaceError) and "another operation" in str(error):
                 raise TransactionError(
@@ -160,12 +165,21 @@ class AsyncpgBackend(AsyncDriverBackend):
         # Not connection.fetch(): codecs and record classes of the user's may do anything, and a statement with a name
         # would be left at the server, where a pooler may give it to another session.
         connection = self._connection
+        values = [each.encode() for each in parameters] if self._is_without_encoding() else parameters
         with connection._stmt_exclusive_section:
             statement = await connection._get_statement(
                 sql, None, use_cache=False, ignore_custom_codec=True, record_class=asyncpg.Record
             )
-            rows: Rows = await connection._protocol.bind_execute(statement, parameters, "", 0, False, None)
+            rows: Rows = await connection._protocol.bind_execute(statement, values, "", 0, False, None)
             return rows
+
+    @property
+    def placeholders(self) -> tuple[str, str]:  # type: ignore[override]  # it depends on the client_encoding
+        """The notation of parameters. To a session without an encoding, asyncpg binds ASCII only as text."""
+        return _PLACEHOLDERS_AS_BYTES if self._is_without_encoding() else ("$1", "$2")
+
+    def _is_without_encoding(self) -> bool:
+        return not self._connection.is_closed() and self._connection.get_settings().client_encoding == "SQL_ASCII"
 
     def _diverting(self) -> Steps[None]:
         if not self._tap.in_step:
@@ -198,6 +212,9 @@ class AsyncpgBackend(AsyncDriverBackend):
 
     def _buffered(self) -> bool:
         return bool(self._tap.arrived)
+
+    def _has_ended(self) -> bool:
+        return self._connection.is_closed() or self._tap.has_ended
 
     def _is_ours(self) -> bool:
         return self._proxy is None or self._proxy._con is self._connection

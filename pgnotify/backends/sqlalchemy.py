@@ -11,6 +11,8 @@ from sqlalchemy.pool import Pool
 from sqlalchemy.util import await_only
 
 from pgnotify.backends._holder import HolderBackend
+from pgnotify.backends._steps import SteppedBackend
+from pgnotify.backends._transactions import TransactionStatus
 from pgnotify.errors import ConnectionLost, UnknownBackend
 from pgnotify.protocol import Backend
 from pgnotify.registry import async_backend_for, backend_for
@@ -58,10 +60,15 @@ class _SQLAlchemyBackend(HolderBackend):
 
 class _InRunSync(_SQLAlchemyBackend):
     def _backend_inside(self) -> Backend:
-        backend = self._current()
-        if self._in_block():  # the adapter sends BEGIN with its first statement
-            self._holder.exec_driver_sql("SELECT 1").close()
-        return backend
+        backend: Any = self._current()
+        if self._in_block() and is_idle(backend.asynchronous):
+            try:
+                self._holder.exec_driver_sql("SELECT 1").close()  # the driver's BEGIN comes with its first statement
+            except Exception:
+                await_only(backend.asynchronous.query("SELECT 1"))  # raises ConnectionLost if that is the reason
+                raise
+        checked: Backend = backend
+        return checked
 
 
 class _InGreenlet:
@@ -72,18 +79,18 @@ class _InGreenlet:
     """
 
     def __init__(self, connection: Any) -> None:
-        self._backend = driver_backend(connection)
-        self.DatabaseError = self._backend.DatabaseError
+        self.asynchronous = driver_backend(connection)
+        self.DatabaseError = self.asynchronous.DatabaseError
         self.connection = connection
 
     def notify(self, channel: str, payload: str = "") -> None:
-        await_only(self._backend.notify(channel, payload))
+        await_only(self.asynchronous.notify(channel, payload))
 
     def notify_many(self, notifications: Iterable[tuple[str, str]]) -> None:
-        await_only(self._backend.notify_many(notifications))
+        await_only(self.asynchronous.notify_many(notifications))
 
     def close(self) -> None:
-        await_only(self._backend.close())
+        await_only(self.asynchronous.close())
 
     def _refuse(self, *_: object) -> Any:
         raise TypeError(
@@ -100,6 +107,11 @@ def driver_backend(connection: Any) -> Any:
     if backend is None:
         raise UnknownBackend(f"no asynchronous backend fits a {type(connection).__qualname__}")
     return backend
+
+
+def is_idle(backend: Any) -> bool:
+    """Return whether the backend of a driver's connection knows of no transaction."""
+    return isinstance(backend, SteppedBackend) and backend.transaction_status() is TransactionStatus.IDLE
 
 
 def is_adapted(proxy: Any) -> bool:

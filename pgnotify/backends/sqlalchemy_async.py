@@ -8,7 +8,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 from sqlalchemy.util import greenlet_spawn
 
 from pgnotify.backends._async_holder import AsyncHolderBackend
-from pgnotify.backends.sqlalchemy import below_connection, below_proxy, check_database, driver_backend, is_adapted
+from pgnotify.backends.sqlalchemy import (
+    below_connection,
+    below_proxy,
+    check_database,
+    driver_backend,
+    is_adapted,
+    is_idle,
+)
 
 
 def wrap(connection: Any) -> AsyncHolderBackend | None:
@@ -47,8 +54,12 @@ class _AsyncConnectionBackend(AsyncHolderBackend):
 
     async def _now_inside(self) -> Any:
         backend = self._now()
-        if self._holder.in_transaction():  # the driver's BEGIN comes with its first statement
-            await self._holder.exec_driver_sql("SELECT 1")
+        if self._holder.in_transaction() and is_idle(backend):
+            try:
+                await self._holder.exec_driver_sql("SELECT 1")  # the driver's BEGIN comes with its first statement
+            except Exception:
+                await backend.query("SELECT 1")  # raises ConnectionLost if that is the reason
+                raise
         return backend
 
 

@@ -9,9 +9,7 @@ from pgnotify.protocol import Backend
 from pgnotify.testing._proxy import notification as notification_bytes
 from pgnotify.testing.async_conformance.kit import AsyncKit, view_of
 from pgnotify.testing.conformance._tools import holds, needs, same
-from pgnotify.testing.conformance.waiting import message
 
-_PARAMETER = message(b"S", b"application_name\0news\0")
 _PLAIN = ("fetch", "fetch_plain", "fileno")
 
 
@@ -112,7 +110,7 @@ class Looping(AsyncKit):
 
     def _bring_news(self) -> None:
         self.proxy.thaw()
-        self.proxy.say(_PARAMETER)
+        self.proxy.say(notification_bytes(self.channel, b"news"))
 
     def _ends_the_wait(self, backend: Backend, end: Callable[[], None]) -> None:
         """Fail unless a wait without end returns True, and a later call tells of the loss."""
