@@ -9,9 +9,9 @@ do the notifications that the user's own callbacks listen to.
 from __future__ import annotations
 
 import secrets
+import weakref
 from collections import deque
 from collections.abc import Callable, Container
-from itertools import islice
 from typing import Any
 
 import asyncpg
@@ -33,6 +33,8 @@ class Tap:
 
     def __init__(self, connection: Any) -> None:
         self._transport = connection._transport
+        self._connection = weakref.ref(connection)
+        self._releases: int = connection._pool_release_ctr
         self._settings = connection._protocol and connection._protocol.get_settings()
         self._callbacks: Container[str] = connection._listeners
         """The channels that the user's own callbacks listen to."""
@@ -61,6 +63,8 @@ class Tap:
 
     def install(self) -> str:
         """Stand between the two from now on, and return the text for `mark_query`."""
+        if self._is_given_back():
+            self._forget()
         if self._protocol is None:
             self._protocol = self._transport.get_protocol()
             self._transport.set_protocol(self)
@@ -79,6 +83,19 @@ class Tap:
             self._protocol.data_received(held)
         self._protocol = None
 
+    def _is_given_back(self) -> bool:
+        """Whether the connection went back to its pool, and belongs to somebody else now."""
+        connection = self._connection()
+        return connection is not None and connection._pool_release_ctr != self._releases
+
+    def _forget(self) -> None:
+        """Begin again, for the next user of the connection."""
+        connection = self._connection()
+        self._releases = self._releases if connection is None else connection._pool_release_ctr
+        self.channels.clear()
+        self.arrived.clear()
+        self.uninstall()
+
     @property
     def has_ended(self) -> bool:
         """Whether the server has said that it ends the connection. asyncpg learns it from the socket, later."""
@@ -96,6 +113,11 @@ class Tap:
 
     def data_received(self, data: bytes) -> None:
         """Take the notifications, and pass everything else on."""
+        if self._is_given_back():
+            protocol = self._protocol
+            self._forget()
+            protocol.data_received(data)
+            return
         position = 0
         if not self.in_step:
             position = self._look_for_mark(data)
@@ -159,15 +181,19 @@ class Tap:
 
     def _take_notifications(self, data: bytes, position: int) -> int:
         """Take all that follow one another; return the position after the last one that is whole."""
-        before = len(self.arrived)
-        after = parse_all(data, self.arrived, self._codec(), position)
-        if self._callbacks and after != position:
-            for channel, _, _ in list(islice(self.arrived, before, None)):
-                _, length = HEAD.unpack_from(data, position)
-                message = data[position : position + 1 + length]
-                if channel in self._callbacks and _is_utf8(message[HEAD.size + PID.size :]):
-                    self._protocol.data_received(message)
-                position += 1 + length
+        if not self._callbacks:
+            return parse_all(data, self.arrived, self._codec(), position)
+        batch: list[Plain] = []
+        after = parse_all(data, batch, self._codec(), position)
+        for plain in batch:
+            _, length = HEAD.unpack_from(data, position)
+            message = data[position : position + 1 + length]
+            is_called_back = plain[0] in self._callbacks
+            if is_called_back and _is_utf8(message[HEAD.size + PID.size :]):
+                self._protocol.data_received(message)
+            if not is_called_back or plain[0] in self.channels:
+                self.arrived.append(plain)
+            position += 1 + length
         return after
 
     def _other_messages(self, data: bytes, position: int) -> int:

@@ -104,7 +104,9 @@ class SteppedBackend(abc.ABC):
         self._refuse_transaction("UNLISTEN")
         if not channels:
             return
-        yield "; ".join(f"UNLISTEN {self._quoted(channel)}" for channel in channels), ()
+        leaving = [channel for channel in channels if not self._is_shared(channel)]
+        if leaving:
+            yield "; ".join(f"UNLISTEN {self._quoted(channel)}" for channel in leaving), ()
         for channel in channels:
             self._listened.discard(channel)
             self._end_listening(channel)
@@ -243,6 +245,10 @@ class SteppedBackend(abc.ABC):
 
     def _end_listening(self, channel: str) -> None:
         """Undo the preparation; called after each UNLISTEN."""
+
+    def _is_shared(self, channel: str) -> bool:
+        """Whether a callback of the user's listens to a channel, too, so that the server is to go on sending it."""
+        return False
 
     def _in_prepared_transaction(self) -> bool:
         """Whether the user's two-phase transaction is prepared, and not ended; for an idle connection."""

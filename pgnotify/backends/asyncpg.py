@@ -22,7 +22,7 @@ from pgnotify.backends._asyncpg_connect import connect
 from pgnotify.backends._asyncpg_tap import codec_of, mark_query, no_connection, taps
 from pgnotify.backends._steps import BATCH, Rows, Steps, quoted
 from pgnotify.backends._transactions import TransactionStatus
-from pgnotify.errors import PgNotifyError, TransactionError
+from pgnotify.errors import ConnectionLost, PgNotifyError, TransactionError
 from pgnotify.notification import Plain
 
 __all__ = ["AsyncpgBackend", "connect", "wrap"]
@@ -62,10 +62,10 @@ class AsyncpgBackend(AsyncDriverBackend):
     own_close = asyncpg.Connection.close
 
     def __init__(self, connection: Any) -> None:
-        self._proxy = connection if isinstance(connection, PoolConnectionProxy) else None
-        self._connection = connection if self._proxy is None else connection._con
+        self._connection = connection._con if isinstance(connection, PoolConnectionProxy) else connection
         if self._connection is None:
-            raise self._lost() from self._reason_of_loss()
+            raise ConnectionLost("the connection has been released back to the pool") from no_connection("released")
+        self._releases = self._connection._pool_release_ctr
         protocol = self._connection._protocol
         self._server_pid: int | None = None if protocol is None else protocol.get_server_pid()
         self._tap = taps.of(self._connection)
@@ -101,7 +101,7 @@ class AsyncpgBackend(AsyncDriverBackend):
     def fetch_into(self, queue: deque[Plain]) -> None:
         """See `pgnotify.protocol.FetchesInto.fetch_into`."""
         arrived = self._tap.arrived
-        if arrived:
+        if arrived and self._is_ours():
             queue.extend(islice(pops(arrived), min(len(arrived), BATCH)))
         else:
             self._refuse_loss()
@@ -200,6 +200,9 @@ class AsyncpgBackend(AsyncDriverBackend):
             self._tap.arrived.clear()
             self._tap.uninstall()
 
+    def _is_shared(self, channel: str) -> bool:
+        return channel in self._connection._listeners
+
     def _quoted(self, channel: str) -> str:
         # asyncpg sends the text of a statement in UTF-8, whatever the client_encoding is.
         if channel.isascii() or self._encoding() == "utf-8":
@@ -211,19 +214,19 @@ class AsyncpgBackend(AsyncDriverBackend):
         return "utf-8" if self._connection.is_closed() else codec_of(self._connection.get_settings())
 
     def _buffered(self) -> bool:
-        return bool(self._tap.arrived)
+        return bool(self._tap.arrived) and self._is_ours()
 
     def _has_ended(self) -> bool:
         return self._connection.is_closed() or self._tap.has_ended
 
     def _is_ours(self) -> bool:
-        return self._proxy is None or self._proxy._con is self._connection
+        """Whether the connection has not gone back to its pool, where others may use it."""
+        return bool(self._connection._pool_release_ctr == self._releases)
 
     def _reason_of_loss(self) -> Exception:
-        reason = self._tap.reason_of_loss()
         if not self._is_ours():
-            reason = asyncpg.InterfaceError("the connection has been released back to the pool")
-        return reason or no_connection("the connection is closed")
+            return no_connection("the connection has been released back to the pool")
+        return self._tap.reason_of_loss() or no_connection("the connection is closed")
 
 
 def _nothing() -> None:

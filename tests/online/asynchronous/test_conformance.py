@@ -9,6 +9,7 @@ from sqlalchemy.pool import NullPool
 
 from pgnotify.backends import asyncpg, psycopg_async
 from pgnotify.testing import AsyncBackendConformance
+from tests.online.asynchronous.native import parameters_of
 
 _ONLY_AUTOCOMMIT = {"implicit_transactions": "the driver has only the autocommit mode"}
 _HELD = {"network": "covered by the driver's own connection", "sql_ascii": "the wrapper cannot use such a database"}
@@ -56,14 +57,3 @@ class TestAsyncpgInSQLAlchemy(OnSQLAlchemy, AsyncBackendConformance):
 
 class TestPsycopgInSQLAlchemy(OnSQLAlchemy, AsyncBackendConformance):
     driver = "psycopg"
-
-
-def parameters_of(address):
-    """Return an address as the parameters of a connection string."""
-    return {
-        "host": address.host,
-        "port": str(address.port),
-        "dbname": address.database,
-        "user": address.user,
-        "password": address.password or "",
-    }
