@@ -18,20 +18,23 @@ from tests.online.asynchronous.native import arrivals, backend_of
 
 async def test_what_comes_along_with_a_statement_of_another_task_ends_the_wait(psycopg, channel):
     connection = await psycopg.connect()
-    backend, wakeup = backend_of(connection), LoopWakeup(Loop())
+    backend, woken = backend_of(connection), asyncio.Event()
     await backend.listen(channel)
-    waiting = asyncio.ensure_future(backend.wait(PATIENCE, wakeup))
+
+    class OnlyWoken:
+        """psycopg reads before we see that there is something to read."""
+
+        wake = staticmethod(woken.set)
+
+        async def wait_readable(self, descriptor, timeout):
+            return await woken.wait()
+
+    waiting = asyncio.ensure_future(backend.wait(None, OnlyWoken()))
     await asyncio.sleep(0)
-
-    # The first notification comes before the statement has ended.
-    statement = "SELECT pg_catalog.pg_sleep(0.05)"
-    running = asyncio.ensure_future(connection.execute(statement))
     await connection.execute("SELECT pg_catalog.pg_notify(%s, 'along')", (channel,))
-    await running
 
-    assert await waiting
-    assert await arrivals(backend, 1) == ["along"]
-    wakeup.forget()
+    assert await asyncio.wait_for(waiting, PATIENCE)
+    assert [each.payload for each in backend.fetch()] == ["along"]
 
 
 async def test_a_wait_goes_on_during_and_after_statements_of_other_tasks(psycopg, session, channel):
