@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import socket
 import ssl
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import asyncpg
@@ -34,6 +36,10 @@ _EXPRESSIBLE = Expressible(
     # It sends and reads every text in UTF-8.
     {**EXPRESSED_VALUES, "client_encoding": ("UTF8", "utf8", "UTF-8", "utf-8", "UNICODE", "unicode", "auto")},
 )
+
+
+class _TooLateError(asyncpg.InterfaceError):  # type: ignore[misc]  # asyncpg has no types
+    """The connect_timeout has passed, so there is no other attempt at the same address."""
 
 
 async def connect(parameters: dict[str, str]) -> Any:
@@ -68,6 +74,8 @@ async def _connect_to(address: Address, given: dict[str, str], attributes: str) 
         try:
             connection = await _log_in(address, given, _context(address, given) if with_tls else False)
             break
+        except _TooLateError:
+            raise
         except (OSError, asyncpg.InterfaceError, asyncpg.PostgresError, ValueError) as error:
             failure: Exception = error
     else:
@@ -105,23 +113,26 @@ async def _log_in(address: Address, given: dict[str, str], context: ssl.SSLConte
             statement_cache_size=0,  # a pooler may give the next statement to another session
             target_session_attrs="any",
         )
-    except OSError as error:
-        raise asyncpg.InterfaceError(f"cannot connect to {place_of(address)}: {error}") from error
     except Exception as error:
-        if type(error).__name__ != "TimeoutError":  # before Python 3.11, asyncio's is not Python's
-            raise
-        raise asyncpg.InterfaceError(_too_late(given)) from error
-
-
-def _too_late(given: dict[str, str]) -> str:
-    return f"the server has not answered within the connect_timeout of {seconds_to_connect(given):g} s"
+        if type(error).__name__ == "TimeoutError" and not error.args:  # before Python 3.11, asyncio's is not Python's
+            raise _TooLateError(
+                f"the server has not answered within the connect_timeout of {seconds_to_connect(given):g} s"
+            ) from error
+        if isinstance(error, OSError):
+            raise asyncpg.InterfaceError(f"cannot connect to {place_of(address)}: {error}") from error
+        raise
 
 
 def _context(address: Address, given: dict[str, str]) -> ssl.SSLContext:
     made = tls.context(address, given)
-    if address.hostaddr and made.check_hostname:
-        raise ValueError("asyncpg cannot express sslmode=verify-full with hostaddr; use another driver for it")
+    if address.hostaddr and address.host:
+        # asyncpg would have the name of the certificate compared with the IP address that it connects to.
+        made.wrap_bio = partial(_wrap_bio, made.wrap_bio, address.host)  # type: ignore[method-assign]
     return made
+
+
+def _wrap_bio(wrap_bio: Callable[..., Any], host: str, *buffers: Any, **options: Any) -> Any:
+    return wrap_bio(*buffers, **{**options, "server_hostname": host})
 
 
 def _socket_of(connection: Any) -> socket.socket:
