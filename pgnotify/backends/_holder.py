@@ -93,11 +93,12 @@ class HolderBackend:
         """See `pgnotify.protocol.FetchesWhole.fetch_whole`."""
         before = len(queue)
         self._left_behind(lambda ended: ended.fetch_into(queue))
+        if len(queue) > before:
+            return False
         current = self._current()
-        if len(queue) == before and isinstance(current, FetchesWhole):
+        if isinstance(current, FetchesWhole):
             return current.fetch_whole(queue)
-        if len(queue) == before:
-            self.fetch_into(queue)
+        self.fetch_into(queue)
         return False
 
     def notify(self, channel: str, payload: str = "") -> None:

@@ -19,7 +19,7 @@ from unittest import SkipTest
 
 from pgnotify.errors import ConnectionLost, TransactionError
 from pgnotify.notification import Notification, Plain
-from pgnotify.protocol import Backend, FetchesInto, FetchesPlain
+from pgnotify.protocol import Backend, FetchesInto, FetchesPlain, FetchesWhole
 
 Test = TypeVar("Test", bound=Callable[..., None])
 
@@ -130,11 +130,18 @@ def ways_to_fetch(backend: Backend) -> dict[str, Callable[[], list[Notification]
         backend.fetch_into(queue)  # type: ignore[attr-defined]
         return list(itertools.starmap(Notification, queue))
 
+    def fetch_whole() -> list[Notification]:
+        queue: deque[Plain] = deque()
+        backend.fetch_whole(queue)  # type: ignore[attr-defined]
+        return list(itertools.starmap(Notification, queue))
+
     ways: dict[str, Callable[[], list[Notification]]] = {"fetch()": backend.fetch}
     if isinstance(backend, FetchesPlain):
         ways["fetch_plain()"] = fetch_plain
     if isinstance(backend, FetchesInto):
         ways["fetch_into()"] = fetch_into
+    if isinstance(backend, FetchesWhole):
+        ways["fetch_whole()"] = fetch_whole
     return ways
 
 

@@ -1,12 +1,14 @@
-"""fetch_plain() and fetch_into(), if the backend offers them, beside fetch(): the same notifications in each way."""
+"""fetch_plain(), fetch_into() and fetch_whole(), if offered, beside fetch(): the same notifications in each way."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 
-from pgnotify.notification import Notification
-from pgnotify.protocol import ChecksHealth, FetchesPlain
-from pgnotify.testing.conformance._tools import holds, not_applicable, same, takes_less, ways_to_fetch
+from pgnotify.notification import Notification, Plain
+from pgnotify.protocol import ChecksHealth, FetchesPlain, FetchesWhole
+from pgnotify.testing._proxy import notification as notification_bytes
+from pgnotify.testing.conformance._tools import holds, needs, not_applicable, same, takes_less, ways_to_fetch
 from pgnotify.testing.conformance.fetching import LONGEST_BATCH, TOO_LATE_SECONDS, numbers
 from pgnotify.testing.conformance.kit import Kit
 
@@ -14,7 +16,7 @@ from pgnotify.testing.conformance.kit import Kit
 class FetchingWays(Kit):
     """The promises of fetch() about a batch as a whole, which hold in each way to fetch."""
 
-    promised_in = "Backend.fetch, FetchesPlain, FetchesInto"
+    promised_in = "Backend.fetch, FetchesPlain, FetchesInto, FetchesWhole"
 
     def test_each_of_a_batch_names_its_own_sender(self) -> None:
         own = self.pid_of(self.db)
@@ -66,6 +68,26 @@ class FetchingWays(Kit):
 
         for way, fetch in ways_to_fetch(self.backend).items():
             self._returns_nothing_at_once(way, fetch)
+
+    @needs("network")
+    def test_a_fetch_of_whole_messages_leaves_one_that_has_not_arrived_in_full(self) -> None:
+        backend = self.backend_of(self.open_through_proxy())
+        if not isinstance(backend, FetchesWhole):
+            raise not_applicable("the backend does not offer fetch_whole()")
+        whole = backend.fetch_whole
+        backend.listen(self.channel)
+        message = notification_bytes(self.channel, b"in two pieces")
+        queue: deque[Plain] = deque()
+        self.proxy.say(message[:-3])
+        backend.wait(0.1)
+
+        fetching = self.in_background(lambda: whole(queue))
+
+        fetching.join(self.patience, "fetch_whole() waits for the rest of a message")
+        same([*queue], [])
+        self.proxy.say(message[-3:])
+        self.until(lambda: not whole(queue) and queue, "fetch_whole() has not appended the message that has arrived")
+        same([payload for _, payload, _ in queue], ["in two pieces"])
 
     def test_what_was_fetched_plainly_does_not_change_any_more(self) -> None:
         if not isinstance(self.backend, FetchesPlain):

@@ -156,16 +156,19 @@ class Losing(Kit):
 
     @needs("sql")
     def test_a_loss_that_a_query_met_comes_after_the_last_notifications(self) -> None:
-        self.backend.listen(self.channel)
-        pid = self.pid_of(self.db)
-        self.backend.notify(self.channel, "last words")
-        self._terminate(pid)
-        with suppress(Exception):  # each driver has its own
-            self.execute(self.db, "SELECT 1")
+        for way in ways_to_fetch(self.backend):
+            connection = self.open()
+            backend = self.backend_of(connection)
+            backend.listen(self.channel)
+            pid = self.pid_of(connection)
+            backend.notify(self.channel, "last words")
+            self._terminate(pid)
+            with suppress(Exception):  # each driver has its own
+                self.execute(connection, "SELECT 1")
 
-        same([each.payload for each in self.backend.fetch()], ["last words"])
+            same([each.payload for each in ways_to_fetch(backend)[way]()], ["last words"], f"what {way} returned")
 
-        self.is_lost_for_good()
+            self.is_lost_for_good(backend)
 
     @needs("network")
     def test_notifications_before_the_end_survive_a_statement_that_meets_it(self) -> None:

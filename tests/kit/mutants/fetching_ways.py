@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import select
 from collections import deque
+from contextlib import suppress
 
 from pgnotify import ConnectionLost, TransactionError
 from tests.kit.mutants.base import Mutant
@@ -207,3 +209,22 @@ class TellsTheLossPlainlyOnce(Mutant):
                 return []
             self.told = True
             raise
+
+
+class WaitsInFetchWhole(Mutant):
+    caught_by = "test_a_fetch_of_whole_messages_leaves_one_that_has_not_arrived_in_full"
+
+    def fetch_whole(self, queue):
+        self.sound.fetch_into(queue)
+        if not queue:
+            select.select([self.sound.fileno()], [], [], 3)
+        return False
+
+
+class TellsOfNoLossInWholeMessages(Mutant):
+    caught_by = "test_a_termination_between_two_calls_is_told_by_listen"
+
+    def fetch_whole(self, queue):
+        with suppress(ConnectionLost):
+            self.sound.fetch_into(queue)
+        return False
