@@ -8,12 +8,11 @@ import random
 import signal
 import sys
 
-from pgnotify.registry import DRIVERS, installed_drivers
+from pgnotify.registry import ASYNC_DRIVERS, DRIVERS, installed_drivers
 from pgnotify.testing import TemporaryPostgreSQL
 from tests.ledger import tables
-from tests.ledger.faults import FAULTS, plan
-from tests.ledger.listeners import MODES
-from tests.ledger.trial import CHANNELS, FUNCTIONS, Outcome, Trial
+from tests.ledger.faults import FAULTS, plan, possible
+from tests.ledger.trial import CHANNELS, FUNCTIONS, MODES, Outcome, Trial, is_async
 
 LONGEST_PAUSE = 1.5
 
@@ -27,13 +26,13 @@ def main() -> int:
     else:
         logging.disable()
     runs: list[tuple[str, Outcome]] = []
-    groups = [options.modes] if options.together else [[mode] for mode in options.modes]
     _say(f"seed {options.seed}")
     for driver in options.driver:
-        for modes in groups:
+        possible_modes = [mode for mode in options.modes if is_async(mode) or driver not in ASYNC_DRIVERS]
+        for modes in [possible_modes] if options.together else [[mode] for mode in possible_modes]:
             with TemporaryPostgreSQL() as server:
                 trial = Trial(server, modes, driver, options.seed)
-                faults = plan(options.seed, options.faults, CHANNELS, options.pause)
+                faults = plan(options.seed, possible(options.faults, modes), CHANNELS, options.pause)
                 runs.append((driver, trial.run(faults, options.minutes * 60)))
             outcome = runs[-1][1]
             _say(tables.aligned([tables.row(driver, mode, outcome) for mode in modes]))
@@ -49,13 +48,14 @@ def main() -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser("python -m tests.ledger", description=__doc__)
     installed = installed_drivers()
+    names = [*DRIVERS, *ASYNC_DRIVERS, *FUNCTIONS]
     parser.add_argument("--minutes", type=float, default=2.0, help="for each driver and mode; default: %(default)s")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6), help="of the sequence of faults")
     parser.add_argument(
         "--driver",
         action="append",
-        choices=[*DRIVERS, *FUNCTIONS],
-        help=f"one of {', '.join([*DRIVERS, *FUNCTIONS])}; may be repeated; default: {', '.join(installed)}",
+        choices=names,
+        help=f"one of {', '.join(names)}; may be repeated; default: {', '.join(installed)}",
         metavar="NAME",
     )
     parser.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES), help="how the listener is used")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
 from pgnotify.listener.gap import Gap
@@ -48,6 +49,21 @@ class Announced(NamedTuple):
 
 Entry: TypeAlias = Delivered | Announced
 """A listener's book is a list of these; its order is that in which all happened, in whatever thread."""
+
+_LATEST = 500
+
+
+@dataclass(eq=False)
+class Book:
+    """What one user of a listener was given."""
+
+    channels: tuple[str, ...]
+    """Those that the user hears of."""
+    entries: list[Entry] = field(default_factory=list)
+
+    def latest(self) -> list[Delivered]:
+        """Return the notifications among its latest entries, the newest first."""
+        return [entry for entry in reversed(self.entries[-_LATEST:]) if isinstance(entry, Delivered)]
 
 
 class Strike(NamedTuple):

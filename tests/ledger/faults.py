@@ -14,12 +14,15 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+from tests.ledger.async_listeners import CTRL_C_ENDS_A_LOOP, AsyncParticipant
 from tests.ledger.clock import STEP
-from tests.ledger.listeners import HEARTBEAT, QUEUE_SIZE
+from tests.ledger.participant import HEARTBEAT, QUEUE_SIZE
 
 if TYPE_CHECKING:
     from tests.ledger.trial import Trial
 
+HELD_UP_SECONDS = 1.0
+"""How long an event loop is held up: longer than heartbeat and deadline together."""
 STOPPED_SECONDS = 1.0
 """How long a process of the server stands still: longer than heartbeat and deadline together."""
 SIGNALS = 12
@@ -151,9 +154,9 @@ def _overflow_and_restart(trial: Trial, _: Fault) -> Iterator[float]:
 
 
 def _fill_queues(trial: Trial) -> None:
-    dropped = {id(each): each.listener.status().dropped for each in trial.queued}
+    dropped = {id(each): each.status().dropped for each in trial.queued}
     trial.sender.burst(2 * QUEUE_SIZE)
-    trial.until(lambda each: each.listener.status().dropped > dropped[id(each)], "has not overflowed", trial.queued)
+    trial.until(lambda each: each.status().dropped > dropped[id(each)], "has not overflowed", trial.queued)
     trial.until(lambda _: not trial.sender.is_bursting, "waits for a sender that does not end")
 
 
@@ -183,6 +186,22 @@ def _set_clock(trial: Trial, fault: Fault) -> Iterator[float]:
     yield began
 
 
+def _end_loops(trial: Trial, _: Fault) -> Iterator[float]:
+    """Have a new listener on a new event loop follow."""
+    began = time.time()
+    for participant in trial.on_loops:
+        participant.end_loop()
+    yield began
+
+
+def _hold_up_loops(trial: Trial, _: Fault) -> Iterator[float]:
+    """Have a function on the event loop not return."""
+    for participant in trial.on_loops:
+        participant.hold_up(HELD_UP_SECONDS)
+    trial.pause(HELD_UP_SECONDS)
+    yield time.time()
+
+
 FAULTS: dict[str, Callable[[Trial, Fault], Iterator[float]]] = {
     "terminate": _terminate,
     "fin": _fin,
@@ -198,6 +217,8 @@ FAULTS: dict[str, Callable[[Trial, Fault], Iterator[float]]] = {
     "Ctrl-C": partial(_interrupt, signal.SIGINT),
     "time limit": partial(_interrupt, signal.SIGUSR1),
     "clock set": _set_clock,
+    "loop ended": _end_loops,
+    "loop held up": _hold_up_loops,
 }
 CUTS = ("terminate", "fin", "reset")
 """Those that end the connection, and leave a server that is up: what the time to recover is promised for.
@@ -206,3 +227,18 @@ Behind these another one may strike at once.
 """
 OVERFLOWS = ("overflow", "overflow and restart")
 """Those that leave a gap of a full queue; the first one leaves no other."""
+OF_LOOPS = ("loop ended", "loop held up")
+"""Those that strike listeners on event loops only."""
+WITHOUT_GAP = ("overflow", "loop held up")
+"""Those after which no connection need be lost."""
+
+
+def possible(kinds: Sequence[str], modes: Sequence[str]) -> list[str]:
+    """Return those that can strike listeners in these modes, the first of which the main thread uses."""
+    impossible: set[str] = set()
+    if not any(mode in AsyncParticipant.MODES for mode in modes):
+        impossible.update(OF_LOOPS)
+    if modes[0] in AsyncParticipant.MODES:
+        # An exception of a signal handler may be raised in any task, and in the event loop itself.
+        impossible.update(["time limit"] if CTRL_C_ENDS_A_LOOP else ["time limit", "Ctrl-C"])
+    return [kind for kind in kinds if kind not in impossible]

@@ -10,7 +10,7 @@ import math
 import statistics
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from operator import attrgetter
@@ -116,7 +116,7 @@ def judge(
         for index, entry in enumerate(book)
         if isinstance(entry, Announced)
     ]
-    wrong = list(_wrongly_delivered(sent, book))
+    wrong = list(wrongly_delivered(sent, book))
     covering: Counter[int] = Counter()
     reconnects = [placed.index for placed in gaps if not placed.is_overflow]
     accounts = {placed.index: _Account(placed) for placed in gaps if placed.is_overflow}
@@ -152,6 +152,27 @@ def judge(
     )
 
 
+def together(verdicts: Iterable[Verdict]) -> Verdict:
+    """Return one verdict on all books of one listener: each counts what it should have brought."""
+    total = Verdict()
+    for each in verdicts:
+        recoveries = {kind: [*total.recoveries.get(kind, ()), *seconds] for kind, seconds in each.recoveries.items()}
+        total = Verdict(
+            sent=total.sent + each.sent,
+            delivered=total.delivered + each.delivered,
+            in_gaps=total.in_gaps + each.in_gaps,
+            unsure=total.unsure + each.unsure,
+            lost_in_driver=total.lost_in_driver + each.lost_in_driver,
+            unaccounted=total.unaccounted + each.unaccounted,
+            wrong=total.wrong + each.wrong,
+            gaps=total.gaps + each.gaps,
+            gap_seconds=total.gap_seconds + each.gap_seconds,
+            dropped=total.dropped + each.dropped,
+            recoveries={**total.recoveries, **recoveries},
+        )
+    return total
+
+
 def _not_excused(missing: Sequence[Sent], lost_in_driver: Sequence[float]) -> list[Sent]:
     left = list(missing)
     for moment in lost_in_driver:
@@ -161,7 +182,7 @@ def _not_excused(missing: Sequence[Sent], lost_in_driver: Sequence[float]) -> li
     return left
 
 
-def _wrongly_delivered(sent: Sequence[Sent], book: Sequence[Entry]) -> Iterator[str]:
+def wrongly_delivered(sent: Sequence[Sent], book: Sequence[Entry]) -> Iterator[str]:
     """Say what was delivered twice, out of order, on another channel, or before it was sent."""
     by_number = {each.number: each for each in sent}
     seen: set[int] = set()

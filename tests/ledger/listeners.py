@@ -1,174 +1,147 @@
-"""A listener under test, in one of the ways to use one, and its book."""
+"""A blocking listener under test, in one of the ways to use one."""
 
 from __future__ import annotations
 
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import pgnotify
-from pgnotify.connecting.backoff import Backoff
 from pgnotify.errors import ConnectionLost
 from pgnotify.listener import Listener
-from pgnotify.listener.gap import Gap, Listening, Reason
+from pgnotify.listener.gap import Gap, Listening
+from pgnotify.listener.mailbox import Mailbox
+from pgnotify.listener.status import Status
 from pgnotify.notification import Notification
-from tests.ledger.books import Announced, Delivered, Entry
-from tests.ledger.clock import WallClock
-
-MODES = ("iterate", "run", "workers", "pull")
-"""start() and an iteration beside it; run() with callbacks; callbacks in workers; an iteration alone.
-
-Workers have start(); in the main thread they have run().
-"""
-QUEUED = ("iterate", "workers")
-"""Those that have a queue, which may overflow."""
-
-HEARTBEAT = DEADLINE = 0.3
-QUEUE_SIZE = 200
-BACKOFF = Backoff(initial=0.1, maximum=0.5)
-POISON = "poison"  # its LISTEN is the occasion to take the others away
+from tests.ledger.books import Announced, Book, Delivered
+from tests.ledger.participant import (
+    BACKOFF,
+    DEADLINE,
+    HEARTBEAT,
+    LONGEST_PAUSE,
+    PATIENCE_SECONDS,
+    POISON,
+    QUEUE_SIZE,
+    Participant,
+    Setting,
+    TimeLimit,
+)
 
 
-class TimeLimit(Exception):
-    """What the handler of SIGUSR1 raises, as task queues do."""
+class BlockingParticipant(Participant):
+    """A `Listener`; see `Participant`."""
 
+    MODES = ("iterate", "run", "workers", "pull", "streams")
+    """start() and an iteration beside it; run() with callbacks; callbacks in workers; an iteration alone; streams.
 
-class Participant:
-    """A listener, a thread that uses it, and a book; a context manager, which begins when it is entered.
-
-    Args:
-        mode: one of `MODES`.
-        source: where its connections come from.
-        driver: with a connection string.
-        channels: to listen to.
-        clock: what its wall clock shows.
-        in_main: whether the main thread is to use it: it calls `use`, and signals strike there.
+    Workers and streams have start(); workers in the main thread have run().
     """
+    QUEUED = ("iterate", "workers", "streams")
+    STREAMS = "streams"
 
-    def __init__(
-        self,
-        mode: str,
-        source: Any,
-        driver: str | None,
-        channels: Sequence[str],
-        clock: WallClock,
-        in_main: bool = False,
-    ) -> None:
-        self.mode = mode
-        self.in_main = in_main
-        self.book: list[Entry] = []
-        """Appended to from several threads, in the order in which it happened."""
-        self.errors: list[BaseException] = []
-        """What was raised, or reported to on_error; all of it is unexpected."""
-        self.may_go_on = threading.Event()
-        """Cleared while the user is slow."""
-        self.may_go_on.set()
-        self._to_take_away: tuple[str, ...] = ()
-        self.listens = False
-        """Whether it has begun to."""
-        self.may_be_struck = False
-        """Whether an exception of a signal handler would be caught now."""
-        self.struck = 0
-        """How many such exceptions were caught."""
-        self.lost_in_driver: list[float] = []
-        """When a time limit was raised just after a driver had taken a notification: a limit that the docs state."""
-        self.setting_read = 0.0
-        """The setting of the wall clock that the listener has read last, as `WallClock.set_by`."""
-        self._clock = clock
+    def __init__(self, mode: str, setting: Setting, in_main: bool = False) -> None:
+        super().__init__(mode, setting, in_main)
         self._told_in_vain: Gap | None = None
         """The gap whose on_listening was interrupted; the listener tells of it again."""
-        own = channels if mode in ("iterate", "pull") else ()
-        with clock.read_by_listeners(self._has_read):
+        own = setting.channels if mode in ("iterate", "pull") else ()
+        with setting.clock.read_by_listeners(self._has_read):
             self.listener = Listener(
-                source,
+                setting.source,
                 *own,
-                driver=driver,
+                driver=setting.driver,
                 name=f"ledger {mode}",
                 on_listening=self._on_listening,
-                on_error=lambda error, _: self.errors.append(error),
+                on_error=self._report,
                 workers=2 if mode == "workers" else 0,
                 queue_size=QUEUE_SIZE,
                 heartbeat=HEARTBEAT,
                 answer_timeout=DEADLINE,
                 backoff=BACKOFF,
             )
-        for channel in () if own else channels:
+        for channel in setting.channels if mode in ("run", "workers") else ():
             self.listener.subscribe(channel, self._receive)
-        self._thread = None if in_main else threading.Thread(target=self.use, name=f"ledger {mode}", daemon=True)
-
-    def __enter__(self) -> Participant:
-        if self._thread is not None:
-            self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
     def stop(self) -> bool:
         """End it, in another thread than its own; return whether it has ended. A second call does nothing."""
         self.may_go_on.set()
-        has_ended = self.listener.stop(timeout=10)
+        has_ended = self.listener.stop(timeout=PATIENCE_SECONDS)
         if not has_ended:
-            self.errors.append(AssertionError("stop() has not ended it within 10 s"))
+            self.errors.append(AssertionError(f"stop() has not ended it within {PATIENCE_SECONDS:.0f} s"))
         if self._thread is not None:
-            self._thread.join(10)
+            self._thread.join(PATIENCE_SECONDS)
         return has_ended
 
-    @property
-    def has_a_queue(self) -> bool:
-        """Whether it may overflow."""
-        return self.mode in QUEUED
+    def status(self) -> Status:
+        """Return that of the listener."""
+        return self.listener.status()
 
     @property
-    def can_take_no_more(self) -> bool:
-        """Whether each of its queues is empty, or its user has reached an overflow.
+    def reconnects(self) -> int:
+        """How many times it has come back."""
+        return self.status().reconnects
 
-        The user waits there until the gap is told, which needs a connection.
-        """
+    @property
+    def _queues(self) -> tuple[Sequence[object], list[Mailbox]]:
         listener = self.listener
         mailboxes = [listener._delivery.mailbox, *(each.mailbox for each in listener._routes.subscriptions())]
-        return not listener._watch.queue and not any(each.items for each in mailboxes)
+        return listener._watch.queue, mailboxes
 
-    def lose_subscriptions(self, channels: tuple[str, ...]) -> Callable[[], None]:
+    def lose_subscriptions(self, channels: tuple[str, ...]) -> Callable[[], object]:
         """Have the listener's own session UNLISTEN these behind its back; return what clears up afterwards."""
         self._to_take_away = channels
         return self.listener.subscribe(POISON, lambda _: None).cancel
 
-    def has_gap_since(self, index: int, overflow: bool = False) -> bool:
-        """Whether a gap was announced since the book had so many entries."""
-        return any(
-            isinstance(entry, Announced) and (entry.gap.reason is Reason.QUEUE_OVERFLOW) is overflow
-            for entry in self.book[index:]
-        )
-
-    def has_received_beyond(self, number: int) -> bool:
-        """Whether something was delivered that was sent later than that number."""
-        return any(isinstance(entry, Delivered) and entry.number > number for entry in reversed(self.book[-500:]))
-
     def use(self) -> None:
         """Use it in this thread until it is stopped, and go on after each exception of a signal handler."""
         try:
-            if self.mode == "iterate" or (self.mode == "workers" and not self.in_main):
-                self.listener.start()
-            if self.mode == "pull":
-                self.listener.__enter__()
-            if self.mode != "workers" or self.in_main:
-                while self._is_interrupted():
-                    pass
+            with ExitStack() as stack:
+                self._use(stack)
         except BaseException as error:
             self.errors.append(error)
 
-    def _is_interrupted(self) -> bool:
+    def _use(self, stack: ExitStack) -> None:
+        if self.mode in ("iterate", "streams") or (self.mode == "workers" and not self.in_main):
+            self.listener.start()
+        if self.mode == "pull":
+            self.listener.__enter__()
+        items: Iterable[Notification | Gap] = self.listener
+        if self.mode == "streams":
+            items = self._streams(stack)
+        if self.mode != "workers" or self.in_main:
+            while self._is_interrupted(items):
+                pass
+
+    def _streams(self, stack: ExitStack) -> Iterable[Notification | Gap]:
+        """Open all streams, and read all except the first, which is returned, in threads of their own."""
+        first, *others = [
+            (book, stack.enter_context(self.listener.subscription(book.channels[0], self._queue_size(book))))
+            for book in self.books
+        ]
+        for book, stream in others:
+            threading.Thread(target=self._take, args=(stream, book), name="ledger stream", daemon=True).start()
+        return first[1]
+
+    def _take(self, items: Iterable[Notification | Gap], book: Book) -> None:
+        try:
+            for item in items:
+                self._receive(item, book)
+                if self._is_lazy(book):
+                    time.sleep(self._rng.uniform(0, LONGEST_PAUSE))
+        except BaseException as error:
+            self.errors.append(error)
+
+    def _is_interrupted(self, items: Iterable[Notification | Gap]) -> bool:
         """Return False when it has come to its end, and True after an exception of a signal handler."""
         try:
             self.may_be_struck = self.in_main
             if self.mode in ("run", "workers"):
                 self.listener.run()
             else:
-                for notification in self.listener:
-                    self._receive(notification)
+                for item in items:
+                    self._receive(item)
         except (KeyboardInterrupt, TimeLimit) as error:
             self.may_be_struck = False
             self._account_for(error)
@@ -177,36 +150,29 @@ class Participant:
         return False
 
     def _account_for(self, error: BaseException) -> None:
-        """Write down the notification whose callback was interrupted: it counts as delivered."""
+        """Write down the item that a user was interrupted with: it counts as delivered."""
         for frame, _ in traceback.walk_tb(error.__traceback__):
-            if frame.f_code is Participant._receive.__code__:
-                notification = frame.f_locals["notification"]
-                number = int(notification.payload)
-                if not any(isinstance(each, Delivered) and each.number == number for each in self.book[-20:]):
-                    self.book.append(Delivered(number, notification.channel, time.time()))
-            if frame.f_code is Participant._on_listening.__code__:
+            if frame.f_code is BlockingParticipant._receive.__code__:
+                item, book = frame.f_locals["item"], frame.f_locals["book"] or self.books[0]
+                if not _is_written(item, book):
+                    self._write(item, book)
+            if frame.f_code is BlockingParticipant._on_listening.__code__:
                 self._told_in_vain = frame.f_locals["event"].gap
 
-    def _receive(self, notification: Notification) -> None:
-        # The number comes first: from then on it is written down, whatever interrupts this. The padding is blank.
-        self.book.append(Delivered(int(notification.payload), notification.channel, time.time()))
+    def _receive(self, item: Notification | Gap, book: Book | None = None) -> None:
+        self._write(item, book or self.books[0])
         if not self.may_go_on.is_set():  # wait() is no function to be interrupted in
             self.may_go_on.wait()
 
     def _on_listening(self, event: Listening) -> None:
         gap, in_vain = event.gap, self._told_in_vain
-        if gap is not None and not (gap == in_vain and self._has_written(gap)):
-            self.book.append(Announced(gap, time.time(), self._clock.set_by))
+        is_told_here = gap is not None and self.mode != self.STREAMS
+        if is_told_here and not (gap == in_vain and _is_written(gap, self.books[0])):
+            self._write(gap, self.books[0])
         self._told_in_vain = None
         self.listens = True
         if POISON in event.channels:
             self._take_away(event.connection)
-
-    def _has_written(self, gap: Gap) -> bool:
-        return any(isinstance(each, Announced) and each.gap == gap for each in self.book[-500:])
-
-    def _has_read(self, set_by: float) -> None:
-        self.setting_read = set_by
 
     def _take_away(self, connection: Any) -> None:
         channels, self._to_take_away = self._to_take_away, ()
@@ -215,3 +181,9 @@ class Participant:
                 pgnotify.wrap(connection).unlisten(channel)
         except ConnectionLost:  # another fault was quicker
             return
+
+
+def _is_written(item: Notification | Gap, book: Book) -> bool:
+    if isinstance(item, Gap):
+        return any(isinstance(each, Announced) and each.gap == item for each in book.entries[-500:])
+    return any(isinstance(each, Delivered) and each.number == int(item.payload) for each in book.entries[-20:])

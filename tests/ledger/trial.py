@@ -11,18 +11,23 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 
-from pgnotify.registry import DRIVERS
+from pgnotify.registry import ASYNC_DRIVERS, DRIVERS
 from pgnotify.testing import TemporaryPostgreSQL
 from pgnotify.testing._proxy import Proxy
 from pgnotify.testing._wire import Session
 from tests.kinds import KINDS
-from tests.ledger.books import Delivered, Strike
+from tests.ledger.async_listeners import AsyncParticipant
+from tests.ledger.books import Strike
 from tests.ledger.clock import WallClock
-from tests.ledger.faults import FAULTS, OVERFLOWS, Fault
-from tests.ledger.judge import LOOK_BACK_SECONDS, Verdict, judge
-from tests.ledger.listeners import Participant, TimeLimit
+from tests.ledger.faults import FAULTS, OF_LOOPS, OVERFLOWS, WITHOUT_GAP, Fault
+from tests.ledger.hints import judge_hints
+from tests.ledger.judge import LOOK_BACK_SECONDS, Verdict, judge, together
+from tests.ledger.listeners import BlockingParticipant
+from tests.ledger.participant import Participant, Setting, TimeLimit
 from tests.ledger.sender import Sender
 
+MODES = (*BlockingParticipant.MODES, *AsyncParticipant.MODES)
+"""How a listener is used."""
 CHANNELS = ("jobs", "Orders of today", "Ü\"it's %s :x $1 ?\\", "日" * 21)
 
 PATIENCE_SECONDS = 20.0
@@ -69,7 +74,8 @@ class Trial:
     Args:
         server: one of its own, running.
         modes: of the listeners; all are there at once. The main thread uses the first one, so that signals strike it.
-        driver: one of the registry's `DRIVERS`, which connect from a connection string, or of `FUNCTIONS`.
+        driver: one of the registry's `DRIVERS`, which connect from a connection string, or of `FUNCTIONS`; or of its
+            `ASYNC_DRIVERS`, if all listeners are on event loops.
         seed: the same seed has the same faults in the same order.
     """
 
@@ -85,11 +91,14 @@ class Trial:
         self._strikes: list[Strike] = []
         self._ended_at = math.inf
         to = server.address._replace(host=self.proxy.host, port=self.proxy.port)
-        source = to.dsn if driver in DRIVERS else lambda: FUNCTIONS[driver].connect(to)
-        named = driver if driver in DRIVERS else None
-        self.participants = [
-            Participant(mode, source, named, CHANNELS, self.clock, in_main=mode == modes[0]) for mode in modes
+        by_name = driver in (*DRIVERS, *ASYNC_DRIVERS)
+        source = to.dsn if by_name else lambda: FUNCTIONS[driver].connect(to)
+        setting = Setting(source, driver if by_name else None, CHANNELS, self.clock)
+        self.participants: list[Participant] = [
+            (AsyncParticipant if is_async(mode) else BlockingParticipant)(mode, setting, in_main=mode == modes[0])
+            for mode in modes
         ]
+        self.on_loops = [each for each in self.participants if isinstance(each, AsyncParticipant)]
         self._swallows_notifications = driver not in SWALLOW_NOTHING
         self._handled = 0
         self.swallowed = 0
@@ -109,16 +118,28 @@ class Trial:
             course.start()
             self.participants[0].use()
             course.join()
-            reconnects = {each.mode: each.listener.status().reconnects for each in self.participants}
+            reconnects = {each.mode: each.reconnects for each in self.participants}
         errors += [f"{each.mode}: {error!r}" for each in self.participants for error in each.errors]
         if self.sender.error is not None:
             errors.append(f"the sender: {self.sender.error!r}")
-        verdicts = {
-            each.mode: judge(self.sender.sent, each.book, self._strikes, self._ended_at, each.lost_in_driver)
-            for each in self.participants
-        }
+        verdicts = {each.mode: self._judge(each) for each in self.participants}
         struck = self.participants[0].struck
         return Outcome(verdicts, reconnects, tuple(self._strikes), struck, self.swallowed, tuple(errors))
+
+    def _judge(self, participant: Participant) -> Verdict:
+        sent, strikes, ended_at = self.sender.sent, self._strikes, self._ended_at
+        if participant.mode == participant.HINTS:
+            return judge_hints(sent, participant.books[0].entries)
+        return together(
+            judge(
+                [each for each in sent if each.channel in book.channels],
+                book.entries,
+                strikes,
+                ended_at,
+                participant.lost_in_driver,
+            )
+            for book in participant.books
+        )
 
     def _course(self, faults: Iterator[Fault], seconds: float, errors: list[str]) -> None:
         deadline = time.monotonic() + seconds
@@ -178,8 +199,7 @@ class Trial:
         for participant in self.participants if of is None else of:
             while not predicate(participant):
                 if time.monotonic() > deadline or self.sender.error is not None:
-                    status = participant.listener.status()
-                    raise NotBack(f"{participant.mode} {otherwise} within {seconds:.0f} s: {status}")
+                    raise NotBack(f"{participant.mode} {otherwise} within {seconds:.0f} s: {participant.status()}")
                 self.pause(_LOOK_SECONDS)
 
     def set_clock(self, set_by: float) -> None:
@@ -230,7 +250,7 @@ class Trial:
     # The course of things.
 
     def _strike(self, fault: Fault) -> None:
-        entries = {id(each): len(each.book) for each in self.participants}
+        marks = {id(each): each.marks() for each in self.participants}
         began = time.time()
         with closing(FAULTS[fault.kind](self, fault)) as strike:
             over = next(strike)
@@ -239,9 +259,10 @@ class Trial:
                 next(strike, None)
                 return
             if fault.kind in OVERFLOWS:
-                self.until(lambda each: each.has_gap_since(entries[id(each)], True), "has not overflowed", self.queued)
-            if fault.kind != "overflow":
-                self.until(lambda each: each.has_gap_since(entries[id(each)]), f"has no gap from {fault.kind}")
+                self.until(lambda each: each.has_gap_since(marks[id(each)], True), "has not overflowed", self.queued)
+            if fault.kind not in WITHOUT_GAP:
+                struck = self.on_loops if fault.kind in OF_LOOPS else self.participants
+                self.until(lambda each: each.has_gap_since(marks[id(each)]), f"has no gap from {fault.kind}", struck)
             self._await_deliveries(f"has received nothing after {fault.kind}")
             next(strike, None)
 
@@ -253,19 +274,19 @@ class Trial:
         """Have each listener receive something on each channel, behind which nothing can be missing."""
         self._ended_at = time.time()
         self.sender.stop()
-        self.until(lambda each: not each.listener.status().queued, "does not come to the end of its queue")
+        self.until(lambda each: not each.status().queued, "does not come to the end of its queue")
         for _ in range(_LAST_TRIES):
             last = self.sender.latest
             self.sender.send_one_each()
+            latest = self.sender.latest
             try:
-                self.until(lambda each: _is_up_to_date(each, last), "is not up to date", seconds=2.0)  # noqa: B023
+                self.until(lambda each: each.is_up_to_date(last, latest), "is not up to date", seconds=2.0)  # noqa: B023
             except NotBack:  # it may have lost its connection just then
                 continue
             return
         raise NotBack("not all listeners are up to date at the end")
 
 
-def _is_up_to_date(participant: Participant, number: int) -> bool:
-    """Whether all channels have brought something that was sent later."""
-    delivered = (entry for entry in participant.book[-500:] if isinstance(entry, Delivered))
-    return {each.channel for each in delivered if each.number > number} == {*CHANNELS}
+def is_async(mode: str) -> bool:
+    """Return whether it is a way to use a listener on an event loop."""
+    return mode in AsyncParticipant.MODES

@@ -1,0 +1,199 @@
+"""What a listener under test has in common with all others, whatever its front: its books, and what strikes it."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, NamedTuple
+
+from pgnotify.connecting.backoff import Backoff
+from pgnotify.listener.gap import Gap, Reason
+from pgnotify.listener.mailbox import Mailbox
+from pgnotify.listener.status import Status
+from pgnotify.notification import Notification
+from tests.ledger.books import Announced, Book, Delivered
+from tests.ledger.clock import WallClock
+
+HEARTBEAT = DEADLINE = 0.3
+QUEUE_SIZE = 200
+SHORT_QUEUE = 20
+"""The size of the queue of a consumer that is slow by itself, so that it overflows now and then."""
+LAZY_EACH = 50
+"""How many notifications such a consumer takes between two pauses, on average."""
+LONGEST_PAUSE = 0.5
+"""Seconds of such a pause at most."""
+BACKOFF = Backoff(initial=0.1, maximum=0.5)
+POISON = "poison"  # its LISTEN is the occasion to take the others away
+PATIENCE_SECONDS = 10.0
+
+
+class TimeLimit(Exception):
+    """What the handler of SIGUSR1 raises, as task queues do."""
+
+
+class Setting(NamedTuple):
+    """What all participants of a trial share."""
+
+    source: Any
+    """Where their connections come from."""
+    driver: str | None
+    """With a connection string."""
+    channels: tuple[str, ...]
+    """To listen to."""
+    clock: WallClock
+    """What their wall clock shows."""
+
+
+class Participant(ABC):
+    """A listener, a thread that uses it, and its books; a context manager, which begins when it is entered.
+
+    Args:
+        mode: one of `MODES` of its class.
+        setting: of the trial.
+        in_main: whether the main thread is to use it: it calls `use`, and signals strike there.
+    """
+
+    MODES: ClassVar[tuple[str, ...]]
+    """The ways to use a listener."""
+    QUEUED: ClassVar[tuple[str, ...]]
+    """Those that have a queue, which may overflow."""
+    STREAMS: ClassVar[str]
+    """The one that uses streams: a prompt and a slow one for each channel, each with a book of its own."""
+    HINTS: ClassVar[str | None] = None
+    """The one that takes hints, if there is one."""
+
+    def __init__(self, mode: str, setting: Setting, in_main: bool = False) -> None:
+        self.mode = mode
+        self.in_main = in_main
+        self.setting = setting
+        channels = setting.channels
+        self.books = [Book((each,)) for each in channels * 2] if mode == self.STREAMS else [Book(channels)]
+        """Appended to from several threads, in the order in which it happened. Those of slow streams come last."""
+        self.errors: list[BaseException] = []
+        """What was raised, or reported to on_error; all of it is unexpected."""
+        self.may_go_on = threading.Event()
+        """Cleared while the user is slow."""
+        self.may_go_on.set()
+        self.listens = False
+        """Whether it has begun to."""
+        self.may_be_struck = False
+        """Whether an exception of a signal handler would be caught now."""
+        self.struck = 0
+        """How many such exceptions were caught."""
+        self.lost_in_driver: list[float] = []
+        """When a time limit was raised just after a driver had taken a notification: a limit that the docs state."""
+        self.setting_read = 0.0
+        """The setting of the wall clock that the listener has read last, as `WallClock.set_by`."""
+        self._to_take_away: tuple[str, ...] = ()
+        self._rng = random.Random(mode)
+        self._thread = None if in_main else threading.Thread(target=self.use, name=f"ledger {mode}", daemon=True)
+
+    def __enter__(self) -> Participant:
+        if self._thread is not None:
+            self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @abstractmethod
+    def use(self) -> None:
+        """Use it in this thread until it is stopped, and go on after each exception of a signal handler."""
+
+    @abstractmethod
+    def stop(self) -> bool:
+        """End it, in another thread than its own; return whether it has ended. A second call does nothing."""
+
+    @abstractmethod
+    def lose_subscriptions(self, channels: tuple[str, ...]) -> Callable[[], object]:
+        """Have the listener's own session UNLISTEN these behind its back; return what clears up afterwards."""
+
+    @abstractmethod
+    def status(self) -> Status:
+        """Return that of the listener."""
+
+    @property
+    @abstractmethod
+    def reconnects(self) -> int:
+        """How many times it has come back."""
+
+    @property
+    @abstractmethod
+    def _queues(self) -> tuple[Sequence[object], list[Mailbox]]:
+        """What was fetched and not distributed, and what waits for the users."""
+
+    # What the trial waits for.
+
+    @property
+    def has_a_queue(self) -> bool:
+        """Whether it may overflow."""
+        return self.mode in self.QUEUED
+
+    @property
+    def can_take_no_more(self) -> bool:
+        """Whether each of its queues is empty, or its user has reached an overflow.
+
+        The user waits there until the gap is told, which needs a connection.
+        """
+        fetched, mailboxes = self._queues
+        return not fetched and not any(each.items for each in mailboxes)
+
+    def marks(self) -> list[int]:
+        """Return how many entries each of its books has now."""
+        return [len(book.entries) for book in self.books]
+
+    def has_gap_since(self, marks: Sequence[int], overflow: bool = False) -> bool:
+        """Whether a gap was announced since its books had so many entries."""
+        return any(
+            isinstance(entry, Announced) and (entry.gap.reason is Reason.QUEUE_OVERFLOW) is overflow
+            for book, mark in zip(self.books, marks, strict=True)
+            for entry in book.entries[mark:]
+        )
+
+    def has_received_beyond(self, number: int) -> bool:
+        """Whether something was delivered that was sent later than that number, to each of its users."""
+        return all(any(each.number > number for each in book.latest()) for book in self.books)
+
+    def is_up_to_date(self, number: int, latest: int) -> bool:
+        """Whether all channels have brought something that was sent later.
+
+        Args:
+            number: one on each channel was sent later than this.
+            latest: the number that was sent last. A hint says that of the latest one only.
+        """
+        if self.mode == self.HINTS:
+            return self.has_received_beyond(latest - 1)
+        return all(
+            {each.channel for each in book.latest() if each.number > number} == {*book.channels} for book in self.books
+        )
+
+    # What its users do.
+
+    def _write(self, item: Notification | Gap, book: Book) -> None:
+        if isinstance(item, Gap):
+            self._announce(item, book)
+        else:
+            # The number comes first: from then on it is written down, whatever interrupts this. The padding is blank.
+            book.entries.append(Delivered(int(item.payload), item.channel, time.time()))
+
+    def _announce(self, gap: Gap, book: Book) -> None:
+        book.entries.append(Announced(gap, time.time(), self.setting.clock.set_by))
+
+    def _is_lazy(self, book: Book) -> bool:
+        """Whether the user of a book is to pause now."""
+        return self.mode == self.STREAMS and self._is_slow(book) and self._rng.random() * LAZY_EACH < 1
+
+    def _is_slow(self, book: Book) -> bool:
+        return any(each is book for each in self.books[len(self.setting.channels) :])
+
+    def _queue_size(self, book: Book) -> int:
+        return SHORT_QUEUE if self._is_slow(book) else QUEUE_SIZE
+
+    def _has_read(self, set_by: float) -> None:
+        self.setting_read = set_by
+
+    def _report(self, error: Exception, _: Notification | None) -> None:
+        self.errors.append(error)
