@@ -179,6 +179,7 @@ def bench(session: nox.Session) -> None:
 def soak(session: nox.Session) -> None:
     """Keep the ledger for minutes on all drivers; what stands behind -- goes to it, such as --minutes 10 --seed 1."""
     _install_all(session, "server")
+    session.install("asyncpg")
     session.run("python", "-m", "tests.ledger", *session.posargs)
 
 

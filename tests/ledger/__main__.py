@@ -12,7 +12,7 @@ from pgnotify.registry import ASYNC_DRIVERS, DRIVERS, installed_drivers
 from pgnotify.testing import TemporaryPostgreSQL
 from tests.ledger import tables
 from tests.ledger.faults import FAULTS, plan, possible
-from tests.ledger.trial import CHANNELS, FUNCTIONS, MODES, Outcome, Trial, is_async
+from tests.ledger.trial import CHANNELS, FUNCTIONS, INSTALLED_ASYNC, MODES, Outcome, Trial, is_async
 
 LONGEST_PAUSE = 1.5
 
@@ -47,7 +47,7 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser("python -m tests.ledger", description=__doc__)
-    installed = installed_drivers()
+    installed = [*installed_drivers(), *INSTALLED_ASYNC]
     names = [*DRIVERS, *ASYNC_DRIVERS, *FUNCTIONS]
     parser.add_argument("--minutes", type=float, default=2.0, help="for each driver and mode; default: %(default)s")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6), help="of the sequence of faults")

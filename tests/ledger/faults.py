@@ -21,7 +21,7 @@ from tests.ledger.participant import HEARTBEAT, QUEUE_SIZE
 if TYPE_CHECKING:
     from tests.ledger.trial import Trial
 
-HELD_UP_SECONDS = 1.0
+HELD_UP_SECONDS = 0.7
 """How long an event loop is held up: longer than heartbeat and deadline together."""
 STOPPED_SECONDS = 1.0
 """How long a process of the server stands still: longer than heartbeat and deadline together."""

@@ -146,9 +146,13 @@ class Participant(ABC):
         return [len(book.entries) for book in self.books]
 
     def has_gap_since(self, marks: Sequence[int], overflow: bool = False) -> bool:
-        """Whether a gap was announced since its books had so many entries."""
+        """Whether a gap was announced since its books had so many entries.
+
+        Of several gaps, a hint brings the latest one, which may be that of a full queue.
+        """
         return any(
-            isinstance(entry, Announced) and (entry.gap.reason is Reason.QUEUE_OVERFLOW) is overflow
+            isinstance(entry, Announced)
+            and ((entry.gap.reason is Reason.QUEUE_OVERFLOW) is overflow or (self.mode == self.HINTS and not overflow))
             for book, mark in zip(self.books, marks, strict=True)
             for entry in book.entries[mark:]
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import random
 import signal
@@ -38,6 +39,8 @@ SWALLOWED_SECONDS = 1.0
 _LOOK_SECONDS = 0.005
 _LAST_TRIES = 5
 
+INSTALLED_ASYNC = [name for name, driver in ASYNC_DRIVERS.items() if importlib.util.find_spec(driver.module)]
+"""The asynchronous drivers that are installed."""
 FUNCTIONS = {kind.name: kind for kind in KINDS if kind.name not in DRIVERS}
 """Kinds of connection that a function connects."""
 

@@ -8,8 +8,9 @@ import pytest
 
 from pgnotify.listener.gap import Gap, Reason, utc
 from tests.ledger.books import Announced, Delivered, Sent, Strike
-from tests.ledger.faults import FAULTS, plan
-from tests.ledger.judge import judge
+from tests.ledger.faults import FAULTS, OF_LOOPS, plan, possible
+from tests.ledger.judge import judge, together
+from tests.ledger.trial import MODES, is_async
 
 LOST, OVERFLOW = Reason.CONNECTION_LOST, Reason.QUEUE_OVERFLOW
 
@@ -241,6 +242,29 @@ def test_a_recovery_after_the_end_is_not_counted():
     book = [*gap(1.5, 2.5), *delivered(2, 3, 4)]
 
     assert judge(sent(1, 2, 3, 4), book, [Strike("fin", 1.6, 1.6)], ended_at=3.9).recoveries == {}
+
+
+def test_the_books_of_several_streams_are_judged_one_by_one_and_added():
+    strike = Strike("fin", 1.6, 1.6)
+    prompt = judge(sent(1, 2, 3, 4), [*gap(1.6, 2.5), *delivered(2, 3, 4)], [strike])
+    slow = judge(sent(1, 2, 3, 4), [*delivered(1), *gap(1.0, 2.5, reason=OVERFLOW, dropped=1), *delivered(4)], [strike])
+
+    both = together([prompt, slow])
+
+    assert not both.holds
+    assert (both.sent, both.delivered, both.in_gaps, both.dropped) == (8, 5, 1, 1)
+    assert both.gaps == {"connection lost": 1, "queue overflow": 1}
+    assert [each.number for each in both.unaccounted] == [1, 3]
+    assert both.recoveries == {"fin": [pytest.approx(2.4)]}
+
+
+def test_loops_are_struck_where_there_are_any_and_a_time_limit_strikes_none():
+    blocking = [mode for mode in MODES if not is_async(mode)]
+    on_loops = [mode for mode in MODES if is_async(mode)]
+
+    assert possible(list(FAULTS), blocking) == [kind for kind in FAULTS if kind not in OF_LOOPS]
+    assert possible(list(FAULTS), [*blocking, *on_loops]) == list(FAULTS)
+    assert "time limit" not in possible(list(FAULTS), on_loops)
 
 
 def test_the_same_seed_has_the_same_faults():
