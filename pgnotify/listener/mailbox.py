@@ -125,13 +125,14 @@ class Mailbox:
     def put_gap(self, gap: Gap) -> None:
         """Append a gap of the connection, whether there is room or not.
 
-        If the latest item is such a gap, too, one takes the place of both: nothing has arrived between them.
+        If the latest item is such a gap, too, one takes the place of both: nothing has arrived between them. The gap of
+        an overflow stays as it is, because it counts what was dropped.
         """
         with self.lock:
             items = self._later[-1][1] if self._later else self.items
             try:
                 latest = items[-1]
-                if isinstance(latest, Gap):
+                if isinstance(latest, Gap) and latest.reason is not Reason.QUEUE_OVERFLOW:
                     items[-1] = gap.following(latest)
                     return
             except IndexError:  # perhaps because a consumer has taken all just now

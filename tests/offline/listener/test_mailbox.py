@@ -147,6 +147,34 @@ def test_a_mark_that_is_taken_makes_room():
     assert put(mailbox, 3) == 0
 
 
+def lost(lost_at: float, *channels: str) -> Gap:
+    """A gap of the connection of one second."""
+    return Gap(Reason.CONNECTION_LOST, utc(lost_at), utc(lost_at + 1.0), channels or ("jobs",))
+
+
+def test_gaps_of_the_connection_that_nothing_lies_between_are_one():
+    mailbox = Mailbox(3)
+
+    mailbox.put_gap(lost(100.0))
+    mailbox.put_gap(lost(105.0))
+
+    assert list(mailbox.items) == [Gap(Reason.CONNECTION_LOST, utc(100.0), utc(106.0), ("jobs",))]
+
+
+def test_a_gap_of_the_connection_is_not_added_to_that_of_an_overflow_which_counts_what_it_dropped():
+    mailbox = Mailbox(1)
+    put(mailbox, 1, 2)
+    mailbox.items.clear()
+    mailbox.show_gap()
+
+    mailbox.put_gap(lost(120.0))
+
+    assert [(gap.reason, gap.dropped) for gap in mailbox.items] == [
+        (Reason.QUEUE_OVERFLOW, 1),
+        (Reason.CONNECTION_LOST, 0),
+    ]
+
+
 def test_cleared_it_is_as_new():
     mailbox = Mailbox(1)
     put(mailbox, 1, 2)
