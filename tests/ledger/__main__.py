@@ -12,6 +12,7 @@ from pgnotify.registry import ASYNC_DRIVERS, DRIVERS, installed_drivers
 from pgnotify.testing import TemporaryPostgreSQL
 from tests.ledger import tables
 from tests.ledger.faults import FAULTS, plan, possible
+from tests.ledger.loops import LOOPS
 from tests.ledger.trial import CHANNELS, FUNCTIONS, INSTALLED_ASYNC, MODES, Outcome, Trial, is_async
 
 LONGEST_PAUSE = 1.5
@@ -31,7 +32,7 @@ def main() -> int:
         possible_modes = [mode for mode in options.modes if is_async(mode) or driver not in ASYNC_DRIVERS]
         for modes in [possible_modes] if options.together else [[mode] for mode in possible_modes]:
             with TemporaryPostgreSQL() as server:
-                trial = Trial(server, modes, driver, options.seed)
+                trial = Trial(server, modes, driver, options.seed, options.loop)
                 faults = plan(options.seed, possible(options.faults, modes), CHANNELS, options.pause)
                 runs.append((driver, trial.run(faults, options.minutes * 60)))
             outcome = runs[-1][1]
@@ -59,6 +60,7 @@ def _options() -> argparse.Namespace:
         metavar="NAME",
     )
     parser.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES), help="how the listener is used")
+    parser.add_argument("--loop", choices=LOOPS, default="asyncio", help="the event loops; default: %(default)s")
     parser.add_argument("--together", action="store_true", help="a listener of each mode at once, not in turn")
     parser.add_argument("--faults", nargs="+", choices=list(FAULTS), default=list(FAULTS), help="which ones strike")
     parser.add_argument("--pause", type=float, default=LONGEST_PAUSE, help="seconds between two at most")

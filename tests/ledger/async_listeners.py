@@ -18,6 +18,7 @@ from pgnotify.listener.mailbox import Mailbox
 from pgnotify.listener.status import Status
 from pgnotify.notification import Notification
 from tests.ledger.books import Book
+from tests.ledger.loops import run
 from tests.ledger.participant import (
     BACKOFF,
     DEADLINE,
@@ -155,7 +156,7 @@ class AsyncParticipant(Participant):
 
     def _run_a_loop(self) -> None:
         try:
-            asyncio.run(self._use())
+            run(self._use(), self.setting.loop)
         except KeyboardInterrupt:
             self.struck += 1
         except asyncio.CancelledError:  # by end_loop()

@@ -45,6 +45,8 @@ class Setting(NamedTuple):
     """To listen to."""
     clock: WallClock
     """What their wall clock shows."""
+    loop: str = "asyncio"
+    """One of `LOOPS`, for those on event loops."""
 
 
 class Participant(ABC):

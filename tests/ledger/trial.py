@@ -80,12 +80,15 @@ class Trial:
         driver: one of the registry's `DRIVERS`, which connect from a connection string, or of `FUNCTIONS`; or of its
             `ASYNC_DRIVERS`, if all listeners are on event loops.
         seed: the same seed has the same faults in the same order.
+        loop: the event loops of those that need one; one of `LOOPS`.
     """
 
     LISTENERS = "application_name <> 'wire' AND backend_type = 'client backend'"
     """Which of the server's sessions are listeners', in SQL."""
 
-    def __init__(self, server: TemporaryPostgreSQL, modes: Sequence[str], driver: str, seed: int) -> None:
+    def __init__(
+        self, server: TemporaryPostgreSQL, modes: Sequence[str], driver: str, seed: int, loop: str = "asyncio"
+    ) -> None:
         self.server = server
         self.proxy = Proxy(server.host, server.port)
         self.clock = WallClock()
@@ -96,7 +99,7 @@ class Trial:
         to = server.address._replace(host=self.proxy.host, port=self.proxy.port)
         by_name = driver in (*DRIVERS, *ASYNC_DRIVERS)
         source = to.dsn if by_name else lambda: FUNCTIONS[driver].connect(to)
-        setting = Setting(source, driver if by_name else None, CHANNELS, self.clock)
+        setting = Setting(source, driver if by_name else None, CHANNELS, self.clock, loop)
         self.participants: list[Participant] = [
             (AsyncParticipant if is_async(mode) else BlockingParticipant)(mode, setting, in_main=mode == modes[0])
             for mode in modes
