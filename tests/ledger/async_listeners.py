@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import pgnotify
 from pgnotify import AsyncListener
+from pgnotify.aio.stream import AsyncStream
 from pgnotify.errors import ConnectionLost
 from pgnotify.listener.gap import Gap, Listening, Reason, utc
 from pgnotify.listener.mailbox import Mailbox
@@ -40,6 +41,8 @@ UNDISTURBED = 0.5
 """How many steps of an iteration are not cancelled at a random moment."""
 LONGEST_STEP = 0.02
 """Seconds until such a moment, at most."""
+LONGEST_VISIT = 60
+"""How many steps of a stream that comes and goes, at most."""
 FOR_EVER = 10_000.0
 _LOOK_SECONDS = 0.005
 
@@ -49,14 +52,16 @@ _making = threading.Lock()  # the clock that listeners read is set for one of th
 class AsyncParticipant(Participant):
     """An `AsyncListener`, and then another one on a new event loop whenever the loop is ended; see `Participant`."""
 
-    MODES = ("async iterate", "async run", "async coroutine", "async streams", "async pull")
-    """async for; run() with functions; run() with coroutine functions; streams; wait_or_poll().
+    MODES = ("async iterate", "async run", "async coroutine", "async streams", "async pull", "async visits")
+    """async for; run() with functions; run() with coroutine functions; streams; wait_or_poll(); streams that come and
+    go, so that channels are listened to and not.
 
     Steps of iterations and of streams, and calls of wait_or_poll(), are cancelled at random moments.
     """
     QUEUED = ("async iterate", "async coroutine", "async streams", "async pull")
     STREAMS = "async streams"
     HINTS = "async pull"
+    VISITS = "async visits"
 
     def __init__(self, mode: str, setting: Setting, in_main: bool = False) -> None:
         super().__init__(mode, setting, in_main)
@@ -202,6 +207,8 @@ class AsyncParticipant(Participant):
                 for book in self.books
             ]
             users = [self._iterate(stream.__anext__, book) for stream, book in zip(opened, self.books, strict=True)]
+        elif self.mode == "async visits":
+            users = [self._visit(channel) for channel in self.setting.channels]
         elif self.mode == "async pull":
             users = [self._pull()]
         else:
@@ -231,6 +238,31 @@ class AsyncParticipant(Participant):
             if item is not None:
                 self._write(item, book)
                 await self._pause(self._is_lazy(book))
+
+    async def _visit(self, channel: str) -> None:
+        """Come, take some of what comes, and go, over and over."""
+        while True:
+            try:
+                stream = self.listener.subscription(channel, QUEUE_SIZE)
+                if await self._perhaps_cancelled(stream.__aenter__) is None:
+                    continue
+            except pgnotify.ListenerClosed:
+                return
+            book = Book((channel,), since=time.time())
+            self.visits.append(book)
+            try:
+                await self._take(stream, book, self._rng.randint(1, LONGEST_VISIT))
+            except StopAsyncIteration:
+                return
+            finally:
+                stream.close()
+
+    async def _take(self, stream: AsyncStream, book: Book, count: int) -> None:
+        for _ in range(count):
+            item = await self._perhaps_cancelled(stream.__anext__)
+            if item is not None:
+                self._write(item, book)
+                await self._pause()
 
     async def _pull(self) -> None:
         while True:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
@@ -60,6 +61,21 @@ class Book:
     channels: tuple[str, ...]
     """Those that the user hears of."""
     entries: list[Entry] = field(default_factory=list)
+    since: float | None = None
+    """When the user had come, of one that comes and goes, in seconds since the epoch; None for one that stays."""
+
+    def due(self, sent: Sequence[Sent]) -> list[Sent]:
+        """Return what a user should have had.
+
+        For one that comes and goes, that is what was sent from when it had come until the last that it took. It may
+        have some of what was sent just before, too.
+        """
+        its = [each for each in sent if each.channel in self.channels]
+        if self.since is None:
+            return its
+        had = {entry.number for entry in self.entries if isinstance(entry, Delivered)}
+        last = max(had, default=0)
+        return [each for each in its if each.number in had or (each.at >= self.since and each.number <= last)]
 
     def latest(self) -> list[Delivered]:
         """Return the notifications among its latest entries, the newest first."""

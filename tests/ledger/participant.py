@@ -28,6 +28,7 @@ LONGEST_PAUSE = 0.5
 BACKOFF = Backoff(initial=0.1, maximum=0.5)
 POISON = "poison"  # its LISTEN is the occasion to take the others away
 PATIENCE_SECONDS = 10.0
+_MOST_VISITS = 50
 
 
 class TimeLimit(Exception):
@@ -66,6 +67,8 @@ class Participant(ABC):
     """The one that uses streams: a prompt and a slow one for each channel, each with a book of its own."""
     HINTS: ClassVar[str | None] = None
     """The one that takes hints, if there is one."""
+    VISITS: ClassVar[str | None] = None
+    """The one with streams that come and go, if there is one. Each has a book of its own."""
 
     def __init__(self, mode: str, setting: Setting, in_main: bool = False) -> None:
         self.mode = mode
@@ -74,6 +77,8 @@ class Participant(ABC):
         channels = setting.channels
         self.books = [Book((each,)) for each in channels * 2] if mode == self.STREAMS else [Book(channels)]
         """Appended to from several threads, in the order in which it happened. Those of slow streams come last."""
+        self.visits: list[Book] = []
+        """Those of streams that came and went; the only other book has what on_listening was told then."""
         self.errors: list[BaseException] = []
         """What was raised, or reported to on_error; all of it is unexpected."""
         self.may_go_on = threading.Event()
@@ -143,6 +148,11 @@ class Participant(ABC):
         fetched, mailboxes = self._queues
         return not fetched and not any(each.items for each in mailboxes)
 
+    @property
+    def judged(self) -> list[Book]:
+        """Those of its books that are held against what was sent."""
+        return self.visits if self.mode == self.VISITS else self.books
+
     def marks(self) -> list[int]:
         """Return how many entries each of its books has now."""
         return [len(book.entries) for book in self.books]
@@ -161,6 +171,8 @@ class Participant(ABC):
 
     def has_received_beyond(self, number: int) -> bool:
         """Whether something was delivered that was sent later than that number, to each of its users."""
+        if self.mode == self.VISITS:
+            return self.is_up_to_date(number, number)
         return all(any(each.number > number for each in book.latest()) for book in self.books)
 
     def is_up_to_date(self, number: int, latest: int) -> bool:
@@ -172,6 +184,10 @@ class Participant(ABC):
         """
         if self.mode == self.HINTS:
             return self.has_received_beyond(latest - 1)
+        if self.mode == self.VISITS:
+            latest_visits = self.visits[-_MOST_VISITS:]
+            delivered = {each.channel for book in latest_visits for each in book.latest() if each.number > number}
+            return delivered == {*self.setting.channels}
         return all(
             {each.channel for each in book.latest() if each.number > number} == {*book.channels} for book in self.books
         )

@@ -7,7 +7,7 @@ from itertools import islice
 import pytest
 
 from pgnotify.listener.gap import Gap, Reason, utc
-from tests.ledger.books import Announced, Delivered, Sent, Strike
+from tests.ledger.books import Announced, Book, Delivered, Sent, Strike
 from tests.ledger.faults import FAULTS, OF_LOOPS, plan, possible
 from tests.ledger.judge import judge, together
 from tests.ledger.trial import MODES, is_async
@@ -256,6 +256,21 @@ def test_the_books_of_several_streams_are_judged_one_by_one_and_added():
     assert both.gaps == {"connection lost": 1, "queue overflow": 1}
     assert [each.number for each in both.unaccounted] == [1, 3]
     assert both.recoveries == {"fin": [pytest.approx(2.4)]}
+
+
+def test_who_comes_and_goes_is_due_what_was_sent_between_and_may_have_more():
+    books = [*sent(1, 2, 3, 4, 5, 6), *sent(7, channel="cache")]
+    visit = Book(("jobs",), delivered(1, 5), since=3.0)
+
+    verdict = judge(visit.due(books), visit.entries)
+
+    assert [each.number for each in visit.due(books)] == [1, 3, 4, 5]
+    assert [each.number for each in verdict.unaccounted] == [3, 4]
+    assert not verdict.wrong
+
+
+def test_who_stays_is_due_everything_on_its_channels():
+    assert Book(("jobs",)).due([*sent(1, 2), *sent(3, channel="cache")]) == sent(1, 2)
 
 
 def test_loops_are_struck_where_there_are_any_and_a_time_limit_strikes_none():

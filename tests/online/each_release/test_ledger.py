@@ -29,9 +29,9 @@ ON_LOOPS = [
 
 
 ASYNC_MODES = [mode for mode in MODES if is_async(mode)]
-IN_TURN = dict(zip(kinds.FIRST, ASYNC_MODES, strict=True))
+IN_TURN = dict(zip(kinds.FIRST, ASYNC_MODES, strict=False))
 """One way on an event loop for each driver that blocks."""
-NATIVE = ["async iterate", "async streams"]
+NATIVE = ["async iterate", "async streams", "async visits"]
 """Those for each driver that does not block."""
 
 
