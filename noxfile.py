@@ -1,7 +1,7 @@
 """What `make test` runs, and what CI runs in a matrix. `nox --list` shows the sessions.
 
 Sessions need nothing but Python: the PostgreSQL server comes as a wheel. What they need more (a C
-compiler and PostgreSQL's headers for PyGreSQL, a server with TLS, PgBouncer) is skipped with a visible
+compiler and PostgreSQL's headers for PyGreSQL, a server with TLS, PgBouncer, Chromium) is skipped with a visible
 line where it is missing, and is a failure where CI=true.
 """
 
@@ -30,6 +30,7 @@ nox.options.sessions = [
     "wrappers",
     "tls",
     "servers",
+    "web",
     "kit",
     "example",
     "quick_bench",
@@ -130,6 +131,13 @@ def servers(session: nox.Session) -> None:
     """Run the tests with servers of their own, such as PgBouncer and a standby, with all drivers."""
     drivers = _install_all(session, "tests", "server", "wrappers", "green")
     _pytest(session, "tests/online/servers", drivers=drivers)
+
+
+@nox.session(tags=["others"])
+def web(session: nox.Session) -> None:
+    """Run the examples for web servers: with hundreds of clients, and in a browser."""
+    session.install("-e", ".[psycopg]", *_group("tests", "server", "wrappers", "web"))
+    _pytest(session, "tests/online/web", drivers=["psycopg"])
 
 
 @nox.session(tags=["others"])
@@ -241,7 +249,7 @@ def build(session: nox.Session) -> None:
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
     """Run all tests with all drivers on each Python that this machine has."""
-    drivers = _install_all(session, "tests", "metrics", "types", "server", "wrappers", "tls")
+    drivers = _install_all(session, "tests", "metrics", "types", "server", "wrappers", "tls", "web")
     _pytest(session, "tests", drivers=[*drivers, "wrappers"])
 
 

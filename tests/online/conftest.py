@@ -18,6 +18,8 @@ _TESTED = {kind.driver for kind in kinds.selected()}
 collect_ignore = [f"each_release/backends/test_{kind.driver}.py" for kind in kinds.KINDS if kind.driver not in _TESTED]
 if importlib.util.find_spec("trustme") is None:  # which makes the certificates
     collect_ignore.append("tls")
+if importlib.util.find_spec("uvicorn") is None:
+    collect_ignore.append("web")
 
 
 @pytest.fixture
