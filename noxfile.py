@@ -82,7 +82,7 @@ def types(session: nox.Session) -> None:
 @nox.session(tags=["others"])
 def offline(session: nox.Session) -> None:
     """Run the tests that need no server, with no driver installed."""
-    session.install("-e", ".", *_group("tests", "metrics"))
+    session.install("-e", ".", *_group("tests", "metrics", "loops"))
     _pytest(session, "tests/offline")
 
 
@@ -129,7 +129,7 @@ def tls(session: nox.Session) -> None:
 @nox.session(tags=["others"])
 def servers(session: nox.Session) -> None:
     """Run the tests with servers of their own, such as PgBouncer and a standby, with all drivers."""
-    drivers = _install_all(session, "tests", "server", "wrappers", "green")
+    drivers = _install_all(session, "tests", "server", "wrappers", "green", "loops")
     _pytest(session, "tests/online/servers", drivers=drivers)
 
 
@@ -165,7 +165,7 @@ def frozen(session: nox.Session) -> None:
 @nox.session
 def coverage(session: nox.Session) -> None:
     """Measure which branches of the package the tests take, and hold them to the threshold in pyproject.toml."""
-    drivers = _install_all(session, "tests", "metrics", "server", "wrappers", "tls", "green", "coverage")
+    drivers = _install_all(session, "tests", "metrics", "server", "wrappers", "tls", "green", "loops", "coverage")
     session.run("coverage", "erase")
     env = {"PGNOTIFY_TEST_DRIVERS": ",".join([*drivers, "wrappers"])}
     session.run(

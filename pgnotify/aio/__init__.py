@@ -2,13 +2,15 @@
 
 Of the event loop:
 
-- `loop`: what is needed of it: watch a descriptor, be woken, run a call in a thread.
+- `loop`: what is needed of it: watch a descriptor, be woken, run a task, run a call in a thread.
+- `selector_thread`: watches descriptors for a loop that cannot.
 - `wakeup`: ends a wait, from anywhere; watches a connection's socket.
 - `changes`: tasks that wait until something has changed.
 - `ownership`: which task uses a connection.
 
 Connections:
 
+- `opening`: opens a connection in a thread, and closes it if nobody waits for it any more.
 - `threaded`: an asynchronous backend over one that blocks.
 - `backend`: which backend a connection has on the loop.
 - `connection`: `AsyncConnection`, `connect_async`, `notify_async` and `notify_many_async`.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pgnotify.aio.backend import unbound
 from pgnotify.aio.handler import AsyncNotificationHandler
 from pgnotify.aio.loop import Loop
+from pgnotify.aio.opening import open_in_thread
 from pgnotify.aio.wakeup import LoopWakeup
 from pgnotify.async_protocol import AsyncBackend
 from pgnotify.limits import check_channel, check_payload, check_timeout, is_async
@@ -181,7 +182,7 @@ async def connect_async(dsn: str = "", driver: str | None = None, **options: Any
     connect, is_coroutine_function = connect_async_with(driver)
     if is_coroutine_function:
         return wrap_async(await connect(parameters))
-    return wrap_async(await Loop().open_in_thread(lambda: connect(parameters), lambda opened: opened.close()))
+    return wrap_async(await open_in_thread(Loop(), lambda: connect(parameters), lambda opened: opened.close()))
 
 
 def wrap_async(connection: Any) -> AsyncConnection:

@@ -14,6 +14,7 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 
 from pgnotify.aio.changes import Changes
+from pgnotify.aio.loop import start_task
 from pgnotify.listener.delivery import Delivery
 from pgnotify.listener.events import ListenInForce
 from pgnotify.listener.gap import Listening
@@ -40,7 +41,7 @@ class Tasks:
 
     def start(self, coroutine: Coroutine[Any, Any, object], name: str) -> asyncio.Task[Any]:
         """Run a coroutine as a task."""
-        task = asyncio.get_running_loop().create_task(coroutine, name=name)
+        task = start_task(coroutine, name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task

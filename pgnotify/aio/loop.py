@@ -1,28 +1,34 @@
-"""What is needed of an event loop: watch a descriptor, be woken, run a call in a thread.
+"""What is needed of an event loop: watch a descriptor, be woken, run a task, run a call in a thread.
 
 Another kind of event loop would have a module with the same names.
 """
 
 from __future__ import annotations
 
+import _socket
 import asyncio
 import os
-import select
-import selectors
-import socket
-import threading
-import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
+from pgnotify.aio.selector_thread import SelectorThread, selector_thread_of
 from pgnotify.threads import background
+from pgnotify.waiting import wait_readable
 
 T = TypeVar("T")
 
 Future = asyncio.Future
 Timer = asyncio.TimerHandle
+
+
+def start_task(coroutine: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
+    """Run a coroutine as a task of the event loop that runs now.
+
+    It begins at the next turn of the loop, even if the loop's task factory makes eager tasks, which begin at once. So
+    its caller can remember the task before the coroutine runs.
+    """
+    return asyncio.Task(coroutine, loop=asyncio.get_running_loop(), name=name)
 
 
 class Loop:
@@ -96,20 +102,6 @@ class Loop:
         background(run, "pgnotify call").start()
         return future
 
-    async def open_in_thread(self, function: Callable[[], T], close: Callable[[T], object]) -> T:
-        """Call a function in a thread. If this is cancelled, the object that it returns is closed, in a thread, too."""
-        call = self.in_thread(function)
-        try:
-            await asyncio.wait((call,))
-        except asyncio.CancelledError:
-            call.add_done_callback(partial(self._close_result, close))
-            raise
-        return call.result()
-
-    def _close_result(self, close: Callable[[T], object], call: Future[T]) -> None:
-        if call.exception() is None and not self.is_closed():
-            self.in_thread(close, call.result()).add_done_callback(Future.exception)
-
 
 def _settle(future: Future[Any], set_outcome: Callable[[Any], object], outcome: Any) -> None:
     if not future.done():  # it was cancelled
@@ -130,16 +122,21 @@ class Reader:
         loop: runs the function.
         descriptor: the socket's.
         callback: the function.
+
+    Raises:
+        OSError: there are no more descriptors.
     """
+
+    _duplicate: _Duplicate | None = None
 
     def __init__(self, loop: asyncio.AbstractEventLoop, descriptor: int, callback: Callable[[], object]) -> None:
         self._loop = loop
-        self._duplicate = os.dup(descriptor)
         self._callback = callback
         self._is_watching = False
-        self._thread: _SelectorThread | None = None
-        self.identity = _identity_of(self._duplicate)
+        self._thread: SelectorThread | None = None
+        self.identity = _identity_of(descriptor)
         """Tells this socket from others; see `is_of`."""
+        self._duplicate = _Duplicate(descriptor)
 
     def is_of(self, descriptor: int) -> bool:
         """Return whether a descriptor is of the same socket."""
@@ -150,52 +147,73 @@ class Reader:
 
     def is_readable(self) -> bool:
         """Return whether the socket is readable at this moment."""
-        if not hasattr(select, "poll"):  # Windows
-            return bool(select.select([self._duplicate], [], [], 0)[0])
-        poller = select.poll()
-        poller.register(self._duplicate, select.POLLIN)
-        return bool(poller.poll(0))
+        return self._duplicate is not None and wait_readable(self._duplicate.number, 0)
 
     def resume(self) -> None:
-        """Call the function from now on. A second call does nothing."""
-        if self._is_watching:
+        """Call the function from now on. A second call does nothing.
+
+        Raises:
+            RuntimeError: there are no more threads, and this loop needs one for this.
+        """
+        if self._is_watching or self._duplicate is None:
             return
-        self._is_watching = True
         if self._thread is None:
             try:
-                self._loop.add_reader(self._duplicate, self._callback)
+                self._loop.add_reader(self._duplicate.number, self._callback)
+                self._is_watching = True
                 return
-            except NotImplementedError:  # as on Windows, where this loop only knows requests that are finished
-                self._thread = _selector_thread_of(self._loop)
-        self._thread.watch(self._duplicate, self._call_back_once)
+            except NotImplementedError:
+                thread = selector_thread_of(self._loop)
+                thread.join()
+                self._thread = thread
+        self._is_watching = True
+        self._thread.watch(self._duplicate.number, self._call_back_once)
 
     def pause(self) -> None:
         """Do not call the function until `resume`."""
-        if not self._is_watching:
+        if not self._is_watching or self._duplicate is None:
             return
         self._is_watching = False
         if self._thread is not None:
-            self._thread.unwatch(self._duplicate)
+            self._thread.unwatch(self._duplicate.number)
         elif not self._loop.is_closed():
-            self._loop.remove_reader(self._duplicate)
+            self._loop.remove_reader(self._duplicate.number)
 
     def close(self) -> None:
-        """Release the duplicate, for the loop's thread, or once the loop is closed. A second call does nothing."""
-        if self._duplicate < 0:
-            return
-        self.pause()
-        duplicate, self._duplicate = self._duplicate, -1
-        try:
-            # Not at once: uvloop stops watching at its next turn, and would spin if the descriptor were closed by then.
-            self._loop.call_soon(self._loop.call_soon, os.close, duplicate)
-        except RuntimeError:  # it is closed
-            os.close(duplicate)
+        """Release the duplicate. From any thread, and once the loop is closed, too. A second call does nothing."""
+        if self._loop.is_running() and not self._is_here():
+            with suppress(RuntimeError):  # it is closed by now
+                self._loop.call_soon_threadsafe(self._close)
+                return
+        self._close()
 
     def close_in_child(self) -> None:
         """Release the duplicate in a forked child, whose loop is not ours."""
-        duplicate, self._duplicate, self._is_watching = self._duplicate, -1, False
-        if duplicate >= 0:
-            os.close(duplicate)
+        duplicate, self._duplicate = self._duplicate, None
+        if duplicate is not None:
+            duplicate.close()
+
+    def __del__(self) -> None:
+        if self._duplicate is not None:
+            self.close()
+
+    def _is_here(self) -> bool:
+        try:
+            return asyncio.get_running_loop() is self._loop
+        except RuntimeError:
+            return False
+
+    def _close(self) -> None:
+        self.pause()
+        duplicate, self._duplicate = self._duplicate, None
+        if duplicate is None:
+            return
+        if self._thread is not None:
+            self._thread.leave()
+        # Not at once: uvloop stops watching at its next turn, and would spin if the descriptor were closed by then. If
+        # the loop has no further turn, the duplicate is closed when it is deleted.
+        with suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon(self._loop.call_soon, duplicate.close)
 
     def _call_back_once(self) -> None:
         if self._is_watching:
@@ -203,93 +221,26 @@ class Reader:
             self._callback()
 
 
-def _identity_of(descriptor: int) -> tuple[int, int]:
-    status = os.fstat(descriptor)
-    return status.st_dev, status.st_ino
+class _Duplicate:
+    """A duplicate of a socket's descriptor. It is closed when it is deleted, at the latest."""
 
+    number = -1
 
-class _Calls(Protocol):
-    """A loop, for a thread that calls functions on it."""
+    def __init__(self, descriptor: int) -> None:
+        self.number = _socket.dup(descriptor)
 
-    def call_soon_threadsafe(self, callback: Callable[[], object]) -> object:
-        """Call a function in the loop's thread soon."""
-
-
-class _SelectorThread:
-    """Watches sockets for a loop that cannot. It runs while there is anything to watch.
-
-    Args:
-        loop: runs the functions.
-    """
-
-    def __init__(self, loop: _Calls) -> None:
-        self._loop = weakref.ref(loop)
-        self._lock = threading.Lock()
-        self._watched: dict[int, Callable[[], object]] = {}
-        self._waiting, self._waking = socket.socketpair()
-        for each in (self._waiting, self._waking):
-            each.setblocking(False)
-        self._is_running = False
-
-    def watch(self, descriptor: int, callback: Callable[[], object]) -> None:
-        """Call a function once, in the loop's thread, when a descriptor is readable."""
-        with self._lock:
-            self._watched[descriptor] = callback
-            started, self._is_running = self._is_running, True
-        if started:
-            self._wake()
-        else:
-            background(self._run, "pgnotify selector").start()
-
-    def unwatch(self, descriptor: int) -> None:
-        """Do not call the function of a descriptor."""
-        with self._lock:
-            self._watched.pop(descriptor, None)
-        self._wake()
-
-    def _wake(self) -> None:
-        with suppress(BlockingIOError):  # it has been woken thousands of times
-            self._waking.send(b"\0")
-
-    def _run(self) -> None:
-        while True:
-            with self._lock:
-                watched = dict(self._watched)
-                if not watched:
-                    self._is_running = False
-                    return
-            for descriptor in self._readable_among([*watched, self._waiting.fileno()]):
-                if descriptor == self._waiting.fileno():
-                    with suppress(BlockingIOError):
-                        self._waiting.recv(4096)
-                    continue
-                with self._lock:
-                    callback = self._watched.pop(descriptor, None)
-                self._call(callback)
-
-    def _readable_among(self, descriptors: list[int]) -> list[int]:
-        with selectors.DefaultSelector() as selector:
-            for descriptor in descriptors:
-                with suppress(OSError, ValueError):  # closed by now, and unwatched
-                    selector.register(descriptor, selectors.EVENT_READ)
-            return [key.fd for key, _ in selector.select()]
-
-    def _call(self, callback: Callable[[], object] | None) -> None:
-        loop = self._loop()
-        if loop is not None and callback is not None:
-            with suppress(RuntimeError):  # it is closed
-                loop.call_soon_threadsafe(callback)
+    def close(self) -> None:
+        """Close it. A second call does nothing."""
+        number, self.number = self.number, -1
+        if number >= 0:
+            _socket.close(number)
 
     def __del__(self) -> None:
-        self._waiting.close()
-        self._waking.close()
+        self.close()
 
 
-_selector_threads: weakref.WeakKeyDictionary[Any, _SelectorThread] = weakref.WeakKeyDictionary()
-
-
-def _selector_thread_of(loop: asyncio.AbstractEventLoop) -> _SelectorThread:
-    thread = _selector_threads.get(loop)
-    if thread is None:
-        thread = _selector_threads[loop] = _SelectorThread(loop)
-    return thread
+def _identity_of(descriptor: int) -> tuple[int, int]:
+    if os.name == "nt":  # where a socket is not a file
+        return descriptor, 0
+    status = os.fstat(descriptor)
+    return status.st_dev, status.st_ino

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from typing import Protocol
 
+from pgnotify.aio.loop import start_task
 from pgnotify.aio.source import AsyncSource
 from pgnotify.connecting.socket_handle import handle_of
 from pgnotify.listener.probe import Probe, ProbeAttempt, no_answer, refusal, verdict
@@ -44,7 +45,7 @@ async def probe(listener: Probed, source: AsyncSource, timeout: float) -> Probe:
         if not await listener.wait_listening(subscription, timeout):
             return no_answer(timeout)
         started = time.monotonic()
-        sending = asyncio.ensure_future(_send(attempt, source, subscription.channel, timeout))
+        sending = start_task(_send(attempt, source, subscription.channel, timeout), "pgnotify probe")
         try:
             await listener.wait(attempt.is_over, started + timeout)
             return verdict(attempt, listener.status(), started, timeout)

@@ -10,18 +10,17 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from inspect import isawaitable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from pgnotify.aio.backend import Unbound, unbound
-from pgnotify.aio.loop import Loop
+from pgnotify.aio.loop import Loop, start_task
+from pgnotify.aio.opening import open_in_thread
 from pgnotify.async_protocol import AsyncBackend, end
 from pgnotify.connecting.source import AnySource
 from pgnotify.errors import SourceError
 from pgnotify.limits import check_runs, is_async
 from pgnotify.protocol import NamesPool, connection_of
 from pgnotify.registry import connect_async_with
-
-T = TypeVar("T")
 
 _CLOSED = "the pool is closed: a listener needs one that is open"
 
@@ -100,14 +99,18 @@ class AsyncSource(AnySource):
         if self._awaits and not self.from_dsn:
             return await self._open()
         assert self._loop is not None, "use() comes first"
-        opened: object = await self._loop.open_in_thread(self._open, self._close)
+        opened: object = await open_in_thread(self._loop, self._open, self._close)
         return await opened if isawaitable(opened) else opened
 
     def _close(self, opened: object) -> None:
-        """Close a connection that nobody waits for any more, in a thread."""
+        """Close a connection that nobody waits for any more, and return what is left of it to its pool, in a thread."""
         close = getattr(opened, "close", None)
-        if close is not None and not is_async(close):
-            close()
+        try:
+            if close is not None and not is_async(close):
+                close()
+        finally:
+            if self._pool is not None and not is_async(self._pool.putconn):
+                self._pool.putconn(opened)
 
     async def _give_back(self, opened: Any, pool: Any) -> None:
         """Return a connection to its pool: to the given one, or to the one that ``close`` of a proxy returns it to."""
@@ -154,7 +157,7 @@ class AsyncAttempt:
         self._source = source
         self.started = time.monotonic()
         """When it began, of the monotonic clock."""
-        self._task = asyncio.ensure_future(source.open())
+        self._task = start_task(source.open(), "pgnotify connect")
         self._task.add_done_callback(lambda _: done())
 
     @property
