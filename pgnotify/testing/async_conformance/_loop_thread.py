@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Coroutine
-from contextlib import suppress
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager, suppress
 from inspect import isawaitable
+from types import FrameType
 from typing import Any
 
 from pgnotify.threads import background
 
+_TURNS = 5
 _SHOWN_FRAMES = 4
+_PATIENCE_SECONDS = 20.0  # reached only if something is wrong
 
 
 class LoopThread:
@@ -38,23 +41,43 @@ class LoopThread:
         """Call a function on the loop, and return its result; if that is awaitable, it is awaited there."""
         return self.start(function, *arguments).join()
 
-    def start(self, function: Callable[..., Any], *arguments: object) -> Running:
-        """Start the same call as a task, so that the test can go on."""
+    def start(self, function: Callable[..., Any], *arguments: object, cancelled_after: int | None = None) -> Running:
+        """Start the same call as a task, so that the test can go on.
+
+        Args:
+            function: called on the loop.
+            arguments: of the function.
+            cancelled_after: after how many turns of the loop it is cancelled, unless it has ended by then.
+        """
         if self.is_here():
             raise RuntimeError("this would wait for itself: await it instead")
-        return Running(self._loop, function, arguments)
+        return Running(self._loop, _called(function, arguments), cancelled_after)
 
-    def cancel_after(self, turns: int, function: Callable[..., Any], *arguments: object) -> Running:
-        """Start a call, and cancel it after a number of turns of the loop, unless it has ended by then."""
-        running = self.start(function, *arguments)
-        running.cancel(turns)
-        return running
+    def takes_turns(self, seconds: float) -> bool:
+        """Return whether the loop takes a few turns within this time. By then, a call that was started waits."""
+        deadline = time.monotonic() + seconds
+        return all(self._takes_a_turn(max(0.0, deadline - time.monotonic())) for _ in range(_TURNS))
 
-    def turns(self, seconds: float) -> bool:
-        """Return whether the loop takes a turn within this time."""
+    def _takes_a_turn(self, seconds: float) -> bool:
         turned = threading.Event()
         self._loop.call_soon_threadsafe(turned.set)
         return turned.wait(seconds)
+
+    @contextmanager
+    def held_up(self) -> Iterator[None]:
+        """Hold up the loop, so that several things happen before its next turn."""
+        held, released = threading.Event(), threading.Event()
+
+        def hold() -> None:
+            held.set()
+            released.wait(_PATIENCE_SECONDS)
+
+        self._loop.call_soon_threadsafe(hold)
+        held.wait(_PATIENCE_SECONDS)
+        try:
+            yield
+        finally:
+            released.set()
 
     def tasks(self) -> set[str]:
         """Return a description of each task that has not ended."""
@@ -96,15 +119,19 @@ class Running:
     """A call under way on an event loop, as a task of its own. All methods are for other threads."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, function: Callable[..., Any], arguments: tuple[object, ...]
+        self, loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any], cancelled_after: int | None
     ) -> None:
         self._loop = loop
         self._ended = threading.Event()
         self._task: asyncio.Task[Any] | None = None
-        loop.call_soon_threadsafe(self._start, _called(function, arguments))
+        """While it is under way: after that, its error would keep alive everything that it has used."""
+        self._was_cancelled = False
+        self._result: Any = None
+        self._error: BaseException | None = None
+        loop.call_soon_threadsafe(self._start, coroutine, cancelled_after)
 
     def cancel(self, turns: int = 0) -> None:
-        """Cancel it after a number of turns of the loop."""
+        """Cancel it after a number of turns of the loop, unless it has ended by then."""
         self._loop.call_soon_threadsafe(self._cancel, turns)
 
     @property
@@ -112,37 +139,27 @@ class Running:
         """Whether it has ended."""
         return self._ended.is_set()
 
-    def until_blocked(self, patience: float) -> None:
-        """Return when the loop has taken a few turns, and so the call waits, or has ended."""
-        deadline = time.monotonic() + patience
-        for _ in range(10):
-            turned = threading.Event()
-            self._loop.call_soon_threadsafe(turned.set)
-            turned.wait(max(0.0, deadline - time.monotonic()))
-
     def join(self, patience: float | None = None, otherwise: str = "the call goes on") -> Any:
         """Return its result, or raise its error; fail if it takes more than ``patience`` seconds."""
         self._until_ended(patience, otherwise)
-        assert self._task is not None
-        if self._task.cancelled():
+        if self._was_cancelled:
             raise AssertionError("it raised CancelledError, though nobody has cancelled it")
-        return self._task.result()
+        if self._error is not None:
+            raise self._error
+        return self._result
 
     def join_cancelled(self, patience: float, name: str) -> None:
         """Return when it has ended; fail if it has not raised CancelledError."""
         self._until_ended(patience, f"{name} goes on after it was cancelled")
-        assert self._task is not None
-        if not self._task.cancelled():
-            error = self._task.exception()
-            outcome = f"raised {error!r}" if error is not None else f"returned {self._task.result()!r}"
+        if not self._was_cancelled:
+            outcome = f"raised {self._error!r}" if self._error is not None else f"returned {self._result!r}"
             raise AssertionError(f"{name} {outcome} when it was cancelled: it must let the CancelledError pass")
 
     def join_either(self, patience: float, name: str) -> None:
         """Return when it was cancelled or has returned, whichever was first; raise its error."""
         self._until_ended(patience, f"{name} goes on after it was cancelled")
-        assert self._task is not None
-        if not self._task.cancelled():
-            self._task.result()
+        if self._error is not None:
+            raise self._error
 
     def _until_ended(self, patience: float | None, otherwise: str) -> None:
         __tracebackhide__ = True
@@ -150,23 +167,31 @@ class Running:
             raise AssertionError(f"{otherwise}: it still runs after {patience:g} seconds, here:\n{self._place()}")
 
     def _place(self) -> str:
+        frames: list[FrameType] = []
         with suppress(Exception):  # it goes on meanwhile
             frames = self._task.get_stack(limit=_SHOWN_FRAMES) if self._task is not None else []
-            return "\n".join(f"  {each.f_code.co_filename}:{each.f_lineno} in {each.f_code.co_name}" for each in frames)
-        return ""
+        return "\n".join(f"  {each.f_code.co_filename}:{each.f_lineno} in {each.f_code.co_name}" for each in frames)
 
-    def _start(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+    # On the loop.
+
+    def _start(self, coroutine: Coroutine[Any, Any, Any], cancelled_after: int | None) -> None:
         self._task = self._loop.create_task(coroutine)
         self._task.add_done_callback(self._has_ended)
+        if cancelled_after is not None:
+            self._cancel(cancelled_after)
 
     def _cancel(self, turns: int) -> None:
-        assert self._task is not None
         if turns:
             self._loop.call_soon(self._cancel, turns - 1)
-        else:
+        elif self._task is not None:
             self._task.cancel()
 
     def _has_ended(self, task: asyncio.Task[Any]) -> None:
-        if not task.cancelled():
-            task.exception()  # otherwise the loop would complain that nobody has looked at it
+        self._task = None
+        if task.cancelled():
+            self._was_cancelled = True
+        elif (error := task.exception()) is not None:
+            self._error = error
+        else:
+            self._result = task.result()
         self._ended.set()

@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 from pgnotify.protocol import Backend, Ends
+from pgnotify.testing._proxy import notification as notification_bytes
 from pgnotify.testing.async_conformance.kit import AsyncKit
 from pgnotify.testing.conformance._tools import holds, needs, same
 
@@ -39,7 +40,7 @@ class Cancelling(AsyncKit):
         self.backend.listen(self.channel)
         self.nothing_arrives()
         waiting = self.start(self.waiting_on(self.backend))
-        waiting.until_blocked(self.patience)
+        self.loop.takes_turns(self.patience)
 
         waiting.cancel()
 
@@ -48,17 +49,33 @@ class Cancelling(AsyncKit):
         same(self.payloads(1), ["afterwards"])
 
     @needs("network")
+    def test_a_wait_that_is_cancelled_as_something_arrives_loses_nothing(self) -> None:
+        backend = self.backend_of(self.open_through_proxy())
+        backend.listen(self.channel)
+        for turns in _TURNS:
+            payload = f"on turn {turns}"
+            waiting = self.start(self.waiting_on(backend))
+            self.loop.takes_turns(self.patience)
+
+            with self.loop.held_up():
+                self.proxy.say(notification_bytes(self.channel, payload.encode()))
+                waiting.cancel(turns)
+
+            waiting.join_either(self.patience, "wait(None)")
+            same(self.payloads(1, backend), [payload], "what arrived just before wait(None) was cancelled")
+
+    @needs("network")
     def test_a_call_that_is_cancelled_before_the_server_answers_ends_and_loses_nothing(self) -> None:
         backend = self.backend_of(self.open_through_proxy())
         backend.listen(self.channel)
         for name, call in self.asking(backend).items():
             self.proxy.freeze()
             calling = self.start(call)
-            calling.until_blocked(self.patience)
+            self.loop.takes_turns(self.patience)
             self.session.notify(self.channel, name)
 
             calling.cancel()
-            self.loop.turns(self.patience)
+            self.loop.takes_turns(self.patience)
             self.proxy.thaw()
 
             calling.join_cancelled(self.patience, name)
@@ -102,9 +119,7 @@ class Cancelling(AsyncKit):
         return {**self.asking(self.backend), "wait(None)": self.waiting_on(self.backend)}
 
     def _cancel_after(self, turns: int, name: str, call: Callable[[], Any]) -> None:
-        calling = self.start(call)
-        calling.cancel(turns)
-        calling.join_either(self.patience, name)
+        self.start(call, cancelled_after=turns).join_either(self.patience, name)
 
     def _works_after(self, backend: Backend, after: str) -> None:
         mark = uuid.uuid4().hex

@@ -138,7 +138,7 @@ class AsyncKit(Kit):
 
     def hangs(self) -> bool:
         """Return whether a call that the test has made goes on, or holds up the event loop."""
-        return super().hangs() or not self.loop.turns(self.patience)
+        return super().hangs() or not self.loop.takes_turns(self.patience)
 
     # Tools of the tests.
 
@@ -164,9 +164,9 @@ class AsyncKit(Kit):
                     calls[f"{name}()"] = self.call(backend, name, *arguments)
         return calls
 
-    def start(self, call: Callable[[], Any]) -> Running:
-        """Start a call on the loop."""
-        running = self.loop.start(call)
+    def start(self, call: Callable[[], Any], cancelled_after: int | None = None) -> Running:
+        """Start a call on the loop; see `LoopThread.start`."""
+        running = self.loop.start(call, cancelled_after=cancelled_after)
         self._under_way.append(running)
         return running
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from typing import Any
 
 from pgnotify.protocol import Backend
@@ -28,25 +29,24 @@ class Looping(AsyncKit):
 
     @needs("network")
     def test_no_call_holds_up_the_loop_while_the_server_does_not_answer(self) -> None:
-        backend = self.backend_of(self.open_through_proxy())
-        backend.listen(self.channel)
-        for name, call in {**self.asking(backend), "wait(None)": self.waiting_on(backend)}.items():
-            waits = name == "wait(None)"
-            self._does_not_hold_up_the_loop(name, call, self._bring_news if waits else self.proxy.thaw)
+        backend = self._listening_through_a_proxy()
+        for name, call in self.asking(backend).items():
+            self._does_not_hold_up_the_loop(name, call)
+        self._does_not_hold_up_the_loop("wait(None)", self.waiting_on(backend), self._bring_news)
         for verb in ("end", "close"):
+            backend = self._listening_through_a_proxy()
             if hasattr(type(backend), verb):
-                self._does_not_hold_up_the_loop(f"{verb}()", self.call(backend, verb), self.proxy.thaw)
+                self._does_not_hold_up_the_loop(f"{verb}()", self.call(backend, verb))
 
     @needs("network")
     def test_a_fetch_leaves_a_message_that_has_not_arrived_in_full(self) -> None:
-        backend = self.backend_of(self.open_through_proxy())
-        backend.listen(self.channel)
+        backend = self._listening_through_a_proxy()
         whole = notification_bytes(self.channel, b"in two pieces")
         self.proxy.say(whole[:-3])
         backend.wait(0.1)
 
-        fetching = self.in_background(backend.fetch)
-        turns = self.loop.turns(self.patience)
+        fetching = self.start(view_of(backend).asynchronous.fetch)
+        turns = self.loop.takes_turns(self.patience)
         self.proxy.say(whole[-3:])
 
         holds(turns, "fetch() waited for the rest of a message, and held up the loop: wait() is to wait for it")
@@ -63,17 +63,14 @@ class Looping(AsyncKit):
     @needs("network")
     def test_a_wait_under_way_returns_true_when_the_network_ends_the_connection(self) -> None:
         for end in (self.proxy.fin, self.proxy.reset):
-            backend = self.backend_of(self.open_through_proxy())
-            backend.listen(self.channel)
-
-            self._ends_the_wait(backend, end)
+            self._ends_the_wait(self._listening_through_a_proxy(), end)
 
     def test_a_wakeup_is_woken_in_the_loops_thread_only(self) -> None:
         self.backend.listen(self.channel)
         for number in range(5):
             self.nothing_arrives()
             waiting = self.start(self.waiting_on(self.backend))
-            waiting.until_blocked(self.patience)
+            self.loop.takes_turns(self.patience)
 
             self.session.notify(self.channel, str(number))
 
@@ -81,14 +78,12 @@ class Looping(AsyncKit):
             same(self.payloads(1), [str(number)])
 
     def test_connections_on_two_loops_do_not_know_of_each_other(self) -> None:
-        other = type(self)()
+        other = copy(self)  # before anything was made for the test
         other.setup_method()
         try:
-            for kit in (self, other):
-                kit.backend.listen(self.channel)
-            for sender in (other, self, other):
-                sender.backend.notify(self.channel, "to both")
-                same([kit.payloads(1) for kit in (self, other)], [["to both"]] * 2)
+            using = self.in_background(lambda: self._use_both(other))
+            other._under_way.append(using)
+            using.join(self.patience, "a call hangs where a connection was made on another loop before")
         finally:
             other.teardown_method()
         self.backend.notify(self.channel, "to the one that is left")
@@ -96,15 +91,29 @@ class Looping(AsyncKit):
 
     # Tools.
 
-    def _does_not_hold_up_the_loop(self, name: str, call: Callable[[], Any], end: Callable[[], None]) -> None:
+    def _listening_through_a_proxy(self) -> Backend:
+        backend = self.backend_of(self.open_through_proxy())
+        backend.listen(self.channel)
+        return backend
+
+    def _use_both(self, other: AsyncKit) -> None:
+        for kit in (self, other):
+            kit.backend.listen(self.channel)
+        for sender in (other, self, other):
+            sender.backend.notify(self.channel, "to both")
+            same([kit.payloads(1) for kit in (self, other)], [["to both"]] * 2, "what two connections hear")
+
+    def _does_not_hold_up_the_loop(
+        self, name: str, call: Callable[[], Any], end: Callable[[], object] = object
+    ) -> None:
         """Fail unless the loop takes turns while the server does not answer a call."""
         self.proxy.freeze()
         try:
             calling = self.start(call)
-            turns = all(self.loop.turns(self.patience) for _ in range(3))
+            turns = self.loop.takes_turns(self.patience)
         finally:
-            end()
             self.proxy.thaw()
+            end()
         holds(turns, f"{name} holds up the event loop while the server does not answer")
         calling.join(self.patience, f"{name} did not return")
 
@@ -115,7 +124,7 @@ class Looping(AsyncKit):
     def _ends_the_wait(self, backend: Backend, end: Callable[[], None]) -> None:
         """Fail unless a wait without end returns True, and a later call tells of the loss."""
         waiting = self.start(self.waiting_on(backend))
-        waiting.until_blocked(self.patience)
+        self.loop.takes_turns(self.patience)
 
         end()
 

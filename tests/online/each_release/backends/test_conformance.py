@@ -12,7 +12,7 @@ _UTF_8_ONLY = "the driver decodes payloads as UTF-8 only, and raises for others"
 _NO_SQL_ASCII = "the wrapper cannot use such a database"
 
 
-def _cannot(kind: Kind) -> dict[str, str]:
+def cannot_of(kind: Kind) -> dict[str, str]:
     """Return the features that a kind's driver lacks; the tests of each driver show what it does instead."""
     if "psycopg2" in kind.name:
         lacks = {"surrogateescape": _DECODED_BEFORE_US}
@@ -32,7 +32,7 @@ class TestConformance(BackendConformance):
     def _of_kind(self, kind, address):
         self.kind = kind
         self.address = address
-        self.cannot = _cannot(kind)
+        self.cannot = cannot_of(kind)
         self.implicit_transactions = kind.implicit_transactions
 
     def connect(self, address):
