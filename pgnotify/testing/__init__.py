@@ -3,7 +3,8 @@
 Importing this package does not import pytest; only `plugin` does. What is decided where:
 
 - A PostgreSQL in memory: `memory` has the server and its faults. `_memory_session` decides what PostgreSQL does with
-  LISTEN, NOTIFY and transactions, `_memory_connection` what a driver and its backend do.
+  LISTEN, NOTIFY and transactions, `_memory_connection` what a driver and its backend do. `_memory_async` does the
+  same on an event loop.
 - A real PostgreSQL: `finder` decides which installation is used, `postgresql` what is run and when. `_programs` runs
   programs and reads their output. `_guard` is a process of its own that starts the server and cleans up after it;
   `_guard_client` talks to it. `server` decides which server the tests of a process share; `address` describes it.

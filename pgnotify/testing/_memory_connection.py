@@ -31,7 +31,7 @@ class MemoryConnection(Uncopyable, Backend):
     """
 
     def __init__(self, lock: threading.RLock, cluster: Cluster, session: Session) -> None:
-        self._lock = lock
+        self.lock = lock
         self._cluster = cluster
         self._session = session
         self._server_pid = session.pid
@@ -67,8 +67,8 @@ class MemoryConnection(Uncopyable, Backend):
 
     def wait(self, timeout: float | None, wakeup: int | None = None) -> bool:
         """See `pgnotify.protocol.Backend.wait`."""
-        with self._calling():
-            with self._lock:
+        with self.calling():
+            with self.lock:
                 self._link.look()
                 if not (self._link.loss and self._link.arrived):  # notifications from before the end are fetched first
                     self._refuse_transaction("waiting")
@@ -82,7 +82,7 @@ class MemoryConnection(Uncopyable, Backend):
 
     def fetch_into(self, queue: deque[Plain]) -> None:
         """See `pgnotify.protocol.FetchesInto.fetch_into`; at most 500 at a time."""
-        with self._calling(), self._lock:
+        with self.calling(), self.lock:
             before = len(queue)
             self._link.take(BATCH, queue)
             if len(queue) == before:
@@ -110,7 +110,7 @@ class MemoryConnection(Uncopyable, Backend):
         Notifications that were not fetched are dropped. A call in another thread ends; later calls raise
         ConnectionLost.
         """
-        with self._lock:
+        with self.lock:
             self._closed = True
             self._session.end(DatabaseError("the connection is closed", "08003"))
             self._link.arrived.clear()
@@ -163,7 +163,7 @@ class MemoryConnection(Uncopyable, Backend):
         """
         if name is None:
             self.unlisten_many(sorted(self.listening_channels))
-            with self._lock:
+            with self.lock:
                 self._link.take(len(self._link.arrived), deque())
             return
         with self._statement() as session:
@@ -203,7 +203,7 @@ class MemoryConnection(Uncopyable, Backend):
     @property
     def listening_channels(self) -> frozenset[str]:
         """The channels that it listens to on the *server*, as pg_listening_channels() would return them."""
-        with self._lock:
+        with self.lock:
             return frozenset(self._session.listening)
 
     @property
@@ -247,25 +247,35 @@ class MemoryConnection(Uncopyable, Backend):
     @contextmanager
     def _statement(self) -> Iterator[Session]:
         """Yield the server's session, as soon as a statement gets through the network."""
-        with self._calling():
+        with self.calling():
             while True:
-                with self._lock:
-                    self._refuse_loss()
-                    if not self._link.silent:
+                with self.lock:
+                    if self.gets_answers():
                         yield self._session
                         return
-                    self._link.await_answer()
                 wait_readable(self.fileno(), None)
 
+    def gets_answers(self) -> bool:
+        """Return whether the network lets a statement through; otherwise the descriptor is readable when it may.
+
+        Raises:
+            ConnectionLost: the connection has ended.
+        """
+        self._refuse_loss()
+        if self._link.silent:
+            self._link.await_answer()
+            return False
+        return True
+
     @contextmanager
-    def _calling(self) -> Iterator[None]:
+    def calling(self) -> Iterator[None]:
         """Keep the descriptor open during a call, so that its number is not used again."""
-        with self._lock:
+        with self.lock:
             self._calls += 1
         try:
             yield
         finally:
-            with self._lock:
+            with self.lock:
                 self._calls -= 1
                 self._release()
 
@@ -274,7 +284,7 @@ class MemoryConnection(Uncopyable, Backend):
             self._link.client.close()
 
     def _refuse_loss(self) -> None:
-        with self._lock:
+        with self.lock:
             self._link.look()
             if self._link.loss is not None:
                 self._session.end(self._link.loss)  # the session may not have noticed the loss yet

@@ -2,7 +2,7 @@
 
 There is no process, no driver and no SQL. It does what PostgreSQL does with LISTEN, NOTIFY and
 transactions, and nothing more. A connection is also a backend, so `pgnotify.wrap` and
-`pgnotify.NotificationHandler` take it as it is.
+`pgnotify.NotificationHandler` take it as it is; those of asyncio take an asynchronous one.
 """
 
 from __future__ import annotations
@@ -10,10 +10,17 @@ from __future__ import annotations
 import itertools
 import threading
 from types import TracebackType
+from typing import TYPE_CHECKING, TypeAlias
 
 from pgnotify.testing._memory_connection import MemoryConnection
 from pgnotify.testing._memory_session import Cluster, DatabaseError, Session
 from pgnotify.uncopyable import Uncopyable
+
+if TYPE_CHECKING:
+    from pgnotify.testing._memory_async import AsyncMemoryConnection
+
+AnyConnection: TypeAlias = "MemoryConnection | AsyncMemoryConnection"
+"""A connection of a `MemoryServer`."""
 
 __all__ = ["DatabaseError", "MemoryConnection", "MemoryServer"]
 
@@ -46,9 +53,18 @@ class MemoryServer(Uncopyable):
             self._connections = [*self.connections, made]
             return made
 
+    async def connect_async(self, database: str = "postgres") -> AsyncMemoryConnection:
+        """Open an asynchronous connection; raise the same errors as `connect`."""
+        from pgnotify.testing._memory_async import AsyncMemoryConnection  # it imports asyncio
+
+        return AsyncMemoryConnection(self.connect(database))
+
     @property
     def connections(self) -> list[MemoryConnection]:
-        """The connections that the server has, in the order in which they were opened."""
+        """The connections that the server has, in the order in which they were opened.
+
+        Of an asynchronous one, the one underneath: the faults take either.
+        """
         with self._lock:
             return [each for each in self._connections if each._session.link.loss is None]
 
@@ -90,7 +106,7 @@ class MemoryServer(Uncopyable):
 
     # Faults.
 
-    def drop_connection(self, connection: MemoryConnection) -> None:
+    def drop_connection(self, connection: AnyConnection) -> None:
         """End a connection, as pg_terminate_backend(), a crash or a firewall that resets does.
 
         Notifications that have arrived can still be fetched. After them, every call raises a
@@ -100,7 +116,7 @@ class MemoryServer(Uncopyable):
             for each in self._chosen(connection):
                 each._session.end(_terminated())
 
-    def blackhole(self, connection: MemoryConnection | None = None) -> None:
+    def blackhole(self, connection: AnyConnection | None = None) -> None:
         """Silently stop all traffic, as a firewall does that has forgotten the connection.
 
         A cable that was pulled, or a host that is gone without closing its connections, has the same
@@ -115,7 +131,7 @@ class MemoryServer(Uncopyable):
             for each in self._chosen(connection):
                 each._session.link.silent = True
 
-    def heal(self, connection: MemoryConnection | None = None) -> None:
+    def heal(self, connection: AnyConnection | None = None) -> None:
         """End a `blackhole` of one connection, or of all (None): TCP sends again, so nothing is missing.
 
         Notifications that were sent in the meantime arrive in order, and calls that blocked are answered.
@@ -124,7 +140,7 @@ class MemoryServer(Uncopyable):
             for each in self._chosen(connection):
                 each._session.link.heal()
 
-    def lose_subscription(self, connection: MemoryConnection | None = None, channel: str | None = None) -> None:
+    def lose_subscription(self, connection: AnyConnection | None = None, channel: str | None = None) -> None:
         """Silently forget LISTENs: the client is connected and believes that it listens, but hears nothing.
 
         DISCARD ALL has the same effect. Another listen() works.
@@ -137,7 +153,7 @@ class MemoryServer(Uncopyable):
             for each in self._chosen(connection):
                 each._session.forget(channel)
 
-    def swap_session(self, connection: MemoryConnection | None = None) -> None:
+    def swap_session(self, connection: AnyConnection | None = None) -> None:
         """Silently give a connection another session, as a pooler does between two statements.
 
         The connection is deaf as after `lose_subscription`, an open transaction is gone, and its `pid`
@@ -176,9 +192,10 @@ class MemoryServer(Uncopyable):
         with self._lock:
             self._cluster.in_recovery = False
 
-    def _chosen(self, connection: MemoryConnection | None) -> list[MemoryConnection]:
+    def _chosen(self, connection: AnyConnection | None) -> list[MemoryConnection]:
         if connection is None:
             return self.connections
+        connection = getattr(connection, "blocking", connection)
         if not isinstance(connection, MemoryConnection):
             raise TypeError(f"pass a connection that connect() has returned, not a {type(connection).__qualname__}")
         if connection._cluster is not self._cluster:
