@@ -89,7 +89,7 @@ def offline(session: nox.Session) -> None:
 @nox.session(tags=["others"])
 def server(session: nox.Session) -> None:
     """Run the tests of the temporary PostgreSQL itself, with no driver installed."""
-    session.install("-e", ".", *_group("tests", "server"))
+    session.install("-e", ".", *_group("tests", "server", "loop-plugins"))
     _pytest(session, "tests/server")
 
 

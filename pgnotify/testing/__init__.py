@@ -10,13 +10,15 @@ Importing this package does not import pytest; only `plugin` does. What is decid
   `_guard_client` talks to it. `server` decides which server the tests of a process share; `address` describes it.
 - Tests of a backend: `conformance` has the promises as tests, `async_conformance` those of an asynchronous backend;
   `check` runs them without pytest.
-- Tests of an application: `notifications` expects notifications, `plugin` has the fixtures.
+- Tests of an application: `notifications` expects notifications, `async_notifications` does so on an event loop,
+  `plugin` has the fixtures.
 - Tools: `_wire` is a PostgreSQL client without a driver, `_scram` authenticates it, `_proxy` breaks network connections
   on request, `nasty` lists difficult names and payloads.
 """
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING
 
 from pgnotify.testing._programs import ServerFailed
@@ -29,10 +31,15 @@ from pgnotify.testing.postgresql import TemporaryPostgreSQL
 
 if TYPE_CHECKING:
     from pgnotify.testing.async_conformance import AsyncBackendConformance as AsyncBackendConformance
+    from pgnotify.testing.async_notifications import AsyncNotifications as AsyncNotifications
+
+# They import asyncio, which few tests need.
+_LATER = {"AsyncBackendConformance": "async_conformance", "AsyncNotifications": "async_notifications"}
 
 __all__ = [
     "Address",
     "AsyncBackendConformance",
+    "AsyncNotifications",
     "BackendConformance",
     "MemoryServer",
     "NoPostgreSQL",
@@ -44,8 +51,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    if name != "AsyncBackendConformance":  # it imports asyncio, and few tests need it
+    if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from pgnotify.testing.async_conformance import AsyncBackendConformance
-
-    return AsyncBackendConformance
+    value: object = getattr(importlib.import_module(f"{__name__}.{_LATER[name]}"), name)
+    return value

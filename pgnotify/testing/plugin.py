@@ -6,7 +6,11 @@ top conftest.py. The fixtures:
     memory_server              a PostgreSQL in memory, new for each test
     postgresql_server          a real one, for the session
     notifications              expects notifications, collected in the background
-    notifications_connection   the connection that it listens on; override it to listen elsewhere
+    async_notifications        the same, for tests that are coroutines
+    notifications_connection   the connection that both listen on; override it to listen elsewhere
+
+None of them is a coroutine itself. So they work in the tests of each plugin that runs coroutines on asyncio's loops,
+such as pytest-asyncio and anyio's, and need none of these.
 
 If no PostgreSQL or no driver is found, the tests that need it are skipped, with the reason. The header
 of the run also says if no PostgreSQL is found.
@@ -15,7 +19,7 @@ of the run also says if no PostgreSQL is found.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, cast, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 import pytest
 
@@ -27,6 +31,9 @@ from pgnotify.testing.finder import Kind, NoPostgreSQL
 from pgnotify.testing.memory import MemoryServer
 from pgnotify.testing.notifications import Notifications
 from pgnotify.testing.server import PostgreSQLServer
+
+if TYPE_CHECKING:
+    from pgnotify.testing.async_notifications import AsyncNotifications
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -87,3 +94,11 @@ def notifications(notifications_connection: Any) -> Iterator[Notifications]:
     """Yield a collector: `.listen("orders")`, run the code that sends, `.expect("orders", "42", within=1.0)`."""
     with Notifications(notifications_connection) as collector:
         yield collector
+
+
+@pytest.fixture
+def async_notifications(notifications: Notifications) -> AsyncNotifications:
+    """Return the collector of `notifications` for a coroutine: `await async_notifications.expect("orders", "42")`."""
+    from pgnotify.testing.async_notifications import AsyncNotifications  # it imports asyncio
+
+    return AsyncNotifications(notifications)
