@@ -12,7 +12,7 @@ from unittest import mock
 
 import pytest
 
-from pgnotify import Listener, NotificationHandler, Observer, check, register, wrap
+from pgnotify import Listener, NotificationHandler, Observer, UnknownBackend, check, register, wrap
 from pgnotify.limits import name_of
 from pgnotify.testing import MemoryServer, Notifications
 
@@ -215,6 +215,12 @@ def test_a_handler_keeps_its_callback_when_a_new_one_is_refused(server):
     assert handler.callback is print
 
 
-def test_the_factory_of_a_check_must_not_be_async():
+@pytest.mark.parametrize("factory", [generator, async_generator])
+def test_the_factory_of_a_check_must_not_be_a_generator_function(factory):
     with pytest.raises(TypeError, match=r"^connection_factory must be a function that runs when"):
+        check(factory)
+
+
+def test_the_factory_of_a_check_that_is_async_makes_asynchronous_connections():
+    with pytest.raises(UnknownBackend, match=r"^no asynchronous backend fits a builtins\.NoneType"):
         check(asynchronous)

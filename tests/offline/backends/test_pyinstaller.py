@@ -43,8 +43,8 @@ def test_the_hook_names_the_module_of_every_built_in_backend(hook):
 
 
 def test_the_hook_collects_the_backends_of_third_parties(hook):
-    assert hook["datas"] == [("metadata of pgnotify.backends", ".")]
-    assert "module of pgnotify.backends" in hook["hiddenimports"]
+    assert hook["datas"] == [("metadata of pgnotify.backends", "."), ("metadata of pgnotify.async_backends", ".")]
+    assert {"module of pgnotify.backends", "module of pgnotify.async_backends"} <= {*hook["hiddenimports"]}
 
 
 def test_the_distribution_names_the_hook():
