@@ -28,6 +28,7 @@ nox.options.sessions = [
     "newest",
     "oldest",
     "wrappers",
+    "asynchronous",
     "tls",
     "servers",
     "web",
@@ -51,6 +52,8 @@ PYGRESQL = "pygresql"  # has no wheels, so it must be built
 # of a driver is used: it is in the folder for the newest.
 EACH_RELEASE = "tests/online/each_release"
 NEWEST_RELEASE = "tests/online/newest_release"
+# The drivers that run on an event loop themselves, and one that does so beside blocking.
+ASYNCHRONOUS = "tests/online/asynchronous"
 
 # Two processes, each with a server of its own: the tests wait for the other side for more than half of their time, and
 # `make test` runs two sessions at once. More of them would each collect the tests first.
@@ -117,6 +120,17 @@ def wrappers(session: nox.Session) -> None:
     with_wheels = [driver for driver in DRIVERS if driver != PYGRESQL]
     session.install("-e", f".[{','.join(with_wheels)}]", *_group("tests", "server", "wrappers"))
     _pytest(session, EACH_RELEASE, drivers=["wrappers"])
+
+
+@nox.session(tags=["others"])
+@nox.parametrize("release", ["newest", "oldest"], ids=["newest", "oldest"])
+def asynchronous(session: nox.Session, release: str) -> None:
+    """Run the tests of asynchronous drivers with their newest releases, in SQLAlchemy too, or with the oldest."""
+    if release == "newest":
+        session.install("-e", ".[asyncpg,psycopg]", *_group("tests", "server", "wrappers"))
+    else:
+        session.install("-e", ".", *_group("tests", "server", "asyncpg-oldest", "oldest-psycopg"))
+    _pytest(session, ASYNCHRONOUS, drivers=["psycopg"])
 
 
 @nox.session(tags=["others"])
@@ -255,7 +269,7 @@ def tests(session: nox.Session) -> None:
 
 def _install_all(session: nox.Session, *groups: str) -> list[str]:
     """Install the package, some groups, and the newest release of each driver; return the drivers."""
-    session.install("-e", ".", *_group(*groups))
+    session.install("-e", ".[asyncpg]", *_group(*groups))
     return _install_drivers(session, {driver: _extra(driver) for driver in DRIVERS})
 
 

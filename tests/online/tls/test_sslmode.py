@@ -1,10 +1,11 @@
-"""Each sslmode, with each root certificate, at each server: pg8000 answers as libpq does.
+"""Each sslmode, with each root certificate, at each server: pg8000 answers as libpq does, and asyncpg as pg8000.
 
 libpq's own answer is psycopg's. What differs between the answers of two releases of libpq is not tested here.
 """
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
@@ -191,6 +192,35 @@ def test_an_address_alone_is_not_a_name_as_for_libpq(address, trust, sslmode: st
     refuse_old(parameters)
 
     assert outcome(parameters) == outcome_of_libpq(parameters)
+
+
+async def outcome_of_asyncpg(parameters: dict[str, str]) -> str:
+    from pgnotify.backends.asyncpg import connect, wrap
+
+    try:
+        connection = await connect(parameters)
+    except Exception:
+        return "refused"
+    backend = wrap(connection)
+    await backend.listen("x")
+    await backend.notify_many([("x", f"{number} {'x' * 7900}") for number in range(100)])
+    arrived: list[str] = []
+    while found := backend.fetch():
+        arrived += [each.payload.split()[0] for each in found]
+    assert arrived == [str(number) for number in range(100)]
+    with_tls = await connection.fetchval(WITH_TLS)
+    await connection.close()
+    return "TLS" if with_tls else "plain"
+
+
+@pytest.mark.parametrize("server", ["good", "wrong name", "no TLS"])
+@pytest.mark.parametrize("root", ["right", "wrong", "none"])
+@pytest.mark.parametrize("sslmode", ["prefer", "require", "verify-full"])
+def test_the_outcome_with_asyncpg_is_libpqs(address, trust, sslmode: str, root: str, server: str):
+    pytest.importorskip("asyncpg")
+    parameters = address(server) | trust(root) | {"sslmode": sslmode}
+
+    assert asyncio.run(outcome_of_asyncpg(parameters)) == outcome_of_libpq(parameters)
 
 
 # Other parameters of TLS.
