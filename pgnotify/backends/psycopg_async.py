@@ -11,8 +11,9 @@ from contextlib import nullcontext
 from typing import Any
 
 import psycopg
-from psycopg.generators import execute
+from psycopg.generators import execute, fetch_many
 from psycopg.pq import ExecStatus
+from psycopg.waiting import wait_async
 
 from pgnotify.async_protocol import AsyncWakeup
 from pgnotify.backends._async_driver import AsyncDriverBackend
@@ -21,6 +22,10 @@ from pgnotify.backends._steps import Rows, Steps, T
 from pgnotify.backends._transactions import TransactionStatus
 from pgnotify.notification import Plain
 from pgnotify.waiting import wait_readable
+
+# Before 3.2, psycopg leaves the statement of a cancelled task running, or holds up the event loop until the server has
+# cancelled it.
+_CANCEL_BLOCKS = psycopg.__version__.startswith("3.1")
 
 
 def wrap(connection: Any) -> AsyncPsycopgBackend | None:
@@ -99,11 +104,23 @@ class AsyncPsycopgBackend(OverPsycopg, AsyncDriverBackend):
                 self._refuse_pipeline()
                 if self.transaction_status() is TransactionStatus.IDLE:
                     self._refuse_prepared("a statement")
-                rows: Rows = await connection.wait(self._results(sql, parameters))
+                wait = self._wait_until_answered if _CANCEL_BLOCKS else connection.wait
+                rows: Rows = await wait(self._results(sql, parameters))
                 return rows
         except psycopg.Error as error:
             if lost := self._loss_by(error):
                 raise lost from error
+            raise
+
+    async def _wait_until_answered(self, results: Any) -> Rows:
+        """Do the same as psycopg's `wait`; a task that is cancelled waits for the answer, which it drops."""
+        pgconn = self._connection.pgconn
+        try:
+            rows: Rows = await wait_async(results, pgconn.socket)
+            return rows
+        except BaseException:
+            if self.transaction_status() is TransactionStatus.ACTIVE:
+                await wait_async(fetch_many(pgconn), pgconn.socket)
             raise
 
     def _results(self, sql: str, parameters: Sequence[str]) -> Any:

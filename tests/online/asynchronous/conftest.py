@@ -16,7 +16,8 @@ _NEEDS = {
     "test_asyncpg_tap.py": ("asyncpg",),
     "test_psycopg_async.py": ("psycopg",),
     "test_sqlalchemy_async.py": ("asyncpg", "psycopg", "sqlalchemy", "greenlet"),
-    "test_conformance.py": ("asyncpg", "psycopg", "sqlalchemy", "greenlet"),
+    "test_conformance.py": ("asyncpg", "psycopg"),
+    "test_conformance_sqlalchemy.py": ("asyncpg", "sqlalchemy", "greenlet"),
 }
 collect_ignore = [
     file for file, packages in _NEEDS.items() if not all(importlib.util.find_spec(package) for package in packages)
