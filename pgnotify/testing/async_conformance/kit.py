@@ -142,6 +142,10 @@ class AsyncKit(Kit):
 
     # Tools of the tests.
 
+    def settle(self) -> None:
+        """Let the loop take a few turns."""
+        self.loop.takes_turns(self.patience)
+
     def blocking_backend(self, connection: Any) -> Backend:
         """Return a backend for a connection, as the tests of one that blocks call it."""
         return blocking_view(self.make_backend(connection), self.loop)

@@ -63,6 +63,7 @@ class Describing(Kit):
 
         self._use_and_close()
 
+        self.settle()
         gc.collect()  # a driver may leave some to it
         same(open_descriptors() - before, set(), "the descriptors that stay open after close()")
 

@@ -255,6 +255,9 @@ class Kit:
         self._at_end.callback(session.close)
         return session
 
+    def settle(self) -> None:
+        """Let what was closed be closed: some event loops do that a little later."""
+
     def opens_transactions(self) -> bool:
         """Return `implicit_transactions`; find it out first if it is None."""
         if self.implicit_transactions is None:

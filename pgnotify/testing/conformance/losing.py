@@ -414,6 +414,7 @@ class Losing(Kit):
         self.backend.listen(self.channel)
         before = open_descriptors()
         end()
+        self.settle()
 
         closed = before - open_descriptors()
         if not closed:
