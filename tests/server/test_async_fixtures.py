@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,8 @@ pytest_plugins = ["pytester"]
 
 PLUGIN = ("-p", "pgnotify.testing.plugin", "-p", "no:cacheprovider", "-W", "error")
 PYTEST_ASYNCIO = ("-p", "pytest_asyncio.plugin", "-o", "asyncio_default_fixture_loop_scope=function")
+
+PAGE = (Path(__file__).parents[2] / "docs" / "testing.md").read_text()
 
 CONFTEST = """
     import pytest
@@ -111,5 +114,17 @@ def test_without_such_a_plugin_they_are_fixtures_as_others(pytester: pytest.Pyte
     )
 
     result = pytester.runpytest_subprocess(*PLUGIN)
+
+    result.assert_outcomes(passed=1)
+
+
+def test_the_page_runs(pytester: pytest.Pytester) -> None:
+    if importlib.util.find_spec("pytest_asyncio") is None:
+        pytest.skip("pytest_asyncio is not installed")
+    (block,) = (each.partition("```")[0] for each in PAGE.split("```python\n")[1:] if "pytest.mark.asyncio" in each)
+    pytester.makeconftest(CONFTEST)
+    pytester.makepyfile(block)
+
+    result = pytester.runpytest_subprocess(*PLUGIN, *PYTEST_ASYNCIO)
 
     result.assert_outcomes(passed=1)

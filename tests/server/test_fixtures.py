@@ -682,6 +682,8 @@ def test_without_a_driver_the_test_is_skipped_with_what_to_install_and_starts_no
 # The page about them.
 
 # It runs in tests/online/, test_notifications_fixture.py.
+# It runs in test_async_fixtures.py.
+ON_ASYNCIO = "pytest.mark.asyncio"
 NEEDS_DRIVER = "(notifications: Notifications, postgresql_server: PostgreSQLServer)"
 PAGE = (Path(__file__).parent.parent.parent / "docs" / "testing.md").read_text()
 
@@ -697,7 +699,8 @@ def test_the_page_runs(pytester: pytest.Pytester) -> None:
     except NoPostgreSQL as error:
         pytest.skip(str(error))
     for_conftest = [block for block in blocks("python") if block.startswith("# conftest.py\n")]
-    tests = [block for block in blocks("python") if block not in for_conftest and NEEDS_DRIVER not in block]
+    others = (*for_conftest, *(block for block in blocks("python") if NEEDS_DRIVER in block or ON_ASYNCIO in block))
+    tests = [block for block in blocks("python") if block not in others]
     pytester.path.joinpath("conftest.py").write_text("\n".join(for_conftest))
     for number, block in enumerate(tests):
         pytester.path.joinpath(f"test_{number}.py").write_text(block)
@@ -705,7 +708,7 @@ def test_the_page_runs(pytester: pytest.Pytester) -> None:
     result = pytester.runpytest_inprocess("-W", "error", "-p", "no:cacheprovider")
 
     result.assert_outcomes(passed=len(tests))
-    assert len(tests) == len(blocks("python")) - 3
+    assert len(tests) == len(blocks("python")) - 4
 
 
 def test_the_page_shows_what_a_failed_expectation_says(collector: Notifications, sender: MemoryConnection) -> None:

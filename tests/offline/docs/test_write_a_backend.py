@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pgnotify.testing import BackendConformance
+from pgnotify.testing import AsyncBackendConformance, BackendConformance
 from pgnotify.testing.conformance import running
 
 ROOT = Path(__file__).parents[3]
@@ -57,3 +57,4 @@ def test_the_counts_of_the_page_are_those_of_the_tests_that_there_are():
     assert (failed, ok + skipped) == (0, tests)
     passed, skipped = map(int, re.search(r"^(\d+) passed, (\d+) skipped in", PAGE, re.MULTILINE).groups())
     assert passed + skipped == tests + of_the_example
+    assert f"the same {tests} tests and {len(running.tests_of(AsyncBackendConformance)) - tests} of" in PAGE
