@@ -14,6 +14,17 @@ from tests.kit.async_mutants import MUTANTS, SHARED, conformance_of, threaded
 OWN_TESTS = [name for cls in (Cancelling, Looping) for name in vars(cls) if name.startswith("test_")]
 
 
+@pytest.fixture(autouse=True)
+def _nothing_stays(session):
+    """End the connections of mutants that hang: the class leaves those open."""
+    others = "pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+    before = {pid for (pid,) in session.sql(f"SELECT pid FROM {others}")}
+    yield
+    for (pid,) in session.sql(f"SELECT pid FROM {others}"):
+        if pid not in before:
+            session.sql(f"SELECT pg_terminate_backend({pid})")
+
+
 def failure_of(make_backend, test, patience):
     """The failure of the named test, or None."""
     result = running.result_of(conformance_of(make_backend, patience)(), test)
