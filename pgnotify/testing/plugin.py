@@ -18,14 +18,15 @@ of the run also says if no PostgreSQL is found.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast, get_args
 
 import pytest
 
 from pgnotify.connecting import conninfo
 from pgnotify.errors import UnknownBackend
-from pgnotify.registry import connect_with
+from pgnotify.registry import async_backend_for, connect_async_with
 from pgnotify.testing import server
 from pgnotify.testing.finder import Kind, NoPostgreSQL
 from pgnotify.testing.memory import MemoryServer
@@ -75,18 +76,24 @@ def memory_server() -> Iterator[MemoryServer]:
 
 
 @pytest.fixture
-def notifications_connection(request: pytest.FixtureRequest) -> Any:
-    """Return a connection for `notifications`, which closes it; override this to listen elsewhere.
+def notifications_connection(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """Yield a connection for `notifications`, which closes it; override this to listen elsewhere.
 
-    By default it is a connection to `postgresql_server`, made with the driver that `pgnotify.connect`
-    would choose. Skips the test if no driver is installed.
+    By default it is a connection to `postgresql_server`, made with the driver that `pgnotify.connect_async`
+    would choose. If that is an asynchronous one, the connection has an event loop of its own. Skips the test if no
+    driver is installed.
     """
     try:
-        connect = connect_with(None)
+        connect, is_asynchronous = connect_async_with(None)
     except UnknownBackend as error:
         pytest.skip(str(error))
     dsn = request.getfixturevalue("postgresql_server").dsn  # not started for a test that is skipped
-    return connect(conninfo.merge(dsn, {}))
+    parameters = conninfo.merge(dsn, {})
+    if is_asynchronous:
+        with _on_a_loop_of_its_own(connect, parameters) as connection:
+            yield connection
+    else:
+        yield connect(parameters)
 
 
 @pytest.fixture
@@ -102,3 +109,19 @@ def async_notifications(notifications: Notifications) -> AsyncNotifications:
     from pgnotify.testing.async_notifications import AsyncNotifications  # it imports asyncio
 
     return AsyncNotifications(notifications)
+
+
+@contextmanager
+def _on_a_loop_of_its_own(connect: Callable[[dict[str, str]], Any], parameters: dict[str, str]) -> Iterator[Any]:
+    """Yield an asynchronous connection as one that blocks."""
+    from asyncio import new_event_loop
+
+    from pgnotify.testing.async_conformance._blocking_view import blocking_view
+    from pgnotify.testing.async_conformance._loop_thread import LoopThread
+
+    loop = LoopThread(new_event_loop())
+    try:
+        backend = loop.call(async_backend_for, loop.call(connect, parameters))
+        yield blocking_view(backend, loop)
+    finally:
+        loop.close()

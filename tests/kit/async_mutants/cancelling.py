@@ -173,10 +173,18 @@ class LeavesAnError(AsyncMutant):
     caught_by = "test_what_was_cancelled_leaves_nothing_on_the_loop"
 
     async def check(self):
+        forsaken = []
+
         async def check():
-            await self.sound.check()
-            raise LookupError("nobody looks")
+            health = await self.sound.check()
+            if forsaken:
+                raise LookupError("nobody looks")
+            return health
 
         checking = asyncio.ensure_future(check())
-        await asyncio.wait((checking,))
-        checking.exception()
+        try:
+            await asyncio.wait((checking,))
+        except asyncio.CancelledError as cancelled:
+            forsaken.append(cancelled)
+            raise
+        return checking.result()
