@@ -104,7 +104,7 @@ def is_async(function: object) -> bool:
     return _made_by_a_call_of(function) == _MADE_BY_A_CALL[_COROUTINE]
 
 
-def check_callable(what: str, value: object, may_be_async: bool = False) -> None:
+def check_callable(what: str, value: object, may_be_async: bool = False, awaited_by: str = "") -> None:
     """Refuse a value that is neither None nor a function that `check_runs` accepts; see there for the arguments.
 
     Raises:
@@ -114,10 +114,10 @@ def check_callable(what: str, value: object, may_be_async: bool = False) -> None
         return
     if not callable(value):
         raise TypeError(f"{what} must be a function, not {value!r}")
-    check_runs(what, value, may_be_async)
+    check_runs(what, value, may_be_async, awaited_by)
 
 
-def check_runs(what: str, function: object, may_be_async: bool = False) -> None:
+def check_runs(what: str, function: object, may_be_async: bool = False, awaited_by: str = "") -> None:
     """Refuse a function whose call runs nothing: it only makes a coroutine or a generator, for others to run.
 
     A wrapper of such a function is not refused, because it may run what it wraps.
@@ -126,15 +126,18 @@ def check_runs(what: str, function: object, may_be_async: bool = False) -> None:
         what: its name in the error message.
         function: the function.
         may_be_async: whether its coroutines are awaited, so that it may be an async function.
+        awaited_by: the class that awaits them, if they are not awaited here.
 
     Raises:
         TypeError: it is an async function, a generator function, or an object that is called like one.
     """
     makes = _made_by_a_call_of(function)
-    if makes is not None and not (may_be_async and makes == _MADE_BY_A_CALL[_COROUTINE]):
+    is_coroutine_function = makes == _MADE_BY_A_CALL[_COROUTINE]
+    if makes is not None and not (may_be_async and is_coroutine_function):
         raise TypeError(
             f"{what} must be a function that runs when it is called, not {name_of(function)}: "
             f"a call only makes {makes}, which nobody would run"
+            + (f"; use {awaited_by}, which awaits it" if is_coroutine_function and awaited_by else "")
         )
 
 

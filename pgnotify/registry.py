@@ -146,7 +146,12 @@ def backend_for(connection: object) -> Backend:
     built-in table fits. Then a UserWarning reports each entry point that can never be used.
     """
     for found, driver_object in _matches(connection, ENTRY_POINT_GROUP):
-        backend: Backend = _made_by(found, driver_object)
+        try:
+            backend: Backend = _made_by(found, driver_object)
+        except TypeError:
+            if _is_asynchronous(connection):
+                raise UnknownBackend(_use_asyncio(connection)) from None
+            raise
         return backend
     raise UnknownBackend(_nothing_fits(connection))
 
@@ -340,12 +345,23 @@ def _checked(found: _Found, backend: Any) -> Any:
     return backend
 
 
+def _is_asynchronous(connection: object) -> bool:
+    try:
+        return async_backend_for(connection) is not None
+    except TypeError:  # an object of the driver that is not a connection
+        return False
+
+
+def _use_asyncio(connection: object) -> str:
+    return (
+        f"a {_class_path(type(connection))} is asynchronous, and cannot be used in blocking code: pass it to "
+        "pgnotify.AsyncNotificationHandler, AsyncListener, wrap_async(), notify_async() or notify_many_async()"
+    )
+
+
 def _nothing_fits(connection: object) -> str:
     if async_backend_for(connection) is not None:
-        return (
-            f"a {_class_path(type(connection))} is asynchronous: pass it to pgnotify.AsyncNotificationHandler, "
-            "pgnotify.AsyncListener or pgnotify.notify_async(). Blocking code needs a connection of another driver"
-        )
+        return _use_asyncio(connection)
     tried = [*_registered, *BUILT_IN, *_entry_points(ENTRY_POINT_GROUP).by_package]
     installed = installed_drivers()
     return (
@@ -372,7 +388,9 @@ def _known(driver: str, drivers: dict[str, Driver]) -> str:
     name = _ALIASES.get(name, name)
     if name not in drivers:
         if name in ASYNC_DRIVERS:
-            raise UnknownBackend(f"driver {name!r} is asynchronous: use pgnotify.connect_async() or AsyncListener")
+            raise UnknownBackend(
+                f"driver {name!r} is asynchronous: use pgnotify.connect_async() or pgnotify.AsyncListener"
+            )
         shown = repr(driver) if name.isidentifier() else "of this name"  # not a connection string, with its password
         raise UnknownBackend(f"there is no driver {shown} to connect with; the drivers are {', '.join(drivers)}")
     return name

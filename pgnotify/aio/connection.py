@@ -222,7 +222,6 @@ def own_backend(connection: Any) -> AsyncBackend | None:
     """Return the backend of an `AsyncConnection`, or an asynchronous backend itself; None for one that blocks."""
     if isinstance(connection, AsyncConnection):
         return connection.backend
-    if is_async(getattr(connection, "listen", None)):
-        backend: AsyncBackend = connection
-        return backend
+    if isinstance(connection, AsyncBackend) and is_async(connection.listen):
+        return connection
     return None

@@ -24,12 +24,10 @@ def wrap(connection: Any) -> PsycopgBackend:
     """Return the backend of a `psycopg.Connection`.
 
     Raises:
-        TypeError: it is an asynchronous connection, a cursor, a pool, or anything else.
+        TypeError: it is a cursor, a pool, or anything else.
     """
     if isinstance(connection, psycopg.Connection):
         return PsycopgBackend(connection)
-    if isinstance(connection, psycopg.AsyncConnection):
-        raise TypeError("an AsyncConnection cannot be used in blocking code: pass a psycopg.Connection")
     if isinstance(connection, (psycopg.Cursor, psycopg.ServerCursor)):
         raise TypeError("pass the psycopg.Connection, not a cursor: cursor.connection")
     name = type(connection).__name__

@@ -28,7 +28,10 @@ def wrap(connection: Any) -> Psycopg2Backend:
     """
     if isinstance(connection, psycopg2.extensions.connection):
         if connection.async_:
-            raise TypeError("an asynchronous psycopg2 connection cannot be used: connect without async_=True")
+            raise TypeError(
+                "an asynchronous psycopg2 connection cannot be used: connect without async_=True. "
+                "pgnotify.AsyncNotificationHandler and AsyncListener take such a connection, and hold up no event loop"
+            )
         return Psycopg2Backend(connection)
     if isinstance(connection, psycopg2.extensions.cursor):
         raise TypeError("pass the psycopg2 connection, not a cursor: cursor.connection")

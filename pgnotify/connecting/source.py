@@ -95,7 +95,7 @@ class AnySource:
 
     def _check_function(self, source: Any) -> None:
         """Refuse a function that does not return a connection."""
-        check_runs("source", source)
+        check_runs("source", source, awaited_by="pgnotify.AsyncListener")
 
     def _backend_for(self, connection: object) -> Any:
         """Return the backend of a connection."""

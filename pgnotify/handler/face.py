@@ -81,7 +81,7 @@ class HandlerFace(Uncopyable):
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "callback":  # not a property: that would cost each notification a call
-            check_runs("callback", value, self._may_be_async)
+            check_runs("callback", value, self._may_be_async, "pgnotify.AsyncNotificationHandler")
         super().__setattr__(name, value)
 
     def __repr__(self) -> str:

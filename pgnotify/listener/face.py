@@ -93,4 +93,4 @@ def check_callback(callback: object, may_be_async: bool = False) -> None:
     """
     if not callable(callback):
         raise TypeError(f"callback must take a notification, not be {callback!r}")
-    check_runs("callback", callback, may_be_async)
+    check_runs("callback", callback, may_be_async, "pgnotify.AsyncListener")

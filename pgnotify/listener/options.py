@@ -46,8 +46,9 @@ class Options:
     """Whether on_listening and on_error may be coroutine functions."""
 
     def __post_init__(self) -> None:
-        check_callable("on_listening", self.on_listening, self.may_be_async)
-        check_callable("on_error", None if self.on_error == "raise" else self.on_error, self.may_be_async)
+        on_error = None if self.on_error == "raise" else self.on_error
+        check_callable("on_listening", self.on_listening, self.may_be_async, "pgnotify.AsyncListener")
+        check_callable("on_error", on_error, self.may_be_async, "pgnotify.AsyncListener")
         plain = {
             "workers": check_count("workers", self.workers, 0),
             "queue_size": check_count("queue_size", self.queue_size, 1),

@@ -140,6 +140,12 @@ WHERE = {
     ),
 }
 
+# The class that takes a coroutine function in the same place.
+AWAITED_BY = {
+    **dict.fromkeys(("handler", "connection", "handler, later"), "AsyncNotificationHandler"),
+    **dict.fromkeys(("subscribe", "on_listening", "on_error", "source"), "AsyncListener"),
+}
+
 
 class Watching(Observer):
     """An observer with one method of the test's."""
@@ -162,9 +168,10 @@ def test_a_function_whose_call_runs_nothing_is_refused_at_once(server, function,
     with pytest.raises(TypeError) as refusal:
         pass_in(value, server)
 
+    hint = f"; use pgnotify.{AWAITED_BY[where]}, which awaits it" if where in AWAITED_BY else ""
     assert str(refusal.value) == (
         f"{what} must be a function that runs when it is called, not {name_of(value)}: "
-        f"a call only makes {makes}, which nobody would run"
+        f"a call only makes {makes}, which nobody would run" + (hint if makes == "a coroutine" else "")
     )
 
 
