@@ -63,9 +63,9 @@ class AsyncNotificationHandler(HandlerFace):
         stop_event: str | None = None,
     ) -> None:
         super().__init__(db, event, callback, arg_dict, timeout, stop_event)
-        self._unbound: Unbound = unbound(db)
         self._loop: Loop | None = None
-        self._runner: AsyncRunner | None = None
+        self._runner: AsyncRunner | None = None  # set before anything may raise, for __del__
+        self._unbound: Unbound = unbound(db)
         self._ownership = TaskOwnership()
         forget_after_fork(self)
 
