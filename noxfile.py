@@ -111,6 +111,7 @@ def oldest(session: nox.Session, driver: str) -> None:
     """Run the tests against a real server with the oldest supported release of one driver."""
     session.install("-e", ".", *_group("tests", "server"))
     _install_drivers(session, {driver: _group(f"oldest-{driver}")})
+    session.env["PGNOTIFY_TEST_FRONTS"] = "blocking"  # see tests/helpers/handler_fronts.py
     _pytest(session, EACH_RELEASE, drivers=[driver])
 
 

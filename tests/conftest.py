@@ -16,6 +16,7 @@ from pgnotify.registry import DRIVERS
 from pgnotify.testing._proxy import Proxy
 from pgnotify.testing._wire import Session
 from tests import kinds
+from tests.helpers import handler_fronts
 from tests.helpers.user import User
 from tests.kinds import Address, Kind
 
@@ -57,15 +58,30 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run each test that takes a ``kind`` or a ``driver`` on each of them.
 
     Of the kinds, on those that its marker names, or whose driver it names. A driver that is not tested here is
-    deselected by its mark.
+    deselected by its mark. Of the fronts of the documented handler, on those of `handler_fronts.fronts_of`.
     """
-    if "kind" in metafunc.fixturenames:
+    names = metafunc.fixturenames
+    if "kind" in names:
         marker = metafunc.definition.get_closest_marker("drivers")
         chosen = [kind for kind in kinds.selected() if marker is None or {kind.driver, kind.name} & {*marker.args}]
-        metafunc.parametrize("kind", chosen, ids=[kind.name for kind in chosen], indirect=True)
+        if "handler_front" in names:
+            pairs = [(kind, front) for kind in chosen for front in handler_fronts.fronts_of(metafunc.definition, kind)]
+            ids = [f"{kind.name}-{front}" for kind, front in pairs]
+            metafunc.parametrize(("kind", "handler_front"), pairs, ids=ids, indirect=True)
+        else:
+            metafunc.parametrize("kind", chosen, ids=[kind.name for kind in chosen], indirect=True)
+    elif "handler_front" in names:
+        metafunc.parametrize("handler_front", handler_fronts.fronts_of(metafunc.definition), indirect=True)
     has_its_own = any("driver" in mark.args[0] for mark in metafunc.definition.iter_markers("parametrize"))
     if "driver" in metafunc.fixturenames and not has_its_own:
         metafunc.parametrize("driver", [pytest.param(name, marks=pytest.mark.drivers(name)) for name in DRIVERS])
+
+
+@pytest.fixture
+def handler_front(request: pytest.FixtureRequest) -> Iterator[handler_fronts.BlockingFront | handler_fronts.AsyncFront]:
+    """A front of the documented handler."""
+    with handler_fronts.opened(request.param) as opened:
+        yield opened
 
 
 @pytest.fixture

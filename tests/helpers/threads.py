@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.helpers.handler_fronts import call_of
 from tests.helpers.waiting import IN_MEMORY, PATIENCE
 
 
@@ -67,10 +68,16 @@ def is_in(thread: threading.Thread, *names: str) -> bool:
 
 
 def waits(thread: threading.Thread) -> bool:
-    """Whether a thread is blocked in a backend's wait()."""
+    """Whether a thread is blocked in a backend's wait(), or in a call of a handler that waits on an event loop."""
+    call = call_of(thread)
+    if call is not None:
+        return call.face is not None and call.face.is_waiting
     return is_in(thread, "wait_readable", "wait") and not is_in(thread, "fetch")
 
 
 def waits_for_answer(thread: threading.Thread) -> bool:
-    """Whether a thread has asked the loop in another thread for something, and waits until it is done."""
+    """Whether a thread has asked the loop in another thread, or task, for something, and waits until it is done."""
+    call = call_of(thread)
+    if call is not None:
+        return call.has_begun
     return is_in(thread, "_ask")

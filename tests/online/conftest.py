@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from pgnotify import NotificationHandler
 from tests import kinds
 from tests.helpers.handlers import Recorder
 
@@ -29,14 +28,14 @@ def record() -> Recorder:
 
 
 @pytest.fixture
-def documented(db: Any, channel: str, record: Recorder) -> Iterator[Callable[..., NotificationHandler]]:
-    """A function that makes a handler on `db` for `channel` with `record`, unless told otherwise."""
-    made: list[NotificationHandler] = []
+def documented(handler_front: Any, db: Any, channel: str, record: Recorder) -> Iterator[Callable[..., Any]]:
+    """A function that makes a handler on `db` for `channel` with `record`, unless told otherwise; on either front."""
+    made: list[Any] = []
 
     def make(
         callback: Callable[[Any], object] = record, *args: Any, on: Any = db, event: str = channel, **kwargs: Any
-    ) -> NotificationHandler:
-        made.append(NotificationHandler(on, event, callback, *args, **kwargs))
+    ) -> Any:
+        made.append(handler_front.make(on, event, callback, *args, **kwargs))
         return made[-1]
 
     yield make

@@ -5,13 +5,9 @@ from __future__ import annotations
 import gc
 import inspect
 import math
-import os
 import random
-import signal
 import threading
-import traceback
 import warnings
-from contextlib import suppress
 
 import pytest
 
@@ -20,12 +16,12 @@ from pgnotify import (
     ChannelError,
     ConnectionLost,
     HandlerClosed,
-    NotificationHandler,
     PayloadError,
     TransactionError,
     UnexpectedNotification,
 )
 from pgnotify.testing.nasty import BAD_CHANNELS, BAD_PAYLOADS, GOOD_CHANNELS, GOOD_PAYLOADS
+from tests.helpers import handler_fronts
 from tests.helpers.canned import CannedError
 from tests.helpers.handlers import Recorder
 from tests.helpers.notifications import note
@@ -38,46 +34,13 @@ LISTENING = [("listen", "jobs"), ("listen", "stop_jobs")]
 STOP = note(channel="stop_jobs")
 
 
-def handler_on(backend, callback=print, **settings):
-    return NotificationHandler(backend, "jobs", callback, **settings)
-
-
-@pytest.fixture
-def received():
-    return Recorder()
-
-
-@pytest.fixture
-def poll(backend, received):
-    """A handler that polls."""
-    return handler_on(backend, received, timeout=0)
-
-
-@pytest.fixture
-def handler(backend, received):
-    """A handler that waits for ever."""
-    made = handler_on(backend, received)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def waiting(handler, backend):
-    """The loop of `handler`, waiting in another thread."""
-    loop = Running(handler)
-    assert backend.waiting.wait(10)
-    yield loop
-    handler.stop()
-    loop.ended()
-
-
 # Surface
 
 
-def test_all_arguments_are_positional_in_the_documented_order(backend, received):
+def test_all_arguments_are_positional_in_the_documented_order(backend, received, handler_front):
     arg_dict = {}
 
-    handler = NotificationHandler(backend, "jobs", received, arg_dict, 5, "enough")
+    handler = handler_front.make(backend, "jobs", received, arg_dict, 5, "enough")
 
     assert handler.db is backend
     assert handler.event == "jobs"
@@ -88,37 +51,37 @@ def test_all_arguments_are_positional_in_the_documented_order(backend, received)
     assert handler.listening is False
 
 
-def test_all_arguments_are_keywords(backend, received):
-    handler = NotificationHandler(
+def test_all_arguments_are_keywords(backend, received, handler_front):
+    handler = handler_front.make(
         db=backend, event="jobs", callback=received, arg_dict=None, timeout=None, stop_event=None
     )
 
     assert handler.event == "jobs"
 
 
-def test_the_defaults_are_the_documented_ones(backend, received):
-    handler = NotificationHandler(backend, "jobs", received)
+def test_the_defaults_are_the_documented_ones(backend, received, handler_front):
+    handler = handler_front.make(backend, "jobs", received)
 
     assert handler.arg_dict == {}
     assert handler.timeout is None
     assert handler.stop_event == "stop_jobs"
 
 
-def test_an_empty_stop_event_means_the_default_one(backend):
+def test_an_empty_stop_event_means_the_default_one(backend, handler_on):
     assert handler_on(backend, stop_event="").stop_event == "stop_jobs"
 
 
-def test_each_handler_has_an_arg_dict_of_its_own(backend, received):
+def test_each_handler_has_an_arg_dict_of_its_own(backend, received, handler_on):
     assert handler_on(backend).arg_dict is not handler_on(backend).arg_dict
 
 
-def test_an_empty_arg_dict_is_kept_and_not_replaced(backend):
+def test_an_empty_arg_dict_is_kept_and_not_replaced(backend, handler_on):
     arg_dict = {}
 
     assert handler_on(backend, arg_dict=arg_dict).arg_dict is arg_dict
 
 
-def test_making_a_handler_sends_nothing(backend):
+def test_making_a_handler_sends_nothing(backend, handler_on):
     handler_on(backend)
 
     assert backend.calls == []
@@ -160,13 +123,13 @@ def test_a_connection_makes_a_handler_on_itself(backend, received, factory):
     assert backend.listened == {"jobs", "stop_jobs"}
 
 
-def test_both_names_of_the_factory_take_what_the_handler_takes(backend):
+def test_both_names_of_the_factory_take_what_the_handler_takes(backend, handler_front):
     of_handler, *of_factories = (
         list(inspect.signature(function).parameters.values())[1:]
         for function in (
-            NotificationHandler,
-            pgnotify.Connection.notification_handler,
-            pgnotify.Connection.connection_handler,
+            handler_front.handler_class,
+            handler_front.connection_class.notification_handler,
+            handler_front.connection_class.connection_handler,
         )
     )
 
@@ -189,52 +152,52 @@ def test_a_connection_keeps_its_own_methods_of_these_names(backend):
     assert (connection.connection.connection_handler, connection.connection.notification_handler) == ("own", "own, too")
 
 
-def test_the_repr_tells_the_event_and_the_state(poll):
-    assert repr(poll) == "<NotificationHandler event='jobs' idle>"
+def test_the_repr_tells_the_event_and_the_state(poll, handler_front):
+    assert repr(poll) == f"<{handler_front.handler_class.__name__} event='jobs' idle>"
 
 
 # Bad input: refused before anything is sent.
 
 
 @pytest.mark.parametrize("timeout", [-1, -0.5, math.nan])
-def test_a_timeout_that_makes_no_sense_is_refused(backend, timeout):
+def test_a_timeout_that_makes_no_sense_is_refused(backend, timeout, handler_on):
     with pytest.raises(ValueError, match="timeout must be"):
         handler_on(backend, timeout=timeout)
 
 
-def test_a_timeout_that_is_no_number_is_refused(backend):
+def test_a_timeout_that_is_no_number_is_refused(backend, handler_on):
     with pytest.raises(TypeError, match="timeout must be a number of seconds or None, not str"):
         handler_on(backend, timeout="5")
 
 
 @pytest.mark.parametrize("channel", BAD_CHANNELS, ids=ascii)
-def test_a_bad_event_is_refused(backend, channel):
+def test_a_bad_event_is_refused(backend, channel, handler_front):
     with pytest.raises(ChannelError, match=r"^event "):
-        NotificationHandler(backend, channel, print)
+        handler_front.make(backend, channel, print)
 
     assert backend.calls == []
 
 
 @pytest.mark.parametrize("channel", [bad for bad in BAD_CHANNELS if bad], ids=ascii)
-def test_a_bad_stop_event_is_refused(backend, channel):
+def test_a_bad_stop_event_is_refused(backend, channel, handler_on):
     with pytest.raises(ChannelError, match=r"^stop_event "):
         handler_on(backend, stop_event=channel)
 
 
-def test_a_derived_stop_event_that_is_too_long_is_refused(backend):
+def test_a_derived_stop_event_that_is_too_long_is_refused(backend, handler_front):
     with pytest.raises(ChannelError, match=r"^stop_event 'stop_x.*' has 64 bytes, PostgreSQL keeps 63$"):
-        NotificationHandler(backend, "x" * 59, print)
+        handler_front.make(backend, "x" * 59, print)
 
     assert backend.calls == []
 
 
-def test_a_derived_stop_event_that_just_fits_is_taken(backend):
-    assert NotificationHandler(backend, "x" * 58, print).stop_event == "stop_" + "x" * 58
+def test_a_derived_stop_event_that_just_fits_is_taken(backend, handler_front):
+    assert handler_front.make(backend, "x" * 58, print).stop_event == "stop_" + "x" * 58
 
 
 @pytest.mark.parametrize("channel", [good for good in GOOD_CHANNELS if len(good.encode()) <= 58], ids=ascii)
-def test_a_good_event_is_listened_to_as_written(backend, received, channel):
-    handler = NotificationHandler(backend, channel, received, timeout=0)
+def test_a_good_event_is_listened_to_as_written(backend, received, channel, handler_front):
+    handler = handler_front.make(backend, channel, received, timeout=0)
 
     handler()
 
@@ -259,12 +222,12 @@ def test_a_good_payload_arrives_as_written(poll, received, payload):
     assert received == [{"pid": 7, "event": "jobs", "extra": payload}]
 
 
-def test_an_object_that_is_no_connection_is_refused():
+def test_an_object_that_is_no_connection_is_refused(handler_front):
     with pytest.raises(pgnotify.UnknownBackend):
-        NotificationHandler(object(), "jobs", print)
+        handler_front.make(object(), "jobs", print)
 
 
-def test_an_init_that_raised_leaves_nothing_to_delete(backend):
+def test_an_init_that_raised_leaves_nothing_to_delete(backend, handler_on):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for settings in ({"timeout": -1}, {"stop_event": "\0"}):
@@ -287,7 +250,7 @@ def test_the_callback_gets_pid_event_and_extra(poll, backend, received):
     ]
 
 
-def test_the_callback_gets_the_very_arg_dict_with_what_else_is_in_it(backend):
+def test_the_callback_gets_the_very_arg_dict_with_what_else_is_in_it(backend, handler_on):
     arg_dict = {"my": "own"}
     seen = []
     backend.arrive(note("1"), note("2"))
@@ -316,7 +279,7 @@ def test_a_stop_notification_is_unlistened_and_delivered(handler, backend, recei
     assert backend.listened == set()
 
 
-def test_a_timeout_unlistens_and_calls_with_none(backend, received):
+def test_a_timeout_unlistens_and_calls_with_none(backend, received, handler_on):
     handler = handler_on(backend, received, timeout=0.01)
 
     handler()
@@ -369,8 +332,19 @@ def test_a_callback_that_raises_leaves_the_rest_for_the_next_call(poll, backend,
     assert received.payloads == ["1", "2", "3"]
 
 
-@pytest.mark.parametrize("error", [StopIteration(5), GeneratorExit(), KeyboardInterrupt(), ConnectionLost("theirs")])
+@pytest.mark.parametrize("error", [GeneratorExit(), KeyboardInterrupt(), ConnectionLost("theirs")])
 def test_any_error_of_the_callback_passes_through_as_it_is(poll, backend, received, error):
+    assert_passed_through(poll, backend, received, error)
+
+
+@pytest.mark.handler_fronts("blocking", why=handler_fronts.STOP_ITERATION)
+def test_even_stop_iteration_passes_through_as_it_is(poll, backend, received):
+    assert_passed_through(poll, backend, received, StopIteration(5))
+
+
+def assert_passed_through(poll, backend, received, error):
+    """The caller gets the error of the callback, and the next call delivers the rest."""
+
     def fail():
         raise error
 
@@ -575,7 +549,7 @@ def test_unlisten_close_and_stop_on_a_closed_handler_do_nothing(closed):
     closed.stop()
 
 
-def test_a_with_statement_closes(backend, received):
+def test_a_with_statement_closes(backend, received, handler_on):
     with handler_on(backend, received, timeout=0) as handler:
         handler()
         assert handler.listening
@@ -584,7 +558,7 @@ def test_a_with_statement_closes(backend, received):
     assert backend.closed
 
 
-def test_a_with_statement_closes_after_an_error(backend, received):
+def test_a_with_statement_closes_after_an_error(backend, received, handler_on):
     received.then = lambda: 1 / 0
     backend.arrive(note("1"))
 
@@ -702,7 +676,7 @@ def test_a_stop_within_a_nested_call_ends_both(handler, backend, received):
     assert not handler.listening
 
 
-def test_a_callback_of_a_timeout_may_call_the_handler_again(backend, received):
+def test_a_callback_of_a_timeout_may_call_the_handler_again(backend, received, handler_on):
     handler = handler_on(backend, received, timeout=0.01)
     received.then = lambda: len(received) < 3 and handler()
 
@@ -746,7 +720,7 @@ def test_many_stops_end_one_call(poll, backend):
 
 
 @pytest.mark.parametrize("last", [STOP, None])
-def test_a_stop_in_the_last_callback_does_not_end_the_next_call(backend, received, last):
+def test_a_stop_in_the_last_callback_does_not_end_the_next_call(backend, received, last, handler_on):
     handler = handler_on(backend, received, timeout=0.01)
     received.then = handler.stop
     if last is not None:
@@ -772,19 +746,9 @@ def test_a_notification_that_comes_while_the_loop_waits_is_delivered(waiting, ba
     assert heard.wait(10)
 
 
-def test_calling_a_handler_that_runs_in_another_thread_is_an_error(waiting, handler):
-    with pytest.raises(RuntimeError, match=f"^this handler is already running, in thread {waiting.ident}$"):
+def test_calling_a_handler_that_runs_in_another_thread_is_an_error(waiting, handler, handler_front):
+    with pytest.raises(RuntimeError, match=f"^this handler is already running, in {handler_front.where(waiting)}$"):
         handler()
-
-
-def test_a_signal_handler_cannot_call_the_handler_while_the_driver_works(backend):
-    backend.fetch = lambda: handler()  # in there a signal handler calls it
-    handler = handler_on(backend, Recorder(), timeout=0)
-
-    with pytest.raises(RuntimeError, match=f"^this handler is already running, in thread {threading.get_ident()}$"):
-        handler()
-
-    handler.close()
 
 
 def test_a_stop_from_another_thread_ends_the_wait(waiting, handler, backend, received):
@@ -822,6 +786,7 @@ def test_a_notify_from_another_thread_is_sent_and_the_loop_goes_on(waiting, hand
     assert waiting.is_alive()
 
 
+@pytest.mark.handler_fronts("blocking", why=handler_fronts.THREADS)
 def test_only_the_thread_of_the_loop_touches_the_connection(waiting, handler, backend):
     handler.notify()
     handler.notify(backend)
@@ -852,154 +817,6 @@ def test_a_lost_connection_is_raised_in_both_threads(handler, backend):
         loop.ended()
 
 
-class Busy:
-    """A loop that is in its callback until it is released."""
-
-    def __init__(self, handler, backend, received):
-        self.entered, self.leave = threading.Event(), threading.Event()
-        self.handler = handler
-        self.then = lambda: None
-        """What the callback does when it is released."""
-        received.then = self._while_listening
-        backend.arrive(note("1"), note("2"))
-        self.loop = Running(handler)
-        assert self.entered.wait(10)
-
-    def _while_listening(self):
-        self.entered.set()
-        assert self.leave.wait(10)
-        self.then()
-
-    def asked_by_another_thread(self, function):
-        """Have another thread call a function, and return when it has put its command."""
-        put = threading.Event()
-        request = self.handler._request
-
-        def request_and_tell(command):
-            request(command)
-            put.set()
-
-        self.handler._request = request_and_tell
-        asking = Running(function)
-        assert put.wait(10)
-        del self.handler._request
-        return asking
-
-
-@pytest.fixture
-def busy(handler, backend, received):
-    made = Busy(handler, backend, received)
-    yield made
-    made.leave.set()
-    handler.stop()
-    with suppress(ZeroDivisionError):  # the test's own
-        made.loop.ended()
-
-
-def test_a_stop_while_the_callback_runs_ends_the_loop_after_it(busy, handler, received):
-    handler.stop()
-    busy.leave.set()
-
-    busy.loop.ended()
-
-    assert received.payloads == ["1"]
-
-
-@pytest.mark.parametrize("method", ["unlisten", "close"])
-def test_what_ends_the_loop_waits_for_the_callback(busy, handler, backend, received, method):
-    asking = busy.asked_by_another_thread(getattr(handler, method))
-    assert asking.is_alive()
-    busy.leave.set()
-
-    asking.ended()
-    busy.loop.ended()
-
-    assert received.payloads == ["1"]
-    assert backend.listened == set()
-    assert backend.closed is (method == "close")
-
-
-def test_a_notify_while_the_callback_runs_is_sent_after_it(busy, handler, backend):
-    asking = busy.asked_by_another_thread(lambda: handler.notify(payload="3"))
-    assert backend.sent == []
-    busy.leave.set()
-
-    asking.ended()
-
-    assert backend.sent == [("jobs", "3")]
-
-
-@pytest.mark.parametrize("callback", ["raises", "closes", "unlistens"])
-def test_who_has_asked_is_answered_however_the_loop_ends(busy, handler, callback):
-    asking = busy.asked_by_another_thread(handler.unlisten)
-    busy.then = {"raises": lambda: 1 / 0, "closes": handler.close, "unlistens": handler.unlisten}[callback]
-    busy.leave.set()
-
-    asking.ended()
-    assert not handler.listening
-
-
-def test_who_has_asked_behind_one_that_fails_is_answered_though_the_loop_has_ended(busy, handler, backend):
-    first = busy.asked_by_another_thread(handler.notify)
-    second = busy.asked_by_another_thread(handler.unlisten)
-    backend.during("notify", ConnectionLost("gone"))
-    busy.then = lambda: 1 / 0
-    busy.leave.set()
-
-    with pytest.raises(ConnectionLost, match="gone"):
-        first.ended()
-    second.ended()
-    with pytest.raises(ConnectionLost, match="gone"):
-        busy.loop.ended()
-
-
-def test_a_lost_connection_is_raised_in_all_threads_and_left_by_them(busy, handler, backend):
-    for nth in range(1, 5):
-        backend.during("notify", ConnectionLost(f"gone {nth}"), nth)
-    asking = [busy.asked_by_another_thread(handler.notify) for _ in range(4)]
-
-    busy.leave.set()
-
-    for each in asking:
-        with pytest.raises(ConnectionLost, match="gone"):
-            each.ended()
-    with pytest.raises(ConnectionLost, match="gone"):
-        busy.loop.ended()
-    Running(handler.close).ended()
-    assert backend.closed
-
-
-@pytest.mark.parametrize("method", ["notify", "listen"])
-def test_who_asks_behind_a_close_is_told_that_the_handler_is_closed(busy, handler, backend, method):
-    if method == "listen":
-        busy.asked_by_another_thread(handler.unlisten)
-    closing = busy.asked_by_another_thread(handler.close)
-    asking = busy.asked_by_another_thread(lambda: handler._do(lambda: _program_of(handler, method)))
-    busy.leave.set()
-
-    closing.ended()
-    with pytest.raises(HandlerClosed):
-        asking.ended()
-    busy.loop.ended()
-
-
-def _program_of(handler, method):
-    from pgnotify.program import verbs
-
-    return verbs.listen(handler._watch) if method == "listen" else verbs.notify(handler._watch, "jobs", "")
-
-
-def test_two_threads_may_close_at_once(busy, handler, backend):
-    first = busy.asked_by_another_thread(handler.close)
-    second = busy.asked_by_another_thread(handler.close)
-    busy.leave.set()
-
-    first.ended()
-    second.ended()
-
-    assert backend.verbs().count("close") == 1
-
-
 @pytest.mark.parametrize("method", ["notify", "listen"])
 def test_a_call_waits_for_another_thread_that_only_sends_or_listens(poll, backend, method):
     poll()
@@ -1019,7 +836,7 @@ def test_a_call_waits_for_another_thread_that_only_sends_or_listens(poll, backen
     poll.close()
 
 
-def test_a_storm_of_stops_unlistens_and_notifies(canned):
+def test_a_storm_of_stops_unlistens_and_notifies(canned, handler_on):
     backend = canned()
     received = Recorder()
     handler = handler_on(backend, received, timeout=None)
@@ -1052,7 +869,7 @@ def test_a_storm_of_stops_unlistens_and_notifies(canned):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_storm_with_a_close_in_it(canned, seed):
+def test_a_storm_with_a_close_in_it(canned, seed, handler_on):
     backend = canned()
     handler = handler_on(backend, Recorder(), timeout=None)
     begin = threading.Barrier(4)
@@ -1080,428 +897,3 @@ def test_a_storm_with_a_close_in_it(canned, seed):
     for each in running:
         each.ended()
     assert backend.closed
-
-
-# Deletion
-
-
-def test_deleting_a_listening_handler_unlistens_at_once(backend, no_gc):
-    handler = handler_on(backend, Recorder(), timeout=0)
-    handler()
-
-    del handler
-
-    assert backend.calls[-2:] == UNLISTENING
-    assert not backend.closed
-
-
-def test_deleting_a_handler_after_its_module_does_no_harm(backend, no_gc, monkeypatch):
-    handler = handler_on(backend)
-    monkeypatch.setattr("pgnotify.handler.handler.sys", None)  # as at the end of a frozen application
-
-    del handler  # an error in __del__ is a warning, and an error here
-
-
-def test_deleting_a_handler_after_an_error_of_the_callback_unlistens_at_once(backend, no_gc):
-    handler = handler_on(backend, Recorder(lambda: 1 / 0), timeout=0)
-    backend.arrive(note("1"))
-    with pytest.raises(ZeroDivisionError):
-        handler()
-
-    del handler
-
-    assert backend.calls[-2:] == UNLISTENING
-
-
-def test_deleting_a_handler_after_a_third_channel_leaves_nothing(backend, no_gc):
-    handler = handler_on(backend, Recorder(), timeout=0)
-    backend.arrive(note("", "other"))
-    with pytest.raises(UnexpectedNotification):
-        handler()
-    handler.listen()
-
-    del handler
-
-    assert backend.calls[-2:] == UNLISTENING
-
-
-def test_deleting_a_handler_that_is_not_listening_sends_nothing(backend, no_gc):
-    handler = handler_on(backend)
-
-    del handler
-
-    assert backend.calls == []
-
-
-def test_deleting_a_handler_releases_its_descriptors(backend, no_gc):
-    before = os.listdir("/proc/self/fd") if os.path.isdir("/proc/self/fd") else pytest.skip("no /proc here")
-    handler = handler_on(backend, Recorder(), timeout=0.01)
-    handler()
-    assert len(os.listdir("/proc/self/fd")) > len(before)
-
-    del handler
-
-    assert len(os.listdir("/proc/self/fd")) == len(before)
-
-
-def warned_on_deletion(reason, state="listening"):
-    return pytest.warns(ResourceWarning, match=f"^<NotificationHandler event='jobs' {state}> .* listening: {reason}")
-
-
-def test_a_handler_last_used_in_another_thread_is_not_unlistened_by_deletion(backend, no_gc):
-    handler = handler_on(backend)
-    Running(handler.listen).ended()
-    gc.collect()
-
-    with warned_on_deletion("its connection was last used in another thread"):
-        del handler
-
-    assert backend.calls == LISTENING
-
-
-def test_a_handler_on_a_busy_connection_is_not_unlistened_by_deletion(backend, no_gc):
-    handler = handler_on(backend)
-    handler.listen()
-    backend.busy = True
-
-    with warned_on_deletion("its connection is busy with a call"):
-        del handler
-
-    assert backend.calls == LISTENING
-
-
-def test_a_deletion_that_cannot_unlisten_says_why(backend, no_gc):
-    handler = handler_on(backend)
-    handler.listen()
-    backend.during("unlisten", TransactionError("in the way"))
-
-    with warned_on_deletion("TransactionError: in the way"):
-        del handler
-
-
-# Forks
-
-forking = pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform cannot fork")
-
-
-def succeeds_in_a_child(function):
-    """Run a function in a forked child; return whether it raised nothing."""
-    child = os.fork()
-    if child == 0:
-        try:
-            function()
-        except BaseException:
-            traceback.print_exc()
-            os._exit(1)
-        os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-
-
-@forking
-@pytest.mark.parametrize("method", ["__call__", "listen", "unlisten", "notify"])
-def test_a_forked_child_cannot_use_the_handler(backend, method):
-    handler = handler_on(backend, Recorder(), timeout=0)
-    if method != "listen":
-        handler.listen()
-    backend.calls.clear()
-
-    def use():
-        with pytest.raises(HandlerClosed, match=f"this handler belongs to process {os.getppid()}, from which"):
-            getattr(handler, method)()
-        assert backend.calls == []
-
-    assert succeeds_in_a_child(use)
-    handler.close()
-
-
-@forking
-def test_a_forked_child_does_not_say_that_it_listens(backend):
-    handler = handler_on(backend)
-    handler.listen()
-
-    def look():
-        assert not handler.listening
-        assert repr(handler) == "<NotificationHandler event='jobs' lost>"
-
-    assert succeeds_in_a_child(look)
-    assert handler.listening
-    handler.close()
-
-
-@forking
-def test_a_callback_that_returns_in_a_forked_child_ends_the_loop_there(backend):
-    parent, delivered, codes = os.getpid(), [], []
-
-    def fork(arg_dict):
-        delivered.append(arg_dict["extra"])
-        child = os.fork()
-        if not child:
-            signal.alarm(60)
-        if child:
-            codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-
-    handler = handler_on(backend, fork, timeout=0)
-    for payload in ("1", "2"):
-        backend.arrive(note(payload))
-
-    ended = None
-    try:
-        handler()
-    except HandlerClosed as error:
-        ended = error
-    if os.getpid() != parent:  # only the parent may go on with the tests
-        told = "make a new connection and handler in the child" in str(ended)
-        os._exit(delivered.index(delivered[-1]) if told else 10)
-
-    assert (delivered, codes, ended) == (["1", "2"], [0, 1], None)
-    handler.close()
-
-
-@forking
-def test_closing_in_a_forked_child_sends_nothing_and_lets_go_of_the_connection(backend):
-    handler = handler_on(backend, Recorder(), timeout=0)
-    handler.listen()
-    backend.calls.clear()
-
-    def close():
-        handler.close()
-        assert backend.calls == []
-        assert handler.db is None
-        handler()
-        handler.close()
-
-    assert succeeds_in_a_child(close)
-    handler.close()
-
-
-@forking
-def test_a_handler_closed_in_a_forked_child_is_not_listening_there(backend):
-    handler = handler_on(backend, Recorder(), timeout=0)
-    handler.listen()
-
-    def close():
-        nonlocal handler
-        handler.close()
-        assert not handler.listening
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            del handler
-            gc.collect()
-        assert caught == []
-
-    assert succeeds_in_a_child(close)
-    handler.close()
-
-
-@forking
-def test_a_child_does_not_keep_the_parent_from_listening(backend):
-    received = Recorder()
-    handler = handler_on(backend, received, timeout=0.01)
-    handler()
-    handler.listen()
-
-    assert succeeds_in_a_child(handler.close)
-
-    backend.arrive(note("1"))
-    handler()
-    assert received.payloads == [None, "1", None]
-
-
-@forking
-def test_a_stop_in_a_forked_child_does_not_end_the_loop_of_the_parent(backend):
-    received = Recorder()
-    handler = handler_on(backend, received, timeout=0.01)
-    handler()
-    assert succeeds_in_a_child(handler.stop)
-    backend.arrive(note("1"))
-
-    handler()
-
-    assert received.payloads == [None, "1", None]
-
-
-@forking
-def test_a_handler_deleted_in_a_forked_child_sends_nothing(backend, no_gc):
-    handler = handler_on(backend)
-    handler.listen()
-    backend.calls.clear()
-
-    def delete():
-        nonlocal handler
-        with warned_on_deletion("its connection belongs to the parent process", "lost"):
-            del handler
-        assert backend.calls == []
-
-    assert succeeds_in_a_child(delete)
-    handler.close()
-
-
-@forking
-def test_a_new_handler_in_a_forked_child_works(backend, canned):
-    handler = handler_on(backend)
-    handler.listen()
-
-    def start_anew():
-        other = canned()
-        received = Recorder()
-        other.arrive(note("1"))
-        handler_on(other, received, timeout=0)()
-        assert received.payloads == ["1"]
-
-    assert succeeds_in_a_child(start_anew)
-    handler.close()
-
-
-# Signals
-
-
-@pytest.fixture
-def on_signal():
-    """A function that says what a signal does; the signal is SIGUSR1."""
-    before = signal.getsignal(signal.SIGUSR1)
-    yield lambda function: signal.signal(signal.SIGUSR1, lambda number, frame: function())
-    signal.signal(signal.SIGUSR1, before)
-
-
-def send_signal():
-    signal.raise_signal(signal.SIGUSR1)
-
-
-ENDING = ["stop", "unlisten", "close"]
-
-
-@pytest.mark.parametrize(
-    ("method", "verb"),
-    [*((method, verb) for method in ENDING for verb in ("wait", "fetch")), ("stop", "listen"), ("close", "listen")],
-)
-def test_a_signal_handler_that_comes_in_during_a_call_ends_the_loop(handler, backend, on_signal, method, verb):
-    on_signal(getattr(handler, method))
-    backend.during(verb, send_signal)
-
-    handler()
-
-    assert backend.listened == set()
-    assert backend.closed is (method == "close")
-    assert (handler.db is None) is (method == "close")
-
-
-@pytest.mark.parametrize("method", ENDING)
-def test_a_signal_that_comes_while_the_loop_is_blocked_ends_it(handler, backend, on_signal, method):
-    on_signal(getattr(handler, method))
-    here, over = threading.get_ident(), threading.Event()
-
-    def kill():
-        assert backend.waiting.wait(10)
-        while not over.wait(0.05):  # see the test below for why one signal may not do
-            signal.pthread_kill(here, signal.SIGUSR1)
-
-    killing = Running(kill)
-
-    handler()
-
-    over.set()
-    killing.ended()
-    assert backend.listened == set()
-
-
-# CPython runs signal handlers between bytecodes, and poll() begins some instructions after the last of these. A
-# signal in between sets a mark in C and poll() blocks all the same (29 of 300 with this timing). That gap is
-# closed by signal.set_wakeup_fd() while the main thread waits (0 of 600).
-def test_a_signal_that_comes_just_before_poll_is_not_lost(canned, on_signal):
-    lost = 0
-    here = threading.get_ident()
-    for _ in range(100):
-        backend = canned(patience=0.2)
-        handler = handler_on(backend)
-        on_signal(handler.stop)
-        killing = Running(
-            lambda backend=backend: backend.waiting.wait(10) and signal.pthread_kill(here, signal.SIGUSR1)
-        )
-        try:
-            handler()
-        except AssertionError:
-            backend.violations.clear()
-            lost += 1
-        killing.ended()
-        handler.close()
-
-    assert lost == 0
-
-
-@pytest.mark.parametrize("method", ENDING)
-def test_a_signal_handler_that_comes_in_during_a_callback_ends_the_loop_after_it(
-    handler, backend, received, on_signal, method
-):
-    on_signal(getattr(handler, method))
-    received.then = send_signal
-    backend.arrive(note("1"), note("2"))
-
-    handler()
-
-    assert received.payloads == ["1"]
-    assert backend.listened == set()
-    assert backend.closed is (method == "close")
-
-
-@pytest.mark.parametrize("method", ["unlisten", "close", "notify"])
-def test_a_signal_handler_does_not_touch_a_driver_that_the_callback_is_using(
-    handler, backend, received, on_signal, method
-):
-    on_signal(getattr(handler, method))
-
-    def query():
-        backend.busy = True
-        calls = list(backend.calls)
-        send_signal()
-        assert backend.calls == calls
-        backend.busy = False
-        handler.stop()
-
-    received.then = query
-    backend.arrive(note("1"))
-
-    handler()
-
-    assert backend.closed is (method == "close")
-    assert backend.sent == ([("jobs", "")] if method == "notify" else [])
-
-
-def test_a_signal_handler_may_notify_while_the_loop_waits(handler, backend, received, on_signal):
-    on_signal(lambda: handler.notify(payload="from a signal"))
-    received.then = handler.stop
-    backend.during("wait", send_signal)
-
-    handler()
-
-    assert received.payloads == ["from a signal"]
-
-
-def test_an_error_of_what_a_signal_handler_has_asked_for_comes_out_of_the_loop(handler, backend, on_signal):
-    on_signal(handler.unlisten)
-    backend.during("wait", send_signal)
-    backend.during("unlisten", TransactionError("in the way"))
-
-    with pytest.raises(TransactionError, match="in the way"):
-        handler()
-
-    assert handler.listening
-
-
-def test_a_keyboard_interrupt_ends_the_wait_and_leaves_it_listening(handler, backend, received):
-    backend.during("wait", KeyboardInterrupt())
-
-    with pytest.raises(KeyboardInterrupt):
-        handler()
-
-    assert handler.listening
-    backend.arrive(note("1"), STOP)
-    handler()
-    assert received.payloads == ["1", ""]
-
-
-def test_a_signal_handler_may_stop_a_loop_that_runs_in_another_thread(waiting, handler, on_signal):
-    on_signal(handler.stop)
-
-    send_signal()
-
-    waiting.ended()

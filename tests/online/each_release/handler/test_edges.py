@@ -1,40 +1,40 @@
 """The edges of NotificationHandler: bad input, queues, time-outs, raising callbacks, stray notifications."""
 
 import threading
+from types import SimpleNamespace
 
 import pytest
 
 import pgnotify
-from pgnotify import ChannelError, NotificationHandler, PayloadError, UnexpectedNotification
+from pgnotify import ChannelError, PayloadError, UnexpectedNotification
 from pgnotify.testing.nasty import BAD_CHANNELS, BAD_PAYLOADS
-from pgnotify.waiting import wait_readable
 from tests.helpers.handlers import Recorder
 from tests.helpers.sending import burst
 from tests.helpers.threads import Background
 from tests.helpers.waiting import PATIENCE
 
 
-def test_a_bad_channel_is_refused_when_the_handler_is_made(db, user, record):
+def test_a_bad_channel_is_refused_when_the_handler_is_made(db, user, record, handler_front):
     user.begin()
 
     for name in BAD_CHANNELS:
         with pytest.raises(ChannelError, match=r"^event "):
-            NotificationHandler(db, name, record)
+            handler_front.make(db, name, record)
     for name in filter(None, BAD_CHANNELS):  # an empty one means the default
         with pytest.raises(ChannelError, match=r"^stop_event "):
-            NotificationHandler(db, "jobs", record, stop_event=name)
+            handler_front.make(db, "jobs", record, stop_event=name)
 
     user.commit()
     assert user.listened_to == set()
 
 
-def test_a_derived_stop_event_that_is_too_long_is_refused_when_the_handler_is_made(db, record):
+def test_a_derived_stop_event_that_is_too_long_is_refused_when_the_handler_is_made(db, record, handler_front):
     event = "x" * 59
 
     with pytest.raises(ChannelError, match=r"stop_event 'stop_x.* has 64 bytes, PostgreSQL keeps 63"):
-        NotificationHandler(db, event, record)
+        handler_front.make(db, event, record)
 
-    assert NotificationHandler(db, event, record, stop_event="x" * 63).stop_event == "x" * 63
+    assert handler_front.make(db, event, record, stop_event="x" * 63).stop_event == "x" * 63
 
 
 def test_a_bad_payload_is_refused_before_anything_is_sent(connect, user, documented, session):
@@ -83,16 +83,15 @@ def test_notify_before_listen_sends(documented, session):
 
 
 @pytest.fixture
-def waited(monkeypatch):
+def waited(handler_front, monkeypatch):
     """The time-outs of all waits, but for those that only look."""
     waited = []
 
-    def noting(descriptor, timeout, wakeup=None):
-        if timeout != 0:
-            waited.append(timeout)
-        return wait_readable(descriptor, timeout, wakeup)
+    def note(timeout):
+        waited.append(timeout)
+        return timeout
 
-    monkeypatch.setattr("pgnotify.backends._driver.wait_readable", noting)
+    handler_front.around_waits(monkeypatch, before=note)
     return waited
 
 
@@ -135,17 +134,10 @@ def test_a_backlog_arrives_whole_and_in_order(documented, record, session):
 
 
 def test_the_timeout_counts_from_the_last_notification_whatever_else_comes_in(
-    documented, record, session, user, monkeypatch
+    handler_front, documented, record, session, user, monkeypatch
 ):
     woken = threading.Event()
-
-    def watched(descriptor, timeout, wakeup=None):
-        readable = wait_readable(descriptor, timeout, wakeup)
-        if timeout and readable:
-            woken.set()
-        return readable
-
-    monkeypatch.setattr("pgnotify.backends._driver.wait_readable", watched)
+    handler_front.around_waits(monkeypatch, after=lambda readable: readable and woken.set())
     # Makes the server tell this session each time that it looks for notifications, of any channel.
     user.run("SET client_min_messages = debug1")
     user.run("SET trace_notify = on")
@@ -164,21 +156,20 @@ def test_the_timeout_counts_from_the_last_notification_whatever_else_comes_in(
     assert woken.is_set()
 
 
-def test_each_notification_starts_the_timeout_anew(documented, record, session, monkeypatch):
+def test_each_notification_starts_the_timeout_anew(handler_front, documented, record, session, monkeypatch):
     now = 0.0
     to_send = ["1", "2", "3"]
 
-    def six_seconds_later(descriptor, timeout, wakeup=None):
+    def six_seconds_later(_):
         nonlocal now
-        if timeout == 0:  # fetch() only looks
-            return wait_readable(descriptor, timeout, wakeup)
         now += 6 if to_send else 11
         if to_send:
             session.notify(handler.event, to_send.pop(0))
-        return wait_readable(descriptor, PATIENCE if now < 20 else 0, wakeup)
+        return PATIENCE if now < 20 else 0
 
-    monkeypatch.setattr("time.monotonic", lambda: now)
-    monkeypatch.setattr("pgnotify.backends._driver.wait_readable", six_seconds_later)
+    clock = SimpleNamespace(monotonic=lambda: now)
+    monkeypatch.setattr(f"{handler_front.handler_class.__module__}.time", clock)  # not that of the event loop
+    handler_front.around_waits(monkeypatch, before=six_seconds_later)
     handler = documented(timeout=10)
 
     handler()

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
 import textwrap
+import warnings
 from pathlib import Path
 
 import pytest
 
+from pgnotify import HandlerClosed
+from tests.helpers import handler_fronts
 from tests.helpers.environment import with_address
+from tests.helpers.handlers import Recorder
+from tests.helpers.waiting import eventually
 
 ROOT = Path(__file__).parents[4]
 
@@ -114,3 +120,75 @@ def test_the_end_of_a_child_does_not_end_the_parents_session(kind, address, what
     )
 
     assert (done.returncode, done.stdout.splitlines()) == (0, ["[]", "same session"]), done.stderr
+
+
+def in_child(function):
+    """Call a function in a forked child; return its answer, a text."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            answer = function()
+        except BaseException as error:
+            answer = f"{type(error).__name__}: {error}"
+        os.write(writing, answer.encode())
+        os._exit(0)  # without deleting the connection, which may say goodbye in the parent's name
+    os.close(writing)
+    with os.fdopen(reading) as stream:
+        answer = stream.read()
+    os.waitpid(child, 0)
+    return answer
+
+
+@pytest.mark.handler_fronts("blocking", why=handler_fronts.FORKS)
+def test_a_forked_child_sends_nothing(db, user, record, documented, session):
+    handler = documented(timeout=0)
+    handler.listen()
+    pid = user.pid
+
+    def use():
+        refused = []
+        for verb in (handler, handler.listen, handler.notify, handler.unlisten):
+            try:
+                verb()
+            except HandlerClosed:
+                refused.append(verb)
+        handler.stop()
+        handler.close()
+        handler()
+        return f"{len(refused)} refused, {handler.db}, {handler.listening}"
+
+    answer = in_child(use)
+
+    assert answer == "4 refused, None, False"
+    assert user.pid == pid
+    assert user.listened_to == {handler.event, handler.stop_event}
+    session.notify(handler.event, "for the parent")
+    eventually(lambda: handler() or record.payloads)
+    assert record.payloads == ["for the parent"]
+
+
+@pytest.mark.handler_fronts("blocking", why=handler_fronts.FORKS)
+def test_a_handler_deleted_in_a_forked_child_sends_nothing_and_warns(db, user, channel, handler_front):
+    record = Recorder()
+    handlers = [handler_front.make(db, channel, record, timeout=0)]
+    handlers[0].listen()
+    pid = user.pid
+
+    def delete():
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            handlers.clear()
+            gc.collect()
+        return ", ".join(f"{each.category.__name__}: {each.message}" for each in caught)
+
+    answer = in_child(delete)
+
+    assert answer.startswith("ResourceWarning: ")
+    assert "parent process" in answer
+    assert user.pid == pid
+    assert user.listened_to == {channel, f"stop_{channel}"}
+    handlers[0].notify(payload="for the parent")
+    handlers[0]()
+    assert record.payloads == ["for the parent"]
+    handlers[0].close()

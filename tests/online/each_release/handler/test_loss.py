@@ -1,18 +1,14 @@
-"""NotificationHandler when the server goes away, when it is deleted, and after a fork."""
+"""NotificationHandler when the server goes away."""
 
-import gc
-import os
 import threading
-import warnings
 
 import pytest
 
-from pgnotify import ConnectionLost, HandlerClosed, NotificationHandler
+from pgnotify import ConnectionLost
 from pgnotify.testing._proxy import notification
 from pgnotify.waiting import wait_readable
-from tests.helpers.handlers import Recorder
+from tests.helpers import handler_fronts
 from tests.helpers.network import through
-from tests.helpers.signals import on_signal, run_with_a_signal
 from tests.helpers.threads import Background, waits, waits_for_answer
 from tests.helpers.waiting import PATIENCE, eventually
 
@@ -110,6 +106,7 @@ def test_what_had_arrived_before_the_loss_is_delivered_before_it_is_reported(doc
     assert handler.listening is False
 
 
+@pytest.mark.handler_fronts("blocking", "coroutine", why=handler_fronts.ONE_TASK)
 @pytest.mark.parametrize("last", ["event", "stop_event"])
 def test_what_had_arrived_before_a_request_met_the_loss_is_delivered_before_it_is_reported(
     documented, record, connect, address, proxy, last
@@ -239,142 +236,3 @@ def test_a_connection_that_the_user_has_closed_is_lost(db, documented):
     assert handler.listening is False
     handler.close()
     assert handler.db is None
-
-
-# Deletion.
-
-
-def test_a_deleted_handler_unlistens(db, user, channel, record):
-    handler = NotificationHandler(db, channel, record)
-    handler.listen()
-
-    del handler
-
-    assert user.listened_to == set()
-
-
-def test_a_deleted_handler_that_is_not_listening_sends_nothing(db, user, channel, record):
-    handler = NotificationHandler(db, channel, record)
-    user.begin()
-
-    del handler  # a warning would be an error
-
-    user.commit()
-
-
-def test_a_handler_deleted_inside_a_transaction_sends_nothing_and_warns(db, user, channel, record):
-    handler = NotificationHandler(db, channel, record)
-    handler.listen()
-    both = {handler.event, handler.stop_event}
-    user.begin()
-
-    with pytest.warns(ResourceWarning, match="deleted while listening.*transaction"):
-        del handler
-
-    user.commit()
-    assert user.listened_to == both
-
-
-def test_a_handler_deleted_in_another_thread_sends_nothing_and_warns(db, user, channel, record):
-    handlers = [NotificationHandler(db, channel, record)]
-    handlers[0].listen()
-    both = {handlers[0].event, handlers[0].stop_event}
-
-    with pytest.warns(ResourceWarning, match="deleted while listening.*thread"):
-        Background(handlers.clear).ended()
-
-    assert user.listened_to == both
-
-
-def test_a_handler_deleted_after_a_loss_warns(db, user, channel, record, session):
-    handler = NotificationHandler(db, channel, record)
-    handler.listen()
-    session.terminate(user.pid)
-
-    with pytest.warns(ResourceWarning, match="deleted while listening.*ConnectionLost"):
-        del handler
-
-
-@pytest.mark.drivers("psycopg", "pg8000")  # elsewhere Python runs nothing in the midst of a statement
-def test_a_handler_deleted_in_the_midst_of_a_statement_sends_nothing_and_warns(db, user, channel, record, session):
-    handlers = [NotificationHandler(db, channel, record)]
-    handlers[0].listen()
-    both = {handlers[0].event, handlers[0].stop_event}
-
-    with pytest.warns(ResourceWarning, match="deleted while listening.*busy with a call"), on_signal(handlers.clear):
-        run_with_a_signal(user, session)
-
-    assert user.listened_to == both
-
-
-# Forks.
-
-
-def in_child(function):
-    """Call a function in a forked child; return its answer, a text."""
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            answer = function()
-        except BaseException as error:
-            answer = f"{type(error).__name__}: {error}"
-        os.write(writing, answer.encode())
-        os._exit(0)  # without deleting the connection, which may say goodbye in the parent's name
-    os.close(writing)
-    with os.fdopen(reading) as stream:
-        answer = stream.read()
-    os.waitpid(child, 0)
-    return answer
-
-
-def test_a_forked_child_sends_nothing(db, user, record, documented, session):
-    handler = documented(timeout=0)
-    handler.listen()
-    pid = user.pid
-
-    def use():
-        refused = []
-        for verb in (handler, handler.listen, handler.notify, handler.unlisten):
-            try:
-                verb()
-            except HandlerClosed:
-                refused.append(verb)
-        handler.stop()
-        handler.close()
-        handler()
-        return f"{len(refused)} refused, {handler.db}, {handler.listening}"
-
-    answer = in_child(use)
-
-    assert answer == "4 refused, None, False"
-    assert user.pid == pid
-    assert user.listened_to == {handler.event, handler.stop_event}
-    session.notify(handler.event, "for the parent")
-    eventually(lambda: handler() or record.payloads)
-    assert record.payloads == ["for the parent"]
-
-
-def test_a_handler_deleted_in_a_forked_child_sends_nothing_and_warns(db, user, channel):
-    record = Recorder()
-    handlers = [NotificationHandler(db, channel, record, timeout=0)]
-    handlers[0].listen()
-    pid = user.pid
-
-    def delete():
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            handlers.clear()
-            gc.collect()
-        return ", ".join(f"{each.category.__name__}: {each.message}" for each in caught)
-
-    answer = in_child(delete)
-
-    assert answer.startswith("ResourceWarning: ")
-    assert "parent process" in answer
-    assert user.pid == pid
-    assert user.listened_to == {channel, f"stop_{channel}"}
-    handlers[0].notify(payload="for the parent")
-    handlers[0]()
-    assert record.payloads == ["for the parent"]
-    handlers[0].close()

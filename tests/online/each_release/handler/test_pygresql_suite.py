@@ -6,7 +6,7 @@ Written anew for the behaviour that they describe; the numbers and words are as 
 import pytest
 
 import pgnotify
-from pgnotify import NotificationHandler
+from tests.helpers import handler_fronts
 from tests.helpers.handlers import Recorder
 from tests.helpers.threads import Background, waits
 from tests.helpers.user import User
@@ -16,12 +16,12 @@ from tests.helpers.waiting import eventually
 
 
 @pytest.fixture
-def polling(db, record):
+def polling(db, record, handler_front):
     """A handler as DB.notification_handler() makes it, that polls."""
     made = []
 
     def make(event="my_event", arg_dict=None, stop_event=None):
-        handler = pgnotify.wrap(db).notification_handler(event, record, arg_dict, 0, stop_event)
+        handler = handler_front.wrap(db).notification_handler(event, record, arg_dict, 0, stop_event)
         made.append(handler)
         return handler
 
@@ -41,8 +41,8 @@ def test_a_new_handler_has_what_it_was_given(polling, record):
     assert handler.listening is False
 
 
-def test_closing_the_handler_closes_the_connection(db, user, channel, record, session):
-    handler = NotificationHandler(db, channel, record, timeout=0)
+def test_closing_the_handler_closes_the_connection(db, user, channel, record, session, handler_front):
+    handler = handler_front.make(db, channel, record, timeout=0)
     pid = user.pid
 
     handler.close()
@@ -51,8 +51,9 @@ def test_closing_the_handler_closes_the_connection(db, user, channel, record, se
     eventually(lambda: not session.sql(f"SELECT FROM pg_stat_activity WHERE pid = {pid}"))
 
 
-def test_what_is_sent_after_the_deletion_does_not_arrive(db, channel, record, user):
-    handler = NotificationHandler(db, channel, record, timeout=0)
+@pytest.mark.handler_fronts("blocking", why=handler_fronts.DELETION)
+def test_what_is_sent_after_the_deletion_does_not_arrive(db, channel, record, user, handler_front):
+    handler = handler_front.make(db, channel, record, timeout=0)
     handler.listen()
     pgnotify.notify(db, channel, "1")
     pgnotify.notify(db, channel, "2")
@@ -134,11 +135,11 @@ def test_polling_up_to_a_wrong_event(polling, record, user):
 class Threaded:
     """A handler that runs in a thread, and somebody who notifies it from another connection."""
 
-    def __init__(self, kind, connect, event, arg_dict, timeout, stop_event):
+    def __init__(self, handler_front, kind, connect, event, arg_dict, timeout, stop_event):
         self.sender = User(kind, connect())
         self.sender.run("SELECT 1")
         self.record = Recorder()
-        self.handler = NotificationHandler(connect(), event, self.record, arg_dict, timeout, stop_event)
+        self.handler = handler_front.make(connect(), event, self.record, arg_dict, timeout, stop_event)
         self.expected = []
         self.loop = Background(self.handler)
         eventually(lambda: self.handler.listening or not self.loop.is_alive())
@@ -169,12 +170,12 @@ class Threaded:
 
 
 @pytest.fixture
-def start(kind, connect):
+def start(handler_front, kind, connect):
     """Start a handler in a thread."""
     started = []
 
     def start(event="async_event", arg_dict=None, timeout=20, stop_event=None):
-        started.append(Threaded(kind, connect, event, arg_dict, timeout, stop_event))
+        started.append(Threaded(handler_front, kind, connect, event, arg_dict, timeout, stop_event))
         return started[-1]
 
     yield start

@@ -8,11 +8,14 @@ from contextlib import suppress
 
 import pytest
 
+from tests.helpers import handler_fronts
 from tests.helpers.interrupting import AVAILABLE, Interruption
 from tests.helpers.sending import burst
 from tests.helpers.signals import on_signal, run_with_a_signal, send_signal
 from tests.helpers.threads import Background, functions_of, waits
 from tests.helpers.waiting import PATIENCE, eventually
+
+pytestmark = pytest.mark.handler_fronts("blocking", why=handler_fronts.SIGNALS)
 
 ENDING = ("stop", "close", "unlisten", "notify")
 

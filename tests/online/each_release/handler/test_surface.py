@@ -5,16 +5,15 @@ import enum
 import pytest
 
 import pgnotify
-from pgnotify import NotificationHandler
 from tests.helpers.handlers import Recorder
 from tests.helpers.threads import Background, waits
 from tests.helpers.waiting import eventually
 
 
-def test_the_arguments_may_be_positional_and_are_kept_as_attributes(db):
+def test_the_arguments_may_be_positional_and_are_kept_as_attributes(db, handler_front):
     callback, arg_dict = Recorder(), {"of": "mine"}
 
-    handler = NotificationHandler(db, "jobs", callback, arg_dict, 5, "enough")
+    handler = handler_front.make(db, "jobs", callback, arg_dict, 5, "enough")
 
     assert handler.db is db
     assert handler.event == "jobs"
@@ -25,10 +24,10 @@ def test_the_arguments_may_be_positional_and_are_kept_as_attributes(db):
     assert handler.listening is False
 
 
-def test_the_arguments_may_be_keywords(db):
+def test_the_arguments_may_be_keywords(db, handler_front):
     callback, arg_dict = Recorder(), {}
 
-    handler = NotificationHandler(
+    handler = handler_front.make(
         db=db, event="jobs", callback=callback, arg_dict=arg_dict, timeout=0.5, stop_event="enough"
     )
 
@@ -215,11 +214,11 @@ def test_a_timeout_of_zero_unlistens_after_a_stop(user, documented, record, sess
     assert user.listened_to == set()
 
 
-def test_a_timeout_of_zero_never_waits(documented, record, monkeypatch):
+def test_a_timeout_of_zero_never_waits(handler_front, documented, record, monkeypatch):
     handler = documented(timeout=0)
     handler.listen()
     handler.notify(payload="there")
-    monkeypatch.setattr("pgnotify.program.runner.BlockingRunner._wait", None)  # a wait would fail
+    handler_front.around_waits(monkeypatch, before=lambda timeout: pytest.fail("it waits"))
 
     handler()
 
@@ -249,8 +248,8 @@ def test_close_may_be_called_twice_and_a_closed_handler_returns_at_once(document
     assert handler.listening is False
 
 
-def test_a_wrapped_connection_makes_handlers(db, channel, record, session):
-    wrapped, arg_dict = pgnotify.wrap(db), {}
+def test_a_wrapped_connection_makes_handlers(db, channel, record, session, handler_front):
+    wrapped, arg_dict = handler_front.wrap(db), {}
 
     with wrapped.notification_handler(channel, record, arg_dict, 20, "enough") as handler:
         handler.listen()
@@ -258,16 +257,16 @@ def test_a_wrapped_connection_makes_handlers(db, channel, record, session):
         session.notify("enough")
         handler()
 
-    assert isinstance(handler, NotificationHandler)
+    assert repr(handler).startswith(f"<{handler_front.handler_class.__name__} ")
     assert handler.arg_dict is arg_dict
     assert (handler.event, handler.callback, handler.timeout, handler.stop_event) == (channel, record, 20, "enough")
     assert record.payloads == ["made", ""]
 
 
-def test_a_member_of_an_enum_is_an_event_by_its_value(db, channel, record):
+def test_a_member_of_an_enum_is_an_event_by_its_value(db, channel, record, handler_front):
     event = enum.Enum("Event", {"JOBS": channel}, type=str)
 
-    with pgnotify.wrap(db).connection_handler(event.JOBS, record) as handler:
+    with handler_front.wrap(db).connection_handler(event.JOBS, record) as handler:
         handler.listen()
         handler.notify(payload=event.JOBS)
         handler.notify(stop=True)
@@ -278,10 +277,10 @@ def test_a_member_of_an_enum_is_an_event_by_its_value(db, channel, record):
     assert {type(text) for each in record for text in (each["event"], each["extra"])} == {str}
 
 
-def test_a_with_statement_closes_at_the_end(db, user, channel, record, session):
+def test_a_with_statement_closes_at_the_end(db, user, channel, record, session, handler_front):
     pid = user.pid
 
-    with NotificationHandler(db, channel, record) as handler:
+    with handler_front.make(db, channel, record) as handler:
         handler.listen()
 
     assert handler.db is None

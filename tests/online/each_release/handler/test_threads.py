@@ -8,6 +8,7 @@ import pytest
 import pgnotify
 from pgnotify import ConnectionLost
 from pgnotify.program.ownership import Answer
+from tests.helpers import handler_fronts
 from tests.helpers.sending import burst
 from tests.helpers.threads import Background, waits, waits_for_answer
 from tests.helpers.waiting import PATIENCE, eventually
@@ -100,6 +101,7 @@ def test_a_loop_that_delivers_is_ended_from_another_thread(documented, record, s
     assert_ended(handler, verb, user)
 
 
+@pytest.mark.handler_fronts("blocking", "coroutine", why=handler_fronts.ONE_TASK)
 @pytest.mark.parametrize("verb", ENDING)
 def test_a_loop_in_a_callback_is_ended_from_another_thread(documented, record, holding, session, user, verb):
     handler = documented(holding)
@@ -121,6 +123,7 @@ def test_a_loop_in_a_callback_is_ended_from_another_thread(documented, record, h
     assert record.payloads == (["0"] if verb == "close" else ["0", "1", "2"])
 
 
+@pytest.mark.handler_fronts("blocking", "coroutine", why=handler_fronts.ONE_TASK)
 def test_stop_does_not_wait(documented, holding):
     handler = documented(holding)
     loop = Background(handler)
@@ -178,6 +181,7 @@ def test_another_thread_may_notify_on_the_handlers_own_connection_while_the_loop
     assert {each["pid"] for each in record} == {pid}
 
 
+@pytest.mark.handler_fronts("blocking", "coroutine", why=handler_fronts.ONE_TASK)
 def test_another_thread_may_notify_on_the_handlers_own_connection_while_a_callback_runs(documented, record, holding):
     handler = documented(holding)
     loop = Background(handler)
@@ -275,6 +279,7 @@ def test_a_loop_runs_in_one_thread_at_a_time(documented):
     loop.ended()
 
 
+@pytest.mark.handler_fronts("blocking", "coroutine", why=handler_fronts.ONE_TASK)
 def test_who_asks_a_loop_whose_server_has_gone_is_told_so(documented, holding, session, user):
     handler, pid = documented(holding), user.pid
     loop = Background(handler)
@@ -294,6 +299,7 @@ def test_who_asks_a_loop_whose_server_has_gone_is_told_so(documented, holding, s
     assert handler.listening is False
 
 
+@pytest.mark.handler_fronts("blocking", "coroutine", why=handler_fronts.ONE_TASK)
 def test_who_asks_a_loop_that_ends_with_an_error_of_the_callbacks_is_answered(documented, session, record):
     entered, released = threading.Event(), threading.Event()
 
@@ -319,6 +325,7 @@ def test_who_asks_a_loop_that_ends_with_an_error_of_the_callbacks_is_answered(do
     assert session.received() == [(handler.event, "1"), (handler.event, "2")]
 
 
+@pytest.mark.handler_fronts("blocking", why=handler_fronts.THREADS)
 def test_who_asks_in_the_moment_in_which_the_loop_ends_is_not_forgotten(documented, holding, session, monkeypatch):
     handler = documented(holding)
     session.listen(handler.event)
@@ -356,6 +363,7 @@ def test_a_handler_may_move_from_thread_to_thread(documented, record, session):
     assert record.payloads == ["1", "", "2", ""]
 
 
+@pytest.mark.handler_fronts("blocking", why=handler_fronts.THREADS)
 @pytest.mark.parametrize("wrapped", ["handler", "notify"])
 def test_a_notify_through_the_same_connection_wrapped_anew_is_done_by_the_loop(
     documented, db, record, monkeypatch, wrapped

@@ -3,7 +3,7 @@
 import pytest
 
 import pgnotify
-from pgnotify import NotificationHandler, TransactionError
+from pgnotify import TransactionError
 from tests.helpers.waiting import eventually
 
 
@@ -269,10 +269,10 @@ def test_notify_and_listen_work_in_a_read_only_session(documented, record, user)
     assert record.payloads == ["1"]
 
 
-def test_making_a_handler_inside_a_transaction_is_no_error(db, user, channel, record):
+def test_making_a_handler_inside_a_transaction_is_no_error(db, user, channel, record, handler_front):
     user.begin()
 
-    handler = NotificationHandler(db, channel, record)
+    handler = handler_front.make(db, channel, record)
     pgnotify.wrap(db)
 
     assert handler.listening is False

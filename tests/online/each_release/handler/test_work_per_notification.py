@@ -11,9 +11,12 @@ from typing import NamedTuple
 import pytest
 
 import pgnotify
+from tests.helpers import handler_fronts
 from tests.helpers.counting import counting_calls, counting_instructions
 from tests.helpers.sending import burst
 from tests.helpers.waiting import eventually
+
+pytestmark = pytest.mark.handler_fronts("blocking", why=handler_fronts.COUNTED)
 
 COUNT = 2_000
 
