@@ -28,7 +28,7 @@ STOPPED_SECONDS = 1.0
 SIGNALS = 12
 """How many times a signal handler raises."""
 MEANWHILE = 10
-"""How many notifications each channel gets at the moment of such a signal."""
+"""How many notifications each channel gets at the moment of such a signal, and of the end of a loop."""
 LONGEST_WAIT = 0.02
 """Seconds between that moment and the signal, at most; and from a loss until the clock is set again."""
 SETTINGS = (-STEP, 0.0, STEP)
@@ -186,11 +186,15 @@ def _set_clock(trial: Trial, fault: Fault) -> Iterator[float]:
     yield began
 
 
-def _end_loops(trial: Trial, _: Fault) -> Iterator[float]:
-    """Have a new listener on a new event loop follow."""
-    began = time.time()
-    for participant in trial.on_loops:
-        participant.end_loop()
+def _end_loops(trial: Trial, fault: Fault) -> Iterator[float]:
+    """Have a new listener on a new event loop follow, while notifications arrive and wait for slow users."""
+    rng = random.Random(fault.pause)
+    with trial.users_slow():
+        trial.sender.burst(MEANWHILE)
+        trial.pause(rng.uniform(0, LONGEST_WAIT))
+        began = time.time()
+        for participant in trial.on_loops:
+            participant.end_loop()
     yield began
 
 
