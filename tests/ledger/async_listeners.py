@@ -45,6 +45,7 @@ LONGEST_VISIT = 60
 """How many steps of a stream that comes and goes, at most."""
 FOR_EVER = 10_000.0
 _LOOK_SECONDS = 0.005
+_RUN = ("async run", "async coroutine")
 
 _making = threading.Lock()  # the clock that listeners read is set for one of them at a time
 
@@ -175,6 +176,8 @@ class AsyncParticipant(Participant):
         try:
             async with AsyncExitStack() as stack:
                 users = [asyncio.ensure_future(each) for each in await self._users(stack)]
+                if self.mode not in _RUN:
+                    self._tell_of_end()
                 self.may_be_struck = self.in_main
                 await self._until_ended(users)
         except asyncio.CancelledError:
@@ -198,7 +201,7 @@ class AsyncParticipant(Participant):
     async def _users(self, stack: AsyncExitStack) -> list[Coroutine[Any, Any, None]]:
         """Return what uses the listener, which listens by then, unless it is run()."""
         listener = self.listener
-        if self.mode in ("async run", "async coroutine"):
+        if self.mode in _RUN:
             return [listener.run()]
         await stack.enter_async_context(listener)
         if self.mode == "async streams":
@@ -213,11 +216,11 @@ class AsyncParticipant(Participant):
             users = [self._pull()]
         else:
             users = [self._iterate(listener.notifications().__anext__, self.books[0])]
-        self._tell_of_end()
         return users
 
     def _tell_of_end(self) -> None:
-        """Write down what no listener can tell of: nobody has listened since the end of the loop before."""
+        """Write down what no listener can tell of: that nobody has listened from the end of the loop before to now."""
+        self.listens = True
         lost_at, self._lost_at = self._lost_at, None
         if lost_at is not None:
             for book in self.books:
@@ -302,10 +305,9 @@ class AsyncParticipant(Participant):
         await self._pause(self._rng.random() * QUEUE_SIZE < 1)
 
     async def _on_listening(self, event: Listening) -> None:
-        self.listens = True
         if event.gap is not None and self.mode not in (self.STREAMS, self.HINTS):
             self._announce(event.gap, self.books[0])
-        if self.mode in ("async run", "async coroutine"):
+        if self.mode in _RUN:
             self._tell_of_end()
         if POISON in event.channels:
             await self._take_away(event.connection)

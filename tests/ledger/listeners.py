@@ -110,6 +110,7 @@ class BlockingParticipant(Participant):
         items: Iterable[Notification | Gap] = self.listener
         if self.mode == "streams":
             items = self._streams(stack)
+            self.listens = True
         if self.mode != "workers" or self.in_main:
             while self._is_interrupted(items):
                 pass
@@ -170,7 +171,7 @@ class BlockingParticipant(Participant):
         if is_told_here and not (gap == in_vain and _is_written(gap, self.books[0])):
             self._write(gap, self.books[0])
         self._told_in_vain = None
-        self.listens = True
+        self.listens = self.listens or self.mode != self.STREAMS
         if POISON in event.channels:
             self._take_away(event.connection)
 
