@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import _socket
 import errno
+import functools
 import math
 import os
 import socket
@@ -159,14 +160,14 @@ class SocketHandle:
             (socket.IPPROTO_TCP, "TCP_KEEPCNT", max(1, min(count, _MOST_PROBES))),
             (socket.IPPROTO_TCP, "TCP_USER_TIMEOUT", _whole(user_timeout) * 1000),  # in milliseconds, see tcp(7)
         )
-        with closing(_socket.socket(self._socket.family, self._socket.type)) as fresh:
-            for level, name, value in wanted:
-                if hasattr(socket, name):
-                    self._set_if_untouched(fresh, level, getattr(socket, name), value)
+        for level, name, value in wanted:
+            if hasattr(socket, name):
+                self._set_if_untouched(level, getattr(socket, name), value)
 
-    def _set_if_untouched(self, fresh: _socket.socket, level: int, option: int, value: int) -> None:
+    def _set_if_untouched(self, level: int, option: int, value: int) -> None:
+        default = _of_a_new(self._socket.family, self._socket.type, level, option)
         with suppress(OSError):  # a connection that has ended accepts no options; the next call on it reports that
-            if self._socket.getsockopt(level, option) == fresh.getsockopt(level, option):
+            if self._socket.getsockopt(level, option) == default:
                 self._socket.setsockopt(level, option, value)
 
     def forget_in_child(self) -> None:
@@ -261,6 +262,13 @@ def _unanswered(seconds: float) -> Unanswered:
 def _of_the_driver(error: Exception) -> BaseException:
     """Return the driver's own error, which a backend may already have wrapped."""
     return error.__cause__ if isinstance(error, ConnectionLost) and error.__cause__ else error
+
+
+@functools.cache  # a signal handler that raises between the first two calls below leaves a socket open: at most once
+def _of_a_new(family: int, kind: int, level: int, option: int) -> int:
+    """Return an option of a new socket."""
+    with closing(_socket.socket(family, kind)) as fresh:
+        return fresh.getsockopt(level, option)
 
 
 def _whole(seconds: float) -> int:
