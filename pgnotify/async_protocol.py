@@ -114,7 +114,8 @@ async def end(backend: Any) -> None:
         await backend.close()
         return
     try:
-        await backend.end()
+        with suppress(NotImplementedError):
+            await backend.end()
     finally:
         with suppress(Exception):  # some drivers refuse to close what is closed
             await backend.close()

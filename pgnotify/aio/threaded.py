@@ -20,7 +20,6 @@ from pgnotify.protocol import (
     Health,
     LimitsRest,
     connection_of,
-    end,
     health_of,
     name_session,
     plain_fetch,
@@ -168,8 +167,8 @@ class ThreadedBackend(AsyncBackend):
         await self._in_thread(release, self.blocking)
 
     async def end(self) -> None:
-        """See `pgnotify.protocol.end`."""
-        await self._in_thread(end, self.blocking)
+        """See `pgnotify.protocol.Ends.end`."""
+        await self._in_thread(_offered(self.blocking, "end"))
 
     def limit_rest(self, seconds: float) -> None:
         """See `pgnotify.protocol.LimitsRest.limit_rest`."""
