@@ -206,7 +206,7 @@ class AsyncLifecycle:
     @property
     def is_over(self) -> bool:
         """Whether the listener was stopped, or has ended with an error."""
-        return self.failure is not None or self.has_ended
+        return self.failure is not None or self._watch.state is State.CLOSED
 
     def raise_failure(self) -> None:
         """Raise the error that has ended the listener, if one has."""

@@ -422,11 +422,7 @@ class _Streaming:
 
     def __init__(self, listener: AsyncListener) -> None:
         self._listener = listener
-        self.raise_failure = listener._lifecycle.raise_failure
-
-    @property
-    def is_over(self) -> bool:
-        return self._listener._lifecycle.is_over
+        self.lifecycle = listener._lifecycle
 
     def add(self, channel: str, queue_size: int, arrived: Callable[[], object]) -> Queued:
         self._listener._lifecycle.check_open()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable
 from types import TracebackType
 from typing import Protocol
@@ -83,11 +84,8 @@ class Streaming(Protocol):
         """Wait until the LISTEN of a subscription is in force."""
 
     @property
-    def is_over(self) -> bool:
-        """Whether nothing more arrives."""
-
-    def raise_failure(self) -> None:
-        """Raise the error that has ended the listener, if one has."""
+    def lifecycle(self) -> AsyncLifecycle:
+        """Knows whether anything more arrives."""
 
 
 class AsyncStream(Uncopyable):
@@ -105,7 +103,9 @@ class AsyncStream(Uncopyable):
         self.channel = channel
         self.queue_size = queue_size
         self._listener = listener
+        self._lifecycle = listener.lifecycle
         self._subscription: Queued | None = None
+        self._items: deque[Notification | Gap] = deque()
         self._waiters: list[Future[None]] = []
 
     async def __aenter__(self) -> AsyncStream:
@@ -120,6 +120,8 @@ class AsyncStream(Uncopyable):
         if self._subscription is not None:
             raise RuntimeError(f"the stream of {self.channel!r} is open already")
         subscription = self._subscription = self._listener.add(self.channel, self.queue_size, self._arrived)
+        self._items = subscription.mailbox.items
+        self._create_future = asyncio.get_running_loop().create_future
         try:
             await self._listener.wait_listening(subscription)
         except BaseException:
@@ -145,23 +147,18 @@ class AsyncStream(Uncopyable):
 
         It also raises the errors that end `AsyncListener.run`, after everything that had arrived.
         """
-        subscription = self._subscription
-        if subscription is None:
-            raise RuntimeError(f"the stream of {self.channel!r} is not open: use it in an async with statement")
-        mailbox = subscription.mailbox
-        items = mailbox.items
+        items = self._items
         while not items:
-            if mailbox.has_overflow:
-                mailbox.show_gap()
-            elif subscription.cancelled:
-                raise StopAsyncIteration
-            elif self._listener.is_over:
-                self._listener.raise_failure()
-                raise StopAsyncIteration
-            else:
-                await self._wait()
-        item: Notification | Gap = items.popleft()
-        return item
+            waiter = self._waiter()
+            if waiter is None:
+                continue
+            try:
+                await waiter
+            except BaseException:
+                if waiter in self._waiters:
+                    self._waiters.remove(waiter)
+                raise
+        return items.popleft()
 
     def close(self) -> None:
         """Cancel the subscription; the iteration ends. What waits is dropped. A second call does nothing."""
@@ -179,18 +176,29 @@ class AsyncStream(Uncopyable):
         return f"<{type(self).__name__} of {self.channel!r}, {state}>"
 
     def _arrived(self) -> None:
-        if self._waiters:
-            waiters, self._waiters = self._waiters, []
-            for waiter in waiters:
-                if not waiter.done():
-                    waiter.set_result(None)
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+        self._waiters.clear()
 
-    async def _wait(self) -> None:
-        waiter = asyncio.get_running_loop().create_future()
+    def _waiter(self) -> Future[None] | None:
+        """Return what to wait for when there are no items; None if there are some now.
+
+        Raises:
+            StopAsyncIteration: the stream or its listener has ended.
+            RuntimeError: the stream was never open.
+        """
+        subscription = self._subscription
+        if subscription is None:
+            raise RuntimeError(f"the stream of {self.channel!r} is not open: use it in an async with statement")
+        if subscription.mailbox.has_overflow:
+            subscription.mailbox.show_gap()
+            return None
+        if subscription.cancelled:
+            raise StopAsyncIteration
+        if self._lifecycle.is_over:
+            self._lifecycle.raise_failure()
+            raise StopAsyncIteration
+        waiter = self._create_future()
         self._waiters.append(waiter)
-        try:
-            await waiter
-        except BaseException:
-            if waiter in self._waiters:
-                self._waiters.remove(waiter)
-            raise
+        return waiter

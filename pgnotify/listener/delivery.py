@@ -275,14 +275,22 @@ class Delivery:
         calls: list[Call] = [(setattr, (self, "_shared", plains[-1]))]
         with self.lock:
             for channel, notifications in by_channel.items():
-                for stream in queued.get(channel, ()):
-                    was_empty = stream.is_dropping and not stream.mailbox
-                    planned, dropped = stream.mailbox.plan(notifications, until, now)
+                its = queued.get(channel, ())
+                streams += its
+                count = len(notifications)
+                with_room = []
+                for stream in its:
+                    mailbox = stream.mailbox
+                    if not stream.is_dropping and mailbox.has_room(count, now):
+                        with_room.append(mailbox.items)
+                        continue
+                    was_empty = stream.is_dropping and not mailbox
+                    planned, dropped = mailbox.plan(notifications, until, now)
                     calls += planned
-                    streams.append(stream)
                     if dropped or was_empty:
                         stream.is_dropping = bool(dropped)
                         drops.append((dropped, [channel] * dropped, stream.consumer, stream, was_empty))
+                calls.append((deque, (map(deque.extend, with_room, repeat(notifications)), 0)))
             at_once(*calls)
         for stream in streams:
             stream.arrived()

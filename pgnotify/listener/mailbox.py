@@ -6,7 +6,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import Any, final
 
 from pgnotify.atomic import Call, at_once, then
@@ -59,7 +59,7 @@ class Mailbox:
         self._later: deque[tuple[Overflow, deque[Any]]] = deque()
         """Each overflow, with the notifications that follow it; changed under the lock."""
         self._seen_head: Plain | None = None
-        """The head of the items as the latest `plan` has seen it; None if there was none."""
+        """The head of the items as the latest `plan` has seen it that found any; None if none has."""
         self._head_since = self._latest_put = Moment(0.0, 0.0)
         """When a `plan` saw that head first, and when the latest one was made."""
 
@@ -101,15 +101,8 @@ class Mailbox:
         Returns:
             The calls, and how many notifications they drop.
         """
-        try:
-            head = self.items[0]
-        except IndexError:  # perhaps because a consumer has taken all just now
-            head = None
-        if head is not self._seen_head:
-            self._seen_head, self._head_since = head, now
-        self._latest_put = now
-        if not self._later and (self.size is None or len(self.items) + len(plains) <= self.size):
-            return [(self.items.extend, (plains,))], 0  # the usual case: thousands of streams share a notification
+        if self.has_room(len(plains), now):
+            return [(self.items.extend, (plains,))], 0
         overflow = self._full_since()
         room = self._room(overflow)
         kept, dropped = (plains, ()) if room >= len(plains) else (plains[:room], plains[room:])
@@ -121,6 +114,23 @@ class Mailbox:
             overflow.extend(dropped, now)
             calls.append((setattr, (overflow, "dropped", overflow.dropped + len(dropped))))
         return calls, len(dropped)
+
+    def has_room(self, count: int, now: Moment) -> bool:
+        """Return whether to append this many to the items is all that a `plan` has to do; if so, the caller does that.
+
+        This is the usual case: thousands of streams share a notification. The caller holds the lock.
+
+        Args:
+            count: how many notifications are to be appended.
+            now: the present moment.
+        """
+        items = self.items
+        if items:
+            with suppress(IndexError):  # a consumer has taken all just now
+                if items[0] is not self._seen_head:
+                    self._seen_head, self._head_since = items[0], now
+        self._latest_put = now
+        return not self._later and (self.size is None or len(items) + count <= self.size)
 
     def put_gap(self, gap: Gap) -> None:
         """Append a gap of the connection, whether there is room or not.
