@@ -183,7 +183,7 @@ class AsyncRunner:
                     outcome = front.deliver(action.at_most)
                     if outcome.__class__ not in _NOT_AWAITED and isawaitable(outcome):
                         return _Awaited(outcome)
-                    if self._delivered >= TURN:
+                    if outcome or self._delivered >= TURN:  # a task may now have what it waits for
                         return _Turn(outcome)
                 elif isinstance(action, (p.Tell, p.ReportTimeout)):
                     outcome = front.tell(action)

@@ -52,6 +52,8 @@ class Delivery:
         """Guards what is decided of the mailboxes, until it is done."""
         self.mailbox = Mailbox(None, self.lock)
         """Notifications that wait for the iteration."""
+        self._is_dropping = False
+        """Whether some of them were dropped since there were last none."""
         self.workers: Workers | None = None
         """The threads that run callbacks; None if the reading thread does."""
         self._head: Plain | None = None
@@ -353,10 +355,15 @@ class Delivery:
             mailbox.items.extend(islice(pops(queue), len(plains)))
             return
         with self.lock:
+            now = clocks.now()
+            if len(wanted) == len(plains) and not self._is_dropping and mailbox.has_room(len(plains), now):
+                mailbox.items.extend(islice(pops(queue), len(plains)))
+                return
             was_empty = not mailbox
-            calls, dropped = mailbox.plan(wanted, self.watch.queue_complete_until, clocks.now())
+            calls, dropped = mailbox.plan(wanted, self.watch.queue_complete_until, now)
             at_once(*calls, _removal(queue, len(plains)))
         if wanted:
+            self._is_dropping = bool(dropped) or (self._is_dropping and not was_empty)
             channels = _last_channels(wanted, dropped) if dropped else ()
             self.reporter.dropped(dropped, channels, _SLOW_ITERATION, None, was_empty)
 
