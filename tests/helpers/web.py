@@ -23,7 +23,11 @@ def example(path: str) -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    sys.path.insert(0, str((EXAMPLES / path).parent))  # as --app-dir does
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        del sys.path[0]
     return module
 
 
@@ -42,14 +46,13 @@ class WebServer:
     """uvicorn with an application of the examples; a context manager. It accepts requests as soon as it is made.
 
     Args:
-        directory: where the application is, of the examples.
-        app: its module and its name, such as ``"app:app"``.
+        app: its module in examples/web, and its name, such as ``"with_starlette:app"``.
         address: of the database.
         port: to listen to; 0 for any free one.
     """
 
-    def __init__(self, directory: str, app: str, address: Address, port: int = 0) -> None:
-        command = [sys.executable, "-m", "uvicorn", "--no-access-log", f"--app-dir={EXAMPLES / directory}"]
+    def __init__(self, app: str, address: Address, port: int = 0) -> None:
+        command = [sys.executable, "-m", "uvicorn", "--no-access-log", f"--app-dir={EXAMPLES / 'web'}"]
         self._process = subprocess.Popen(
             [*command, f"--port={port}", app],
             env=os.environ | libpq_variables(address),

@@ -1,4 +1,4 @@
-"""Server-sent events, as the example in examples/sse streams them: to 500 clients, and to a browser."""
+"""Server-sent events, as the example for Starlette streams them: to 500 clients, and to a browser."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_500_clients_get_their_rooms_messages_the_gap_and_the_end(address: Addre
         assert {await client.take() for client in clients} == {None}
         return await ending
 
-    with WebServer("sse", "app:app", address) as server:
+    with WebServer("with_starlette:app", address) as server:
         log = asyncio.run(asyncio.wait_for(listen(server), PATIENCE))
 
     assert "Finished server process" in log
@@ -76,14 +76,14 @@ def test_a_client_that_is_gone_is_listened_for_no_longer(address: Address, sessi
         assert await client.take() == LISTENING
         client.abort()
 
-    with WebServer("sse", "app:app", address) as server:
+    with WebServer("with_starlette:app", address) as server:
         asyncio.run(come_and_go(server))
 
         eventually(lambda: listeners(session, "query") == 'UNLISTEN "room:lonely"')
 
 
 def test_a_silent_stream_is_kept_open_by_comments(address: Address, monkeypatch: pytest.MonkeyPatch):
-    sse = example("sse/app.py")
+    sse = example("web/with_starlette.py")
     monkeypatch.setattr(sse, "HEARTBEAT_SECONDS", 0.01)
 
     async def listen() -> list[str]:
@@ -101,7 +101,7 @@ def test_a_client_that_comes_while_the_server_ends_has_an_empty_stream_and_comes
     async def listen() -> list[str]:
         listener = pgnotify.AsyncListener(address.dsn)
         listener.stop()
-        return [chunk async for chunk in example("sse/app.py")._events(listener, "room:7")]
+        return [chunk async for chunk in example("web/with_starlette.py")._events(listener, "room:7")]
 
     assert asyncio.run(listen()) == []  # an error would end EventSource for good
 
@@ -113,7 +113,10 @@ def test_a_browser_shows_what_is_sent_and_reads_again_after_a_gap(
     room.write("before it came")
     held = ["before it came"]
 
-    with WebServer("sse", "app:app", address) as server, browser.Browser(str(browser.installed()), tmp_path) as chrome:
+    with (
+        WebServer("with_starlette:app", address) as server,
+        browser.Browser(str(browser.installed()), tmp_path) as chrome,
+    ):
         page = chrome.open(f"{server.url}/?room={room.name}")
 
         def shows(*added: str) -> None:
@@ -134,5 +137,5 @@ def test_a_browser_shows_what_is_sent_and_reads_again_after_a_gap(
 
         server.terminate()
         room.write("sent while there was no web server")
-        with WebServer("sse", "app:app", address, server.port):
+        with WebServer("with_starlette:app", address, server.port):
             shows("sent while there was no web server")

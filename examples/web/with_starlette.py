@@ -1,6 +1,6 @@
 """Stream notifications to browsers as server-sent events: one listener for all clients, and a stream for each.
 
-uvicorn --app-dir examples/sse app:app      # the variables PGHOST, PGUSER and so on say where the database is
+uvicorn --app-dir examples/web with_starlette:app      # PGHOST and so on say where the database is
 
     CREATE TABLE public.messages (id bigint GENERATED ALWAYS AS IDENTITY, room pg_catalog.text, body pg_catalog.text);
 
@@ -14,17 +14,16 @@ from __future__ import annotations
 import asyncio
 import random
 import re
-import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from types import FrameType
 
 from psycopg_pool import AsyncConnectionPool
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
+from stopping import stop_at_signals
 
 import pgnotify
 
@@ -89,22 +88,6 @@ async def lifespan(app: Starlette) -> AsyncIterator[None]:
     async with listener, AsyncConnectionPool(max_size=4) as pool:
         app.state.listener, app.state.pool = listener, pool
         yield
-
-
-def stop_at_signals(listener: pgnotify.AsyncListener) -> None:
-    """End all streams when the server is told to end: it waits for them before it ends the lifespan.
-
-    A response that cannot end, because its client reads nothing, is what --timeout-graceful-shutdown is for.
-    """
-    for number in (signal.SIGINT, signal.SIGTERM):
-        servers_own = signal.getsignal(number)
-
-        def stop(number: int, frame: FrameType | None, servers_own: object = servers_own) -> None:
-            listener.stop()
-            if callable(servers_own):
-                servers_own(number, frame)
-
-        signal.signal(number, stop)
 
 
 app = Starlette(
