@@ -63,15 +63,15 @@ class AsyncNotifications:
                     raise StopAsyncIteration
             elif not await self._lifecycle.wait_first(self._mailbox.__bool__, self._deadline):
                 raise StopAsyncIteration
+        if self._left is not None:
+            self._left -= 1  # only now: a step that is cancelled is none
         return new(Notification, self._items.popleft())
 
     def _check_limits(self) -> None:
         if self._timeout is not None and self._deadline is None:
             self._deadline = time.monotonic() + self._timeout  # from the first step
-        if self._left is not None:
-            if not self._left:
-                raise StopAsyncIteration
-            self._left -= 1
+        if self._left is not None and not self._left:
+            raise StopAsyncIteration
 
 
 class Streaming(Protocol):

@@ -39,7 +39,7 @@ def test_a_listener_works_and_leaves_nothing_behind(make_loop):
                         sender.notify(channel, str(number))
                     assert (await anext(listener.notifications(10))).payload == str(number)
                     assert (await anext(stream)).payload == str(number)
-            assert await listener.probe()
+            assert (await listener.probe()).delivering == "yes"
             assert await listener.stop(drain=True)
         assert (called, awaited) == (["0", "1", "2"], ["0", "1", "2"])
 
