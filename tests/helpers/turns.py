@@ -21,6 +21,7 @@ import pytest
 
 from pgnotify.aio import loop as aio_loop
 from pgnotify.aio import source
+from pgnotify.testing.memory import MemoryConnection
 
 SLOW = 3.0
 """For `TurningLoop.takes`: seconds, which is more than a cancelled call is waited for."""
@@ -54,6 +55,8 @@ class TurningLoop(asyncio.SelectorEventLoop):
         """What is called at the beginning of a turn."""
         self.takes: int | float = 0
         """How long a call in a thread takes: turns if it is an integer, and otherwise seconds."""
+        self.busy: set[MemoryConnection] = set()
+        """The connections on which a call is under way."""
         self.reported: list[dict[str, Any]] = []
         """What was reported to the exception handler."""
         selector = _Selector()
@@ -78,8 +81,12 @@ class TurningLoop(asyncio.SelectorEventLoop):
     def in_thread(self, function: Callable[..., Any], *arguments: object) -> asyncio.Future[Any]:
         """Stand in for `pgnotify.aio.loop.Loop.in_thread`."""
         future = self.create_future()
+        on = {each for each in (*arguments, getattr(function, "__self__", None)) if isinstance(each, MemoryConnection)}
+        assert not on & self.busy, "two calls at the same time on one connection"
+        self.busy |= on
 
         def run() -> None:
+            self.busy -= on
             try:
                 settled = future.set_result, function(*arguments)
             except BaseException as error:
