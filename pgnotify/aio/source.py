@@ -45,6 +45,8 @@ class AsyncSource(AnySource):
         """Whether the function is a coroutine function, which is called on the loop."""
         self._lending = _pool_of(source)
         self._loop: Loop | None = None
+        self._found: dict[int, Unbound | Exception] = {}
+        """By the id() of a connection that was just opened: its backend, or why it has none."""
         super().__init__(source if self._lending is None else self._lending.lend, driver, name, answer_timeout)
         self._awaits = self._awaits or self._lending is not None
 
@@ -99,11 +101,22 @@ class AsyncSource(AnySource):
         if self._awaits and not self.from_dsn:
             return await self._open()
         assert self._loop is not None, "use() comes first"
-        opened: object = await open_in_thread(self._loop, self._open, self._close)
+        opened: object = await open_in_thread(self._loop, self._open_with_backend, self._close)
         return await opened if isawaitable(opened) else opened
+
+    def _open_with_backend(self) -> object:
+        """Open one, and find its backend in the same thread: an object that connects on first use connects there."""
+        opened = self._open()
+        if not isawaitable(opened):
+            try:
+                self._found[id(opened)] = unbound(opened)
+            except Exception as error:
+                self._found[id(opened)] = error
+        return opened
 
     def _close(self, opened: object) -> None:
         """Close a connection that nobody waits for any more, and return what is left of it to its pool, in a thread."""
+        self._found.pop(id(opened), None)
         close = getattr(opened, "close", None)
         try:
             if close is not None and not is_async(close):
@@ -134,7 +147,9 @@ class AsyncSource(AnySource):
         check_runs("source", source, may_be_async=True)
 
     def _backend_for(self, connection: object) -> Any:
-        made = unbound(connection)
+        made = self._found.pop(id(connection), None) or unbound(connection)
+        if isinstance(made, Exception):
+            raise made
         return made if self._loop is None else made.bound(self._loop)
 
     def _bound(self, made: Unbound | AsyncBackend) -> AsyncBackend:

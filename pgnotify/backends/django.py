@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.core.exceptions import SynchronousOnlyOperation
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
@@ -16,11 +17,13 @@ def wrap(connection: Any) -> HolderBackend:
 
     Raises:
         TypeError: it is a cursor, a connection to another database, or anything else.
+        RuntimeError: it is not open, and an event loop runs in this thread, where Django opens none.
     """
     wrapper = _wrapper(connection)
     if wrapper.vendor != "postgresql":
         raise TypeError(f"pass a connection to PostgreSQL; Django's {wrapper.alias!r} connects to {wrapper.vendor}")
-    wrapper.ensure_connection()
+    if wrapper.connection is None:
+        _open(wrapper)
     return _DjangoBackend(wrapper, _below, backend_for)
 
 
@@ -53,6 +56,17 @@ def _wrapper(connection: Any) -> BaseDatabaseWrapper:
         return wrapper
     name = f"{type(connection).__module__}.{type(connection).__qualname__}"
     raise TypeError(f"pass django.db.connection, or one of django.db.connections, not a {name}")
+
+
+def _open(wrapper: BaseDatabaseWrapper) -> None:
+    try:
+        wrapper.ensure_connection()
+    except SynchronousOnlyOperation as error:
+        raise RuntimeError(
+            f"Django's {wrapper.alias!r} is not open in this thread, and Django opens no connection where an event "
+            f"loop runs: pass one of connections.create_connection({wrapper.alias!r}) that sync_to_async() has opened, "
+            "or to a listener a function that returns one"
+        ) from error
 
 
 def _below(wrapper: BaseDatabaseWrapper) -> Any:
