@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from pgnotify.aio import loop as aio_loop
-from pgnotify.aio import source
+from pgnotify.aio import opening
 from pgnotify.testing.memory import MemoryConnection
 
 SLOW = 3.0
@@ -120,7 +120,7 @@ def turning(eager: bool = False) -> Iterator[TurningLoop]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(time, "monotonic", loop.time)
         patch.setattr(aio_loop.Loop, "in_thread", lambda _, *call: loop.in_thread(*call))
-        patch.setattr(source, "background", lambda target, _: _Later(loop, target))
+        patch.setattr(opening, "background", lambda target, _: _Later(loop, target))
         try:
             yield loop
             left = [task for task in asyncio.all_tasks(loop) if not task.done()]
