@@ -20,6 +20,8 @@ from pgnotify.backends._messages import ERROR, HEAD, LONGEST_NOTIFICATION, NOTIF
 from pgnotify.backends._per_connection import PerConnection
 from pgnotify.notification import Plain
 
+_LOOKED_AT = frozenset({NOTIFICATION, ERROR})
+
 
 class Tap:
     """Stands between a transport and asyncpg's protocol.
@@ -198,20 +200,20 @@ class Tap:
 
     def _other_messages(self, data: bytes, position: int) -> int:
         """Return the position after all messages that are not notifications and follow one another."""
-        last = len(data) - HEAD.size
-        while position <= last:
-            code, length = HEAD.unpack_from(data, position)
-            end = position + 1 + length
-            if code == NOTIFICATION and length <= LONGEST_NOTIFICATION and end > len(data):
-                break  # its rest follows
-            if code == NOTIFICATION and parse_all(data[position:end], [], "latin-1"):
-                break
-            if code == ERROR:
-                self._fatal = _if_fatal(data[position + HEAD.size : end])
-            position = end
-            if position > len(data):
-                self._to_pass = position - len(data)
-                break
+        unpack, last = HEAD.unpack_from, len(data) - HEAD.size
+        while position <= last:  # once for each row of the user's answers
+            code, length = unpack(data, position)
+            if code in _LOOKED_AT:
+                message = data[position : position + 1 + length]
+                if code == ERROR:
+                    self._fatal = _if_fatal(message[HEAD.size :])
+                elif length <= LONGEST_NOTIFICATION and len(message) <= length:
+                    break  # its rest follows
+                elif parse_all(message, [], "latin-1"):
+                    break
+            position += length + 1
+        if position > len(data):
+            self._to_pass = position - len(data)
         return position
 
     def _codec(self) -> str:
