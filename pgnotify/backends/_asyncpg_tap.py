@@ -27,7 +27,7 @@ class Tap:
     """Stands between a transport and asyncpg's protocol.
 
     A message may already have begun to arrive when it is put there. So it passes everything on until it sees a mark:
-    the last bytes of a row that a statement asks for; see `mark`. There the next message begins.
+    the last bytes of a row that a statement asks for; see `mark_query`. There the next message begins.
 
     Args:
         connection: asyncpg's. There is no reference to it, which would be a cycle.
@@ -118,8 +118,9 @@ class Tap:
         if self._is_given_back():
             protocol = self._protocol
             self._forget()
-            protocol.data_received(data)
-            return
+            if self._protocol is None:  # nobody stands before us
+                protocol.data_received(data)
+                return
         position = 0
         if not self.in_step:
             position = self._look_for_mark(data)
