@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import importlib
 import pickle
@@ -157,6 +158,7 @@ USERS = {
     "Connection": lambda server: wrap(server.connect()),
     "MemoryServer": lambda server: server,
     "MemoryConnection": lambda server: server.connect(),
+    "AsyncMemoryConnection": lambda server: asyncio.run(server.connect_async()),
     "Notifications": lambda server: Notifications(server.connect()),
     "TemporaryPostgreSQL": lambda server: TemporaryPostgreSQL(),
 }

@@ -8,7 +8,15 @@ from typing import Any, ClassVar
 from typing_extensions import assert_type
 
 import pgnotify
-from pgnotify.testing import Address, BackendConformance, MemoryServer, TemporaryPostgreSQL
+from pgnotify.async_protocol import AsyncBackend
+from pgnotify.testing import (
+    Address,
+    AsyncBackendConformance,
+    AsyncNotifications,
+    BackendConformance,
+    MemoryServer,
+    TemporaryPostgreSQL,
+)
 
 
 def the_documented_handler(db: object, callback_of_mine: Any) -> None:
@@ -147,9 +155,36 @@ class TestMine(BackendConformance):
         return []
 
 
+class TestMineOnALoop(AsyncBackendConformance):
+    async def connect(self, address: Address) -> Any:
+        return address
+
+    async def execute(self, connection: Any, statement: str) -> list[tuple[Any, ...]]:
+        rows: list[tuple[Any, ...]] = await super().execute(connection, statement)
+        return rows
+
+    async def begin(self, connection: Any) -> None:
+        await self.execute(connection, "BEGIN")
+
+    def make_backend(self, connection: Any) -> AsyncBackend:
+        backend: AsyncBackend = super().make_backend(connection)
+        return backend
+
+
 def a_quick_look(address: Address) -> None:
     assert_type(pgnotify.check(lambda: object()), bool)
     assert_type(pgnotify.check(lambda to: to.dsn, tell=print), bool)
+
+
+async def a_server_in_memory_on_a_loop(async_notifications: AsyncNotifications) -> None:
+    with MemoryServer() as server:
+        connection = await server.connect_async("other")
+        backend: AsyncBackend = connection
+        assert_type(backend.fetch(), list[pgnotify.Notification])
+        server.drop_connection(connection)
+        await async_notifications.listen("x")
+        assert_type(await async_notifications.expect("x"), pgnotify.Notification)
+        assert_type(async_notifications.received, list[pgnotify.Notification])
 
 
 def a_server_in_memory() -> None:

@@ -123,10 +123,10 @@ class AsyncKit(Kit):
     @_on_the_loop
     async def leave_autocommit(self, connection: Any) -> None:
         """Make statements open a transaction by themselves from now on; define this if the driver can do it."""
-        if not hasattr(connection, "set_autocommit"):
-            return super().leave_autocommit(connection)
-        await _result_of(connection.set_autocommit(False))
-        return None
+        if hasattr(connection, "set_autocommit"):
+            await _result_of(connection.set_autocommit(False))
+        else:
+            super().leave_autocommit(connection)
 
     # Called by pytest, or by `pgnotify.check`.
 

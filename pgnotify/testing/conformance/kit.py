@@ -98,48 +98,49 @@ class Kit:
 
     _databases: ClassVar[list[tuple[Callable[[Address], Session], Address, str]]] = []
 
-    # Methods that a subclass fills in; only the first is required.
+    # Methods that a subclass fills in; only the first is required. Their types let them be coroutine functions, for an
+    # asynchronous driver; the docstrings say what they return.
 
     def connect(self, address: Address) -> Any:
         """Return a new connection of the driver to this address; the test closes it."""
         raise NotImplementedError(f"{type(self).__name__} must define connect(self, address)")
 
-    def make_backend(self, connection: Any) -> Backend:
+    def make_backend(self, connection: Any) -> Any:
         """Return the backend for a connection; by default, the one that pgnotify finds for it."""
         return wrap(connection).backend
 
-    def execute(self, connection: Any, statement: str) -> list[tuple[Any, ...]]:
+    def execute(self, connection: Any, statement: str) -> Any:
         """Run a statement as a user of the driver does, and return its rows."""
         return run_statement(connection, statement)
 
-    def begin(self, connection: Any) -> None:
+    def begin(self, connection: Any) -> Any:
         """Open a transaction, as a user of the driver does."""
         self.execute(connection, "SELECT 1" if self.opens_transactions() else "BEGIN")
 
-    def commit(self, connection: Any) -> None:
+    def commit(self, connection: Any) -> Any:
         """Commit the transaction."""
         if self.opens_transactions():
             connection.commit()
         else:
             self.execute(connection, "COMMIT")
 
-    def rollback(self, connection: Any) -> None:
+    def rollback(self, connection: Any) -> Any:
         """Roll back the transaction; it may have failed."""
         if self.opens_transactions():
             connection.rollback()
         else:
             self.execute(connection, "ROLLBACK")
 
-    def close(self, connection: Any) -> None:
+    def close(self, connection: Any) -> Any:
         """Close the connection, as a user of the driver does."""
         connection.close()
 
-    def fail(self, connection: Any) -> None:
+    def fail(self, connection: Any) -> Any:
         """Run a statement that fails inside the open transaction."""
         with suppress(Exception):  # each driver has its own
             self.execute(connection, "SELECT 1 OPERATOR(pg_catalog./) 0")
 
-    def leave_autocommit(self, connection: Any) -> None:
+    def leave_autocommit(self, connection: Any) -> Any:
         """Make statements open a transaction by themselves from now on; define this if the driver can do it."""
         if not isinstance(getattr(connection, "autocommit", None), bool):
             raise _tools.not_applicable(
@@ -147,11 +148,11 @@ class Kit:
             )
         connection.autocommit = False
 
-    def pid_of(self, connection: Any) -> int:
+    def pid_of(self, connection: Any) -> Any:
         """Return the process id on the server; the connection is idle before and afterwards."""
         return int(self.run("SELECT pg_catalog.pg_backend_pid()", connection)[0][0])
 
-    def terminate(self, connection: Any) -> None:
+    def terminate(self, connection: Any) -> Any:
         """End the connection from the server's side; the session has ended there on return."""
         self.session.terminate(self.pid_of(connection))
 
@@ -243,7 +244,8 @@ class Kit:
 
     def blocking_backend(self, connection: Any) -> Backend:
         """Return a backend for a connection, as the tests call it; the test closes it."""
-        return self.make_backend(connection)
+        backend: Backend = self.make_backend(connection)
+        return backend
 
     def open_through_proxy(self) -> Any:
         """Return a connection that runs through the proxy."""
@@ -286,7 +288,8 @@ class Kit:
         try:
             self.backend.listen("x")
         except TransactionError:
-            return self.rollback(self.db)
+            self.rollback(self.db)
+            return
         raise AssertionError(
             f"after {verb} a statement of the user's opens no transaction: the connection must stay in its mode"
         )
@@ -294,7 +297,7 @@ class Kit:
     def run(self, statement: str, connection: Any = None) -> list[tuple[Any, ...]]:
         """Run a statement as a user does; the connection is idle afterwards."""
         connection = self.db if connection is None else connection
-        rows = self.execute(connection, statement)
+        rows: list[tuple[Any, ...]] = self.execute(connection, statement)
         if self.opens_transactions():
             self.commit(connection)
         return rows

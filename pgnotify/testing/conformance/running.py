@@ -6,11 +6,11 @@ import inspect
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
-from inspect import isawaitable, iscoroutinefunction
+from inspect import isawaitable
 from typing import Any, ClassVar, NamedTuple
 from unittest import SkipTest
 
-from pgnotify.limits import check_runs
+from pgnotify.limits import check_runs, is_async
 from pgnotify.testing._wire import SqlSession
 from pgnotify.testing.address import Address
 from pgnotify.testing.conformance import BackendConformance, Session
@@ -109,7 +109,7 @@ def prepared(factory: Callable[..., Any], cannot: Mapping[str, str]) -> tuple[ty
             function.
         ValueError: `cannot` has a name that is not in FEATURES.
     """
-    conformance = conformance_of(factory, cannot, is_asynchronous=iscoroutinefunction(factory))
+    conformance = conformance_of(factory, cannot, is_asynchronous=is_async(factory))
     try:
         return conformance, title_of(conformance())
     except IsAsynchronous:
