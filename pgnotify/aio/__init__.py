@@ -1,4 +1,4 @@
-"""asyncio: the same programs as in blocking code, on whichever driver. The only package that imports asyncio.
+"""asyncio: the same programs as in blocking code, on whichever driver. Nothing else imports it, except tools for tests.
 
 Of the event loop:
 

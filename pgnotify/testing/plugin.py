@@ -114,12 +114,10 @@ def async_notifications(notifications: Notifications) -> AsyncNotifications:
 @contextmanager
 def _on_a_loop_of_its_own(connect: Callable[[dict[str, str]], Any], parameters: dict[str, str]) -> Iterator[Any]:
     """Yield an asynchronous connection as one that blocks."""
-    from asyncio import new_event_loop
-
     from pgnotify.testing.async_conformance._blocking_view import blocking_view
     from pgnotify.testing.async_conformance._loop_thread import LoopThread
 
-    loop = LoopThread(new_event_loop())
+    loop = LoopThread()
     try:
         backend = loop.call(async_backend_for, loop.call(connect, parameters))
         yield blocking_view(backend, loop)

@@ -110,6 +110,13 @@ def test_what_decides_imports_nothing_that_performs(path):
     assert IMPURE.isdisjoint(top_level_names(tree))
 
 
+@pytest.mark.parametrize("path", [path for path in modules() if path.parts[0] not in ("aio", "testing")], ids=str)
+def test_asyncio_is_imported_where_event_loops_are_used_only(path):
+    tree = ast.parse((PACKAGE / path).read_text())
+
+    assert "asyncio" not in top_level_names(tree)
+
+
 def docstrings(tree):
     """Return the docstrings of modules, classes and functions, and the strings below attributes."""
     bodies = [node.body for node in ast.walk(tree) if isinstance(getattr(node, "body", None), list)]

@@ -22,11 +22,11 @@ class LoopThread:
     """Runs an event loop until `close`. All methods are for other threads.
 
     Args:
-        loop: a new one.
+        loop: a new one; None makes one of asyncio's.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+    def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        self._loop = loop or asyncio.new_event_loop()
         self.complaints: list[str] = []
         """What the loop has reported, such as an exception that nobody has looked at."""
         self._loop.set_exception_handler(self._complain)
