@@ -10,9 +10,10 @@ import os
 import sys
 import time
 import warnings
+from collections import deque
 from collections.abc import Awaitable, Callable
 from functools import partial
-from inspect import isawaitable
+from inspect import GEN_CREATED, getgeneratorstate, isawaitable
 from itertools import repeat, starmap
 from types import TracebackType
 from typing import Any, TypeVar
@@ -188,14 +189,17 @@ class AsyncNotificationHandler(HandlerFace):
             self._watch.request(command)
             runner.wakeup.wake()
             try:
-                await self._ownership.released_or_answered(loop, answer.future)
+                while not answer.future.done() and self._ownership.is_looping and command in self._watch.commands:
+                    # Perhaps another loop has begun by the time that we know of the end of one.
+                    await self._ownership.released_or_answered(loop, answer.future)
+            except BaseException:
+                answer.abandon()
+                raise
             finally:
-                is_waiting = command in self._watch.commands
-                if is_waiting and not self._ownership.is_looping:
-                    self._watch.commands.remove(command)
+                has_begun = not _withdrawn(command, self._watch.commands)
             if answer.future.done():
                 return answer.future.result()
-            if not is_waiting and not repeatable:
+            if has_begun and not repeatable:
                 raise RuntimeError("the loop was cancelled during this call; it may have had its effect")
         try:
             self._watch.interrupt()  # a delivery that called us must check for changes
@@ -220,6 +224,14 @@ class AsyncNotificationHandler(HandlerFace):
         if self._forget_parents_connection(self._unbound) and self._runner is not None:
             self._runner.wakeup.forget_in_child()
             self._runner.refuse(partial(refusal_in_child, self._process))
+
+
+def _withdrawn(command: p.Program[Any], commands: deque[p.Program[Any]]) -> bool:
+    """Take back a request that the loop has not begun to carry out; return whether it was there."""
+    if command not in commands or getgeneratorstate(command) != GEN_CREATED:
+        return False
+    commands.remove(command)
+    return True
 
 
 class _AsyncHandlerFront:

@@ -88,6 +88,11 @@ class TaskAnswer(Generic[T]):
     def __init__(self, loop: Loop) -> None:
         self.future: Future[T] = loop.create_future()
 
+    def abandon(self) -> None:
+        """Expect no answer any more: the task was cancelled. An error has nobody to be raised to."""
+        if not self.future.cancel() and not self.future.cancelled():
+            self.future.exception()
+
     def set_result(self, result: T) -> None:
         """Answer with a result."""
         if not self.future.done():
