@@ -193,7 +193,9 @@ class AsyncParticipant(Participant):
             self._lost_at = self._lost_at or self._now()
             if not await self.listener.stop(timeout=PATIENCE_SECONDS, drain=True):
                 self.errors.append(AssertionError(f"it was not drained within {PATIENCE_SECONDS:.0f} s"))
-            await asyncio.wait(users, timeout=PATIENCE_SECONDS)
+            _, left = await asyncio.wait(users, timeout=PATIENCE_SECONDS)
+            if left:
+                self.errors.append(AssertionError(f"{len(left)} users wait on although it has ended"))
             raise
         finally:
             self.errors += [error for each in users if each.done() and (error := each.exception()) is not None]

@@ -295,5 +295,5 @@ def is_async(mode: str) -> bool:
 def _is_struck(participant: Participant, fault: Fault) -> bool:
     """Whether a gap must follow."""
     if fault.kind == "subscription lost" and participant.mode == participant.VISITS:
-        return False  # whoever comes next may listen again before that is noticed
+        return False  # the next stream may listen again before that is noticed
     return fault.kind not in OF_LOOPS or is_async(participant.mode)

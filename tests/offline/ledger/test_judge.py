@@ -258,7 +258,7 @@ def test_the_books_of_several_streams_are_judged_one_by_one_and_added():
     assert both.recoveries == {"fin": [pytest.approx(2.4)]}
 
 
-def test_who_comes_and_goes_is_due_what_was_sent_between_and_may_have_more():
+def test_a_user_that_comes_and_goes_is_due_what_was_sent_meanwhile_and_may_have_more():
     books = [*sent(1, 2, 3, 4, 5, 6), *sent(7, channel="cache")]
     visit = Book(("jobs",), delivered(1, 5), since=3.0)
 
@@ -269,7 +269,7 @@ def test_who_comes_and_goes_is_due_what_was_sent_between_and_may_have_more():
     assert not verdict.wrong
 
 
-def test_who_stays_is_due_everything_on_its_channels():
+def test_a_user_that_stays_is_due_everything_on_its_channels():
     assert Book(("jobs",)).due([*sent(1, 2), *sent(3, channel="cache")]) == sent(1, 2)
 
 
