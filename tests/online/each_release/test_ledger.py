@@ -14,11 +14,10 @@ from pgnotify.testing.finder import NoPostgreSQL
 from tests import kinds
 from tests.ledger import tables
 from tests.ledger.faults import FAULTS, SIGNALS, plan, possible
-from tests.ledger.trial import CHANNELS, INSTALLED_ASYNC, MODES, Trial, is_async
+from tests.ledger.trial import CHANNELS, INSTALLED_ASYNC, MODES, Trial
 
 # Any would do; one that is always the same makes a failure the change's that it came with.
 SEED = 5
-MAIN = "run"  # what signals strike; `nox -s soak` has them strike each way
 LONGEST_PAUSE = 0.2
 
 BLOCKING = dict.fromkeys(kind.driver for kind in kinds.selected())
@@ -29,19 +28,14 @@ ON_LOOPS = [
 """Those that have event loops only. psycopg's are tested where its others are."""
 
 
-ASYNC_MODES = [mode for mode in MODES if is_async(mode)]
-IN_TURN = dict(zip(kinds.FIRST, ASYNC_MODES, strict=False))
-"""One way on an event loop for each driver that blocks."""
-NATIVE = ["async iterate", "async streams", "async visits"]
+ALWAYS = ("run", "iterate", "workers", "pull")
+"""The ways to use a listener that are tested with each driver that blocks; the main thread uses the first one."""
+IN_TURN = dict(
+    zip(kinds.FIRST, ("streams", "async run", "async coroutine", "async streams", "async pull"), strict=True)
+)
+"""One more for each of them. `nox -s soak` has them all."""
+NATIVE = ("async iterate", "async visits")
 """Those for each driver that does not block."""
-
-
-def modes_of(driver: str) -> list[str]:
-    """Return the ways to use a listener that are tested with a driver; the main thread uses the first one."""
-    if driver in ON_LOOPS:
-        return NATIVE
-    blocking = sorted(set(MODES) - set(ASYNC_MODES), key=lambda mode: (mode != MAIN, mode))
-    return [*blocking, IN_TURN[driver]]
 
 
 @pytest.fixture(autouse=True)
@@ -61,9 +55,13 @@ def server():
         pytest.skip(str(error))
 
 
+def test_each_way_to_use_a_listener_is_tested_with_some_driver():
+    assert {*ALWAYS, *IN_TURN.values(), *NATIVE} == {*MODES}
+
+
 @pytest.mark.parametrize("driver", [*BLOCKING, *ON_LOOPS])
 def test_each_notification_is_delivered_once_in_order_or_lies_in_a_reported_gap(server, driver):
-    modes = modes_of(driver)
+    modes = (*ALWAYS, IN_TURN[driver]) if driver in BLOCKING else NATIVE
     faults = possible(list(FAULTS), modes)
     trial = Trial(server, modes, kinds.FIRST[driver].name if driver == "wrappers" else driver, SEED)
 
