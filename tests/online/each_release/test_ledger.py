@@ -13,6 +13,7 @@ from pgnotify.testing import TemporaryPostgreSQL
 from pgnotify.testing.finder import NoPostgreSQL
 from tests import kinds
 from tests.ledger import tables
+from tests.ledger.async_listeners import AsyncParticipant
 from tests.ledger.faults import FAULTS, SIGNALS, plan, possible
 from tests.ledger.trial import CHANNELS, INSTALLED_ASYNC, MODES, Trial
 
@@ -73,4 +74,6 @@ def test_each_notification_is_delivered_once_in_order_or_lies_in_a_reported_gap(
     assert {strike.kind for strike in outcome.strikes} == {*faults}
     for mode, verdict in outcome.verdicts.items():
         assert verdict.delivered > 0, mode
-        assert set(verdict.gaps) >= {"connection lost", "heartbeat missed", "subscription lost"}, mode
+        # The stream after one that has just gone may listen again before a lost subscription is noticed.
+        unseen = {"subscription lost"} if mode == AsyncParticipant.VISITS else set()
+        assert set(verdict.gaps) >= {"connection lost", "heartbeat missed", "subscription lost"} - unseen, mode
