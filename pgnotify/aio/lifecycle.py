@@ -323,7 +323,7 @@ class AsyncLifecycle:
                 await self._delivery.tell_of(self._watch.dropped_gaps[0])
             wait = LOOK_EACH_SECONDS if left is None else min(left, LOOK_EACH_SECONDS)
             await asyncio.wait(tasks, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
-            if self._watch.stop_requested and deadline is None and not then_cancel:
+            if self._watch.stop_requested and deadline is None and not (self._drain or then_cancel):
                 break
         if then_cancel and (tasks := self._delivery.tasks.others() - {self._task}):
             for task in tasks:
