@@ -20,7 +20,19 @@ ROOT = Path(__file__).parents[2]
 PAGES = [page for page in [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))] if page.stem != "write-a-backend"]
 
 NAMES = {
-    "README": "def catch_up(event: pgnotify.Listening) -> None: ...",
+    "README": """
+def catch_up(event: pgnotify.Listening) -> None: ...
+def work(arg_dict: object) -> None: ...
+""",
+    "asyncio": """
+from collections.abc import AsyncIterator
+from typing import Any
+sync_to_async: Any = None
+connections: Any = None
+dsn: str = ""
+def callback(arg_dict: dict[str, Any] | None) -> None: ...
+async def catch_up(event: pgnotify.Listening) -> None: ...
+""",
     "handler": "connection: object = None",
     "listener": """
 import signal
@@ -47,8 +59,15 @@ PROGRAMS = dict(_programs())
 
 
 def test_there_are_examples_on_these_pages() -> None:
-    assert {name.rpartition("_")[0] for name in PROGRAMS} == {"README", "handler", "listener", "testing", "watching"}
-    assert len(PROGRAMS) >= 17
+    assert {name.rpartition("_")[0] for name in PROGRAMS} == {
+        "README",
+        "asyncio",
+        "handler",
+        "listener",
+        "testing",
+        "watching",
+    }
+    assert len(PROGRAMS) >= 24
 
 
 def _faults(tmp_path: Path, *command: str) -> str:

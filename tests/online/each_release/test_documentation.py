@@ -35,11 +35,12 @@ def test_the_readme_runs_as_pasted(address: Address, capsys: pytest.CaptureFixtu
     namespace["connection"].close()
 
 
-def test_the_listeners_page_runs_and_prints_what_it_says(address: Address, capsys: pytest.CaptureFixture[str]):
-    page = (ROOT / "docs" / "listener.md").read_text()
+@pytest.mark.parametrize("name", ["asyncio.md", "listener.md"])
+def test_a_page_runs_and_prints_what_it_says(name: str, address: Address, capsys: pytest.CaptureFixture[str]):
+    page = (ROOT / "docs" / name).read_text()
     says = page.split("```\n\n```\n", 1)[1].partition("```")[0]
 
-    exec(_code_of("docs/listener.md").replace("postgresql://localhost/postgres", address.dsn), {})
+    exec(_code_of(f"docs/{name}").replace("postgresql://localhost/postgres", address.dsn), {})
 
     assert capsys.readouterr().out == says
 
