@@ -118,7 +118,6 @@ class Looping(AsyncKit):
         calling.join(self.patience, f"{name} did not return")
 
     def _bring_news(self) -> None:
-        self.proxy.thaw()
         self.proxy.say(notification_bytes(self.channel, b"news"))
 
     def _ends_the_wait(self, backend: Backend, end: Callable[[], None]) -> None:
