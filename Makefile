@@ -18,7 +18,7 @@ test-%: $(VENV)/nox
 check: $(VENV)/nox  ## lint, types and the tests without a server: for the hand that edits
 	$(BIN)/nox -s lint types offline
 
-bench: $(VENV)/nox  ## what every way to listen costs, side by side: twenty minutes
+bench: $(VENV)/nox  ## what every way to listen costs, side by side: forty minutes
 	$(BIN)/nox -s bench
 
 $(VENV)/demo: $(VENV)/made pyproject.toml

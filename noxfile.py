@@ -192,8 +192,8 @@ def coverage(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure all ways on all drivers, for twenty minutes; what stands behind -- goes to it, such as --publish."""
-    _install_all(session, "server", "wrappers", "bench")
+    """Measure all ways on all drivers, for forty minutes; what stands behind -- goes to it, such as --publish."""
+    _install_all(session, "server", "wrappers", "bench", "loops")
     session.install("asyncpg")
     session.run("python", "-m", "benchmarks", *session.posargs)
 

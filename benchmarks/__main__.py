@@ -22,7 +22,7 @@ import pgnotify
 from benchmarks import plot, results, tables
 from benchmarks.compiling import CannotCompileError, Compiled, compiled
 from benchmarks.measuring import PROC, QUICK, Bench, Sizes, Values, connections_needed
-from benchmarks.results import Results
+from benchmarks.results import IDLE_HANDLERS, Results
 from benchmarks.ways import C
 from pgnotify.testing import TemporaryPostgreSQL
 from tests.kinds import DISTRIBUTIONS
@@ -104,7 +104,13 @@ def _measured(options: argparse.Namespace, directory: Path) -> Results:
                 "sizes": sizes._asdict(),
                 "skipped": [*skipped, *bench.skipped()],
                 "ways": [
-                    {"name": way.name, "group": way.group, "driver": way.driver, "connection": way.connection}
+                    {
+                        "name": way.name,
+                        "group": way.group,
+                        "driver": way.driver,
+                        "connection": way.connection,
+                        "section": way.section,
+                    }
                     for way in bench.ways()
                 ],
                 "runs": [],
@@ -130,9 +136,10 @@ def _measure(bench: Bench, found: Results, rounds: int, only: re.Pattern[str]) -
         for task in tasks:
             if number == 0 or not task.once:
                 _add(found, f"round {number + 1} of {rounds}", *task[:3], task.run())
-    if PROC.exists() and only.search(_title("idle", "", "")):
-        for way, values in bench.idle():
-            _add(found, "once", "idle", "", way, values)
+    for case, idle in (("", bench.idle), (IDLE_HANDLERS, bench.idle_handlers)):
+        if PROC.exists() and only.search(_title("idle", case, "")):
+            for way, values in idle():
+                _add(found, "once", "idle", case, way, values)
 
 
 def _add(found: Results, when: str, measure: str, case: str, way: str, values: Values) -> None:
@@ -176,7 +183,7 @@ def _processor() -> str:
 
 def _versions(postgresql: str, program: Compiled | None) -> dict[str, str]:
     versions = {"Python": platform.python_version(), "PostgreSQL": postgresql, "pgnotify": pgnotify.__version__}
-    for name in (*DISTRIBUTIONS, "asyncpg"):
+    for name in (*DISTRIBUTIONS, "asyncpg", "uvloop", "sse-starlette"):
         try:
             versions[name.removesuffix("-binary")] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import pgnotify
-from benchmarks.ways import WAYS, Loop, Way
+from benchmarks.ways import WAYS, Loop, Way, event_loops
 from pgnotify.testing._wire import Session
 from pgnotify.testing.address import Address
 from tests.kinds import KINDS
@@ -113,6 +113,12 @@ def latency(way: Way, address: Address, count: int) -> Figures:
     return {"microseconds": pings.microseconds[WARM_UP:]}
 
 
+def latency_on_uvloop(way: Way, address: Address, count: int) -> Figures:
+    """Do the same on a loop of uvloop."""
+    event_loops.use("uvloop")
+    return latency(way, address, count)
+
+
 class _Pings:
     """A callback that sends the next notification, and at the end the one on the stop channel."""
 
@@ -144,6 +150,77 @@ def idle(way: Way, address: Address) -> Figures:
     _ready()
     loop(lambda _: None)
     raise AssertionError("nothing was to arrive")
+
+
+def idle_handlers(way: Way, address: Address, count: int) -> Figures:
+    """Wait for nothing with this many handlers on one event loop."""
+    _allow_descriptors()
+    import asyncio
+
+    from benchmarks.ways import ours_async
+
+    (kind,) = (kind for kind in ours_async.KINDS if kind.name == way.connection)
+
+    async def wait() -> None:
+        made = [
+            pgnotify.AsyncNotificationHandler(await ours_async.opened(kind, address), f"c{number}", print)
+            for number in range(count)
+        ]
+        for each in made:
+            await each.listen()
+        _ready()
+        await asyncio.gather(*(each() for each in made))
+
+    event_loops.new().run_until_complete(wait())
+    raise AssertionError("nothing was to arrive")
+
+
+def fan_out(way: Way, address: Address, consumers: int, notifications: int, at_once: int) -> Figures:
+    """Deliver each notification to this many consumers; send ``at_once`` of them when all have got those before.
+
+    They are sent from the same thread, in one transaction, as in `latency`. The first ones are the warm-up.
+    """
+    assert way.prepare is not None
+    loop = way.prepare(address, [CHANNEL] * consumers, STOP)
+    left = notifications // at_once + 1
+    missing = 0
+    started = (0.0, 0.0)
+    ended = (0.0, 0.0)
+
+    def send() -> None:
+        nonlocal left, missing, started, ended
+        if left * at_once == notifications:
+            started = time.perf_counter(), time.process_time()
+        if left:
+            missing = consumers * at_once
+            session.notify_all(CHANNEL, [f"payload{left:05} {number}" for number in range(at_once)])
+        else:
+            ended = time.perf_counter(), time.process_time()
+            session.notify(STOP)
+        left -= 1
+
+    def callback(_: Any) -> None:
+        nonlocal missing
+        missing -= 1
+        if not missing:
+            send()
+
+    _ready()
+    with Session(*address) as session:
+        send()
+        loop(callback)
+    return {"seconds": ended[0] - started[0], "cpu": ended[1] - started[1]}
+
+
+def consumers(way: Way, address: Address, count: int) -> Figures:
+    """Have this many consumers wait."""
+    assert way.prepare is not None
+    way.prepare(address, [CHANNEL], STOP)  # imports what is needed, which is not counted
+    memory = _memory_mb("VmRSS")
+    way.prepare(address, [CHANNEL] * count, STOP)
+    grown = _memory_mb("VmRSS")
+    _ready()
+    return {"mb": None if memory is None or grown is None else grown - memory}
 
 
 def publish(way: Way, address: Address, count: int) -> Figures:
@@ -182,8 +259,7 @@ def _each_us(send: Callable[[int], object], count: int) -> float:
 
 def handlers(way: Way, address: Address, count: int, notifications: int) -> Figures:
     """Run ``count`` handlers, each with its own connection, channel and thread, until everything is received."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    _allow_descriptors()
     assert way.prepare is not None
     loops = [way.prepare(address, ["first"], STOP)]  # imports the driver, which is not counted
     memory = _memory_mb("VmRSS")
@@ -212,6 +288,11 @@ def _listening(way: Way, address: Address) -> Loop:
     return way.prepare(address, [CHANNEL], STOP)
 
 
+def _allow_descriptors() -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def _ready() -> None:
     """Tell the parent, and wait for its signal."""
     print("ready", flush=True)
@@ -231,7 +312,20 @@ def _memory_mb(field: str) -> float | None:
 
 
 MEASURES: dict[str, Callable[..., Figures]] = {
-    measure.__name__: measure for measure in (drains, profile, arriving, latency, idle, publish, handlers)
+    measure.__name__: measure
+    for measure in (
+        drains,
+        profile,
+        arriving,
+        latency,
+        latency_on_uvloop,
+        idle,
+        idle_handlers,
+        fan_out,
+        consumers,
+        publish,
+        handlers,
+    )
 }
 
 

@@ -15,11 +15,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.child import ADDRESS_VARIABLE, CHANNEL, STOP
-from benchmarks.results import DRAIN_CASES, PENDING
+from benchmarks.results import CONSUMERS, DRAIN_CASES, FAN_OUT_CASES, PENDING, UVLOOP
 from benchmarks.ways import FETCHING, HANDLERS, WAYS, C, Way
 from pgnotify.testing._wire import Session
 from pgnotify.testing.address import Address
@@ -55,9 +56,13 @@ class Sizes(NamedTuple):
     to_handlers: int = 500
     """Transactions of one notification each, to the handlers in turn."""
     handlers: tuple[int, ...] = (1, 10, 100, 1_000)
+    fan_out: int = 1_000
+    """Notifications to each of as many consumers."""
+    consumers: int = 10_000
+    idle_handlers: int = 1_000
 
 
-QUICK = Sizes(5_000, 1_000, 200, 100, 20_000, 1.0, 1_000, (1, 100), 100, (1, 10))
+QUICK = Sizes(5_000, 1_000, 200, 100, 20_000, 1.0, 1_000, (1, 100), 100, (1, 10), 100, 100, 10)
 """To see that everything runs; the numbers mean little."""
 
 
@@ -94,17 +99,32 @@ class Bench:
     def skipped(self) -> list[str]:
         """Return, in words, the ways and measures that are impossible here."""
         absent = [f"{way.name}: {way.absent}" for way in WAYS if way.absent is not None]
+        absent += [] if find_spec(UVLOOP) is not None else [f"latency on {UVLOOP}: {UVLOOP} not installed"]
         return absent if PROC.exists() else [*absent, "idle, and memory: there is no /proc"]
 
     def tasks(self) -> list[Task]:
         """Return the measurements of a round, in order."""
         sizes, ways = self._sizes, self.ways()
-        listening = [way for way in ways if way not in FETCHING]
+        blocking = [way for way in ways if way.section == "blocking" and way not in FETCHING]
+        on_loops = [way for way in ways if way.section == "asyncio"]
+        streams = [way for way in ways if way.section == "streams"]
+        listening = blocking + on_loops
         sending = [way for way in ways if way in HANDLERS or way.group == "by hand"]
         tasks = [
-            Task("drain", case, way.name, partial(self._drain, way, case)) for case in DRAIN_CASES for way in listening
+            Task("drain", case, way.name, partial(self._drain, way, case))
+            for case in DRAIN_CASES
+            for way in (listening if case == DRAIN_CASES[0] else blocking)
         ]
         tasks += [Task("latency", "", way.name, partial(self._latency, way)) for way in listening]
+        if find_spec(UVLOOP) is not None:
+            tasks += [
+                Task("latency", UVLOOP, way.name, partial(self._latency, way, "latency_on_uvloop")) for way in on_loops
+            ]
+        tasks += [
+            Task("fan-out", case, way.name, partial(self._fan_out, way, at_once))
+            for case, at_once in FAN_OUT_CASES.items()
+            for way in streams
+        ]
         tasks += [Task("publish", "", way.name, partial(self._publish, way)) for way in sending]
         tasks += [
             Task("channels", str(count), way.name, partial(self._channels, way, count))
@@ -120,6 +140,7 @@ class Bench:
         ]
         tasks += [Task("import", case, "", partial(_import, statements)) for case, statements in _imports(ways).items()]
         tasks += [Task("memory", PENDING, way.name, partial(self._memory, way), once=True) for way in listening]
+        tasks += [Task("memory", CONSUMERS, way.name, partial(self._consumers, way), once=True) for way in streams]
         return tasks
 
     def profile(self, name: str) -> str:
@@ -139,15 +160,26 @@ class Bench:
         with ExitStack() as stack:
             children = {}
             for way in self.ways():
-                if way not in FETCHING:
-                    child = children[way.name] = stack.enter_context(self._child(way, "idle"))
-                    child.go()
-            time.sleep(SETTLING_SECONDS)
-            before = {name: child.activity() for name, child in children.items()}
-            time.sleep(self._sizes.idle_seconds)
-            for name, child in children.items():
-                wakeups, cpu = child.activity()
-                yield name, {"wakeups": wakeups - before[name][0], "cpu_ms": (cpu - before[name][1]) / 1e6}
+                if way not in FETCHING and way.section != "streams":
+                    children[way.name] = stack.enter_context(self._child(way, "idle"))
+            yield from self._idle(children)
+
+    def idle_handlers(self) -> Iterator[tuple[str, Values]]:
+        """Yield the same for many handlers on one event loop."""
+        for way in self.ways():
+            if way.name == "async handler, psycopg":
+                with self._child(way, "idle_handlers", self._sizes.idle_handlers) as child:
+                    yield from self._idle({way.name: child})
+
+    def _idle(self, children: dict[str, _Child]) -> Iterator[tuple[str, Values]]:
+        for child in children.values():
+            child.go()
+        time.sleep(SETTLING_SECONDS)
+        before = {name: child.activity() for name, child in children.items()}
+        time.sleep(self._sizes.idle_seconds)
+        for name, child in children.items():
+            wakeups, cpu = child.activity()
+            yield name, {"wakeups": wakeups - before[name][0], "cpu_ms": (cpu - before[name][1]) / 1e6}
 
     def _drain(self, way: Way, case: str) -> Values:
         size, _, transactions = case.partition(", ")
@@ -183,10 +215,22 @@ class Bench:
         session.notify(f"{STOP}{number}")
         _wait_until_sent(session)
 
-    def _latency(self, way: Way) -> Values:
-        with self._child(way, "latency", self._sizes.round_trips) as child:
+    def _latency(self, way: Way, measure: str = "latency") -> Values:
+        with self._child(way, measure, self._sizes.round_trips) as child:
             times = sorted(child.figures()["microseconds"])
         return {"p50": statistics.median(times), "p99": times[len(times) * 99 // 100], "max": times[-1]}
+
+    def _fan_out(self, way: Way, at_once: int) -> Values:
+        count = self._sizes.fan_out
+        with self._child(way, "fan_out", count, count, at_once) as child:
+            figures = child.figures()
+        deliveries = count * count
+        return {"per_second": deliveries / figures["seconds"], "cpu_us": figures["cpu"] / deliveries * 1e6}
+
+    def _consumers(self, way: Way) -> Values:
+        with self._child(way, "consumers", self._sizes.consumers) as child:
+            memory = child.figures()["mb"]
+        return {"kb": None if memory is None else memory * 1024 / self._sizes.consumers}
 
     def _publish(self, way: Way) -> Values:
         with self._child(way, "publish", self._sizes.published) as child:
@@ -317,7 +361,7 @@ def _all_received(figures: dict[str, Any], count: int) -> dict[str, Any]:
 
 def _imports(ways: list[Way]) -> dict[str, str]:
     """Return the imports to measure: the package, each driver, and both."""
-    drivers = {way.driver: way.modules[0] for way in ways if way.group == "ours" and way.driver != "wrappers"}
+    drivers = {way.driver: way.modules[0] for way in ways if way in HANDLERS and way.driver != "wrappers"}
     cases = {"pgnotify": "import pgnotify"}
     for driver, module in drivers.items():
         cases[driver] = f"import {module}"
@@ -335,4 +379,4 @@ def _import(statement: str) -> Values:
 
 def connections_needed(sizes: Sizes) -> int:
     """Return how many connections the server must allow."""
-    return max(*sizes.handlers, len(WAYS)) + 50
+    return max(*sizes.handlers, sizes.idle_handlers, len(WAYS)) + 50

@@ -21,7 +21,19 @@ DRAIN_CASES = ("14 B, 1 transaction", "14 B, 100 transactions", "1 kB, 1 transac
 """The targets and the short table use the first."""
 
 PENDING = "1,000,000 pending"
-"""The case of the measure "memory"."""
+"""The case of the measure "memory" for the ways with one consumer."""
+
+CONSUMERS = "each of 10,000 consumers"
+"""The case of the measure "memory" for the ways with many."""
+
+FAN_OUT_CASES = {"one at a time": 1, "a hundred at a time": 100}
+"""How many notifications are sent together, to be delivered to a thousand consumers."""
+
+IDLE_HANDLERS = "1,000 handlers on one event loop"
+"""The case of the measure "idle" for many handlers."""
+
+UVLOOP = "uvloop"
+"""The case of the measure "latency" on a loop of this package."""
 
 LIMIT = "C, libpq"
 """The limit: no way on libpq can be faster."""
@@ -34,6 +46,19 @@ BY_HAND = {
     "pg8000.native": "bulk parse, pg8000.native",
 }
 """The best loop by hand for each kind of connection."""
+
+ON_LOOP = "add_listener, asyncpg"
+"""What the ways on an event loop are compared with, if their callbacks are functions."""
+
+TASKS_ON_LOOP = "add_listener, coroutine, asyncpg"
+"""What they are compared with if their callbacks are coroutine functions."""
+
+ASYNC_NOTIFIES = "async notifies(), psycopg_async"
+"""What they are compared with on psycopg, too."""
+
+QUEUES = "dict of queues, asyncpg"
+SSE = "sse-starlette, asyncpg"
+"""What streams are compared with."""
 
 OWN_WAY = {
     "psycopg": "notifies(), psycopg",
@@ -58,6 +83,8 @@ class Way(NamedTuple):
     """The table is grouped by it."""
     connection: str
     """The kind of connection to open."""
+    section: str = "blocking"
+    """``"asyncio"`` on an event loop, ``"streams"`` with many consumers there."""
 
     @property
     def kind(self) -> str:
@@ -88,7 +115,7 @@ class Results:
 
     def __init__(self, data: dict[str, Any]) -> None:
         self.data = data
-        self.ways = [Way(way["name"], way["group"], way["driver"], way["connection"]) for way in data["ways"]]
+        self.ways = [Way(**way) for way in data["ways"]]
         """The ways in the order of the table."""
         self._runs: dict[tuple[str, str, str], list[dict[str, float | None]]] = {}
         for way in self.ways:
@@ -302,6 +329,57 @@ def _latency_to_limit(pick: Callable[[Iterable[float]], float]) -> Callable[[Res
     return found
 
 
+CALLBACKS = ("async handler", "AsyncListener.subscribe")
+"""Our two ways on an event loop whose callbacks are functions."""
+
+COROUTINES = tuple(f"{name}, coroutine" for name in CALLBACKS)
+"""The same with coroutine functions."""
+
+
+def _on_loop(
+    names: tuple[str, ...],
+    kinds: Callable[[str], bool],
+    other: str,
+    measured: tuple[str, str, str] = ("drain", DRAIN_CASES[0], "per_second"),
+    pick: Callable[[Iterable[float]], float] = min,
+) -> Callable[[Results], Found]:
+    """Return a function that finds the worst ratio of our ways on an event loop to another way, and all of them.
+
+    Args:
+        names: of our ways, without the kind.
+        kinds: whether a kind of connection counts.
+        other: the other way.
+        measured: the measure, the case, and the value.
+        pick: the worst one.
+    """
+    measure, case, value = measured
+
+    def found(results: Results) -> Found:
+        ways = [f"{name}, {way.kind}" for name in names for way in results.ways if way.name == f"{name}, {way.kind}"]
+        ways = [way for way in ways if kinds(way.rpartition(", ")[2])]
+        divisor = results.median(measure, case, other, value)
+        if divisor is None:
+            return None, _joined([], other)
+        ratios = {way: ratio(results.median(measure, case, way, value), divisor) for way in ways}
+        known = {way: each for way, each in ratios.items() if each is not None}
+        details = [f"{way}: {number(each)}" for way, each in known.items()]
+        return pick(known.values()) if known else None, _joined(details, ", ".join(ratios.keys() - known.keys()))
+
+    return found
+
+
+def _only(kind: str) -> Callable[[str], bool]:
+    return lambda each: each == kind
+
+
+def _any(kind: str) -> bool:
+    return True
+
+
+def _many_idle(results: Results) -> Found:
+    return results.median("idle", IDLE_HANDLERS, "async handler, psycopg", "wakeups"), ""
+
+
 def _joined(details: list[str], absent: str) -> str:
     return "; ".join([*details, f"not measured: {absent}"] if absent else details)
 
@@ -352,10 +430,62 @@ TARGETS: tuple[tuple[str, Wanted, Callable[[Results], Found]], ...] = (
 )
 """The targets: the text, the condition, and the function that finds the measured number."""
 
+ON_LOOP_TARGETS: tuple[tuple[str, Wanted, Callable[[Results], Found]], ...] = (
+    *(
+        (
+            f"callback on {name}, on an event loop : asyncpg's add_listener, worse front",
+            Wanted("≥", bound),
+            _on_loop(CALLBACKS, _only(kind), ON_LOOP),
+        )
+        for name, kind, bound in (
+            ("psycopg", "psycopg", 1.8),
+            ("psycopg2", "psycopg2", 1.8),
+            ("PyGreSQL", "pg", 1.4),
+            ("pg8000", "pg8000.native", 2.3),
+            ("asyncpg", "asyncpg", 0.95),
+        )
+    ),
+    (
+        "callback on psycopg, on an event loop : its async notifies(), worse front",
+        Wanted("≥", 2.5),
+        _on_loop(CALLBACKS, _only("psycopg"), ASYNC_NOTIFIES),
+    ),
+    (
+        "coroutine callback : asyncpg's, a task for each notification, worst driver",
+        Wanted("≥", 1.5),
+        _on_loop(COROUTINES, _any, TASKS_ON_LOOP),
+    ),
+    (
+        "async for : asyncpg's add_listener, worst driver",
+        Wanted("≥", 1.2),
+        _on_loop(("AsyncListener, iterated",), _any, ON_LOOP),
+    ),
+    *(
+        (
+            f"latency p50 on {loop} : asyncpg's add_listener, worst driver",
+            Wanted("≤", 1),
+            _on_loop(CALLBACKS, _any, ON_LOOP, ("latency", case, "p50"), max),
+        )
+        for loop, case in (("asyncio", ""), ("uvloop", UVLOOP))
+    ),
+    *(
+        (
+            f"1,000 streams, {case} : {name}",
+            Wanted("≥", bound),
+            _on_loop(("subscription()",), _any, other, ("fan-out", case, "per_second")),
+        )
+        for name, other, bound in (("a dict of queues", QUEUES, 1), ("sse-starlette", SSE, 5))
+        for case in FAN_OUT_CASES
+    ),
+    ("wake-ups while idle, 1,000 handlers on one event loop", Wanted("=", 0), _many_idle),
+)
+"""Those of the ways on an event loop, for results that have any."""
+
 
 def targets(results: Results) -> list[Target]:
-    """Compare the results with each of TARGETS."""
-    return [_held(results, *target) for target in TARGETS]
+    """Compare the results with each of TARGETS, and of ON_LOOP_TARGETS if they have such ways."""
+    has_loops = any(way.section != "blocking" for way in results.ways)
+    return [_held(results, *target) for target in (*TARGETS, *(ON_LOOP_TARGETS if has_loops else ()))]
 
 
 def _held(results: Results, text: str, wanted: Wanted, find: Callable[[Results], Found]) -> Target:

@@ -8,7 +8,24 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from benchmarks.results import BY_HAND, DRAIN_CASES, MISSING, OWN_WAY, PENDING, Results, handler, number, ratio, targets
+from benchmarks.results import (
+    BY_HAND,
+    CONSUMERS,
+    DRAIN_CASES,
+    FAN_OUT_CASES,
+    MISSING,
+    ON_LOOP,
+    OWN_WAY,
+    PENDING,
+    TASKS_ON_LOOP,
+    UVLOOP,
+    Results,
+    Way,
+    handler,
+    number,
+    ratio,
+    targets,
+)
 
 NOT_MEASURED = "Not measured."
 
@@ -30,6 +47,20 @@ def report(results: Results) -> str:
             "listening process for each notification. Latency in µs. Peak MB with a million pending. Wake-ups and\n"
             "ms of CPU time in ten idle seconds.",
             ways_table(results),
+        ),
+        (
+            "On an event loop",
+            "Thousands a second while draining 14 bytes each, sent in one transaction; the least and the greatest\n"
+            "round; the ratio to asyncpg's add_listener, with a callback of the same kind; CPU time for each. Latency\n"
+            "in µs on asyncio's loop and on uvloop. Peak MB with a million pending. Wake-ups in ten idle seconds.",
+            asyncio_table(results),
+        ),
+        (
+            "Many consumers on one event loop",
+            "Thousand deliveries a second of 1,000 notifications to each of 1,000 consumers, when the next one is\n"
+            "sent after all have got the last one, and when a hundred are; CPU time for each delivery. kB for each of\n"
+            "10,000 consumers that wait, its task included.",
+            streams_table(results),
         ),
         (
             "Sending",
@@ -80,11 +111,63 @@ def ways_table(results: Results) -> str:
     rows: list[tuple[str, ...]] = []
     named: set[str] = set()
     for way in results.by_driver():
-        if way.name.startswith("fetch, "):
+        if way.section != "blocking" or way.name.startswith("fetch, "):
             continue  # fetch() is measured only with many channels, and has its row there
         rows.append(("" if way.driver in named else way.driver, way.name, way.group, *_of_way(results, way.name)))
         named.add(way.driver)
     return _table(header, rows, left=(0, 1, 2))
+
+
+def asyncio_table(results: Results) -> str:
+    """Return a row for each way on an event loop, measured or not, those of a driver together."""
+    header = (
+        *("driver", "way", "group", "14 B/1", MIN_MAX, ": asyncpg", "CPU µs"),
+        *("p50", "p99", "uvloop p50", "p99", "MB", "wakes"),
+    )
+    rows: list[tuple[str, ...]] = []
+    named: set[str] = set()
+    for way in results.by_driver():
+        if way.section == "asyncio":
+            rows.append(("" if way.driver in named else way.driver, way.name, way.group, *_on_loop(results, way)))
+            named.add(way.driver)
+    return _table(header, rows, left=(0, 1, 2))
+
+
+def _on_loop(results: Results, way: Way) -> tuple[str, ...]:
+    case, name = DRAIN_CASES[0], way.name
+    peer = TASKS_ON_LOOP if ", coroutine, " in name else ON_LOOP
+    spread = results.spread("drain", case, name, "per_second")
+    return (
+        _thousands(results.median("drain", case, name, "per_second")),
+        _range(*(_thousands(end) for end in spread or (None, None))),
+        number(results.speed_to(case, name, peer)),
+        number(results.median("drain", case, name, "cpu_us")),
+        *(number(results.median("latency", loop, name, value)) for loop in ("", UVLOOP) for value in ("p50", "p99")),
+        number(results.median("memory", PENDING, name, "mb")),
+        _count(results.median("idle", "", name, "wakeups")),
+    )
+
+
+def streams_table(results: Results) -> str:
+    """Return a row for each way to have many consumers on one event loop."""
+    rows = [
+        (
+            way.name,
+            *(
+                cell
+                for case in FAN_OUT_CASES
+                for cell in (
+                    _thousands(results.median("fan-out", case, way.name, "per_second")),
+                    number(results.median("fan-out", case, way.name, "cpu_us")),
+                )
+            ),
+            number(results.median("memory", CONSUMERS, way.name, "kb")),
+        )
+        for way in results.ways
+        if way.section == "streams"
+    ]
+    header = (*("way", "one at a time", "CPU µs"), *("a hundred at a time", "CPU µs", "kB each"))
+    return _table(header, rows)
 
 
 def _of_way(results: Results, way: str) -> tuple[str, ...]:
@@ -211,7 +294,10 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]], left: Sequence[
 
 def by_name(results: Results) -> dict[str, str]:
     """Return the tables by their names in a page; see put_into()."""
-    makers = (summary, targets_table, ways_table, publish_table, channels_table, handlers_table, import_table)
+    makers = (
+        *(summary, targets_table, ways_table, asyncio_table, streams_table),
+        *(publish_table, channels_table, handlers_table, import_table),
+    )
     named = {maker.__name__.removesuffix("_table"): maker(results) for maker in makers}
     return {**named, "short": short_table(results)}
 

@@ -11,12 +11,13 @@ import importlib.util
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
-from benchmarks.ways import asyncpg, ours, pg8000, psycopg, psycopg2, pygresql
+from benchmarks.ways import asyncpg, ours, ours_async, pg8000, psycopg, psycopg2, pygresql, streams
 from pgnotify import registry
 from pgnotify.testing.address import Address
 from tests.kinds import FIRST, KINDS
 
 Group = Literal["ours", "by hand", "own way", "limit"]
+Section = Literal["blocking", "asyncio", "streams"]
 Loop = Callable[[Callable[[Any], object]], None]
 Prepare = Callable[[Address, Sequence[str], str], Loop]
 """Connects, listens to the channels and to the stop channel, and returns the loop."""
@@ -35,6 +36,8 @@ class Way(NamedTuple):
     """Modules that must be importable."""
     prepare: Prepare | None
     """None for a way that is not written in Python."""
+    section: Section = "blocking"
+    """``"asyncio"`` for those on an event loop, and ``"streams"`` for those that have many consumers there."""
 
     @property
     def absent(self) -> str | None:
@@ -61,10 +64,30 @@ LISTENING = tuple(
     for name, prepared in (("Listener, iterated", ours.listener), ("Listener.run", ours.listener_run))
 )
 """The Listener, which reconnects: iterated over in the reading thread, and with callbacks there."""
+ASYNC = tuple(
+    Way(f"{name}, {kind.name}", "ours", kind.driver, kind.name, kind.modules, prepared(kind), "asyncio")
+    for kind in ours_async.KINDS
+    for name, prepared in (
+        ("async handler", ours_async.handler),
+        ("async handler, coroutine", ours_async.handler_awaiting),
+        ("AsyncListener, iterated", ours_async.listener),
+        ("AsyncListener.subscribe", ours_async.subscribe),
+        ("AsyncListener.subscribe, coroutine", ours_async.subscribe_awaiting),
+    )
+)
+"""The documented handler, and the Listener, on an event loop: with functions, coroutine functions and `async for`."""
 ALTERNATIVES = (
     Way("pgconn loop, psycopg", "by hand", "psycopg", "psycopg", ("psycopg",), psycopg.pgconn_loop),
     Way("notifies(), psycopg", "own way", "psycopg", "psycopg", ("psycopg",), psycopg.notifies),
-    Way("async notifies(), psycopg", "own way", "psycopg", "psycopg", ("psycopg",), psycopg.async_notifies),
+    Way(
+        "async notifies(), psycopg_async",
+        "own way",
+        "psycopg",
+        "psycopg_async",
+        ("psycopg",),
+        psycopg.async_notifies,
+        "asyncio",
+    ),
     Way("poll and swap, psycopg2", "by hand", "psycopg2", "psycopg2", ("psycopg2",), psycopg2.poll_and_swap),
     Way("select-and-poll recipe, psycopg2", "own way", "psycopg2", "psycopg2", ("psycopg2",), psycopg2.recipe),
     Way("getnotify loop, pg", "by hand", "pygresql", "pg", ("pg",), pygresql.getnotify_loop),
@@ -72,13 +95,51 @@ ALTERNATIVES = (
     Way("PyGreSQL's handler, pg", "own way", "pygresql", "pg", ("pg",), pygresql.own_handler),
     Way("bulk parse, pg8000.native", "by hand", "pg8000", "pg8000.native", ("pg8000",), pg8000.bulk_parse),
     Way("query per wake-up, pg8000.native", "own way", "pg8000", "pg8000.native", ("pg8000",), pg8000.query_per_wakeup),
-    Way("add_listener, asyncpg", "own way", "asyncpg", "asyncpg", ("asyncpg",), asyncpg.add_listener),
+    Way("add_listener, asyncpg", "own way", "asyncpg", "asyncpg", ("asyncpg",), asyncpg.add_listener, "asyncio"),
+    Way(
+        "add_listener, coroutine, asyncpg",
+        "own way",
+        "asyncpg",
+        "asyncpg",
+        ("asyncpg",),
+        asyncpg.add_coroutine_listener,
+        "asyncio",
+    ),
 )
+STREAMS = (
+    *(
+        Way(
+            f"subscription(), {kind.name}",
+            "ours",
+            kind.driver,
+            kind.name,
+            kind.modules,
+            streams.subscriptions(kind),
+            "streams",
+        )
+        for kind in ours_async.KINDS
+        if kind.name in ("psycopg", "asyncpg")
+    ),
+    Way("dict of queues, asyncpg", "by hand", "asyncpg", "asyncpg", ("asyncpg",), streams.queues, "streams"),
+    Way(
+        "sse-starlette, asyncpg",
+        "own way",
+        "asyncpg",
+        "asyncpg",
+        ("asyncpg", "sse_starlette"),
+        streams.sse_starlette,
+        "streams",
+    ),
+)
+"""Many consumers on one event loop, each with a queue of its own."""
 C = Way("C, libpq", "limit", "libpq", "libpq", (), None)
 """A program in C, as the limit."""
 
 DRIVERS = (*FIRST, "asyncpg", "libpq")
 WAYS = tuple(
-    way for driver in DRIVERS for way in (*HANDLERS, *FETCHING, *LISTENING, *ALTERNATIVES, C) if way.driver == driver
+    way
+    for driver in DRIVERS
+    for way in (*HANDLERS, *FETCHING, *LISTENING, *ASYNC, *ALTERNATIVES, *STREAMS, C)
+    if way.driver == driver
 )
 """All ways, in the order of the tables."""

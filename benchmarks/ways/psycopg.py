@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from typing import Any
 
+from benchmarks.ways import event_loops
 from pgnotify.testing.address import Address
 
 Loop = Callable[[Callable[[Any], object]], None]
@@ -30,11 +31,9 @@ def notifies(address: Address, channels: Sequence[str], stop: str) -> Loop:
 
 def async_notifies(address: Address, channels: Sequence[str], stop: str) -> Loop:
     """Iterate over the notifications of an asynchronous connection."""
-    import asyncio
-
     import psycopg
 
-    events = asyncio.new_event_loop()
+    events = event_loops.new()
 
     async def listening() -> Any:
         db = await psycopg.AsyncConnection.connect(address.dsn, autocommit=True)

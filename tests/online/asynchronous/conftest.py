@@ -15,6 +15,7 @@ _NEEDS = {
     "test_asyncpg_connect.py": ("asyncpg",),
     "test_asyncpg_tap.py": ("asyncpg",),
     "test_notifications.py": ("asyncpg",),
+    "test_benchmark_ways.py": ("asyncpg",),
     "test_psycopg_async.py": ("psycopg",),
     "test_sqlalchemy_async.py": ("asyncpg", "psycopg", "sqlalchemy", "greenlet"),
     "test_conformance.py": ("asyncpg", "psycopg"),
