@@ -44,23 +44,19 @@ def waiting(session: Session) -> Iterator[Callable[[WebServer, int], Future[str]
     session.sql("DROP TABLE public.jobs")
 
 
-def test_a_request_waits_for_its_job(address: Address, session: Session, waiting: Callable[..., Future[str]]):
+def test_a_request_waits_for_its_job_and_the_server_ends_although_another_waits(
+    address: Address, session: Session, waiting: Callable[..., Future[str]]
+):
     with WebServer("with_fastapi:app", address) as server:
-        result = waiting(server, 7)
+        seven = waiting(server, 7)
         session.notify("job:7", "half of it is done")
-        assert not result.done()
+        assert not seven.done()
 
         session.sql("INSERT INTO public.jobs VALUES (7, 'done') RETURNING pg_catalog.pg_notify('job:7', '')")
 
-        assert result.result(PATIENCE) == '"done"'
+        assert seven.result(PATIENCE) == '"done"'
         assert get(f"{server.url}/jobs/7/result") == '"done"'
 
-
-def test_the_server_ends_although_a_request_waits(address: Address, waiting: Callable[..., Future[str]]):
-    with WebServer("with_fastapi:app", address) as server:
-        result = waiting(server, 8)
-
-        log = server.terminate()
-
-        assert result.result(PATIENCE) == "503"
-        assert "Finished server process" in log
+        eight = waiting(server, 8)
+        assert "Finished server process" in server.terminate()
+        assert eight.result(PATIENCE) == "503"
