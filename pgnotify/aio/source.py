@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from inspect import isawaitable
 from typing import Any, NamedTuple
 
@@ -102,12 +103,12 @@ class AsyncSource(AnySource):
             return await self._open()
         assert self._loop is not None, "use() comes first"
         opened: object = await open_in_thread(self._loop, self._open_with_backend, self._close)
-        return await opened if isawaitable(opened) else opened
+        return await opened if _is_awaitable(opened) else opened  # type: ignore[misc]
 
     def _open_with_backend(self) -> object:
         """Open one, and find its backend in the same thread: an object that connects on first use connects there."""
         opened = self._open()
-        if not isawaitable(opened):
+        if not _is_awaitable(opened):
             try:
                 self._found[id(opened)] = unbound(opened)
             except Exception as error:
@@ -126,14 +127,17 @@ class AsyncSource(AnySource):
                 self._pool.putconn(opened)
 
     async def _give_back(self, opened: Any, pool: Any) -> None:
-        """Return a connection to its pool: to the given one, or to the one that ``close`` of a proxy returns it to."""
+        """Return a connection to its pool: to the given one, or to the one that ``close`` of a proxy returns it to.
+
+        A pool that blocks may reset the connection, or wait for its lock, so it is called in a thread.
+        """
         with suppress(Exception):  # the pool is closed by now; or the object, which needs nothing more
             if self._lending is not None:
-                given = self._lending.take_back(opened)
-            elif pool is not None:
-                given = pool.putconn(opened)
-            else:
-                given = opened.close()
+                await self._lending.take_back(opened)
+                return
+            give = opened.close if pool is None else partial(pool.putconn, opened)
+            assert self._loop is not None, "use() comes first"
+            given = give() if is_async(give) else await self._loop.in_thread(give)
             if isawaitable(given):
                 await given
 
@@ -192,6 +196,10 @@ class AsyncAttempt:
         if not self._task.cancelled() and self._task.exception() is None and self._source.can_reconnect:
             with suppress(Exception):  # nobody has used it
                 await self._source.discard(self._task.result())
+
+
+def _is_awaitable(opened: object) -> bool:
+    return hasattr(type(opened), "__await__")  # the class is asked: a closed connection of PyGreSQL refuses to answer
 
 
 def _pool_of(source: Any) -> _Pool | None:

@@ -19,6 +19,8 @@ from pgnotify.protocol import (
     HasDescriptor,
     Health,
     LimitsRest,
+    NamesPool,
+    Pool,
     connection_of,
     health_of,
     name_session,
@@ -192,6 +194,11 @@ class ThreadedBackend(AsyncBackend):
     def connection(self) -> object:
         """See `pgnotify.protocol.connection_of`."""
         return connection_of(self.blocking)
+
+    @property
+    def pool(self) -> Pool | None:
+        """See `pgnotify.protocol.NamesPool.pool`."""
+        return self.blocking.pool if isinstance(self.blocking, NamesPool) else None
 
     @property
     def DatabaseError(self) -> type[Exception]:
