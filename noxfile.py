@@ -180,7 +180,9 @@ def frozen(session: nox.Session) -> None:
 @nox.session
 def coverage(session: nox.Session) -> None:
     """Measure which branches of the package the tests take, and hold them to the threshold in pyproject.toml."""
-    drivers = _install_all(session, "tests", "metrics", "server", "wrappers", "tls", "green", "loops", "coverage")
+    drivers = _install_all(
+        session, "tests", "metrics", "server", "wrappers", "tls", "green", "loops", "web", "coverage"
+    )
     session.run("coverage", "erase")
     env = {"PGNOTIFY_TEST_DRIVERS": ",".join([*drivers, "wrappers"])}
     session.run(
