@@ -8,8 +8,12 @@ a ``with`` takes; that it is given back is seen.
 from __future__ import annotations
 
 import gc
+import inspect
+import logging
 import os
 import sys
+import textwrap
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -120,3 +124,17 @@ def _no_collection() -> Iterator[None]:
 
 def _is_ours(code: CodeType) -> bool:
     return code.co_filename.startswith(_OURS) or code is _MAKES_A_NOTIFICATION
+
+
+def rewritten(function: Any, old: str, new: str) -> Any:
+    """Return a function that is as if one piece of it stood otherwise in its file."""
+    source = textwrap.dedent(inspect.getsource(function))
+    assert source.count(old) == 1, f"{function.__qualname__} has {old!r} {source.count(old)} times"
+    names: dict[str, Any] = {
+        **function.__globals__,
+        "LOCK": threading.Lock(),
+        "LOGGER": logging.getLogger(__name__),
+        "Notification": Notification,
+    }
+    exec(compile(source.replace(old, new), function.__code__.co_filename, "exec"), names)
+    return names[function.__name__]

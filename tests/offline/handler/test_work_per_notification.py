@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
-import logging
-import textwrap
-import threading
 from collections import Counter
 
 import pytest
@@ -15,7 +11,7 @@ from pgnotify.handler import handler
 from pgnotify.handler.handler import _HandlerFront
 from pgnotify.notification import Notification
 from pgnotify.program.runner import BlockingRunner
-from tests.helpers.counting import counting_calls, counting_instructions
+from tests.helpers.counting import counting_calls, counting_instructions, rewritten
 
 NOTE = Notification("jobs", "a payload", 7)
 
@@ -146,20 +142,6 @@ def test_a_lone_notification_takes_no_more_instructions_than_ever(backend):
 
 
 # What would be noticed
-
-
-def rewritten(function, old, new):
-    """Return a function that is as if one piece of it stood otherwise in its file."""
-    source = textwrap.dedent(inspect.getsource(function))
-    assert source.count(old) == 1, f"{function.__qualname__} has {old!r} {source.count(old)} times"
-    names = {
-        **function.__globals__,
-        "LOCK": threading.Lock(),
-        "LOGGER": logging.getLogger(__name__),
-        "Notification": Notification,
-    }
-    exec(compile(source.replace(old, new), function.__code__.co_filename, "exec"), names)
-    return names[function.__name__]
 
 
 CALLBACK = "handler.callback(arg_dict)"
