@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from inspect import GEN_CREATED, getgeneratorstate, isawaitable
 from itertools import repeat, starmap
-from types import TracebackType
+from types import CoroutineType, TracebackType
 from typing import Any, TypeVar
 
 from pgnotify.aio.backend import Unbound, unbound
@@ -260,7 +260,7 @@ class _AsyncHandlerFront:
             arg_dict["event"] = channel
             arg_dict["extra"] = payload
             result = handler.callback(arg_dict)
-            if result is not None and isawaitable(result):
+            if result is not None and (result.__class__ is CoroutineType or isawaitable(result)):
                 return self._deliver_rest(result, len(queue) - end)
             if watch.interrupted:  # also by the callback itself, which may have emptied the queue
                 return None
@@ -274,9 +274,12 @@ class _AsyncHandlerFront:
         while at_most > 0 and queue and not watch.interrupted:
             at_most -= 1
             channel, payload, pid = queue.popleft()
-            handler.arg_dict.update(pid=pid, event=channel, extra=payload)
-            result = handler.callback(handler.arg_dict)
-            if result is not None and isawaitable(result):
+            arg_dict = handler.arg_dict
+            arg_dict["pid"] = pid
+            arg_dict["event"] = channel
+            arg_dict["extra"] = payload
+            result: Any = handler.callback(arg_dict)
+            if result is not None and (result.__class__ is CoroutineType or isawaitable(result)):
                 await result
 
     def tell(self, action: object) -> object:
