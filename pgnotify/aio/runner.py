@@ -9,6 +9,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import closing
+from contextvars import copy_context
 from functools import partial
 from inspect import isawaitable
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -216,7 +217,7 @@ class AsyncRunner:
             return False
 
     async def _wait(self, action: p.Wait, advance: Callable[[], bool]) -> None:
-        self.wakeup.advance = advance
+        self.wakeup.advance = partial(copy_context().run, advance)  # not in that of the task that waited first
         try:
             await self.backend.wait(action.timeout, self.wakeup)
         finally:
