@@ -148,7 +148,7 @@ class AsyncRunner:
         if not isinstance(error, asyncio.CancelledError):
             return
         if isinstance(advanced, _Awaited):
-            await advanced.awaitable  # a callback was called by then
+            await _begun_and_cancelled(advanced.awaitable)  # a callback was called by then
         if getattr(self.backend, "busy", False) or isinstance(advanced, (_Awaited, _Ended, _Raised, _Turn)):
             raise error
 
@@ -249,6 +249,18 @@ _NOT_AWAITED = (type(None), bool)
 
 
 _OPTIONAL = ("busy", "settle", "has_news", "fetch_into", "fetch_plain")
+
+
+async def _begun_and_cancelled(awaitable: Awaitable[object]) -> None:
+    """Run what a callback has returned up to its first wait, and cancel it there; wait for its end."""
+    task = asyncio.ensure_future(awaitable)
+    try:
+        await asyncio.sleep(0)
+    finally:
+        task.cancel()
+    await asyncio.wait((task,))
+    if not task.cancelled():
+        task.result()
 
 
 class _Refusing:

@@ -259,6 +259,38 @@ def test_a_cancelled_callback_has_had_its_notification_and_the_rest_waits_for_th
     assert run(main()) == ["1", "2", "3", ""]
 
 
+@pytest.mark.parametrize("count", range(6))
+def test_a_callback_that_waits_for_ever_is_cancelled_at_whichever_turn_it_comes(server, count):
+    async def main():
+        begun, ended = [], []
+
+        async def for_ever(arg_dict):
+            begun.append(arg_dict["extra"])
+            try:
+                await asyncio.Event().wait()
+            finally:
+                await asyncio.sleep(0)
+                ended.append(arg_dict["extra"])
+
+        handler, sender = AsyncNotificationHandler(server.connect(), "jobs", for_ever), server.connect()
+        task = asyncio.create_task(handler())
+        await until(lambda: handler.listening)
+        await turns(3)
+        sender.notify("jobs", "1")
+        await turns(count)
+        task.cancel()
+        assert (await asyncio.wait({task}, timeout=2))[0] == {task}
+        assert ended == begun
+        handler.callback = lambda arg_dict: begun.append(arg_dict["extra"])
+        sender.notify("stop_jobs", "stop")
+        await handler()
+        await handler.close()
+        sender.close()
+        return begun
+
+    assert run(main()) == ["1", "stop"]
+
+
 def test_a_callback_may_cancel_the_task_that_runs_the_loop(backend):
     async def main():
         record = Recorder(lambda: asyncio.current_task().cancel())
