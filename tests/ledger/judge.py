@@ -129,6 +129,7 @@ def judge(
             if (account := accounts.get(placed.index)) is not None:
                 missing = [each for each in missing if channel.is_in_place(each, placed.index, reconnects)]
                 account.missing += missing
+                account.before += channel.missing_just_before(placed, reconnects)
             elif channel.newer_was_delivered_before(placed):
                 wrong.append(f"a gap of {channel.name!r} was announced behind what was sent after it: {placed.gap}")
             covering.update(each.number for each in missing)
@@ -235,6 +236,14 @@ class _Channel:
             if each.after >= placed.lost_at and each.before <= placed.restored_at
         ]
 
+    def missing_just_before(self, placed: _Placed, reconnects: Sequence[int]) -> list[Sent]:
+        """Return what is missing in the place of a gap, and was sent before that begins."""
+        return [
+            each
+            for each in self.missing
+            if each.after < placed.lost_at and self.is_in_place(each, placed.index, reconnects)
+        ]
+
     def is_in_place(self, missing: Sent, index: int, reconnects: Sequence[int]) -> bool:
         """Whether a gap that stands there in the book stands where this one is missing.
 
@@ -269,6 +278,9 @@ class _Account:
         self.placed = placed
         self.missing: list[Sent] = []
         """What is missing in its place."""
+        self.before: list[Sent] = []
+        """The same of what was sent before the gap. It may lie in the gap of a loss just before, and have arrived on
+        the new connection all the same."""
 
     def complaint(self, covering: Counter[int]) -> str:
         """Return what is wrong with its count, or nothing. Exact, unless another gap touches this one.
@@ -277,7 +289,8 @@ class _Account:
             covering: how many gaps each missing number lies in.
         """
         at_least = sum(each.sure and covering[each.number] == 1 for each in self.missing)
-        dropped, at_most = self.placed.gap.dropped, len(self.missing)
+        dropped = self.placed.gap.dropped
+        at_most = len(self.missing) + sum(covering[each.number] > 0 for each in self.before)
         if at_least <= dropped <= at_most:
             return ""
         return f"a full queue says {dropped} dropped where {at_least} to {at_most} are missing: {self.placed.gap}"

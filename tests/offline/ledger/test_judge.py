@@ -139,6 +139,15 @@ def test_a_full_queue_that_miscounts_is_wrong(dropped):
     assert f"says {dropped} dropped where 2 to 2 are missing" in verdict.wrong[0]
 
 
+@pytest.mark.parametrize("lost_at", [1.8, 3.55])
+def test_the_count_of_a_full_queue_may_include_what_lies_in_the_gap_of_a_loss_just_before(lost_at):
+    overflow = gap(3.6, 5.5, reason=OVERFLOW, dropped=3)  # of 3, 4 and 5
+
+    verdict = judge(sent(1, 2, 3, 4, 5, 6), [*delivered(1), *gap(lost_at, 3.6), *overflow, *delivered(6)])
+
+    assert verdict.holds is (lost_at == 1.8)
+
+
 def test_the_count_of_a_full_queue_may_include_what_is_unsure():
     books = [*sent(1), *sent(2, sure=False), *sent(3, 4)]
 
