@@ -31,6 +31,8 @@ class LoopWakeup:
         """When the current wait ends, by the loop's clock."""
         self._timer: Timer | None = None
         """Ends a wait at its deadline, or looks again if that is later by then. It outlives a wait."""
+        self._timer_at = math.inf
+        """When it ends that, by the loop's clock. uvloop's timers do not always know."""
 
     def wake(self) -> None:
         """End the current wait, or the next one if none is under way. For the loop's thread."""
@@ -81,11 +83,11 @@ class LoopWakeup:
             self._deadline = math.inf
             return
         self._deadline = self._loop.time() + timeout
-        if self._timer is not None and self._timer.when() > self._deadline:
+        if self._timer is not None and self._timer_at > self._deadline:
             self._timer.cancel()
             self._timer = None
         if self._timer is None:
-            self._timer = self._loop.call_later(timeout, self._on_time)
+            self._set_timer(timeout)
 
     def watches(self, descriptor: int) -> bool:
         """Return whether the current wait watches the socket of a descriptor."""
@@ -142,9 +144,13 @@ class LoopWakeup:
             return
         left = self._deadline - self._loop.time()
         if left > 0:
-            self._timer = self._loop.call_later(left, self._on_time)
+            self._set_timer(left)
         else:
             waiter.set_result(False)
+
+    def _set_timer(self, seconds: float) -> None:
+        self._timer_at = self._loop.time() + seconds
+        self._timer = self._loop.call_later(seconds, self._on_time)
 
     def _cancel_timer(self) -> None:
         timer, self._timer = self._timer, None

@@ -13,6 +13,7 @@ import pytest
 import pgnotify
 from pgnotify.aio import selector_thread
 from pgnotify.aio.loop import Loop
+from pgnotify.aio.wakeup import LoopWakeup
 from pgnotify.testing.memory import MemoryServer
 from tests.helpers.loops import LOOPS, RefusingLoop, run_on, selector_threads
 from tests.helpers.waiting import eventually
@@ -107,6 +108,16 @@ def test_nothing_spins_once_a_connection_has_ended(make_loop, end):
 
     with MemoryServer() as server:
         assert run_on(make_loop(), main(server)) < 0.05
+
+
+@on_every_loop
+def test_a_limit_of_a_wait_may_be_shorter_than_the_loop_can_count(make_loop):
+    async def main():
+        wakeup = LoopWakeup(Loop())
+        wakeup.limit(0.0001)  # uvloop counts milliseconds, and makes no timer of less
+        assert not await wakeup.wait(0.00001)
+
+    run_on(make_loop(), main())
 
 
 def test_one_thread_watches_for_all_listeners_of_a_loop_and_each_loop_has_its_own():
