@@ -203,7 +203,7 @@ def bench(session: nox.Session) -> None:
 @nox.session
 def soak(session: nox.Session) -> None:
     """Keep the ledger for minutes on all drivers; what stands behind -- goes to it, such as --minutes 10 --seed 1."""
-    _install_all(session, "server")
+    _install_all(session, "server", "loops")
     session.install("asyncpg")
     session.run("python", "-m", "tests.ledger", *session.posargs)
 
