@@ -16,6 +16,7 @@ from pgnotify.aio.loop import Loop
 from pgnotify.aio.opening import open_in_thread
 from pgnotify.aio.wakeup import LoopWakeup
 from pgnotify.async_protocol import AsyncBackend
+from pgnotify.errors import PgNotifyError
 from pgnotify.limits import check_channel, check_payload, check_timeout, is_async
 from pgnotify.notification import Notification
 from pgnotify.program.forks import forget_after_fork, keep_for_ever
@@ -30,7 +31,8 @@ class AsyncConnection(Uncopyable):
     """A driver's connection that listens and notifies on the event loop, whatever the driver.
 
     Make one with `connect_async` or `wrap_async`. Names and payloads are checked here, before anything is sent. One
-    task at a time may use it. A call that is cancelled loses nothing, and leaves the connection usable.
+    task at a time may use it. A call that is cancelled loses nothing, and leaves the connection usable. In a forked
+    child every call except `close` raises a PgNotifyError.
 
     Attributes:
         connection: the driver's own connection, for everything else.
@@ -53,7 +55,7 @@ class AsyncConnection(Uncopyable):
             TransactionError: the connection is inside a transaction.
             ConnectionLost: the server is gone.
         """
-        self._loop.check_is_running("this connection")
+        self._check_here()
         await self.backend.listen(check_channel(channel))
 
     async def unlisten(self, channel: str) -> None:
@@ -62,7 +64,7 @@ class AsyncConnection(Uncopyable):
         Raises:
             ChannelError, TransactionError, ConnectionLost: as for `listen`.
         """
-        self._loop.check_is_running("this connection")
+        self._check_here()
         await self.backend.unlisten(check_channel(channel))
 
     async def wait(self, timeout: float | None = None) -> bool:
@@ -78,7 +80,7 @@ class AsyncConnection(Uncopyable):
             TransactionError: the connection is inside a transaction, where nothing can arrive.
             ConnectionLost: the server is gone.
         """
-        self._loop.check_is_running("this connection")
+        self._check_here()
         return await self.backend.wait(check_timeout(timeout), self._wakeup)
 
     def fetch(self) -> list[Notification]:
@@ -88,18 +90,19 @@ class AsyncConnection(Uncopyable):
             UndecodablePayload: the driver cannot decode one notification, and it is lost; see `Backend.fetch`.
             ConnectionLost: the server is gone, and every earlier notification was returned.
         """
+        self._check_process()
         return self.backend.fetch()
 
     async def notify(self, channel: str, payload: str = "") -> None:
         """Send a notification; see `pgnotify.notify`."""
         channel, payload = check_channel(channel), check_payload(payload)
-        self._loop.check_is_running("this connection")
+        self._check_here()
         await self.backend.notify(channel, payload)
 
     async def notify_many(self, notifications: Iterable[tuple[str, str]]) -> None:
         """Send any number of notifications in one round trip; see `pgnotify.notify_many`."""
         checked = [(check_channel(channel), check_payload(payload)) for channel, payload in notifications]
-        self._loop.check_is_running("this connection")
+        self._check_here()
         many = getattr(self.backend, "notify_many", None)
         if many is None:
             raise NotImplementedError(f"{type(self.backend).__qualname__} does not offer notify_many")
@@ -138,6 +141,23 @@ class AsyncConnection(Uncopyable):
                 await self.backend.close()
             finally:
                 self._wakeup.forget()
+
+    def __del__(self) -> None:
+        """Stop watching the socket, which is the driver's to close."""
+        wakeup = getattr(self, "_wakeup", None)  # there is none if __init__ raised
+        if wakeup is not None and self._process == os.getpid():
+            wakeup.forget()
+
+    def _check_here(self) -> None:
+        self._check_process()
+        self._loop.check_is_running("this connection")
+
+    def _check_process(self) -> None:
+        if self._process != os.getpid():
+            raise PgNotifyError(
+                f"this connection belongs to process {self._process}, from which {os.getpid()} was forked; "
+                "make a new one in the child"
+            )
 
     def forget_in_child(self) -> None:
         """Keep the end of a forked child from ending the parent's session. Called in the child after the fork."""
@@ -221,6 +241,7 @@ async def notify_many_async(db: Any, notifications: Iterable[tuple[str, str]]) -
 def own_backend(connection: Any) -> AsyncBackend | None:
     """Return the backend of an `AsyncConnection`, or an asynchronous backend itself; None for one that blocks."""
     if isinstance(connection, AsyncConnection):
+        connection._check_process()
         return connection.backend
     if isinstance(connection, AsyncBackend) and is_async(connection.listen):
         return connection

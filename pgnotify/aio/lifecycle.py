@@ -209,7 +209,8 @@ class AsyncLifecycle:
         return self.failure is not None or self._watch.state is State.CLOSED
 
     def raise_failure(self) -> None:
-        """Raise the error that has ended the listener, if one has."""
+        """Raise the error that has ended the listener, if one has; in a forked child, that it belongs to the parent."""
+        self.check_process()
         if self.failure is not None:
             raise self.failure
 
