@@ -56,6 +56,18 @@ def test_a_listener_works_and_leaves_nothing_behind(make_loop):
 
 
 @on_every_loop
+def test_a_wait_may_end_sooner_or_later_than_the_one_before(make_loop):
+    async def main():
+        wakeup = LoopWakeup(Loop())
+        for seconds in (1e-4, 60.0, 1e-4, 1e-3):  # for uvloop, which counts in ms, the first one is none at all
+            wakeup.limit(seconds)
+        assert not await wakeup.wait(1e-4)
+        wakeup.forget()
+
+    run_on(make_loop(), main())
+
+
+@on_every_loop
 def test_a_handler_works_and_leaves_nothing_behind(make_loop):
     async def main(server):
         received = []
