@@ -130,7 +130,7 @@ class Delivery:
         moments = [] if queue is None else [queue]
         if self.workers is not None:
             moments += self.workers.waiting_since()
-        streams = [stream.mailbox.waiting_since() for those in list(self._routes.queued.values()) for stream in those]
+        streams = [stream.waiting_since() for those in list(self._routes.queued.values()) for stream in those]
         moments += [moment for moment in streams if moment is not None]
         waited = clocks.elapsed() - min(moments) if moments else 0.0
         return max(0.0, waited, self.watch.seconds_unread(time.monotonic()))

@@ -195,14 +195,17 @@ class Mailbox:
             self._later.clear()
 
     def _full_since(self) -> Overflow | None:
-        """Return the overflow that goes on: nothing was put in after it.
+        """Return the overflow that goes on: no notification was put in after it.
+
+        A gap of the connection may follow it. If each one began another overflow, a queue that nobody takes from would
+        grow with each loss.
 
         If a consumer has reached it, there is room, and something is put in before the next one is dropped.
         """
         if not self._later:
             return None
         overflow, following = self._later[-1]
-        return None if following else overflow
+        return overflow if all(isinstance(each, Gap) for each in following) else None
 
     def forget_in_child(self) -> None:
         """Remove everything, without waiting for a lock. Called in the child after a fork."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import secrets
 import threading
+from collections import deque
 from collections.abc import Callable
 from itertools import islice
 from types import TracebackType
+from typing import Generic, TypeVar
 
 from pgnotify.listener.mailbox import Mailbox
 from pgnotify.listener.wanted import Wanted
@@ -47,6 +49,8 @@ class Subscription(Uncopyable):
         """Whether it belongs to the listener itself, and is hidden from the user."""
         self.mailbox = mailbox
         """Notifications that wait for a worker."""
+        self.known_as: object = None
+        """The object of the user's that it is a part of; None if the user has it itself."""
         self.place = 0
         """Its index among the subscriptions of its channel, for `Routes`."""
         self._server = server
@@ -129,13 +133,67 @@ class Queued(Subscription):
         """Whether a task takes its notifications."""
         self.is_dropping = False
         """Whether it has dropped notifications since it was last empty."""
+        self.busy_since: float | None = None
+        """When the coroutine function was called that has not returned, by `Moment.elapsed`; None if there is none."""
+
+    def waiting_since(self) -> float | None:
+        """Return a moment, by `Moment.elapsed`, since which its consumer has taken nothing; None if nothing waits."""
+        return self.mailbox.waiting_since() if self.busy_since is None else self.busy_since
+
+
+T = TypeVar("T", bound=Subscription)
+
+
+class Table(Generic[T]):
+    """The subscriptions of each channel. Each change takes the same time, however many there are.
+
+    Args:
+        placeholder: takes the place of a subscription that was cancelled, so that its callback is not kept.
+    """
+
+    def __init__(self, placeholder: T) -> None:
+        self._placeholder = placeholder
+        self._removed: dict[str, int] = {}
+        """How many times a subscription of a channel was removed and stays in `of`, if that is not never."""
+        self.of: dict[str, list[T]] = {}
+        """The subscriptions of each channel that has any, in the order in which they were made. Fewer than half of them
+        are cancelled, and are only a placeholder. Others are added at the end at any time."""
+
+    def add(self, subscription: T) -> None:
+        """Add a subscription at the end of those of its channel."""
+        subscriptions = self.of.setdefault(subscription.channel, [])
+        subscription.place = len(subscriptions)
+        subscriptions.append(subscription)
+
+    def remove(self, subscription: T) -> None:
+        """Remove a subscription, which is cancelled, or do nothing if that is done."""
+        channel = subscription.channel
+        subscriptions = self.of.get(channel, [])
+        removed = self._removed[channel] = self._removed.get(channel, 0) + 1
+        if 2 * removed < len(subscriptions):  # to go through them each time would take too long for thousands
+            place = subscription.place
+            if subscriptions[place : place + 1] == [subscription]:  # otherwise that is done
+                subscriptions[place] = self._placeholder
+            return
+        del self._removed[channel]
+        left = [each for each in subscriptions if not each.cancelled]
+        for place, each in enumerate(left):
+            each.place = place
+        if left:
+            self.of[channel] = left
+        else:
+            self.of.pop(channel, None)
+
+    def all(self) -> list[T]:
+        """Return all that are not cancelled."""
+        return [each for those in self.of.values() for each in those if not each.cancelled]
 
 
 class Routes:
     """Which subscriptions each channel has, and so which channels to listen to.
 
     Any thread adds and removes, under a lock. The threads that deliver only look up one channel at a time, and take no
-    lock. Each change takes the same time, however many channels there are, and however many subscriptions they have.
+    lock.
 
     Args:
         channels: the channels to listen to without any subscription, too.
@@ -144,12 +202,11 @@ class Routes:
     def __init__(self, channels: tuple[str, ...]) -> None:
         self._own = frozenset(channels)
         self._lock = threading.RLock()  # for signal handlers
-        self._removed: dict[str, int] = {}
-        """How many times a subscription of a channel was removed and stays in `of`, if that is not never."""
-        self.of: dict[str, list[Subscription]] = {}
-        """The subscriptions of each channel that has any, in the order in which they were made. Fewer than half of them
-        are cancelled, and are only a placeholder. Others are added at the end at any time."""
-        self.queued: dict[str, tuple[Queued, ...]] = {}
+        self._called = Table(_REMOVED)
+        self._queued = Table(_REMOVED_QUEUED)
+        self.of: dict[str, list[Subscription]] = self._called.of
+        """Those of each channel whose callbacks are called where it is read, or in workers; see `Table.of`."""
+        self.queued: dict[str, list[Queued]] = self._queued.of
         """Those of each channel whose notifications wait in their own mailboxes."""
         self.wanted = Wanted(*channels)
         """The channels to listen to."""
@@ -161,47 +218,21 @@ class Routes:
         channel = subscription.channel
         with self._lock:
             if isinstance(subscription, Queued):
-                self.queued[channel] = (*self.queued.get(channel, ()), subscription)
+                self._queued.add(subscription)
             else:
-                subscriptions = self.of.setdefault(channel, [])
-                subscription.place = len(subscriptions)
-                subscriptions.append(subscription)
+                self._called.add(subscription)
             if channel not in self.wanted.channels:
                 self.wanted.add(channel)
 
     def remove(self, subscription: Subscription) -> None:
         """Stop calling the callback of a subscription, and listening to its channel if nothing else needs that."""
-        channel = subscription.channel
         with self._lock:
             subscription.cancelled = True
             if isinstance(subscription, Queued):
-                self._remove_queued(subscription)
-                return
-            subscriptions = self.of.get(channel, [])
-            removed = self._removed[channel] = self._removed.get(channel, 0) + 1
-            if 2 * removed < len(subscriptions):  # to go through them each time would take too long for thousands
-                place = subscription.place
-                if subscriptions[place : place + 1] == [subscription]:  # otherwise that is done
-                    subscriptions[place] = _REMOVED
-                return
-            del self._removed[channel]
-            left = [each for each in subscriptions if not each.cancelled]
-            if left:
-                for place, each in enumerate(left):
-                    each.place = place
-                self.of[channel] = left
-                return
-            self.of.pop(channel, None)
-            self._remove_channel(channel)
-
-    def _remove_queued(self, subscription: Queued) -> None:
-        channel = subscription.channel
-        left = tuple(each for each in self.queued.get(channel, ()) if each is not subscription)
-        if left:
-            self.queued[channel] = left
-            return
-        self.queued.pop(channel, None)
-        self._remove_channel(channel)
+                self._queued.remove(subscription)
+            else:
+                self._called.remove(subscription)
+            self._remove_channel(subscription.channel)
 
     def _remove_channel(self, channel: str) -> None:
         """Stop listening to a channel if nothing needs it any more."""
@@ -223,8 +254,7 @@ class Routes:
     def subscriptions(self) -> list[Subscription]:
         """Return all subscriptions at this moment."""
         with self._lock:
-            called = [each for those in self.of.values() for each in those if not each.cancelled]
-            return [*called, *(each for those in self.queued.values() for each in those)]
+            return [*self._called.all(), *self._queued.all()]
 
     def lock_is_held_here(self) -> bool:
         """Return whether this thread holds the lock. If so, it is in a signal handler."""
@@ -243,6 +273,10 @@ def _call_nothing(notification: Notification) -> None:
     """Take the place of a callback in a forked child: the notification is the parent's."""
 
 
-# In the place of a subscription that was cancelled, so that its callback is not kept.
+# In the places of subscriptions that were cancelled. What is put into the mailbox of a stream's placeholder is dropped.
 _REMOVED = Subscription("", _call_nothing, lambda *_: False, lambda _: None, Mailbox())
-_REMOVED.cancelled = True
+_REMOVED_QUEUED = Queued(
+    "", _call_nothing, lambda *_: False, lambda _: None, Mailbox(), arrived=lambda: None, takes_gaps=False, consumer=""
+)
+_REMOVED_QUEUED.mailbox.items = deque(maxlen=0)
+_REMOVED.cancelled = _REMOVED_QUEUED.cancelled = True

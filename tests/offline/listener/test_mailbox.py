@@ -214,3 +214,20 @@ def test_each_is_taken_in_order_or_counted_by_the_gap_in_its_place(size, steps):
             assert item[1] == str(expected)
             expected += 1
     assert expected == sent
+
+
+def test_a_stream_that_nobody_takes_from_stays_bounded_while_the_connection_flaps():
+    mailbox = Mailbox(2)
+    for seconds in range(0, 100, 10):
+        put(mailbox, 1, 2, 3)
+        mailbox.put_gap(lost(float(seconds)))
+
+    taken = []
+    while mailbox:
+        mailbox.show_gap()
+        taken.append(mailbox.items.popleft())
+
+    *kept, dropped, gap = taken
+    assert kept == plains(1, 2)
+    assert (dropped.reason, dropped.dropped) == (Reason.QUEUE_OVERFLOW, 28)
+    assert gap == Gap(Reason.CONNECTION_LOST, utc(0.0), utc(91.0), ("jobs",))

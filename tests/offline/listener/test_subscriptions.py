@@ -6,8 +6,9 @@ import weakref
 
 import pytest
 
+from pgnotify.listener.gap import Moment
 from pgnotify.listener.mailbox import Mailbox
-from pgnotify.listener.subscriptions import Routes, Subscription
+from pgnotify.listener.subscriptions import Queued, Routes, Subscription
 
 
 def subscription(channel="jobs", routes=None, internal=False, wait_listening=None):
@@ -190,3 +191,63 @@ def test_waiting_for_a_cancelled_one_is_in_vain():
     one.cancelled = True
 
     assert one.wait_listening() is False
+
+
+# Streams.
+
+
+def queued(channel="jobs"):
+    mailbox = Mailbox(10)
+    return Queued(channel, print, lambda *_: True, lambda _: None, mailbox, lambda: None, True, "its consumer is slow")
+
+
+def test_a_further_stream_of_a_channel_copies_none_of_the_others():
+    routes = Routes(())
+    routes.add(queued())
+    streams = routes.queued["jobs"]
+
+    routes.add(queued())
+
+    assert routes.queued["jobs"] is streams
+    assert len(streams) == 2
+
+
+def test_a_stream_that_is_removed_is_not_kept_and_the_others_stay_in_order():
+    routes = Routes(())
+    streams = [queued() for _ in range(20)]
+    for each in streams:
+        routes.add(each)
+
+    del each
+    for _ in range(19):
+        routes.remove(streams[0])
+        removed = weakref.ref(streams.pop(0))
+        assert removed() is None
+        assert routes.subscriptions() == streams
+    routes.remove(streams[0])
+    assert (routes.queued, routes.wanted.all()) == ({}, ())
+
+
+def test_a_channel_is_wanted_for_a_stream_as_for_a_callback():
+    routes = Routes(())
+    stream, callback = queued(), subscription()
+    routes.add(stream)
+    routes.add(callback)
+
+    routes.remove(callback)
+    assert routes.wanted.all() == ("jobs",)
+    routes.remove(stream)
+    assert routes.wanted.all() == ()
+
+
+def test_the_place_of_a_removed_stream_holds_nothing():
+    routes = Routes(())
+    streams = [queued() for _ in range(3)]
+    for each in streams:
+        routes.add(each)
+    routes.remove(streams[1])
+
+    [_, place, _] = routes.queued["jobs"]
+    place.mailbox.put([("jobs", "1", 7)] * 2000, Moment(0.0, 0.0), Moment(0.0, 0.0))
+
+    assert len(place.mailbox) == 0
