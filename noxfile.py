@@ -111,7 +111,7 @@ def oldest(session: nox.Session, driver: str) -> None:
     """Run the tests against a real server with the oldest supported release of one driver."""
     session.install("-e", ".", *_group("tests", "server"))
     _install_drivers(session, {driver: _group(f"oldest-{driver}")})
-    session.env["PGNOTIFY_TEST_FRONTS"] = "blocking"  # see tests/helpers/handler_fronts.py
+    session.env["PGNOTIFY_TEST_FRONTS"] = "blocking"  # see tests/helpers/handler_fronts.py and listener_fronts.py
     _pytest(session, EACH_RELEASE, drivers=[driver])
 
 
@@ -120,6 +120,7 @@ def wrappers(session: nox.Session) -> None:
     """Run the tests on connections that SQLAlchemy and Django hold."""
     with_wheels = [driver for driver in DRIVERS if driver != PYGRESQL]
     session.install("-e", f".[{','.join(with_wheels)}]", *_group("tests", "server", "wrappers"))
+    session.env["PGNOTIFY_TEST_FRONTS"] = "blocking"
     _pytest(session, EACH_RELEASE, drivers=["wrappers"])
 
 

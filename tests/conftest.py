@@ -16,7 +16,8 @@ from pgnotify.registry import DRIVERS
 from pgnotify.testing._proxy import Proxy
 from pgnotify.testing._wire import Session
 from tests import kinds
-from tests.helpers import handler_fronts
+from tests.helpers import handler_fronts, listener_fronts
+from tests.helpers.async_front import LoopThread
 from tests.helpers.user import User
 from tests.kinds import Address, Kind
 
@@ -37,9 +38,14 @@ def pytest_report_header() -> list[str]:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is for drivers that are not tested here."""
+    """Leave out what is for drivers that are not tested here, and what `tests.helpers.listener_fronts` leaves out."""
     tested = {name for kind in kinds.selected() for name in (kind.name, kind.driver)}
-    left_out = [item for item in items if (named := item.get_closest_marker("drivers")) and not tested & {*named.args}]
+    left_out = [
+        item
+        for item in items
+        if ((named := item.get_closest_marker("drivers")) and not tested & {*named.args})
+        or not listener_fronts.is_wanted(item)
+    ]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in left_out]
 
@@ -73,6 +79,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     elif "handler_front" in names:
         metafunc.parametrize("handler_front", handler_fronts.fronts_of(metafunc.definition), indirect=True)
     has_its_own = any("driver" in mark.args[0] for mark in metafunc.definition.iter_markers("parametrize"))
+    listener_fronts.parametrize(metafunc)
     if "driver" in metafunc.fixturenames and not has_its_own:
         metafunc.parametrize("driver", [pytest.param(name, marks=pytest.mark.drivers(name)) for name in DRIVERS])
 
@@ -91,6 +98,23 @@ def kind(request: pytest.FixtureRequest) -> Kind:
     if chosen.absent is not None:
         pytest.fail(f"{chosen.name} is required here, but {chosen.absent}")
     return chosen
+
+
+@pytest.fixture(autouse=True)
+def front(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The front that `tests.helpers.listener_fronts.Listener` makes listeners of. No task may be left at the end."""
+    name = getattr(request, "param", "blocking")
+    if name == "blocking":
+        yield name
+        return
+    thread = LoopThread()
+    listener_fronts.use(thread)
+    try:
+        yield name
+    finally:
+        listener_fronts.use(None)
+        faults = thread.close()
+    assert faults == []
 
 
 @pytest.fixture(scope="session")

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import time
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 
 from pgnotify.aio.changes import Changes
 from pgnotify.aio.loop import start_task
+from pgnotify.listener import clocks, timed
 from pgnotify.listener.delivery import Delivery
 from pgnotify.listener.events import ListenInForce
 from pgnotify.listener.gap import Listening
@@ -38,13 +38,21 @@ class Tasks:
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._cancelled: set[asyncio.Task[Any]] = set()
 
     def start(self, coroutine: Coroutine[Any, Any, object], name: str) -> asyncio.Task[Any]:
         """Run a coroutine as a task."""
         task = start_task(coroutine, name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._cancelled.discard)
         return task
+
+    def cancel(self, tasks: set[asyncio.Task[Any]]) -> None:
+        """Cancel some of them, each only once: after that, it may take the time that it needs."""
+        for task in tasks - self._cancelled:
+            self._cancelled.add(task)
+            task.cancel()
 
     def include(self, task: asyncio.Task[Any] | None) -> bool:
         """Return whether a task is one of them."""
@@ -124,8 +132,14 @@ class AsyncDelivery:
 
     async def _serve(self, subscription: Queued) -> None:
         try:
-            async with self._limit:
-                await self._serve_all(subscription)
+            while not (subscription.cancelled or self.is_over):
+                if subscription.mailbox.items:
+                    async with self._limit:
+                        await self._serve_some(subscription)
+                    if subscription.mailbox.items:
+                        await asyncio.sleep(0)
+                elif not await self.pass_overflow(subscription.mailbox):
+                    return
         except BaseException as error:  # SystemExit, too, which would end the task in silence
             self.fail(error)
             if not isinstance(error, Exception):
@@ -134,29 +148,27 @@ class AsyncDelivery:
             subscription.is_served = False
             self._changes.notify()
 
-    async def _serve_all(self, subscription: Queued) -> None:
-        mailbox, callback = subscription.mailbox, subscription.callback
-        turn = TURN
-        while not (subscription.cancelled or self.is_over):
-            if mailbox.items:
-                notification = mailbox.items.popleft()
-                await self._call(callback, notification)
-                turn -= 1
-                if not turn:
-                    turn = TURN
-                    await asyncio.sleep(0)
-            elif not await self.pass_overflow(mailbox):
-                return
+    async def _serve_some(self, subscription: Queued) -> None:
+        """Await the calls for the first notifications that wait, up to the next gap."""
+        items, callback = subscription.mailbox.items, subscription.callback
+        try:
+            for _ in range(min(TURN, len(items))):
+                if subscription.cancelled or self.is_over:
+                    return
+                subscription.busy_since = clocks.elapsed()
+                await self._call(callback, items.popleft())
+        finally:
+            subscription.busy_since = None
 
     async def _call(self, callback: Callable[[Notification], Any], notification: Notification) -> None:
-        started = time.perf_counter() if self._times_callbacks else 0.0
+        started = timed.clock() if self._times_callbacks else 0.0
         failure: Exception | None = None
         try:
             await callback(notification)
         except Exception as error:
             failure = error
         if self._times_callbacks:
-            seconds = time.perf_counter() - started
+            seconds = timed.clock() - started
             self.reporter.observed.callback_finished(notification.channel, seconds, failure)
         if failure is not None:
             self.reporter.report(failure, notification)

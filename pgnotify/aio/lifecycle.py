@@ -29,6 +29,9 @@ LOOK_EACH_SECONDS = 0.05
 # How long the end of the event loop, or an error in the body of `async with`, waits for the goodbye to the server.
 PATIENCE_SECONDS = 5.0
 
+# The event loop finds the socket readable, then wakes the task, and then that delivers.
+TURNS_TO_LOOK = 3
+
 _WHAT = "this listener"
 
 
@@ -57,7 +60,8 @@ class AsyncLifecycle:
         self._loop: Loop | None = None
         self.runner: AsyncReconnectingRunner | None = None
         """Performs the loop's actions; None until it is first used on an event loop."""
-        self._task: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[Exception | None] | None = None
+        """The task that reads, or has read. Its result is an error of the first attempt, or None."""
         self.failure: BaseException | None = None
         """The error that has ended the listener, if one has."""
         self._drain = False
@@ -69,8 +73,8 @@ class AsyncLifecycle:
 
     # Reading.
 
-    def begin(self) -> bool:
-        """Begin to read, in a task of its own, on the event loop that runs now; return False if that was done before.
+    def begin(self) -> asyncio.Task[Exception | None]:
+        """Begin to read, in a task of its own, on the event loop that runs now, unless that was done. Return the task.
 
         Raises:
             ListenerClosed: it was stopped before, or it belongs to another process.
@@ -81,26 +85,28 @@ class AsyncLifecycle:
             self._loop = Loop()
             self.runner = AsyncReconnectingRunner(self._loop, self._source, self._options)
         self._loop.check_is_running(_WHAT)
-        if self._task is not None and not self._task.done():
-            return False
-        self._task = self._delivery.tasks.start(self._read(self.runner), f"{self._options.title} listener")
-        return True
+        if self._task is None or self._task.done():
+            self._task = self._delivery.tasks.start(self._read(self.runner), f"{self._options.title} listener")
+            self._task.add_done_callback(lambda _: self.notify_all())
+        return self._task
 
     async def start(self) -> None:
         """Begin to read; return when it listens, or when the first attempt to connect has failed."""
-        self.begin()
+        reading = self.begin()
         try:
-            await self.changes.wait(lambda: self._is_attempted or self.is_over)
+            await self.changes.wait(lambda: self._is_attempted or self.is_over or reading.done())
         except BaseException:
             await self.end_soon()
             raise
-        self._raise_first_failure()
+        _raise_first_failure(reading)
+        self.raise_failure()
 
     async def enter(self) -> None:
         """Connect and listen, however many attempts that takes; see `AsyncListener.__aenter__`."""
         try:
-            self.begin()
-            await self.changes.wait(lambda: self._watch.is_settled or self.is_over)
+            reading = self.begin()
+            await self.changes.wait(lambda: self._watch.is_settled or self.is_over or reading.done())
+            _raise_first_failure(reading)
             self.raise_failure()
         except BaseException:
             await self.end_soon()
@@ -108,16 +114,17 @@ class AsyncLifecycle:
 
     async def run(self) -> None:
         """Read until the listener has ended, and its coroutine functions have; see `AsyncListener.run`."""
-        has_begun = self.begin()
+        has_begun = self._task is None or self._task.done()
+        reading = self.begin()
+        if self._delivery.tasks.include(asyncio.current_task()):
+            raise RuntimeError("called in a callback of the listener, for whose end it would wait")
         try:
-            await self.changes.wait(lambda: self.is_over)
-            if self.failure is not None:
-                self._raise_first_failure()
-            await self._wait_for_tasks(None)
+            await asyncio.wait((reading,))
         except asyncio.CancelledError:
             if has_begun:
                 await self.end_soon()
             raise
+        _raise_first_failure(reading)
         self.raise_failure()
 
     async def wait_first(self, predicate: Callable[[], object], deadline: float | None) -> bool:
@@ -131,48 +138,66 @@ class AsyncLifecycle:
         if predicate():
             return True
         if not self.is_over:
-            self.begin()
-            await self.changes.wait(lambda: predicate() or self.is_over, deadline)
+            reading = self.begin()
+            if not await self.changes.wait(lambda: predicate() or self.is_over or reading.done(), deadline):
+                await self._look()
+            if not predicate():
+                _raise_first_failure(reading)
         if not predicate():
             self.raise_failure()
             return False
         return True
 
+    async def _look(self) -> None:
+        """Let the task that reads take what has arrived at the socket, although there is no more time to wait."""
+        for _ in range(TURNS_TO_LOOK):
+            await asyncio.sleep(0)
+
     @property
     def _is_attempted(self) -> bool:
         return self._watch.is_settled or self._reporter.has_failed
 
-    async def _read(self, runner: AsyncReconnectingRunner) -> None:
+    async def _read(self, runner: AsyncReconnectingRunner) -> Exception | None:
         try:
-            await runner.run(listener_loop(self._watch, self._policy), self._delivery)
-        except asyncio.CancelledError:  # by the end of the event loop
-            self._deadline = time.monotonic() + PATIENCE_SECONDS
-            await self._end(runner)
+            return await self._read_to_the_end(runner)
+        except asyncio.CancelledError:  # by the end of the event loop, or by a stop that has waited long enough
+            if self._is_ending:
+                runner.abandon()
+            else:
+                self._deadline = time.monotonic() + PATIENCE_SECONDS
+                await self._end(runner)
             raise
-        except Exception as error:
-            await self._fail(runner, error)
         except BaseException as error:  # it ends the event loop, too: no task can wait any more
             self._be_over(error)
             runner.abandon()
             self._watch.closed()
             raise
+
+    async def _read_to_the_end(self, runner: AsyncReconnectingRunner) -> Exception | None:
+        try:
+            await runner.run(listener_loop(self._watch, self._policy), self._delivery)
+        except Exception as error:
+            if not self._watch.ever_listened and not self._reporter.has_failed:
+                await self._return_to_idle(runner)
+                return error
+            await self._fail(runner, error)
         else:
             await self._end(runner)
+        return None
+
+    async def _return_to_idle(self, runner: AsyncReconnectingRunner) -> None:
+        """Be as before the start, after an error of the first attempt."""
+        await runner.close()
+        self._watch.connecting = False
+        self._reporter.enter(ListenerState.IDLE)
 
     async def _fail(self, runner: AsyncReconnectingRunner, error: Exception) -> None:
-        """End with an error of the loop, or be as before the start if that is the error of the first attempt."""
-        if not self._watch.ever_listened and not self._reporter.has_failed:
-            await runner.close()
-            self._watch.connecting = False
-            self._reporter.enter(ListenerState.IDLE)
-            self.failure = error  # last: start() may go on
-            self.changes.notify()
-            return
+        """End with an error of the loop."""
         self._be_over(error)
         self._reporter.ended_by(error)
         if error is not self._reporter.raised:  # everything that had arrived is still delivered
             self._deadline = None
-            await self._wait_for_tasks(None)
+            await self._wait_for_tasks(None, ends=lambda: self._watch.stop_requested)
         await self._end(runner)
 
     def _be_over(self, error: BaseException) -> None:
@@ -187,14 +212,6 @@ class AsyncLifecycle:
         self._reporter.ended_by(error)
         self.request_stop()
         self.notify_all()
-
-    def _raise_first_failure(self) -> None:
-        """Raise an error. After that of the first attempt, `start` may be called again."""
-        failure = self.failure
-        if failure is not None and not self.has_ended and not self._watch.ever_listened:
-            self.failure = None
-        if failure is not None:
-            raise failure
 
     # The end.
 
@@ -220,10 +237,18 @@ class AsyncLifecycle:
         if self._process == os.getpid() and not self.has_ended:
             self._drain = self._drain or drain
             self._deadline = deadline
+            self._delivery.is_over = not self._drain
             self.request_stop()
-            if self._task is None:
+            if self._loop is None or self._loop.is_closed():
                 self._be_closed()
+            else:
+                self._loop.call_from_anywhere(self._close_unread)
         return Stopping(partial(self._wait_ended, deadline))
+
+    def _close_unread(self) -> None:
+        """Be closed if no task reads, which would do that."""
+        if self._task is None or self._task.done():
+            self._be_closed()
 
     def request_stop(self) -> None:
         """End the loop. Safe in any thread and in a signal handler."""
@@ -240,21 +265,24 @@ class AsyncLifecycle:
             return True
         if self._delivery.tasks.include(asyncio.current_task()):
             return False  # it waits for this task
-        reading = self._task
-        while not reading.done():
+        while tasks := self._delivery.tasks.others():
             left = LOOK_EACH_SECONDS if deadline is None else min(LOOK_EACH_SECONDS, deadline - time.monotonic())
-            await asyncio.wait((reading,), timeout=max(0.0, left))
-            if reading.done():
-                break
-            if self.runner is not None and not self._drain:
+            await asyncio.wait(tasks, timeout=max(0.0, left))
+            if self.runner is not None and not self._drain and not self._task.done():
                 self.runner.abort_call()
             if deadline is not None and time.monotonic() >= deadline:
-                if self.runner is not None:
-                    self.runner.abort_call(even_the_users=True)
-                reading.cancel()
-                await asyncio.wait((reading,), timeout=LOOK_EACH_SECONDS)
-                return reading.done()
+                return await self._end_by_force(self._task)
         return self.has_ended
+
+    async def _end_by_force(self, reading: asyncio.Task[Any]) -> bool:
+        """Cut off a call to the server, cancel all tasks, and return whether they have ended soon."""
+        if self.runner is not None:
+            self.runner.abort_call(even_the_users=True)
+        tasks = self._delivery.tasks.others()
+        self._delivery.tasks.cancel(tasks - {reading} if self._is_ending else tasks)
+        if tasks:
+            await asyncio.wait(tasks, timeout=LOOK_EACH_SECONDS)
+        return self.has_ended and not self._delivery.tasks.others()
 
     async def _end(self, runner: AsyncReconnectingRunner) -> None:
         """Deliver everything that has arrived, if requested; release the connection, and be closed."""
@@ -265,8 +293,9 @@ class AsyncLifecycle:
         try:
             if self._drain:
                 await self._deliver_all(runner)
-            if not self._policy.can_reconnect and self._watch.in_force:
-                await runner.run(unlisten(self._watch, tuple(self._watch.in_force)), self._delivery)
+            listened = tuple({**self._watch.in_force, **dict.fromkeys(self._watch.wanted.taken_up)})
+            if not self._policy.can_reconnect and listened:
+                await runner.run(unlisten(self._watch, listened), self._delivery)
         except Exception as error:
             self.failure = self.failure or error
         finally:
@@ -275,7 +304,10 @@ class AsyncLifecycle:
                 await runner.close()
             finally:
                 self._be_closed()
-        await self._wait_for_tasks(self._deadline, then_cancel=True)
+        await self._wait_for_tasks(self._deadline)
+        if tasks := self._callbacks():
+            self._delivery.tasks.cancel(tasks)
+            await asyncio.wait(tasks, timeout=LOOK_EACH_SECONDS)
 
     def _be_closed(self) -> None:
         self._delivery.is_over = True
@@ -309,27 +341,24 @@ class AsyncLifecycle:
     def _has_time(self) -> bool:
         return self._deadline is None or self._policy.clock() < self._deadline
 
-    async def _wait_for_tasks(self, deadline: float | None, then_cancel: bool = False) -> None:
+    async def _wait_for_tasks(self, deadline: float | None, ends: Callable[[], bool] = lambda: False) -> None:
         """Wait until no coroutine function has anything left to do, and tell of the gaps that are reached.
 
         Args:
             deadline: of the monotonic clock; None for none.
-            then_cancel: whether to cancel those that still run after it.
+            ends: ends the wait if it returns True.
         """
-        while tasks := self._delivery.tasks.others() - {self._task}:
-            left = None if deadline is None else deadline - time.monotonic()
-            if left is not None and left <= 0:
+        while tasks := self._callbacks():
+            left = LOOK_EACH_SECONDS if deadline is None else deadline - time.monotonic()
+            if left <= 0 or ends():
                 break
             while self._watch.dropped_gaps and not self._watch.dropped_gaps[0].begun:
                 await self._delivery.tell_of(self._watch.dropped_gaps[0])
-            wait = LOOK_EACH_SECONDS if left is None else min(left, LOOK_EACH_SECONDS)
-            await asyncio.wait(tasks, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
-            if self._watch.stop_requested and deadline is None and not (self._drain or then_cancel):
-                break
-        if then_cancel and (tasks := self._delivery.tasks.others() - {self._task}):
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks, timeout=LOOK_EACH_SECONDS)
+            await asyncio.wait(tasks, timeout=min(left, LOOK_EACH_SECONDS), return_when=asyncio.FIRST_COMPLETED)
+
+    def _callbacks(self) -> set[asyncio.Task[Any]]:
+        """Return the tasks that await coroutine functions."""
+        return self._delivery.tasks.others() - {self._task}
 
     def wake(self) -> None:
         """Have the reading task and all waiting tasks check for changes. For the loop's thread."""
@@ -394,6 +423,14 @@ class Stopping:
         """Wait for the end."""
         ended: Generator[Any, None, bool] = self._wait().__await__()
         return ended
+
+
+def _raise_first_failure(reading: asyncio.Task[Exception | None]) -> None:
+    """Raise the error of the first attempt to connect, if that has ended the task that reads."""
+    if reading.done() and not reading.cancelled() and reading.exception() is None:
+        error = reading.result()
+        if error is not None:
+            raise error
 
 
 def _refusal_in_child(parent: int) -> ListenerClosed:

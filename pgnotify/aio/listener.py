@@ -188,6 +188,7 @@ class AsyncListener(ListenerFace):
             hint, self._hints.found = self._hints.found, None
             if hint is not None or expired:
                 return hint
+            self._lifecycle.raise_failure()
             self._lifecycle.check_open()
             await self._lifecycle.wait_first(partial(self._has_hint_or_changed, was), deadline)
             expired = time.monotonic() >= deadline
@@ -364,6 +365,7 @@ class AsyncSubscription(Uncopyable):
         self.callback = subscription.callback
         self._listener = listener
         self._subscription = subscription
+        subscription.known_as = self
 
     @property
     def cancelled(self) -> bool:

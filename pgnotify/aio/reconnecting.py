@@ -51,7 +51,8 @@ class AsyncReconnectingRunner(AsyncRunner):
         Args:
             even_the_users: end also a call that on_listening makes.
         """
-        if (self._calling or even_the_users) and self._socket_handle is not None and self._source.can_reconnect:
+        is_calling = self._calling or getattr(self.backend, "busy", False)
+        if (is_calling or even_the_users) and self._socket_handle is not None and self._source.can_reconnect:
             self._socket_handle.shut_down()
 
     async def close(self) -> None:

@@ -199,7 +199,8 @@ class AsyncAttempt:
 
 
 def _is_awaitable(opened: object) -> bool:
-    return hasattr(type(opened), "__await__")  # the class is asked: a closed connection of PyGreSQL refuses to answer
+    """Return whether to await something. Only its class is asked: a closed connection of PyGreSQL refuses that."""
+    return hasattr(type(opened), "__await__")
 
 
 def _pool_of(source: Any) -> _Pool | None:

@@ -122,6 +122,7 @@ class AsyncStream(Uncopyable):
         subscription = self._subscription = self._listener.add(self.channel, self.queue_size, self._arrived)
         self._items = subscription.mailbox.items
         self._create_future = asyncio.get_running_loop().create_future
+        subscription.known_as = self
         try:
             await self._listener.wait_listening(subscription)
         except BaseException:

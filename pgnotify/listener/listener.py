@@ -257,6 +257,7 @@ class Listener(ListenerFace):
             hint, self._hints.found = self._hints.found, None  # no call follows, so no signal handler takes it away
             if hint is not None or expired:
                 return hint
+            self._lifecycle.shutdown.raise_failure()
             self._lifecycle.check_open()
             self._lifecycle.wait_first(partial(self._has_hint_or_changed, was), deadline)
             expired = time.monotonic() >= deadline

@@ -69,7 +69,8 @@ class Observer:
             name: the listener's.
             channel: their channel; None if the driver could not decode a notification, and does not know its channel.
             notifications: how many. A notification counts once for each subscription that misses it.
-            subscription: the one whose queue was full. None if it was the iteration's, or if it was not a full queue.
+            subscription: the one whose queue was full: a subscription, or a stream. None if it was the iteration's, or
+                if it was not a full queue.
         """
 
     def gap_announced(self, name: str, gap: Gap) -> None:
@@ -189,12 +190,12 @@ class Observed:
         if channel != self._hidden:
             self.tell("callback_finished", channel, seconds, error)
 
-    def dropped(self, channels: Iterable[str], subscription: Subscription | None) -> None:
+    def dropped(self, channels: Iterable[str], subscription: object) -> None:
         """Tell of notifications that a full queue has dropped.
 
         Args:
             channels: the channel of each of them.
-            subscription: the one whose queue it was; None for the iteration's.
+            subscription: the one whose queue it was, as the user knows it; None for the iteration's.
         """
         if self._wants_drops:
             for channel, count in Counter(channels).items():

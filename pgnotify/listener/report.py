@@ -87,7 +87,7 @@ class Reporter:
         self.log.dropped(count, channels, slow, subscription or self, was_empty)
         if count:
             self.counters.dropped += count
-            self.observed.dropped(channels, subscription)
+            self.observed.dropped(channels, subscription and (subscription.known_as or subscription))
 
     def tell(self, event: tuple[Any, ...]) -> object:
         """Log and count an event of the loop, and call on_listening and on_error; return the event's outcome."""

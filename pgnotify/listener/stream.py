@@ -56,6 +56,7 @@ class Stream(Uncopyable):
         if self._subscription is not None:
             raise RuntimeError(f"the stream of {self.channel!r} is open already")
         subscription = self._subscription = self._listener.add(self.channel, self.queue_size)
+        subscription.known_as = self
         try:
             subscription.wait_listening()
         except BaseException:

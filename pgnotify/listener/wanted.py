@@ -32,7 +32,7 @@ class Wanted:
         none is ever lacking: a signal handler may come between any two steps here. Any thread may look one up."""
         self._listened: dict[str, None] = {}
         """The channels that the server listens to, as the user knows."""
-        self._taken_up: frozenset[str] = frozenset()
+        self.taken_up: frozenset[str] = frozenset()
         """The channels that the loop is about to listen to or to unlisten. So nothing is known of them."""
 
     def add(self, channel: str) -> None:
@@ -40,7 +40,7 @@ class Wanted:
         with self._lock:
             self.due[channel] = None
             self.channels[channel] = None
-            if channel in self._listened and channel not in self._taken_up:
+            if channel in self._listened and channel not in self.taken_up:
                 self.due.pop(channel, None)
 
     def remove(self, channel: str) -> None:
@@ -49,7 +49,7 @@ class Wanted:
             self.due[channel] = None
             self.channels.pop(channel, None)
             self.refused.pop(channel, None)
-            if channel not in self._listened and channel not in self._taken_up:
+            if channel not in self._listened and channel not in self.taken_up:
                 self.due.pop(channel, None)
 
     def all(self) -> tuple[str, ...]:
@@ -69,7 +69,7 @@ class Wanted:
         """Return the channels that have been due for the longest time. They stay due until `settle`."""
         with self._lock:
             part = tuple(islice(self.due, at_most))
-            self._taken_up = frozenset(part)
+            self.taken_up = frozenset(part)
             return part
 
     def refuse(self, channel: str, error: Exception) -> None:
@@ -99,4 +99,4 @@ class Wanted:
                     self.due.pop(channel, None)
                 else:
                     at_once((self.due.pop, (channel, None)), (self.due.__setitem__, (channel, None)))
-            self._taken_up = frozenset()
+            self.taken_up = frozenset()

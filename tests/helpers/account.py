@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import Any
 
-from pgnotify.listener import Listener
 from pgnotify.listener.gap import Gap, Listening, Reason
 from pgnotify.notification import Notification
 from tests.helpers.threads import Background
@@ -59,7 +59,7 @@ WITH_A_READER = ("run with workers", "start with workers", "start and iterate", 
 WAYS = ("run", *WITH_A_READER, "iterate", "iterate beside workers", "with", "hint", "pieces", "start and pieces")
 
 
-def consume(way: str, listener: Listener, account: Account, channel: str, patience: float) -> Background:
+def consume(way: str, listener: Any, account: Account, channel: str, patience: float) -> Background:
     """Receive in one of the ways, in a thread of its own; the listener was made with this channel.
 
     What ends it is raised by the thread's `ended`, unless the listener has a thread that only logs it.
@@ -72,7 +72,7 @@ def consume(way: str, listener: Listener, account: Account, channel: str, patien
     return Background(_consume, way, listener, account, patience)
 
 
-def _consume(way: str, listener: Listener, account: Account, patience: float) -> None:
+def _consume(way: str, listener: Any, account: Account, patience: float) -> None:
     if "run" in way:
         listener.run()
     elif way == "start with workers":
@@ -93,6 +93,6 @@ def _consume(way: str, listener: Listener, account: Account, patience: float) ->
         _iterate(listener, account)
 
 
-def _iterate(listener: Listener, account: Account) -> None:
+def _iterate(listener: Any, account: Account) -> None:
     for notification in listener:
         account.receive(notification)

@@ -8,10 +8,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from pgnotify import Backoff, Listener
+from pgnotify import Backoff
 from pgnotify.listener.gap import Gap, Listening
 from pgnotify.notification import Notification
+from tests.helpers.async_front import AsyncFront
+from tests.helpers.listener_fronts import Listener
 from tests.helpers.notifications import payloads
+from tests.helpers.threads import is_in, waits
 from tests.helpers.waiting import IN_MEMORY, PATIENCE
 
 AT_ONCE = Backoff(0.0, 0.0)
@@ -56,7 +59,7 @@ class Holding:
 
 
 @contextmanager
-def listening(source: Any, *channels: str, **options: Any) -> Iterator[Listener]:
+def listening(source: Any, *channels: str, **options: Any) -> Iterator[Any]:
     """Start a listener, and stop it at the end."""
     listener = Listener(source, *channels, **options)
     try:
@@ -66,15 +69,51 @@ def listening(source: Any, *channels: str, **options: Any) -> Iterator[Listener]
         listener.stop()
 
 
-def next_payloads(listener: Listener, count: int) -> list[str]:
+def next_payloads(listener: Any, count: int) -> list[str]:
     """Return this many payloads of the iteration, fewer if they do not come."""
     return payloads(listener.notifications(PATIENCE, count))
 
 
-def reader_of(listener: Listener) -> threading.Thread:
+def reader_of(listener: Any) -> threading.Thread:
     """Return the thread that a started listener reads in."""
+    if isinstance(listener, AsyncFront):
+        return listener.thread
     (thread,) = (each for each in threading.enumerate() if each.name == f"{listener.status().name} listener")
     return thread
+
+
+def is_waiting(listener: Any, reading: threading.Thread) -> bool:
+    """Return whether the listener waits for notifications, which a thread has it read."""
+    return waits(reader_of(listener) if isinstance(listener, AsyncFront) else reading) and (
+        listener.status().state == "listening"
+    )
+
+
+def asks(listener: Any, function: str) -> bool:
+    """Return whether a started listener is in a function of the backend that waits for the server."""
+    if isinstance(listener, AsyncFront):
+        return any(is_in(each, function) for each in threading.enumerate() if each.name == "pgnotify call")
+    return is_in(reader_of(listener), function)
+
+
+def drains(listener: Any) -> bool:
+    """Return whether a stop with ``drain`` was requested."""
+    lifecycle = listener._lifecycle
+    return bool(getattr(lifecycle, "shutdown", lifecycle)._drain)
+
+
+def interrupts_callbacks(listener: Any) -> bool:
+    """Return whether workers, and coroutine functions, end after the call that is under way."""
+    workers = listener._delivery.workers
+    return bool(listener._watch.stop_requested if workers is None else workers.interrupted)
+
+
+def wait_for_callbacks(listener: Any) -> None:
+    """Wait until no worker, and no coroutine function, has anything left to do."""
+    if isinstance(listener, AsyncFront):
+        listener.wait_for_callbacks()
+    elif listener._delivery.workers is not None:
+        assert listener._delivery.workers.wait_idle(None)
 
 
 class Happened(list):

@@ -68,10 +68,12 @@ def is_in(thread: threading.Thread, *names: str) -> bool:
 
 
 def waits(thread: threading.Thread) -> bool:
-    """Whether a thread is blocked in a backend's wait(), or in a call of a handler that waits on an event loop."""
+    """Whether a thread is blocked in the wait of a backend or an event loop, or in a handler's that waits on a loop."""
     call = call_of(thread)
     if call is not None:
         return call.face is not None and call.face.is_waiting
+    if is_in(thread, "run_forever"):
+        return functions_of(thread)[0] == "select"
     return is_in(thread, "wait_readable", "wait") and not is_in(thread, "fetch")
 
 

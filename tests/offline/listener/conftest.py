@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pgnotify.listener import Listener
+from tests.helpers.listener_fronts import Listener
 from tests.helpers.listeners import AT_ONCE
 from tests.helpers.waiting import IN_MEMORY
 

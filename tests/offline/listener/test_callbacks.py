@@ -10,10 +10,13 @@ import pytest
 
 from pgnotify.connecting.backoff import Backoff
 from pgnotify.errors import ListenerClosed
+from tests.helpers.listener_fronts import blocking_only, both_fronts
 from tests.helpers.listeners import Happened, Holding, its_connection, refusing, send
 from tests.helpers.notifications import payloads
 from tests.helpers.threads import Running
-from tests.helpers.waiting import IN_MEMORY
+from tests.helpers.waiting import IN_MEMORY, eventually
+
+pytestmark = both_fronts
 
 
 def read(listener):
@@ -28,9 +31,10 @@ def test_several_subscriptions_of_a_channel_share_one_listen_and_are_called_in_o
     events, called = [], []
     with make(on_listening=events.append) as listener:
         for name in ("first", "second"):
-            listener.subscribe("jobs", lambda notification, name=name: called.append((name, notification.payload)))
-        send(sender, 1, 2)
-        read(listener)
+            subscription = listener.subscribe(
+                "jobs", lambda notification, name=name: called.append((name, notification.payload))
+            )
+            assert subscription.wait_listening(IN_MEMORY)
         send(sender, 1, 2)
         read(listener)
 
@@ -60,6 +64,7 @@ def test_a_channel_of_the_listeners_own_outlives_its_subscriptions(make, server,
         assert read(listener) == ["1"]
 
 
+@blocking_only("who reads")
 def test_a_subscription_that_is_cancelled_is_not_called_any_more(make, sender):
     called = []
     with make() as listener:
@@ -106,9 +111,8 @@ def test_channels_that_are_subscribed_to_from_many_threads_at_once_are_all_liste
         subscribing = [Running(lambda name=name: listener.subscribe(name, print)) for name in sorted(names)]
         for each in subscribing:
             each.ended()
-        read(listener)
 
-        assert its_connection(server).listening_channels == names
+        eventually(lambda: read(listener) or its_connection(server).listening_channels == names, patience=IN_MEMORY)
 
 
 def test_whoever_waits_for_a_subscription_reads_meanwhile(make, server):
@@ -144,6 +148,7 @@ def test_a_wait_ends_with_a_stop(make, server):
         assert waiting.ended() is False
 
 
+@blocking_only("held loop")
 def test_a_wait_ends_when_it_is_cancelled(make, server):
     listener = make()
     listening, go = Happened(), threading.Event()
@@ -175,7 +180,7 @@ def test_inside_a_callback_nothing_can_be_waited_for(make, sender):
 # Inside a callback.
 
 
-def test_a_callback_may_subscribe(make, sender):
+def test_a_callback_may_subscribe(make, server, sender):
     called = []
     with make() as listener:
 
@@ -186,7 +191,7 @@ def test_a_callback_may_subscribe(make, sender):
         listener.subscribe("jobs", callback)
         read(listener)
         send(sender, 1, 2)
-        read(listener)
+        eventually(lambda: read(listener) or "other" in its_connection(server).listening_channels, patience=IN_MEMORY)
         send(sender, 3, channel="other")
         read(listener)
 

@@ -26,7 +26,7 @@ from pgnotify.listener.subscriptions import Routes, Subscription
 from pgnotify.listener.workers import Workers
 from pgnotify.notification import Notification
 from pgnotify.testing.memory import DatabaseError
-from tests.helpers.listeners import Happened, Watching, its_connection, send
+from tests.helpers.listeners import Happened, Watching, drains, its_connection, send
 from tests.helpers.notifications import payloads
 from tests.helpers.threads import Running
 from tests.helpers.waiting import IN_MEMORY, eventually
@@ -368,7 +368,7 @@ def test_a_stop_that_drains_cuts_nothing_off_that_the_announcement_needs(make, s
     assert fetching.wait(IN_MEMORY)
 
     stopping = Running(lambda: listener.stop(IN_MEMORY, drain=True))
-    eventually(lambda: listener._lifecycle.shutdown._drain, patience=IN_MEMORY)
+    eventually(lambda: drains(listener), patience=IN_MEMORY)
     asked.set()
     go.set()
 

@@ -13,10 +13,13 @@ import pytest
 
 from pgnotify.errors import ConnectionLost, ListenerClosed, SourceError
 from tests.helpers.account import WAYS, WITH_A_READER, Account, consume
-from tests.helpers.listeners import Watching, its_connection, send
+from tests.helpers.listener_fronts import blocking_only, both_fronts
+from tests.helpers.listeners import Watching, drains, interrupts_callbacks, its_connection, send, wait_for_callbacks
 from tests.helpers.signals import on_signal, send_signal
 from tests.helpers.threads import Running
 from tests.helpers.waiting import IN_MEMORY, eventually
+
+pytestmark = both_fronts
 
 COUNT = 100
 
@@ -47,8 +50,7 @@ class Trial:
             self.consumer.ended()
         if "start" in self.way:
             self.watching.states.wait_for(lambda states: "closed" in states)
-        workers = self.listener._delivery.workers
-        assert workers is None or workers.wait_idle(None)
+        wait_for_callbacks(self.listener)
 
     def accounted_for(self):
         """Return for how many notifications there is account. A hint counts for all before it, and so does a gap."""
@@ -68,7 +70,7 @@ def test_a_stop_with_drain(trial, way):
     it = trial(way)
     it.send_all()
     stopping = Running(lambda: it.listener.stop(IN_MEMORY, drain=True))
-    eventually(lambda: it.listener._lifecycle.shutdown._drain)
+    eventually(lambda: drains(it.listener))
 
     it.ended()
 
@@ -175,6 +177,7 @@ def test_an_error_of_a_callback_that_ends_the_listener_throws_away_what_lies_beh
     assert it.account.dropped in (0, it.listener.status().dropped)
 
 
+@blocking_only("who reads")
 @pytest.mark.parametrize("way", ["run", "iterate", "start and iterate", "hint", "start and hint", "pieces"])
 def test_after_an_error_that_leaves_the_reader_a_drain_has_the_rest(trial, way):
     """It is raised by a callback in the thread that reads, or by the code that iterates."""
@@ -250,6 +253,7 @@ def test_an_on_listening_that_ends_the_listener_is_called_once_for_a_gap(trial, 
     assert [gap.dropped for gap in called] == [it.listener.status().dropped]
 
 
+@blocking_only("who reads")
 def test_an_iteration_comes_to_a_gap_before_it_raises_the_loss_with_which_that_arrived(trial, server):
     """A statement fails, and what had arrived before is fetched then."""
     connection = server.connect()
@@ -281,32 +285,36 @@ def lost(trial, server):
     return it
 
 
-def test_a_stop_ends_a_run_that_waits_for_its_workers(lost):
-    stopping = Running(lambda: lost.listener.stop(IN_MEMORY))
-    eventually(lambda: lost.listener._delivery.workers.interrupted, patience=IN_MEMORY)
+LOSS = {"blocking": (), "asyncio": (ConnectionLost,)}
+"""What such a run raises in the end if it is stopped. An AsyncListener has ended with the loss already."""
 
-    lost.ended()  # without an error: it was stopped
+
+def test_a_stop_ends_a_run_that_waits_for_its_workers(lost, front):
+    stopping = Running(lambda: lost.listener.stop(IN_MEMORY))
+    eventually(lambda: interrupts_callbacks(lost.listener), patience=IN_MEMORY)
+
+    lost.ended(*LOSS[front])
 
     assert stopping.ended() is True
     assert lost.account.seen == [1]
 
 
-def test_a_stop_with_drain_of_a_run_that_waits_for_its_workers_leaves_them_time(lost):
+def test_a_stop_with_drain_of_a_run_that_waits_for_its_workers_leaves_them_time(lost, front):
     stopping = Running(lambda: lost.listener.stop(IN_MEMORY, drain=True))
-    eventually(lambda: lost.listener._lifecycle.shutdown._drain, patience=IN_MEMORY)
+    eventually(lambda: drains(lost.listener), patience=IN_MEMORY)
 
-    lost.ended()
+    lost.ended(*LOSS[front])
 
     assert stopping.ended() is True
     assert lost.accounted_for() == COUNT
 
 
-def test_an_error_of_a_callback_ends_a_run_that_waits_for_its_workers(lost):
+def test_an_error_of_a_callback_ends_a_run_that_waits_for_its_workers(lost, front):
     lost.account.act = lambda: 1 / 0
 
     lost.account.go.set()
 
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(LOSS[front] or ZeroDivisionError):
         lost.consumer.ended()
 
 
@@ -328,6 +336,7 @@ def time_limit():
         yield send_signal
 
 
+@blocking_only("signals")
 def test_a_time_limit_is_not_postponed_until_what_had_arrived_is_taken(make, time_limit):
     arrived, lifecycle = [], make("jobs")._lifecycle
     lifecycle.wait_until = lambda *_: (arrived.append(1), time_limit())
@@ -336,6 +345,7 @@ def test_a_time_limit_is_not_postponed_until_what_had_arrived_is_taken(make, tim
         lifecycle.wait_first(lambda: bool(arrived), None)
 
 
+@blocking_only("signals")
 def test_a_time_limit_does_not_wait_for_the_workers(make, time_limit):
     listener = make("jobs", workers=1)
     run, listener._runner.run = listener._runner.run, lambda *_: time_limit()
@@ -346,6 +356,7 @@ def test_a_time_limit_does_not_wait_for_the_workers(make, time_limit):
     listener._runner.run = run
 
 
+@blocking_only("signals")
 def test_a_time_limit_during_a_drain_is_raised_and_another_stop_goes_on(make, server, sender, time_limit):
     limits = [time_limit]
 
@@ -367,6 +378,7 @@ def test_a_time_limit_during_a_drain_is_raised_and_another_stop_goes_on(make, se
     assert [notification.payload for notification in seen] == ["1"]
 
 
+@blocking_only("signals")
 def test_a_time_limit_in_an_on_error_does_not_wait_for_the_other_callbacks(make, sender, time_limit):
     called, limits = [], [time_limit]
     listener = make(on_error=lambda error, notification: limits.pop()())

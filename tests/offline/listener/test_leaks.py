@@ -9,24 +9,27 @@ import threading
 import warnings
 import weakref
 from contextlib import suppress
+from operator import methodcaller
 
 import pytest
 
-from pgnotify.errors import ConnectionLost, SourceError, TransactionError
-from pgnotify.listener import Listener
+from pgnotify.errors import ConnectionLost, ListenerClosed, SourceError, TransactionError
 from tests.helpers.interrupting import AVAILABLE, Interruption, TimeLimit, time_limit
+from tests.helpers.listener_fronts import Listener, blocking_only, both_fronts
 from tests.helpers.listeners import Happened, Watching, its_connection, next_payloads, send
 from tests.helpers.resources import no_thread, open_descriptors
 from tests.helpers.signals import on_signal, send_signal
 from tests.helpers.threads import Running
 from tests.helpers.waiting import IN_MEMORY, eventually
 
+pytestmark = both_fronts
+
 USES = {
-    "run": Listener.run,
-    "start": Listener.start,
+    "run": methodcaller("run"),
+    "start": methodcaller("start"),
     "iterate": list,
-    "hint": Listener.wait_or_poll,
-    "probe": Listener.probe,
+    "hint": methodcaller("wait_or_poll"),
+    "probe": methodcaller("probe"),
     "wait_listening": lambda listener: listener.subscribe("more", print).wait_listening(),
 }
 
@@ -114,6 +117,7 @@ def test_a_bad_source(make_one, server, left, use):
     assert_works(listener, server)
 
 
+@blocking_only("inside")
 def test_a_start_whose_source_wants_to_exit(make_one, server, left):
     listener = make_one(failing_once(server, SystemExit(3)))
 
@@ -144,6 +148,7 @@ def test_a_source_of_dead_connections(make_one, server, left, use):
     assert_works(listener, server)
 
 
+@blocking_only("workers")
 def test_too_few_threads(make_one, server, left, use, monkeypatch):
     with monkeypatch.context() as few:
         no_thread(few, "worker 3")
@@ -155,6 +160,7 @@ def test_too_few_threads(make_one, server, left, use, monkeypatch):
     assert_works(listener, server)
 
 
+@blocking_only("inside")
 def test_too_few_descriptors(make_one, server, left, use, monkeypatch):
     with monkeypatch.context() as few:
         few.setattr(socket, "socketpair", lambda *_: (_ for _ in ()).throw(OSError("too many open files")))
@@ -183,7 +189,7 @@ def test_a_source_that_fails_for_good_later(make_one, server, left):
 
 
 @pytest.mark.parametrize("way", ["run", "iterate", "hint"])
-def test_the_loss_of_a_users_connection(make_one, server, left, way):
+def test_the_loss_of_a_users_connection(make_one, server, left, way, front):
     connection, watching = server.connect(), Watching()
     listener = make_one(connection, observer=watching)
     reader = Running(USES[way], listener)
@@ -196,11 +202,12 @@ def test_the_loss_of_a_users_connection(make_one, server, left, way):
     connection.close()
     del reader
     left.expect_nothing()
-    with pytest.raises(ConnectionLost):
+    with pytest.raises(ConnectionLost if front == "blocking" or way == "iterate" else ListenerClosed):
         USES[way](listener)
     left.expect_nothing()
 
 
+@blocking_only("who reads")
 def test_a_users_connection_that_is_left_in_a_transaction_is_kept(make_one, server, sender):
     connection = server.connect()
     listener = make_one(connection)
@@ -216,6 +223,7 @@ def test_a_users_connection_that_is_left_in_a_transaction_is_kept(make_one, serv
 # An interruption.
 
 
+@blocking_only("signals")
 def test_a_start_that_a_signal_handler_interrupts_is_stopped(make_one, server, left):
     interruptions = []
 
@@ -239,6 +247,7 @@ def test_a_start_that_a_signal_handler_interrupts_is_stopped(make_one, server, l
     left.expect_nothing()
 
 
+@blocking_only("signals")
 @pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # one of ours that was just being made
 @pytest.mark.skipif(not AVAILABLE, reason="not applicable: the places are others")
 def test_an_attempt_to_connect_that_is_interrupted_leaves_no_connection(server, left, no_gc):
@@ -262,6 +271,7 @@ def interrupted_run(server, place):
     return interruption
 
 
+@blocking_only("signals")
 @pytest.mark.parametrize("way", ["run", "iterate", "hint"])
 def test_what_is_dropped_after_an_interruption(server, sender, left, way, no_gc):
     """It could go on, so it keeps its connection and its workers until then. A worker interrupts it."""
@@ -294,6 +304,7 @@ def test_what_is_dropped_after_an_interruption(server, sender, left, way, no_gc)
 # A forked child.
 
 
+@blocking_only("fork")
 def test_a_child_that_is_refused(make_one, server, use):
     listener = make_one()
     listener.start()

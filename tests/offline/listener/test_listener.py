@@ -12,10 +12,13 @@ from pgnotify.connecting.backoff import Backoff
 from pgnotify.errors import ConnectionLost, ListenerClosed
 from pgnotify.listener import runner
 from pgnotify.listener.gap import Gap, Listening, Reason
+from tests.helpers.listener_fronts import blocking_only, both_fronts
 from tests.helpers.listeners import Happened, Watching, its_connection, refusing, send
 from tests.helpers.notifications import payloads
 from tests.helpers.threads import Running
 from tests.helpers.waiting import IN_MEMORY, eventually
+
+pytestmark = both_fronts
 
 
 class WrongPassword(Exception):
@@ -100,6 +103,7 @@ def test_what_has_a_subscription_is_not_iterated_over(make, sender):
         assert payloads(called) == ["1"]
 
 
+@blocking_only("who reads")
 def test_two_threads_cannot_both_read(make, server):
     listening, go = Happened(), threading.Event()
     listener = make("jobs", on_listening=lambda event: (listening.append(event), go.wait(IN_MEMORY)))
@@ -119,6 +123,7 @@ def test_two_threads_cannot_both_read(make, server):
 # run()
 
 
+@blocking_only("who reads")
 def test_run_calls_callbacks_in_its_own_thread_until_it_is_stopped(make, sender):
     listener, called = make(), []
 
@@ -186,6 +191,7 @@ def test_started_it_is_iterated_over_from_elsewhere(make, sender):
     assert payloads(listener.notifications(stop_after=2)) == ["1", "2"]
 
 
+@blocking_only("who reads")
 def test_a_second_start_is_refused(make):
     listener = make("jobs")
     listener.start()
@@ -368,9 +374,10 @@ def test_who_only_polls_comes_back_too(make, server, sender):
 def test_an_attempt_to_connect_that_does_not_end_is_left_and_made_again(
     make, server, sender, monkeypatch, from_dsn, what
 ):
-    monkeypatch.setattr(runner, "LONGEST_CONNECT_SECONDS", 0.02)
+    monkeypatch.setattr(runner, "LONGEST_CONNECT_SECONDS", 0.1)
     monkeypatch.setattr(source, "MOST_ADDRESSES", 0)  # the connect_timeout has passed
     monkeypatch.setattr(source, "connect_with", lambda driver: lambda parameters: connect())
+    monkeypatch.setattr("pgnotify.aio.source.connect_async_with", lambda driver: (lambda parameters: connect(), False))
     calls, go = Happened(), threading.Event()
 
     def connect():
@@ -501,7 +508,7 @@ def test_an_overflow_of_a_run_that_has_ended_is_announced_to_an_iteration(make, 
 
 def test_the_latest_notification_is_the_hint_and_those_before_are_seen(make, sender):
     with make("jobs") as listener:
-        send(sender, 1, 2, 3)
+        sender.notify_many([("jobs", "1"), ("jobs", "2"), ("jobs", "3")])
 
         assert listener.wait_or_poll(IN_MEMORY).payload == "3"
         assert listener.wait_or_poll(0.001) is None

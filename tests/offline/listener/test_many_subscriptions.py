@@ -11,12 +11,14 @@ from typing import NamedTuple
 
 import pytest
 
-from pgnotify.listener import Listener
 from pgnotify.protocol import MOST_CHANNELS
 from pgnotify.testing.memory import MemoryConnection
 from tests.helpers.counting import counting_instructions
+from tests.helpers.listener_fronts import Listener, blocking_only, both_fronts
 from tests.helpers.listeners import Happened, Holding, its_connection, send
 from tests.helpers.waiting import IN_MEMORY, eventually
+
+pytestmark = both_fronts
 
 
 def names(count):
@@ -52,6 +54,7 @@ def reader_held(listener, sender):
         held.released.set()
 
 
+@blocking_only("inside")
 def test_a_thousand_cancelled_while_it_listens_take_one_statement(sender, make, server, statements):
     listener = make("jobs")
     subscriptions = [listener.subscribe(name, print) for name in names(1_000)]
@@ -113,6 +116,7 @@ def test_ten_thousand_before_it_listens_are_all_listened_to_in_parts(make, serve
     assert len(statements) == 1 + 10_000 / MOST_CHANNELS  # the check of the new connection, and the LISTENs
 
 
+@blocking_only("inside")
 def test_ten_thousand_while_it_listens_are_all_listened_to(make, server):
     listener = make("jobs")
     listener.start()
@@ -123,6 +127,7 @@ def test_ten_thousand_while_it_listens_are_all_listened_to(make, server):
     assert its_connection(server).listening_channels == {"jobs", *names(10_000)}
 
 
+@blocking_only("inside")
 def test_ten_thousand_while_it_is_busy_take_a_statement_for_each_part(sender, make, server, statements):
     listener = make("jobs")
     listener.start()
@@ -235,6 +240,20 @@ def all_on_one_channel(listener, channels):
     return work
 
 
+def streams_on_one_channel(listener, channels):
+    """Return the work of opening as many streams of one channel, and of closing them."""
+    with listener:
+        listener.subscribe(channels[0], print).wait_listening(IN_MEMORY)
+        with counted() as work:
+            streams = [listener.subscription(channels[0]) for _ in channels]
+            for each in streams:
+                each.__enter__()
+            for each in streams:
+                each.close()
+    assert listener._routes.queued == {}
+    return work
+
+
 def subscribe(listener, channels):
     subscriptions = [listener.subscribe(channel, print) for channel in channels]
     assert subscriptions[-1].wait_listening(IN_MEMORY)
@@ -251,6 +270,7 @@ def counted():
     work.append(Work(instructions.total(), Name.looks - looks, Channels.visited - visited))
 
 
+@blocking_only("inside")
 @pytest.mark.parametrize(
     ("doing", "count"),
     [
@@ -260,6 +280,7 @@ def counted():
         (cancelled_one_by_one, 20),
         (subscribed_one_by_one, 20),
         (all_on_one_channel, 50),
+        (streams_on_one_channel, 50),
     ],
 )
 def test_the_work_is_linear_in_the_number_of_subscriptions(make, doing, count, monkeypatch):

@@ -15,9 +15,12 @@ from pgnotify.listener.delivery import Delivery
 from pgnotify.listener.timed import TimedDelivery
 from tests.helpers.counting import counting_calls
 from tests.helpers.interrupting import TimeLimit, time_limit
+from tests.helpers.listener_fronts import blocking_only, both_fronts
 from tests.helpers.listeners import Happened, Holding, Watching, its_connection, refusing, send
 from tests.helpers.notifications import payloads
 from tests.helpers.waiting import IN_MEMORY, eventually
+
+pytestmark = both_fronts
 
 METHODS = [name for name in vars(Observer) if not name.startswith("_")]
 
@@ -146,6 +149,7 @@ def test_the_full_queue_of_the_iteration_is_told_with_the_channels_that_were_dro
     assert observer.of("dropped") == [["other", 2, None], ["jobs", 1, None]]
 
 
+@blocking_only("inside")
 @pytest.mark.parametrize("channel", ["jobs", None])
 def test_an_undecodable_one_is_told_as_dropped(make, server, sender, channel):
     observer = Noting()
@@ -246,6 +250,7 @@ def test_only_an_observer_of_callbacks_has_them_timed(make):
     assert type(make(observer=Noting())._delivery) is TimedDelivery
 
 
+@blocking_only("inside")
 @pytest.mark.parametrize("make_observer", [lambda: None, Observer], ids=["none", "no-op"])
 def test_a_further_notification_calls_the_callback_and_nothing_else(make, sender, make_observer):
     def called(count):
@@ -319,6 +324,7 @@ def test_a_further_failure_is_logged_a_minute_later(make, sender, caplog, monkey
     assert caplog.messages.count("pgnotify: the observer failed") == 2
 
 
+@blocking_only("signals")
 def test_an_error_of_a_signal_handler_is_not_the_observers(make, sender, caplog):
     class Interrupted(Observer):
         def received(self, name, notifications, size):
@@ -335,6 +341,7 @@ def test_an_error_of_a_signal_handler_is_not_the_observers(make, sender, caplog)
     assert "pgnotify: the observer failed" not in caplog.messages
 
 
+@blocking_only("held loop")
 def test_it_is_called_in_the_thread_that_reads_or_calls_the_callback_and_under_no_lock(make, server, sender):
     """Each call uses the listener from another thread, which would wait for any lock of pgnotify's."""
     called, held = Happened(), Holding()

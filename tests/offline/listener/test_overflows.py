@@ -7,9 +7,12 @@ import threading
 import pytest
 
 from pgnotify.listener.gap import Reason
+from tests.helpers.listener_fronts import blocking_only, both_fronts
 from tests.helpers.listeners import Happened, Watching, its_connection, next_payloads, send
 from tests.helpers.notifications import payloads
 from tests.helpers.waiting import IN_MEMORY, eventually
+
+pytestmark = both_fronts
 
 
 class Stepping:
@@ -55,16 +58,31 @@ def overflowed(listener, stepping, sender, read):
     assert listener.status().dropped == 2
 
 
+def reading(listener):
+    """Return a function that reads until so many more have arrived, where no other thread does."""
+    arrived = []
+
+    def read(count):
+        arrived.append(count)
+        eventually(
+            lambda: list(listener.notifications(timeout=0)) or listener.status().notifications == sum(arrived),
+            patience=IN_MEMORY,
+        )
+
+    return read
+
+
 def at_the_gap(listener):
     """Wait until the consumer has reached the gap."""
     eventually(lambda: listener._watch.dropped_gaps, patience=IN_MEMORY)
 
 
+@blocking_only("who reads")
 def test_a_worker_waits_at_a_gap_for_the_next_thread_that_reads(make, sender, stepping):
     listener = make(workers=1, queue_size=2, on_listening=stepping.on_listening)
     listener.subscribe("jobs", stepping)
     with listener:
-        overflowed(listener, stepping, sender, lambda count: list(listener.notifications(timeout=0)))
+        overflowed(listener, stepping, sender, reading(listener))
         stepping.step(2)
         at_the_gap(listener)
         assert stepping.seen == ["1", "2", "3"]
@@ -138,11 +156,12 @@ def test_a_gap_that_waits_for_the_next_listen_holds_up_no_other_subscription(mak
     eventually(lambda: stepping.seen == ["1", "2", "3", "connection lost", 1], patience=IN_MEMORY)
 
 
+@blocking_only("who reads")
 def test_a_worker_tells_of_the_gap_at_which_a_stop_finds_it(make, sender, stepping):
     listener = make(workers=1, queue_size=2, on_listening=stepping.on_listening)
     listener.subscribe("jobs", stepping)
     with listener:
-        overflowed(listener, stepping, sender, lambda count: list(listener.notifications(timeout=0)))
+        overflowed(listener, stepping, sender, reading(listener))
         stepping.step(2)
         at_the_gap(listener)
 
@@ -168,6 +187,7 @@ def held(make, sender, stepping):
     return listener
 
 
+@blocking_only("held loop")
 def test_an_iteration_whose_time_has_passed_yields_nothing_behind_a_gap_that_is_not_told(held, stepping):
     assert payloads(held.notifications(timeout=0)) == ["2"]
     assert payloads(held.notifications(timeout=0)) == []
@@ -180,6 +200,7 @@ def test_an_iteration_whose_time_has_passed_yields_nothing_behind_a_gap_that_is_
     assert stepping.seen == ["held", 1, "4"]
 
 
+@blocking_only("held loop")
 def test_a_hint_does_not_jump_a_gap_that_is_not_told(held, stepping):
     assert held.wait_or_poll(0, 0).payload == "2"
     assert held.wait_or_poll(0, 0) is None
@@ -190,6 +211,7 @@ def test_a_hint_does_not_jump_a_gap_that_is_not_told(held, stepping):
     assert stepping.seen == ["held", 1]
 
 
+@blocking_only("held loop")
 def test_a_gap_that_was_told_after_the_time_had_passed_is_not_told_again(held, stepping):
     assert payloads(held.notifications(timeout=0)) == ["2"]
     stepping.step()
@@ -199,6 +221,7 @@ def test_a_gap_that_was_told_after_the_time_had_passed_is_not_told_again(held, s
     assert stepping.seen == ["held", 1]
 
 
+@blocking_only("held loop")
 def test_of_two_threads_that_come_to_a_gap_none_goes_past_it_and_it_is_told_once(held, stepping):
     assert next_payloads(held, 1) == ["2"]
     iterations = [held.notifications(timeout=0), held.notifications(timeout=0)]
@@ -212,6 +235,7 @@ def test_of_two_threads_that_come_to_a_gap_none_goes_past_it_and_it_is_told_once
     assert not held._delivery.mailbox
 
 
+@blocking_only("held loop")
 def test_a_stop_with_drain_leaves_the_gap_to_the_iteration(held, stepping):
     iteration = held.notifications()
     assert next(iteration).payload == "2"

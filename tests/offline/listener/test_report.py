@@ -13,16 +13,18 @@ import pytest
 from pgnotify.connecting import source as source_module
 from pgnotify.connecting.backoff import Backoff
 from pgnotify.errors import ChannelError, UndecodablePayload, UnknownBackend
-from pgnotify.listener import Listener
 from pgnotify.listener.events import Checked
 from pgnotify.listener.gap import Reason
 from pgnotify.listener.options import Options
 from pgnotify.listener.report import Reporter
 from pgnotify.listener.subscriptions import Routes, Subscription
 from pgnotify.listener.watch import ListenerWatch
+from tests.helpers.listener_fronts import Listener, blocking_only, both_fronts
 from tests.helpers.listeners import Happened, Told, Watching, its_connection, refusing, send
 from tests.helpers.notifications import payloads
 from tests.helpers.waiting import IN_MEMORY, eventually
+
+pytestmark = both_fronts
 
 
 def read(listener):
@@ -216,8 +218,10 @@ def test_its_repr_says_who_it_is_and_how_it_stands_to_what_and_where(source, cha
     assert repr(listener.subscribe("jobs", print)) == f"<Subscription to 'jobs' on {on}>"
 
 
+@blocking_only("inside")
 def test_its_repr_is_there_before_it_is_made_and_while_a_lock_is_held(make):
-    assert repr(Listener.__new__(Listener)) == "<Listener, not initialized>"
+    kind = type(make("jobs"))
+    assert repr(kind.__new__(kind)) == "<Listener, not initialized>"
     assert repr(Subscription.__new__(Subscription)) == "<Subscription, not initialized>"
     listener, shown = make("jobs"), []
     with listener._routes._lock, listener._delivery.lock:
@@ -244,7 +248,7 @@ def test_its_repr_does_not_show_the_channel_of_a_probe(make, server):
 def test_an_observer_is_told_what_goes_on(make, server, sender):
     watching = Watching()
     with make("jobs", observer=watching) as listener:
-        send(sender, "1", "22")
+        sender.notify_many([("jobs", "1"), ("jobs", "22")])
         read(listener)
         server.drop_connection(its_connection(server))
         listener.wait_or_poll(IN_MEMORY, IN_MEMORY)
@@ -472,6 +476,7 @@ def test_a_second_session_that_fails_proves_nothing(make, server):
     assert "the second session failed: IndexError" in probe.reason
 
 
+@blocking_only("who reads")
 def test_in_the_thread_that_reads_a_probe_cannot_wait_for_itself(make, sender):
     probes = []
     with make() as listener:
@@ -483,6 +488,7 @@ def test_in_the_thread_that_reads_a_probe_cannot_wait_for_itself(make, sender):
     assert [probe.delivering for probe in probes] == ["unknown"]
 
 
+@blocking_only("inside")
 def test_an_undecodable_one_is_counted_and_told_with_workers_too(make, server, sender):
     """A fetch raises between two good ones, as a driver's does that cannot decode the one between them."""
     watching, told, seen = Watching(), Told(), Happened()

@@ -12,11 +12,22 @@ import pytest
 
 from pgnotify.connecting.backoff import Backoff
 from pgnotify.errors import ConnectionLost, ListenerClosed
-from pgnotify.listener import Listener
-from tests.helpers.listeners import Happened, Watching, its_connection, reader_of, refusing, send
+from tests.helpers.listener_fronts import Listener, blocking_only, both_fronts
+from tests.helpers.listeners import (
+    Happened,
+    Watching,
+    drains,
+    interrupts_callbacks,
+    its_connection,
+    reader_of,
+    refusing,
+    send,
+)
 from tests.helpers.notifications import payloads
 from tests.helpers.threads import Running, is_in, waits
 from tests.helpers.waiting import IN_MEMORY, eventually
+
+pytestmark = both_fronts
 
 
 def started(make, sender, *messages, **settings):
@@ -29,6 +40,7 @@ def started(make, sender, *messages, **settings):
     return listener
 
 
+@blocking_only("inside")
 def test_a_stop_waits_for_a_thread_that_begins_to_read_in_that_moment(make, monkeypatch):
     listener = make("jobs")
     ownership, shutdown = listener._lifecycle._ownership, listener._lifecycle.shutdown
@@ -134,8 +146,7 @@ def test_a_stop_of_workers(make, sender, drain, expected):
     stopping = Running(lambda: listener.stop(IN_MEMORY, drain=drain))
     if not drain:
         watching.states.wait_for(lambda states: "closed" in states)
-        workers = listener._delivery.workers
-        eventually(lambda: workers.interrupted, patience=IN_MEMORY)
+        eventually(lambda: interrupts_callbacks(listener), patience=IN_MEMORY)
     go.set()
 
     assert stopping.ended() is True
@@ -177,7 +188,7 @@ def test_a_stop_with_drain_on_a_dead_network_delivers_what_had_arrived_and_ends_
     send(sender, 2, 3)
     server.blackhole(its_connection(server))
     stopping = Running(lambda: listener.stop(1.0, drain=True))
-    eventually(lambda: listener._lifecycle.shutdown._drain, patience=IN_MEMORY)
+    eventually(lambda: drains(listener), patience=IN_MEMORY)
     go.set()
 
     stopping.ended()
@@ -185,6 +196,7 @@ def test_a_stop_with_drain_on_a_dead_network_delivers_what_had_arrived_and_ends_
     assert called == ["1", "2", "3"]
 
 
+@blocking_only("inside")
 @pytest.mark.parametrize("on_listening_fails", [False, True])
 def test_a_stop_with_drain_tells_of_a_listen_between_what_came_before_and_after_it(
     make, server, sender, on_listening_fails
@@ -224,6 +236,7 @@ def test_a_stop_with_drain_delivers_what_arrives_until_the_unlisten_is_answered(
     assert called == [str(number) for number in range(600)]
 
 
+@blocking_only("who reads")
 def test_a_stop_with_drain_of_a_lost_connection_of_the_users_says_that_it_was_lost(make, server):
     with make("jobs", source=server.connect()) as listener:
         server.drop_connection(its_connection(server))
@@ -234,6 +247,7 @@ def test_a_stop_with_drain_of_a_lost_connection_of_the_users_says_that_it_was_lo
         listener.run()
 
 
+@blocking_only("inside")
 def test_of_several_errors_the_first_one_has_ended_it(make):
     shutdown = make("jobs")._lifecycle.shutdown
 
@@ -329,6 +343,7 @@ def catching_up(make, server):
     return listener, reader, raised
 
 
+@blocking_only("held loop")
 def test_a_stop_lets_the_users_own_call_have_its_answer(make, server):
     listener, reader, raised = catching_up(make, server)
     looks, abort = Happened(), listener._runner.abort_call
@@ -343,6 +358,7 @@ def test_a_stop_lets_the_users_own_call_have_its_answer(make, server):
     assert raised == []
 
 
+@blocking_only("held loop")
 def test_a_stop_whose_time_has_passed_cuts_off_the_users_own_call(make, server):
     listener, reader, raised = catching_up(make, server)
 
@@ -405,6 +421,7 @@ def on_signal():
     signal.signal(signal.SIGUSR1, before)
 
 
+@blocking_only("signals")
 def test_a_stop_in_a_signal_handler_of_the_thread_that_reads_only_asks(make, sender, on_signal):
     results, called, listener = [], [], make()
     on_signal(lambda: results.append(listener.stop()))
@@ -422,6 +439,7 @@ def test_a_stop_in_a_signal_handler_of_the_thread_that_reads_only_asks(make, sen
     assert called == ["1"]
 
 
+@blocking_only("signals")
 def test_a_signal_handler_that_stops_ends_a_wait(make, on_signal):
     """The signal comes when the wait has begun, or just before: both must end it."""
     listening = Happened()
@@ -436,6 +454,7 @@ def test_a_signal_handler_that_stops_ends_a_wait(make, on_signal):
     assert listener.status().state == "closed"
 
 
+@blocking_only("signals")
 def test_a_signal_handler_of_a_thread_that_does_not_read_waits_for_the_end(make, on_signal):
     results, listener = [], make("jobs")
     on_signal(lambda: results.append(listener.stop(IN_MEMORY)))
@@ -517,6 +536,7 @@ def test_it_can_still_tell_how_it_stood(make):
 # Nobody has stopped it.
 
 
+@blocking_only("deleted")
 def test_what_is_deleted_without_a_stop_warns_and_lets_go_of_its_connection(server, no_gc):
     listener = Listener(lambda: server.connect(), "jobs", heartbeat=None)
     listener.__enter__()
@@ -529,6 +549,7 @@ def test_what_is_deleted_without_a_stop_warns_and_lets_go_of_its_connection(serv
     assert server.connections == []
 
 
+@blocking_only("deleted")
 @pytest.mark.parametrize("how", ["never read", "stopped", "refused"])
 def test_what_holds_nothing_is_deleted_in_silence(server, how):
     with warnings.catch_warnings():
@@ -545,6 +566,7 @@ def test_what_holds_nothing_is_deleted_in_silence(server, how):
         gc.collect()
 
 
+@blocking_only("deleted")
 def test_deleting_a_listener_after_its_module_does_no_harm(server, no_gc, monkeypatch):
     listener = Listener(server.connect)
     monkeypatch.setattr("pgnotify.listener.listener.sys", None)  # as at the end of a frozen application

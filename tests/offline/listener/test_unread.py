@@ -17,11 +17,14 @@ from pgnotify.connecting.backoff import Backoff
 from pgnotify.listener import clocks
 from pgnotify.listener.gap import Moment
 from pgnotify.listener.mailbox import Mailbox
+from tests.helpers.listener_fronts import blocking_only, both_fronts
 from tests.helpers.listeners import Happened, Holding, Told, Watching, its_connection, refusing, send
 from tests.helpers.notifications import payloads
 from tests.helpers.signals import on_signal, send_signal
 from tests.helpers.threads import Running, waits
 from tests.helpers.waiting import IN_MEMORY, eventually
+
+pytestmark = both_fronts
 
 HEARTBEAT = 30.0
 
@@ -71,6 +74,7 @@ def until_idle(listener):
 # The thread that reads.
 
 
+@blocking_only("who reads")
 def test_a_listener_that_nobody_iterates(make, sender, claims):
     with make("jobs", heartbeat=HEARTBEAT) as listener:
         said, unread = claims(listener)
@@ -83,6 +87,7 @@ def test_a_listener_that_nobody_iterates(make, sender, claims):
         assert claims(listener)[0] == UNREAD, "one step of an iteration is no promise of a further one"
 
 
+@blocking_only("who reads")
 def test_without_a_heartbeat_half_a_minute_is_the_limit(make, claims):
     with make("jobs", heartbeat=None) as listener:
         assert claims(listener)[0] == UNREAD
@@ -108,6 +113,7 @@ def test_a_thread_that_waits_past_the_next_heartbeat_does_not(make, passes):
     assert not says(listener)[0]
 
 
+@blocking_only("who reads")
 def test_after_an_interrupted_wait_nobody_reads(make, server, claims):
     with make("jobs", heartbeat=HEARTBEAT) as listener:
 
@@ -121,6 +127,7 @@ def test_after_an_interrupted_wait_nobody_reads(make, server, claims):
         assert claims(listener)[0] == UNREAD
 
 
+@blocking_only("who reads")
 def test_after_a_wait_that_another_thread_has_ended_nobody_reads(make, claims):
     with make("jobs", heartbeat=HEARTBEAT) as listener:
         listener.subscribe("other", print).wait_listening(IN_MEMORY)
@@ -158,6 +165,7 @@ def test_the_users_code_that_holds_the_thread_that_reads(make, server, sender, c
     eventually(lambda: claims(listener)[0] == READ, patience=IN_MEMORY)
 
 
+@blocking_only("who reads")
 def test_a_wait_for_a_hint_reads_itself(make, sender, passes):
     with make("jobs", heartbeat=None) as listener:
         passes(1000)
@@ -217,6 +225,7 @@ def test_a_worker_whose_callback_hangs(make, sender, claims):
     eventually(lambda: claims(listener)[0] == READ, patience=IN_MEMORY)
 
 
+@blocking_only("workers")
 def test_all_workers_busy_with_other_subscriptions(make, sender, claims):
     held, received = Holding(), Happened()
     listener = make(workers=1, heartbeat=HEARTBEAT)
@@ -240,6 +249,7 @@ def moment(seconds):
     return Moment(seconds, seconds)
 
 
+@blocking_only("no listener")
 def test_a_queue_tells_when_its_first_one_had_come_as_long_as_none_is_taken():
     mailbox = Mailbox(10)
     assert mailbox.waiting_since() is None
@@ -261,6 +271,7 @@ def test_a_queue_tells_when_its_first_one_had_come_as_long_as_none_is_taken():
     assert mailbox.waiting_since() is None
 
 
+@blocking_only("no listener")
 def test_a_queue_from_which_one_is_taken_for_each_that_comes_is_read():
     mailbox = Mailbox(10)
     for seconds in range(100):

@@ -13,13 +13,14 @@ import pgnotify
 from pgnotify import Gap, Listening, Reason
 from pgnotify.testing import NoPostgreSQL, TemporaryPostgreSQL
 from pgnotify.testing._wire import Session
+from tests.helpers.listener_fronts import both_fronts
 from tests.helpers.pooler import DROPPED, NOT_INSTALLED, PgBouncer, find_pgbouncer
 from tests.helpers.recorded import Recorded
 from tests.helpers.threads import Background
 from tests.helpers.waiting import LONGER_THAN_PATIENCE, PATIENCE, eventually
 from tests.kinds import Address
 
-pytestmark = pytest.mark.skipif(find_pgbouncer() is None, reason=NOT_INSTALLED)
+pytestmark = [pytest.mark.skipif(find_pgbouncer() is None, reason=NOT_INSTALLED), both_fronts]
 
 SOON, NEVER = 0.05, LONGER_THAN_PATIENCE
 """Seconds for `wait_or_poll`: which of the two it took is seen from whether it returns at all."""

@@ -17,10 +17,13 @@ from pgnotify import Reason
 from pgnotify.testing import NoPostgreSQL, TemporaryPostgreSQL
 from pgnotify.testing._proxy import Proxy
 from pgnotify.testing._wire import Session
+from tests.helpers.listener_fronts import both_fronts
 from tests.helpers.pooler import NOT_INSTALLED, PgBouncer, find_pgbouncer
 from tests.helpers.recorded import Recorded
 from tests.helpers.standby import Standby
 from tests.helpers.waiting import PATIENCE
+
+pytestmark = both_fronts
 
 
 @pytest.fixture(scope="module")

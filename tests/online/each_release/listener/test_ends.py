@@ -10,16 +10,18 @@ from contextlib import suppress
 
 import pytest
 
-from pgnotify import Listener
 from pgnotify.errors import ConnectionLost, ListenerClosed
 from pgnotify.testing._wire import Session
 from tests import kinds
 from tests.helpers.account import WITH_A_READER, Account, consume
-from tests.helpers.listeners import Watching
+from tests.helpers.listener_fronts import Listener, both_fronts
+from tests.helpers.listeners import Watching, drains, wait_for_callbacks
 from tests.helpers.network import through, until_arrived
 from tests.helpers.sending import burst
 from tests.helpers.threads import Background
 from tests.helpers.waiting import PATIENCE, eventually
+
+pytestmark = both_fronts
 
 COUNT = 1200
 QUEUE = 50
@@ -71,7 +73,7 @@ def test_a_users_connection_that_is_lost(session, its, way):
     account.go.set()
     with suppress(ConnectionLost):
         consumer.ended()
-    assert listener._delivery.workers is None or listener._delivery.workers.wait_idle(None)
+    wait_for_callbacks(listener)
 
     assert account.accounted_for() == COUNT
     assert account.dropped == listener.status().dropped
@@ -82,7 +84,7 @@ def test_a_users_connection_that_is_lost(session, its, way):
 def test_a_stop_with_drain(its, way, own):
     listener, account, consumer = its(way, own)
     stopping = Background(listener.stop, PATIENCE, drain=True)
-    eventually(lambda: listener._lifecycle.shutdown._drain)
+    eventually(lambda: drains(listener))
 
     account.go.set()
     with suppress(ListenerClosed):

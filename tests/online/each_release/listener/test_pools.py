@@ -16,12 +16,15 @@ from typing import Any
 import pytest
 
 import pgnotify
-from pgnotify import Listener, NotificationHandler
+from pgnotify import NotificationHandler
 from pgnotify.testing.conformance._statements import run_statement
 from tests import kinds
+from tests.helpers.listener_fronts import Listener, both_fronts
 from tests.helpers.listeners import AT_ONCE, Told, listening, next_payloads
 from tests.helpers.sending import burst
 from tests.helpers.waiting import eventually
+
+pytestmark = both_fronts
 
 SLOTS = 2
 LOSSES = 20

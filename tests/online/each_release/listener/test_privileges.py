@@ -9,11 +9,13 @@ from collections.abc import Callable, Iterator
 import pytest
 
 import pgnotify
-from pgnotify import Listener
 from pgnotify.connecting.retryable import sqlstate_of
 from pgnotify.testing._wire import Session
 from pgnotify.testing.address import Address
+from tests.helpers.listener_fronts import Listener, both_fronts
 from tests.helpers.listeners import Watching, listening, next_payloads
+
+pytestmark = both_fronts
 
 SIGNATURES = {
     "in_recovery": "pg_is_in_recovery()",

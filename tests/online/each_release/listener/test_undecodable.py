@@ -9,14 +9,17 @@ from inspect import signature
 
 import pytest
 
-from pgnotify import Listener, Reason
+from pgnotify import Reason
 from pgnotify.testing import _proxy as proxies
 from pgnotify.testing._wire import Session
+from tests.helpers.listener_fronts import Listener, both_fronts
 from tests.helpers.listeners import Told
 from tests.helpers.network import through
 from tests.helpers.recorded import Recorded
 from tests.helpers.threads import Background
 from tests.helpers.waiting import PATIENCE
+
+pytestmark = both_fronts
 
 BAD = b"sec\xe9ret"
 SENT = [each for number in range(20) for each in (b"%d" % number, BAD)] + [b"the end"]

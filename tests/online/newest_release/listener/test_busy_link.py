@@ -5,11 +5,13 @@ from __future__ import annotations
 import pytest
 
 import pgnotify
-from pgnotify import Listener
+from tests.helpers.listener_fronts import Listener, both_fronts
 from tests.helpers.listeners import Told, listening, next_payloads
 from tests.helpers.network import through
 from tests.helpers.sending import send_numbers
 from tests.helpers.waiting import PATIENCE, eventually
+
+pytestmark = both_fronts
 
 RATE = 1_000_000  # bytes a second
 LARGE = 300  # notifications of 4 kB, which take five times as long as the listener waits for an answer

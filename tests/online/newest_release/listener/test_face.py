@@ -6,15 +6,18 @@ import threading
 
 import pytest
 
-from pgnotify import ConnectionLost, Listener, ListenerClosed
+from pgnotify import ConnectionLost, ListenerClosed
 from pgnotify.connecting.session_name import session_name
 from pgnotify.testing._proxy import Proxy
 from pgnotify.testing.conformance._statements import run_statement
-from tests.helpers.listeners import Told, listening, next_payloads
+from tests.helpers.listener_fronts import Listener, blocking_only, both_fronts
+from tests.helpers.listeners import Told, is_waiting, listening, next_payloads
 from tests.helpers.network import through, until_arrived
 from tests.helpers.sending import burst
-from tests.helpers.threads import Background, is_in, waits
+from tests.helpers.threads import Background, is_in
 from tests.helpers.waiting import PATIENCE, eventually
+
+pytestmark = both_fronts
 
 # Receiving.
 
@@ -61,6 +64,7 @@ def test_no_timeout_at_all_yields_what_is_there(driver, address, session, channe
     assert [each.payload for each in received] == ["0", "1", "2"]
 
 
+@blocking_only("who reads")
 def test_run_calls_the_callbacks_in_its_own_thread_in_the_order_of_arrival(driver, address, session, channel):
     listener = Listener(address.dsn, driver=driver)
     received, threads = [], set()
@@ -116,7 +120,7 @@ def test_a_subscription_made_while_another_thread_waits_is_in_force_when_it_says
     received = []
     listener = Listener(address.dsn, driver=driver)
     running = Background(listener.run)
-    eventually(lambda: waits(running))
+    eventually(lambda: is_waiting(listener, running))
 
     subscription = listener.subscribe(channel, lambda notification: received.append(notification.payload))
     eventually(lambda: channel in listener.status().channels)
@@ -131,7 +135,7 @@ def test_a_subscription_made_while_another_thread_waits_is_in_force_when_it_says
 def test_a_subscription_can_be_waited_for_while_another_thread_runs_the_listener(driver, address, proxy, channel):
     listener = Listener(through(proxy, address).dsn, driver=driver)
     running = Background(listener.run)
-    eventually(lambda: waits(running))
+    eventually(lambda: is_waiting(listener, running))
     proxy.freeze()
     subscription = listener.subscribe(channel, print)
 
@@ -153,6 +157,7 @@ def test_wait_listening_says_no_when_its_time_has_passed(driver, address, proxy,
         assert listener.subscribe(channel, print).wait_listening(0.05) is False
 
 
+@blocking_only("inside")
 def test_a_channel_is_listened_to_as_long_as_somebody_wants_it(driver, address, session, channel):
     own, shared = f"{channel}o", f"{channel}s"
     told = Told()
@@ -348,6 +353,7 @@ def test_its_repr_says_where_a_connect_function_has_led_to(kind, address):
         assert repr(listener) == f"<Listener 'cache' listening: 'jobs' on {address.host}:{address.port}, by <lambda>()>"
 
 
+@blocking_only("shared connection")
 def test_a_connection_is_the_users_own_and_left_to_them(user, db, session, channel):
     with Listener(db, channel) as listener:
         session.notify(channel, "1")

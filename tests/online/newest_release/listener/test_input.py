@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import gc
 import threading
+from operator import methodcaller
 
 import pytest
 
 import pgnotify
-from pgnotify import ChannelError, Listener, UnknownBackend
+from pgnotify import ChannelError, UnknownBackend
 from pgnotify.connecting.retryable import sqlstate_of
 from pgnotify.errors import SourceError
 from pgnotify.testing import NoPostgreSQL, TemporaryPostgreSQL
 from pgnotify.testing.nasty import BAD_CHANNELS
+from tests.helpers.listener_fronts import Listener, both_fronts
 from tests.helpers.listeners import listening, next_payloads
 from tests.helpers.resources import open_descriptors
 from tests.helpers.threads import Background
 from tests.helpers.user import User
 from tests.helpers.waiting import PATIENCE, eventually
 
+pytestmark = both_fronts
+
 WAYS = {
-    "start": Listener.start,
-    "run": Listener.run,
-    "with": Listener.__enter__,
+    "start": methodcaller("start"),
+    "run": methodcaller("run"),
+    "with": methodcaller("__enter__"),
     "iterate": lambda listener: list(listener),
     "wait_listening": lambda listener: listener.subscribe("x", print).wait_listening(),
-    "probe": Listener.probe,
+    "probe": methodcaller("probe"),
 }
 
 
@@ -107,7 +111,7 @@ def test_an_error_leaves_no_thread_and_no_descriptor_even_if_the_listener_is_kep
             use(listener)
         return listener
 
-    failed(Listener.run)  # the first use loads modules
+    failed(methodcaller("run"))  # the first use loads modules
     gc.collect()
     threads, descriptors = set(threading.enumerate()), open_descriptors()
 

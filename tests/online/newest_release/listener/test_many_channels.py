@@ -6,10 +6,13 @@ import threading
 
 import pytest
 
-from pgnotify import Connection, Listener, connect
+from pgnotify import Connection, connect
 from pgnotify.backends._driver import DriverBackend
+from tests.helpers.listener_fronts import Listener, blocking_only, both_fronts
 from tests.helpers.listeners import Told, listening, next_payloads
 from tests.helpers.waiting import PATIENCE, eventually
+
+pytestmark = both_fronts
 
 
 class OneAtATime:
@@ -83,6 +86,7 @@ def test_a_stop_between_two_parts_leaves_the_users_connection_without_any(driver
     connection.close()
 
 
+@blocking_only("inside")
 def test_a_backend_that_can_do_only_one_at_a_time_gets_a_deadline_for_each(driver, address, session, names):
     answers = []
 

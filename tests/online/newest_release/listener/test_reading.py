@@ -11,13 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from pgnotify import Listener
 from pgnotify.listener.gap import Reason
 from pgnotify.listener.runner import ReconnectingRunner
+from tests.helpers.listener_fronts import Listener, blocking_only, both_fronts
 from tests.helpers.listeners import Holding, Told, listening, reader_of
 from tests.helpers.sending import flood
 from tests.helpers.threads import waits
 from tests.helpers.waiting import PATIENCE, eventually
+
+pytestmark = both_fronts
 
 COUNT, SIZE = 20_000, 7_000
 
@@ -55,6 +57,7 @@ def payload_number(notification):
     return int(notification.payload.partition(" ")[0])
 
 
+@blocking_only("who reads")
 def test_what_nobody_reads_is_not_said_to_be_delivered(driver, address, session, channel):
     with Listener(address.dsn, channel, driver=driver, heartbeat=0.05) as listener:
         eventually(lambda: not listener.status().delivering)

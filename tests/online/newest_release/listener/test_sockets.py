@@ -9,11 +9,15 @@ import pytest
 
 from pgnotify import Observer, wrap
 from pgnotify.testing import NoPostgreSQL, TemporaryPostgreSQL
+from tests.helpers.listener_fronts import both_fronts
 from tests.helpers.listeners import AT_ONCE, Told, listening, next_payloads
 from tests.helpers.resources import few_descriptors
 from tests.helpers.waiting import eventually
 
-pytestmark = pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="not applicable: not on this system")
+pytestmark = [
+    pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="not applicable: not on this system"),
+    both_fronts,
+]
 
 NAMES = ["TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT", "TCP_USER_TIMEOUT"]
 

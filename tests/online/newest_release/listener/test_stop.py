@@ -11,14 +11,17 @@ from collections import defaultdict
 
 import pytest
 
-from pgnotify import Backoff, Listener, ListenerClosed
+from pgnotify import Backoff, ListenerClosed
 from pgnotify.connecting import conninfo
 from pgnotify.registry import connect_with
-from tests.helpers.listeners import Holding, Told, listening, next_payloads, reader_of
+from tests.helpers.listener_fronts import Listener, both_fronts
+from tests.helpers.listeners import Holding, Told, asks, listening, next_payloads, reader_of
 from tests.helpers.network import refused, silent_server, through
 from tests.helpers.sending import burst, flood
 from tests.helpers.threads import Background, is_in, waits
 from tests.helpers.waiting import PATIENCE, eventually
+
+pytestmark = both_fronts
 
 GENEROUS = 5.0  # seconds; what is needed stands in the table
 LONG = Backoff(PATIENCE * 100, PATIENCE * 100)
@@ -112,7 +115,7 @@ def test_while_a_listen_is_in_flight(driver, address, proxy, channel, assert_sto
     with listening(through(proxy, address).dsn, channel, driver=driver, answer_timeout=PATIENCE) as listener:
         proxy.freeze()
         listener.subscribe(f"{channel}2", print)
-        eventually(lambda: is_in(reader_of(listener), "listen_many"))
+        eventually(lambda: asks(listener, "listen_many"))
 
         assert_stops(listener, "LISTEN in flight")
 
@@ -121,7 +124,7 @@ def test_while_a_heartbeat_is_in_flight(driver, address, proxy, channel, assert_
     options = {"answer_timeout": PATIENCE, "heartbeat": 0.05}
     with listening(through(proxy, address).dsn, channel, driver=driver, **options) as listener:
         proxy.freeze()
-        eventually(lambda: is_in(reader_of(listener), "check"))
+        eventually(lambda: asks(listener, "check"))
 
         assert_stops(listener, "heartbeat in flight")
 
@@ -130,7 +133,7 @@ def test_in_the_midst_of_a_notification(driver, address, proxy, session, channel
     with listening(through(proxy, address).dsn, channel, driver=driver, answer_timeout=PATIENCE) as listener:
         proxy.pass_only(9)
         session.notify(channel, "x" * 3000)
-        eventually(lambda: is_in(reader_of(listener), "fetch_into") or has_passed(proxy))
+        eventually(lambda: asks(listener, "fetch_into") or has_passed(proxy))
 
         assert_stops(listener, "half a notification")
 

@@ -11,16 +11,18 @@ from pathlib import Path
 
 import pytest
 
-from pgnotify import Listener
 from pgnotify.connecting import conninfo
 from pgnotify.registry import connect_with
 from tests.helpers.environment import with_address
-from tests.helpers.listeners import Holding, listening
+from tests.helpers.listener_fronts import Listener, blocking_only, both_fronts
+from tests.helpers.listeners import Holding, drains, interrupts_callbacks, is_waiting, listening
 from tests.helpers.network import through
 from tests.helpers.sending import burst
 from tests.helpers.signals import on_signal, send_signal
 from tests.helpers.threads import Background, is_in, waits
 from tests.helpers.waiting import PATIENCE, eventually
+
+pytestmark = both_fronts
 
 ROOT = Path(__file__).parents[4]
 GENEROUS = 5.0  # seconds
@@ -29,12 +31,13 @@ GENEROUS = 5.0  # seconds
 def test_a_thread_ends_an_iteration_in_another_one(driver, address, channel):
     listener = Listener(address.dsn, channel, driver=driver)
     iterating = Background(lambda: list(listener))
-    eventually(lambda: waits(iterating))
+    eventually(lambda: is_waiting(listener, iterating))
 
     assert listener.stop(GENEROUS) is True
     iterating.ended()
 
 
+@blocking_only("threads")
 def test_who_asks_for_the_next_one_while_it_is_being_stopped_is_told_that_there_is_none(
     driver, address, proxy, channel
 ):
@@ -76,6 +79,7 @@ def test_a_callback_asks_and_it_ends_behind_it(driver, address, session, channel
     assert len(answers) == 1 or workers
 
 
+@blocking_only("signals")
 @pytest.mark.parametrize("started", [False, True], ids=["run", "start"])
 def test_a_signal_handler(driver, address, channel, started):
     answers, main = [], threading.main_thread()
@@ -176,8 +180,8 @@ def test_what_is_queued_is_delivered_if_that_is_wanted(driver, address, session,
     eventually(lambda: not workers or listener.status().notifications == 50)
     stopping = Background(listener.stop, GENEROUS, drain)
     eventually(lambda: drain or listener._watch.stop_requested or listener.status().state == "closed")
-    eventually(lambda: not drain or listener._lifecycle.shutdown._drain)
-    eventually(lambda: not workers or drain or listener._delivery.workers.interrupted)
+    eventually(lambda: not drain or drains(listener))
+    eventually(lambda: not workers or drain or interrupts_callbacks(listener))
     holding.released.set()
     stopping.ended()
 
