@@ -9,6 +9,7 @@ import pytest
 
 from pgnotify.errors import ListenerClosed
 from pgnotify.listener import Listener
+from pgnotify.listener.gap import Gap
 from pgnotify.listener.observer import Observer
 from pgnotify.testing.memory import MemoryServer
 from tests.helpers import threads
@@ -186,6 +187,25 @@ class IteratingBesideAThread(Iterating):
         self.send()
 
 
+class Streaming(Iterating):
+    """A stream is iterated over in this thread, which reads, too."""
+
+    def prepare(self):
+        self.received = {"streamed": [], "gaps": []}
+        self.stream = self.listener.subscription("iterated", queue_size=3).__enter__()
+        super().prepare()
+
+    def act(self):
+        for item in self.stream.items(timeout=IN_MEMORY, stop_after=4 - sum(map(len, self.received.values()))):
+            if isinstance(item, Gap):
+                self.received["gaps"].append(item.dropped)
+            else:
+                self.received["streamed"].append(item.payload)
+
+    def expected(self):
+        return {"streamed": PAYLOADS[:3], "gaps": [2]}
+
+
 class RunningWithWorkers(Running):
     """It runs in this thread, and workers call the callbacks."""
 
@@ -340,6 +360,7 @@ SCENES = [
     Iterating,
     IteratingBesideCallbacks,
     IteratingBesideAThread,
+    Streaming,
     RunningWithWorkers,
     RunningTimed,
     RunningTimedAlone,
