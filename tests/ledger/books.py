@@ -45,7 +45,7 @@ class Announced(NamedTuple):
     at: float
     """Seconds since the epoch."""
     set_by: float = 0.0
-    """By how many seconds the trial's wall clock was set then."""
+    """By how many seconds the trial's wall clock was set at the end of the gap."""
 
 
 Entry: TypeAlias = Delivered | Announced

@@ -15,7 +15,7 @@ from pgnotify.listener.mailbox import Mailbox
 from pgnotify.listener.status import Status
 from pgnotify.notification import Notification
 from tests.ledger.books import Announced, Book, Delivered
-from tests.ledger.clock import WallClock
+from tests.ledger.clock import STEP, WallClock
 
 HEARTBEAT = DEADLINE = 0.3
 QUEUE_SIZE = 200
@@ -202,7 +202,10 @@ class Participant(ABC):
             book.entries.append(Delivered(int(item.payload), item.channel, time.time()))
 
     def _announce(self, gap: Gap, book: Book) -> None:
-        book.entries.append(Announced(gap, time.time(), self.setting.clock.set_by))
+        now = time.time()
+        # A slow user may read a gap when the clock was set once more.
+        set_by = STEP * round((gap.restored_at.timestamp() - now) / STEP)
+        book.entries.append(Announced(gap, now, set_by))
 
     def _is_lazy(self, book: Book) -> bool:
         """Whether the user of a book is to pause now."""
