@@ -133,6 +133,8 @@ def asynchronous(session: nox.Session, release: str) -> None:
     else:
         session.install("-e", ".", *_group("tests", "server", "asyncpg-oldest", "oldest-psycopg"))
     _pytest(session, ASYNCHRONOUS, drivers=["psycopg"])
+    if release == "newest":
+        _pytest(session, f"{EACH_RELEASE}/handler", drivers=["asynchronous"])
 
 
 @nox.session(tags=["others"])

@@ -18,6 +18,7 @@ from pgnotify.testing._wire import Session
 from tests import kinds
 from tests.helpers import handler_fronts, listener_fronts
 from tests.helpers.async_front import LoopThread
+from tests.helpers.native import NativeConnection
 from tests.helpers.user import User
 from tests.kinds import Address, Kind
 
@@ -45,6 +46,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items
         if ((named := item.get_closest_marker("drivers")) and not tested & {*named.args})
         or not listener_fronts.is_wanted(item)
+        or _has_no_parameters(item)
     ]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in left_out]
@@ -75,6 +77,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             ids = [f"{kind.name}-{front}" for kind, front in pairs]
             metafunc.parametrize(("kind", "handler_front"), pairs, ids=ids, indirect=True)
         else:
+            chosen = [kind for kind in chosen if kind not in kinds.NATIVE]
             metafunc.parametrize("kind", chosen, ids=[kind.name for kind in chosen], indirect=True)
     elif "handler_front" in names:
         metafunc.parametrize("handler_front", handler_fronts.fronts_of(metafunc.definition), indirect=True)
@@ -82,6 +85,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     listener_fronts.parametrize(metafunc)
     if "driver" in metafunc.fixturenames and not has_its_own:
         metafunc.parametrize("driver", [pytest.param(name, marks=pytest.mark.drivers(name)) for name in DRIVERS])
+
+
+def _has_no_parameters(item: pytest.Item) -> bool:
+    """Whether a test runs on none of these kinds of connection, or on no front for them."""
+    skipped = item.get_closest_marker("skip")
+    return skipped is not None and "got empty parameter set for (kind" in str(skipped.kwargs)
 
 
 @pytest.fixture
@@ -124,11 +133,13 @@ def address(postgresql_server: Any) -> Address:
 
 
 @pytest.fixture
-def connect(kind: Kind, address: Address) -> Iterator[Callable[..., Any]]:
+def connect(kind: Kind, address: Address, request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
     """A function that opens connections of the kind, to another address if one is given; they are closed at the end."""
     opened: list[Any] = []
 
     def open_one(to: Address = address) -> Any:
+        if kind in kinds.NATIVE:
+            return NativeConnection(request.getfixturevalue("handler_front"), kind, to)
         opened.append(kind.connect(to))
         return opened[-1]
 

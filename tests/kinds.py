@@ -19,7 +19,7 @@ class Kind(NamedTuple):
 
     name: str
     driver: str
-    """A name in `pgnotify.registry.DRIVERS`, or "wrappers"."""
+    """A name in `pgnotify.registry.DRIVERS`, "wrappers", or "asynchronous"."""
     modules: tuple[str, ...]
     """What must be importable; the last one makes the connection below, and has the errors of the DB-API."""
     connect: Callable[[Address], Any]
@@ -162,6 +162,25 @@ KINDS = (
     Kind("django", "wrappers", ("django", "psycopg"), _django, False),
 )
 
+
+async def _psycopg_async(address: Address) -> Any:
+    import psycopg
+
+    return await psycopg.AsyncConnection.connect(address.dsn)
+
+
+async def _asyncpg(address: Address) -> Any:
+    import asyncpg
+
+    return await asyncpg.connect(address.dsn)
+
+
+# Only for tests of a front of asyncio.
+NATIVE = (
+    Kind("psycopg_async", "asynchronous", ("psycopg",), _psycopg_async, True),
+    Kind("asyncpg", "asynchronous", ("asyncpg",), _asyncpg, False),
+)
+
 FIRST: dict[str, Kind] = {}
 """The first kind of each driver, for what is not tested or measured on every kind."""
 for _kind in KINDS:
@@ -179,5 +198,5 @@ def required() -> frozenset[str]:
 def selected() -> list[Kind]:
     """Return the kinds to test: those of the required drivers, or, if none is named, what is installed."""
     if required():
-        return [kind for kind in KINDS if kind.driver in required()]
+        return [kind for kind in (*KINDS, *NATIVE) if kind.driver in required()]
     return [kind for kind in KINDS if kind.absent is None]

@@ -66,6 +66,8 @@ def fronts_of(test: pytest.Function, kind: Kind | None = None) -> list[str]:
     on_asyncio = [name for name in allowed if name != "blocking"]
     if kind is not None:
         del on_asyncio[1:]
+        if kind in kinds.NATIVE:
+            return on_asyncio
         if kind not in kinds.FIRST.values() or os.environ.get("PGNOTIFY_TEST_FRONTS") == "blocking":
             on_asyncio = []
     return [*(name for name in allowed if name == "blocking"), *on_asyncio]
@@ -123,6 +125,8 @@ class AsyncFront:
         self.loop = asyncio.new_event_loop()
         self.faults: list[dict[str, Any]] = []
         """What the loop was told of, such as an exception that was never retrieved."""
+        self.connections: list[Any] = []
+        """Those of asynchronous drivers; they are closed at the end."""
         self._made: list[AsyncNotificationHandler] = []
         self._process = os.getpid()
         self._ends = False
@@ -134,16 +138,24 @@ class AsyncFront:
         """Make a handler with the face of the one that blocks."""
         bound = inspect.signature(AsyncNotificationHandler).bind(*args, **kwargs)
         bound.arguments["callback"] = self.callback(bound.arguments["callback"])
-        return self.face(AsyncNotificationHandler(*bound.args, **bound.kwargs))
+        db = bound.arguments["db"]
+        bound.arguments["db"] = getattr(db, "native", db)
+        return self.face(AsyncNotificationHandler(*bound.args, **bound.kwargs), db)
 
-    def face(self, handler: AsyncNotificationHandler) -> Face:
-        """Return the face of a handler, which is closed at the end."""
+    def face(self, handler: AsyncNotificationHandler, db: Any = None) -> Face:
+        """Return the face of a handler, which is closed at the end.
+
+        Args:
+            handler: the handler.
+            db: what the test has passed as its connection, if that is not the handler's.
+        """
         self._made.append(handler)
-        return Face(self, handler)
+        return Face(self, handler, db)
 
     def wrap(self, connection: Any) -> ConnectionFace:
         """Wrap a connection."""
-        return ConnectionFace(self, self.run(lambda: _soon(pgnotify.wrap_async, connection)))
+        native = getattr(connection, "native", connection)
+        return ConnectionFace(self, self.run(lambda: _soon(pgnotify.wrap_async, native)))
 
     def callback(self, function: Any) -> Any:
         """Return what the loop calls in place of a function that may block."""
@@ -185,6 +197,9 @@ class AsyncFront:
         for handler in self._made:
             with suppress(Exception):  # lost, or inside a transaction that the test has left open
                 self.run(handler.close)
+        for connection in self.connections:
+            with suppress(Exception):
+                connection.close()
         try:
             eventually(lambda: len(asyncio.all_tasks(self.loop)) == 0, "no task is left", patience=1)
         finally:
@@ -205,8 +220,12 @@ class AsyncFront:
 class Face:
     """An `AsyncNotificationHandler` with the methods of a `NotificationHandler`, which wait."""
 
-    def __init__(self, front: AsyncFront, handler: AsyncNotificationHandler) -> None:
-        self.__dict__.update(front=front, handler=handler)
+    def __init__(self, front: AsyncFront, handler: AsyncNotificationHandler, db: Any = None) -> None:
+        self.__dict__.update(front=front, handler=handler, _db=db)
+
+    @property
+    def db(self) -> Any:
+        return self.handler.db if self._db is None or self.handler.db is None else self._db
 
     def __call__(self) -> None:
         return self.front.run(self.handler, self)
@@ -217,8 +236,8 @@ class Face:
     def unlisten(self) -> None:
         return self.front.run(self.handler.unlisten)
 
-    def notify(self, *args: Any, **kwargs: Any) -> None:
-        return self.front.run(lambda: self.handler.notify(*args, **kwargs))
+    def notify(self, db: Any = None, *args: Any, **kwargs: Any) -> None:
+        return self.front.run(lambda: self.handler.notify(getattr(db, "native", db), *args, **kwargs))
 
     def close(self) -> None:
         return self.front.run(self.handler.close)
@@ -258,18 +277,16 @@ class ConnectionFace:
 
     def __init__(self, front: AsyncFront, connection: pgnotify.AsyncConnection) -> None:
         self.front = front
-        self.connection = connection
+        self.native = connection
 
     def notification_handler(self, event: str, callback: Any, *args: Any, **kwargs: Any) -> Face:
         """See `pgnotify.AsyncConnection.notification_handler`."""
-        made = self.connection.notification_handler(event, self.front.callback(callback), *args, **kwargs)
+        made = self.native.notification_handler(event, self.front.callback(callback), *args, **kwargs)
         return self.front.face(made)
 
     def connection_handler(self, event: str, callback: Any, *args: Any, **kwargs: Any) -> Face:
         """See `pgnotify.AsyncConnection.connection_handler`."""
-        return self.front.face(
-            self.connection.connection_handler(event, self.front.callback(callback), *args, **kwargs)
-        )
+        return self.front.face(self.native.connection_handler(event, self.front.callback(callback), *args, **kwargs))
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import importlib
 from typing import Any
 
 from pgnotify.testing.conformance._statements import run_statement
+from tests.helpers.native import errors_of_asyncpg
 from tests.kinds import Kind
 
 
@@ -70,4 +71,6 @@ class User:
     @property
     def driver(self) -> Any:
         """The module of the driver below, which has the exceptions of the DB-API."""
+        if self.kind.name == "asyncpg":
+            return errors_of_asyncpg()
         return importlib.import_module(self.kind.modules[-1])

@@ -153,7 +153,7 @@ def test_the_timeout_counts_from_the_last_notification_whatever_else_comes_in(
     assert not loop.is_alive()
     loop.ended()
     assert record.payloads == [None]
-    assert woken.is_set()
+    assert woken.is_set() is (user.kind.name != "asyncpg")  # which reads by itself
 
 
 def test_each_notification_starts_the_timeout_anew(handler_front, documented, record, session, monkeypatch):

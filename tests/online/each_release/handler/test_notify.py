@@ -58,11 +58,11 @@ def test_notify_sends_through_another_connection(kind, connect, documented, reco
     assert {each["pid"] for each in record} == {User(kind, other).pid}
 
 
-def test_notify_sends_through_a_wrapped_connection(connect, documented, record):
+def test_notify_sends_through_a_wrapped_connection(connect, documented, record, handler_front):
     handler = documented()
     handler.listen()
 
-    handler.notify(pgnotify.wrap(connect()), stop=True, payload="wrapped")
+    handler.notify(handler_front.wrap(connect()), stop=True, payload="wrapped")
     handler()
 
     assert record.payloads == ["wrapped"]

@@ -2,7 +2,6 @@
 
 import pytest
 
-import pgnotify
 from pgnotify import TransactionError
 from tests.helpers.waiting import eventually
 
@@ -273,7 +272,7 @@ def test_making_a_handler_inside_a_transaction_is_no_error(db, user, channel, re
     user.begin()
 
     handler = handler_front.make(db, channel, record)
-    pgnotify.wrap(db)
+    handler_front.wrap(db)
 
     assert handler.listening is False
     user.commit()
