@@ -110,47 +110,53 @@ class AsyncRunner:
         interrupted goes on, the program ends there.
         """
         advance = partial(self._advance, program, front)
+        failure: BaseException | None = None
+        step: _Step | None
         with closing(program):
-            step = self._run_on(program, front)
-            while True:
-                outcome: object = None
-                failure: BaseException | None = None
-                if isinstance(step, _Ended):
-                    result: T = step.result
-                    return result
-                if isinstance(step, _Raised):
-                    raise step.error
-                self._delivered = 0
-                if isinstance(step, _Awaited):
-                    outcome = await step.awaitable
-                elif isinstance(step, _Turn):
-                    await asyncio.sleep(0)
-                    outcome = step.outcome
-                else:
-                    try:
-                        if isinstance(step, p.Wait):
-                            await self._wait(step, advance)
-                            advanced, self._advanced = self._advanced, None
-                            if advanced is not None:
-                                step = advanced
-                                continue
-                        else:
-                            outcome = await self._call(step)
-                    except BaseException as error:
-                        await self._settle_cancelled(error)
-                        failure = error
-                step = self._run_on(program, front, outcome, failure)
-                failure = None  # otherwise it would keep this frame, and so the front, alive in a cycle
+            try:
+                step = self._run_on(program, front)
+                while True:
+                    outcome: object = None
+                    failure = None
+                    if isinstance(step, _Ended):
+                        result: T = step.result
+                        return result
+                    if isinstance(step, _Raised):
+                        raise step.error
+                    self._delivered = 0
+                    if isinstance(step, _Awaited):
+                        outcome = await step.awaitable
+                    elif isinstance(step, _Turn):
+                        await asyncio.sleep(0)
+                        outcome = step.outcome
+                    else:
+                        try:
+                            if isinstance(step, p.Wait):
+                                await self._wait(step, advance)
+                                advanced, self._advanced = self._advanced, None
+                                if advanced is not None:
+                                    step = advanced
+                                    continue
+                            else:
+                                outcome = await self._call(step)
+                        except BaseException as error:
+                            if not await self._goes_on_after(error):
+                                raise
+                            failure = error
+                    step = self._run_on(program, front, outcome, failure)
+            finally:
+                failure = step = advanced = (
+                    None  # otherwise they would keep this frame, and so the front, alive in a cycle
+                )
 
-    async def _settle_cancelled(self, error: BaseException) -> None:
-        """Raise a cancellation if the program cannot go on with it."""
+    async def _goes_on_after(self, error: BaseException) -> bool:
+        """Return whether to raise the error of an action in the program; a cancellation may come too late for that."""
         advanced, self._advanced = self._advanced, None
         if not isinstance(error, asyncio.CancelledError):
-            return
+            return True
         if isinstance(advanced, _Awaited):
             await _begun_and_cancelled(advanced.awaitable)  # a callback was called by then
-        if getattr(self.backend, "busy", False) or isinstance(advanced, (_Awaited, _Ended, _Raised, _Turn)):
-            raise error
+        return not getattr(self.backend, "busy", False) and not isinstance(advanced, (_Awaited, _Ended, _Raised, _Turn))
 
     def _run_on(
         self,
