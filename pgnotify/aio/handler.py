@@ -160,7 +160,7 @@ class AsyncNotificationHandler(HandlerFace):
         if watch.in_force:
             warnings.warn(f"{self!r} was deleted while listening", ResourceWarning, source=self, stacklevel=2)
         if self._runner is not None and self._process == os.getpid():
-            self._runner.wakeup.forget()
+            self._runner.wakeup.forget_from_anywhere()  # the garbage collector runs in any thread
 
     # One task at a time.
 

@@ -100,6 +100,13 @@ class LoopWakeup:
             reader.close()
         self._cancel_timer()
 
+    def forget_from_anywhere(self) -> None:
+        """Do the same from any thread, soon."""
+        if self._loop.is_closed():
+            self.forget()
+        else:
+            self._loop.call_from_anywhere(self.forget)
+
     def forget_in_child(self) -> None:
         """Do the same in a forked child."""
         reader, self._reader = self._reader, None
