@@ -59,7 +59,8 @@ def fronts_of(test: pytest.Function, kind: Kind | None = None) -> list[str]:
 
     Without a server, on each. With one, on the one that blocks for each kind, and on one of asyncio's for the first
     kind of a driver: the other kinds have the same backend, and the wrappers one that calls it. The noxfile leaves
-    asyncio out for the oldest releases, whose backends have been tested by then.
+    asyncio out for the oldest releases, whose backends have been tested by then. With ``PGNOTIFY_TEST_FRONTS=all`` the
+    tests run on asyncio on all kinds but Django's, whose connections are bound to their thread.
     """
     marker = test.get_closest_marker("handler_fronts")
     allowed: tuple[str, ...] = FRONTS if marker is None else marker.args
@@ -68,7 +69,8 @@ def fronts_of(test: pytest.Function, kind: Kind | None = None) -> list[str]:
         del on_asyncio[1:]
         if kind in kinds.NATIVE:
             return on_asyncio
-        if kind not in kinds.FIRST.values() or os.environ.get("PGNOTIFY_TEST_FRONTS") == "blocking":
+        wanted = os.environ.get("PGNOTIFY_TEST_FRONTS")
+        if wanted == "blocking" or kind.name == "django" or (wanted != "all" and kind not in kinds.FIRST.values()):
             on_asyncio = []
     return [*(name for name in allowed if name == "blocking"), *on_asyncio]
 
