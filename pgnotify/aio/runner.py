@@ -145,9 +145,8 @@ class AsyncRunner:
                             failure = error
                     step = self._run_on(program, front, outcome, failure)
             finally:
-                failure = step = advanced = (
-                    None  # otherwise they would keep this frame, and so the front, alive in a cycle
-                )
+                # Otherwise an error in them would keep this frame, and so the front, alive in a cycle.
+                failure = step = advanced = None
 
     async def _goes_on_after(self, error: BaseException) -> bool:
         """Return whether to raise the error of an action in the program; a cancellation may come too late for that."""
