@@ -84,7 +84,7 @@ class AsyncLifecycle:
         if self._loop is None or self.runner is None:
             self._loop = Loop()
             self.runner = AsyncReconnectingRunner(self._loop, self._source, self._options)
-        self._loop.check_is_running(_WHAT)
+        self.check_loop()
         if self._task is None or self._task.done():
             self._task = self._delivery.tasks.start(self._read(self.runner), f"{self._options.title} listener")
             self._task.add_done_callback(lambda _: self.notify_all())
@@ -135,6 +135,8 @@ class AsyncLifecycle:
 
         It raises the error that has ended the listener, unless the predicate is true.
         """
+        if not self.is_over:
+            self.check_loop()
         if predicate():
             return True
         if not self.is_over:
@@ -168,9 +170,10 @@ class AsyncLifecycle:
                 await self._end(runner)
             raise
         except BaseException as error:  # it ends the event loop, too: no task can wait any more
-            self._be_over(error)
             runner.abandon()
-            self._watch.closed()
+            if not self.has_ended:
+                self._be_over(error)
+                self._watch.closed()
             raise
 
     async def _read_to_the_end(self, runner: AsyncReconnectingRunner) -> Exception | None:
@@ -387,10 +390,21 @@ class AsyncLifecycle:
         if self.has_ended:
             raise ListenerClosed(f"the listener {title!r} was stopped")
 
+    def check_loop(self) -> None:
+        """Raise a RuntimeError if the listener has begun to read on another event loop."""
+        if self._loop is not None:
+            self._loop.check_is_running(_WHAT)
+
     def check_process(self) -> None:
         """Raise an error in a forked child; see `check_open`."""
         if self._process != os.getpid():
             raise _refusal_in_child(self._process)
+
+    def abandon(self) -> None:
+        """Have the connection released after the listener was deleted, in any thread."""
+        self.stop(PATIENCE_SECONDS, False)
+        if self.runner is not None and self._loop is not None and self._loop.is_closed():
+            self.runner.abandon()
 
     def is_abandoned(self) -> bool:
         """Return whether it still holds a connection, in this process."""

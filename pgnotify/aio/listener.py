@@ -269,8 +269,7 @@ class AsyncListener(ListenerFace):
         if lifecycle is None or is_finalizing() or not lifecycle.is_abandoned():
             return
         warnings.warn(f"{self!r} was deleted without stop()", ResourceWarning, source=self, stacklevel=2)
-        if lifecycle.runner is not None:
-            lifecycle.runner.abandon()
+        lifecycle.abandon()
 
     def _peer(self) -> str:
         runner = self._lifecycle.runner
@@ -428,6 +427,7 @@ class _Streaming:
 
     def add(self, channel: str, queue_size: int, arrived: Callable[[], object]) -> Queued:
         self._listener._lifecycle.check_open()
+        self._listener._lifecycle.check_loop()
         return self._listener._add_queued(channel, _nothing, queue_size, arrived)
 
     async def wait_listening(self, subscription: Queued) -> bool:
