@@ -335,6 +335,7 @@ class AsyncLifecycle:
                     raise
                 lost = error
             await runner.run(deliver_queue(watch, self._has_time), self._delivery)
+            await self._tell_of_gaps()
             await self._wait_for_tasks(self._deadline)
             if lost is not None:
                 break
@@ -355,9 +356,13 @@ class AsyncLifecycle:
             left = LOOK_EACH_SECONDS if deadline is None else deadline - time.monotonic()
             if left <= 0 or ends():
                 break
-            while self._watch.dropped_gaps and not self._watch.dropped_gaps[0].begun:
-                await self._delivery.tell_of(self._watch.dropped_gaps[0])
+            await self._tell_of_gaps()
             await asyncio.wait(tasks, timeout=min(left, LOOK_EACH_SECONDS), return_when=asyncio.FIRST_COMPLETED)
+
+    async def _tell_of_gaps(self) -> None:
+        """Tell of the gaps of dropped notifications that no loop will tell of."""
+        while self._watch.dropped_gaps and not self._watch.dropped_gaps[0].begun:
+            await self._delivery.tell_of(self._watch.dropped_gaps[0])
 
     def _callbacks(self) -> set[asyncio.Task[Any]]:
         """Return the tasks that await coroutine functions."""

@@ -9,8 +9,10 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from pgnotify import Backoff, Gap, Listener, Listening, Notification, Status
+from pgnotify import Backoff, Gap, Listening, Notification, Status
 from tests.helpers import notifications
+from tests.helpers.listener_fronts import Listener
+from tests.helpers.listeners import asks
 from tests.helpers.threads import functions_of
 from tests.helpers.waiting import PATIENCE, eventually
 
@@ -111,7 +113,7 @@ class Recorded(logging.Handler):
     def until_in(self, function: str) -> None:
         """Return when the thread that reads is in a function of that name."""
         __tracebackhide__ = True
-        self.until(lambda: function in self._stack())
+        self.until(lambda: asks(self.listener, function))
 
     def is_on(self, session: Any) -> bool:
         """Whether the server of a session has the listener's connection."""

@@ -9,11 +9,11 @@ from inspect import signature
 
 import pytest
 
-from pgnotify import Reason
+from pgnotify import Gap, Reason
 from pgnotify.testing import _proxy as proxies
 from pgnotify.testing._wire import Session
 from tests.helpers.listener_fronts import Listener, both_fronts
-from tests.helpers.listeners import Told
+from tests.helpers.listeners import Told, listening
 from tests.helpers.network import through
 from tests.helpers.recorded import Recorded
 from tests.helpers.threads import Background
@@ -204,3 +204,17 @@ def test_a_connection_of_ones_own_that_is_lost_after_one_tells_of_it_too(kind, c
 
         assert recorded.good == GOOD
         recorded.until(lambda: recorded.seen.count(Reason.UNDECODABLE) == 20)
+
+
+def test_in_a_stream_each_has_its_place(driver, address, proxy, channel):
+    with (
+        listening(through(proxy, address).dsn, driver=driver) as listener,
+        listener.subscription(channel) as stream,
+    ):
+        proxy.say(b"".join(proxies.notification(channel, each) for each in SENT))
+
+        items = [item.reason if isinstance(item, Gap) else item.payload for item in stream.items(PATIENCE, len(SENT))]
+
+        bad = [each for each in items if each not in GOOD]
+        assert bad.count(Reason.UNDECODABLE) == listener.status().dropped == (20 if driver == "pygresql" else 0)
+        assert items == [bad.pop() if each is BAD else each.decode() for each in SENT]
