@@ -250,7 +250,7 @@ class AsyncLifecycle:
 
     def _close_unread(self) -> None:
         """Be closed if no task reads, which would do that."""
-        if self._task is None or self._task.done():
+        if (self._task is None or self._task.done()) and not self.has_ended:
             self._be_closed()
 
     def request_stop(self) -> None:
@@ -275,6 +275,7 @@ class AsyncLifecycle:
                 self.runner.abort_call()
             if deadline is not None and time.monotonic() >= deadline:
                 return await self._end_by_force(self._task)
+        self._close_unread()
         return self.has_ended
 
     async def _end_by_force(self, reading: asyncio.Task[Any]) -> bool:

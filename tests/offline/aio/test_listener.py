@@ -612,3 +612,17 @@ def test_what_is_deleted_without_a_stop_warns_and_says_goodbye(server):
 def delete(kept):
     kept.clear()
     gc.collect()
+
+
+def test_after_a_start_that_has_failed_for_good_a_stop_says_that_it_has_ended(server, run):
+    async def main():
+        listener = AsyncListener(refuse_once(server), "jobs", **OPTIONS)
+        with pytest.raises(TypeError):
+            await listener.start()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert listener.status().state == "idle"
+        assert await listener.stop() is True
+        assert listener.status().state == "closed"
+
+    run(main)
