@@ -26,6 +26,7 @@ The listener:
 - `source`: where its connections come from; one attempt to connect.
 - `reconnecting`: how the loop's actions are performed on one connection after another.
 - `lifecycle`: which task runs the loop, and how it ends.
+- `rest`: what is left to deliver at its end.
 - `delivery`: which notification goes to a function, to a coroutine function, to a stream or to the iteration.
 - `stream`: the asynchronous iterators.
 - `probe`: how to find out whether notifications arrive.

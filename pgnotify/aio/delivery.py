@@ -39,6 +39,8 @@ class Tasks:
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._cancelled: set[asyncio.Task[Any]] = set()
+        self.reading: asyncio.Task[Any] | None = None
+        """The one that reads. The others await coroutine functions."""
 
     def start(self, coroutine: Coroutine[Any, Any, object], name: str) -> asyncio.Task[Any]:
         """Run a coroutine as a task."""
@@ -47,6 +49,10 @@ class Tasks:
         task.add_done_callback(self._tasks.discard)
         task.add_done_callback(self._cancelled.discard)
         return task
+
+    def callbacks(self) -> set[asyncio.Task[Any]]:
+        """Return those that await coroutine functions, without the current one."""
+        return self.others() - {self.reading}
 
     def cancel(self, tasks: set[asyncio.Task[Any]]) -> None:
         """Cancel some of them, each only once: after that, it may take the time that it needs."""

@@ -13,18 +13,15 @@ from pgnotify.aio.changes import Changes
 from pgnotify.aio.delivery import AsyncDelivery
 from pgnotify.aio.loop import Loop
 from pgnotify.aio.reconnecting import AsyncReconnectingRunner
+from pgnotify.aio.rest import LOOK_EACH_SECONDS, Rest
 from pgnotify.aio.source import AsyncSource
 from pgnotify.errors import ListenerClosed
 from pgnotify.listener.channels import unlisten
-from pgnotify.listener.draining import deliver_queue, fetch_after_unlisten, fetch_arrived
 from pgnotify.listener.loop import listener_loop
 from pgnotify.listener.options import Options
 from pgnotify.listener.policy import Policy
 from pgnotify.program.forks import forget_after_fork
 from pgnotify.program.state import ListenerState, State
-
-# How often a stop that waits for the reading task checks whether a call of it waits for the server.
-LOOK_EACH_SECONDS = 0.05
 
 # How long the end of the event loop, or an error in the body of `async with`, waits for the goodbye to the server.
 PATIENCE_SECONDS = 5.0
@@ -65,7 +62,7 @@ class AsyncLifecycle:
         self.failure: BaseException | None = None
         """The error that has ended the listener, if one has."""
         self._drain = False
-        self._deadline: float | None = None
+        self._rest = Rest(policy, delivery)
         self._is_ending = False
         delivery.fail = self._fail_and_stop
         delivery.wake = self.wake
@@ -88,6 +85,7 @@ class AsyncLifecycle:
         if self._task is None or self._task.done():
             self._task = self._delivery.tasks.start(self._read(self.runner), f"{self._options.title} listener")
             self._task.add_done_callback(lambda _: self.notify_all())
+            self._delivery.tasks.reading = self._task
         return self._task
 
     async def start(self) -> None:
@@ -166,7 +164,7 @@ class AsyncLifecycle:
             if self._is_ending:
                 runner.abandon()
             else:
-                self._deadline = time.monotonic() + PATIENCE_SECONDS
+                self._rest.deadline = time.monotonic() + PATIENCE_SECONDS
                 await self._end(runner)
             raise
         except BaseException as error:  # it ends the event loop, too: no task can wait any more
@@ -199,8 +197,8 @@ class AsyncLifecycle:
         self._be_over(error)
         self._reporter.ended_by(error)
         if error is not self._reporter.raised:  # everything that had arrived is still delivered
-            self._deadline = None
-            await self._wait_for_tasks(None, ends=lambda: self._watch.stop_requested)
+            self._rest.deadline = None
+            await self._rest.wait_for_callbacks(ends=lambda: self._watch.stop_requested)
         await self._end(runner)
 
     def _be_over(self, error: BaseException) -> None:
@@ -239,7 +237,7 @@ class AsyncLifecycle:
         deadline = None if timeout is None else time.monotonic() + timeout
         if self._process == os.getpid() and not self.has_ended:
             self._drain = self._drain or drain
-            self._deadline = deadline
+            self._rest.deadline = deadline
             self._delivery.is_over = not self._drain
             self.request_stop()
             if self._loop is None or self._loop.is_closed():
@@ -296,7 +294,7 @@ class AsyncLifecycle:
         self._watch.interrupted = False
         try:
             if self._drain:
-                await self._deliver_all(runner)
+                await self._rest.deliver(runner)
             listened = tuple({**self._watch.in_force, **dict.fromkeys(self._watch.wanted.taken_up)})
             if not self._policy.can_reconnect and listened:
                 await runner.run(unlisten(self._watch, listened), self._delivery)
@@ -308,10 +306,8 @@ class AsyncLifecycle:
                 await runner.close()
             finally:
                 self._be_closed()
-        await self._wait_for_tasks(self._deadline)
-        if tasks := self._callbacks():
-            self._delivery.tasks.cancel(tasks)
-            await asyncio.wait(tasks, timeout=LOOK_EACH_SECONDS)
+        await self._rest.wait_for_callbacks()
+        await self._rest.cancel_callbacks()
 
     def _be_closed(self) -> None:
         self._delivery.is_over = True
@@ -322,52 +318,6 @@ class AsyncLifecycle:
         if not self.has_ended:
             self._watch.closed()
         self.notify_all()
-
-    async def _deliver_all(self, runner: AsyncReconnectingRunner) -> None:
-        """Deliver everything that has arrived, here and in tasks, and announce the gaps of the queues."""
-        watch, lost = self._watch, None
-        self._delivery.inner.drop_nothing()
-        for what_arrived in (fetch_arrived, fetch_after_unlisten):
-            try:
-                if watch.state is State.LISTENING and self._has_time():
-                    await runner.run(what_arrived(watch, self._policy), self._delivery)
-            except Exception as error:
-                if error is self._reporter.raised:
-                    raise
-                lost = error
-            await runner.run(deliver_queue(watch, self._has_time), self._delivery)
-            await self._tell_of_gaps()
-            await self._wait_for_tasks(self._deadline)
-            if lost is not None:
-                break
-        if lost is not None and not self._policy.can_reconnect:
-            raise lost
-
-    def _has_time(self) -> bool:
-        return self._deadline is None or self._policy.clock() < self._deadline
-
-    async def _wait_for_tasks(self, deadline: float | None, ends: Callable[[], bool] = lambda: False) -> None:
-        """Wait until no coroutine function has anything left to do, and tell of the gaps that are reached.
-
-        Args:
-            deadline: of the monotonic clock; None for none.
-            ends: ends the wait if it returns True.
-        """
-        while tasks := self._callbacks():
-            left = LOOK_EACH_SECONDS if deadline is None else deadline - time.monotonic()
-            if left <= 0 or ends():
-                break
-            await self._tell_of_gaps()
-            await asyncio.wait(tasks, timeout=min(left, LOOK_EACH_SECONDS), return_when=asyncio.FIRST_COMPLETED)
-
-    async def _tell_of_gaps(self) -> None:
-        """Tell of the gaps of dropped notifications that no loop will tell of."""
-        while self._watch.dropped_gaps and not self._watch.dropped_gaps[0].begun:
-            await self._delivery.tell_of(self._watch.dropped_gaps[0])
-
-    def _callbacks(self) -> set[asyncio.Task[Any]]:
-        """Return the tasks that await coroutine functions."""
-        return self._delivery.tasks.others() - {self._task}
 
     def wake(self) -> None:
         """Have the reading task and all waiting tasks check for changes. For the loop's thread."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 
 import pgnotify
-from pgnotify.aio import lifecycle
+from pgnotify.aio import rest
 from pgnotify.testing.memory import MemoryServer
 
 
 def test_a_stop_that_drains_for_ever_waits_for_a_slow_coroutine_function(monkeypatch):
-    monkeypatch.setattr(lifecycle, "LOOK_EACH_SECONDS", 0.001)
+    monkeypatch.setattr(rest, "LOOK_EACH_SECONDS", 0.001)
     done: list[str] = []
 
     async def main(server: MemoryServer) -> bool:
