@@ -91,6 +91,7 @@ def test_a_stop_with_drain_leaves_it_to_the_iteration(make, sender):
     assert payloads(iteration) == ["2", "3"]
 
 
+@blocking_only("who reads")
 @pytest.mark.parametrize(
     ("stops", "expected"), [([True], ["1", "2", "3"]), ([False], ["1"]), ([True, False], ["1", "2", "3"])]
 )
@@ -110,6 +111,7 @@ def test_a_stop_inside_a_callback_counts_for_what_it_was_fetched_with(make, send
     assert listener.status().queued == 0
 
 
+@blocking_only("who reads")
 @pytest.mark.parametrize("callbacks", [1, 2])
 def test_a_drain_ends_although_its_callbacks_subscribe_and_cancel(make, sender, callbacks):
     listener, called = make(), []
