@@ -109,7 +109,7 @@ class Bench:
         on_loops = [way for way in ways if way.section == "asyncio"]
         streams = [way for way in ways if way.section == "streams"]
         listening = blocking + on_loops
-        sending = [way for way in ways if way in HANDLERS or way.group == "by hand"]
+        sending = [way for way in ways if way in HANDLERS or (way in blocking and way.group == "by hand")]
         tasks = [
             Task("drain", case, way.name, partial(self._drain, way, case))
             for case in DRAIN_CASES

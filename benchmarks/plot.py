@@ -1,4 +1,6 @@
-"""The picture of the results: one row for each of the main ways, and below it the cost of many channels and handlers.
+"""The picture of the results: one row for each of the main ways, and below the cost of many channels and handlers.
+
+The ways on an event loop follow the others. At the end, streams stand beside other ways to have many consumers.
 
 All lengths are in inches, measured from the top. matplotlib is imported only when a picture is drawn.
 """
@@ -8,20 +10,21 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from benchmarks.results import DRAIN_CASES, GROUPS, LIMIT, PENDING, Results, Way, number
+from benchmarks.results import DRAIN_CASES, FAN_OUT_CASES, GROUPS, LIMIT, PENDING, Results, Way, number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
-MAIN_KINDS = ("psycopg", "psycopg2", "pg", "pg8000.native", "asyncpg", "libpq")
-"""One kind of connection for each driver, so that the picture stays legible."""
+MAIN_KINDS = ("psycopg", "psycopg_async", "psycopg2", "pg", "pg8000.native", "asyncpg")
+"""One kind of connection for each driver, and for blocking code and asyncio, so that the picture stays legible."""
 
-DRIVER_NAMES = {"pg": "PyGreSQL", "pg8000.native": "pg8000"}
+DRIVER_NAMES = {"pg": "PyGreSQL", "pg8000.native": "pg8000", "psycopg_async": "psycopg async"}
 """The name by which readers know a kind, if it is not the kind's own name."""
 
 # Okabe and Ito's colours, which the colour-blind can tell apart: jfly.uni-koeln.de/color
@@ -41,6 +44,7 @@ BETWEEN_DRIVERS = 0.1
 PANEL_TITLE = 0.3
 AXIS = 0.5  # its ticks and its label
 CURVES = 2.1
+FAN_OUT_ROW = 0.235
 CHARACTERS_A_LINE = 160  # of the small print, in a font as wide as DejaVu Sans
 
 NAMES_END = 2.72  # the left edge of the first panel
@@ -101,7 +105,8 @@ def draw(results: Results, path: Path | str) -> None:
     small_print = textwrap.wrap(_small_print(results), CHARACTERS_A_LINE)
     head = 0.68 + 0.17 * len(small_print) + 0.15
     upper = (rows[-1].y if rows else 1.0) + ROW / 2
-    height = head + PANEL_TITLE + upper + AXIS + 0.2 + PANEL_TITLE + CURVES + AXIS + 0.05
+    fan_out = _fan_out_height(results)
+    height = head + PANEL_TITLE + upper + AXIS + 0.2 + PANEL_TITLE + CURVES + AXIS + 0.05 + fan_out
 
     with matplotlib.style.context(["default", STYLE]):
         figure = Figure(figsize=(WIDTH, height), facecolor="white", dpi=96)
@@ -114,9 +119,12 @@ def draw(results: Results, path: Path | str) -> None:
             axes.tick_params(axis="y", left=False, labelleft=False)
             axes.grid(axis="x")
             panel(axes, results, rows)
-        bottom = (AXIS + 0.05) / height
+        bottom = (AXIS + 0.05 + fan_out) / height
         for curves, (left, width) in zip((_channels, _handlers), CURVE_PANELS, strict=True):
             curves(figure.add_axes((left / WIDTH, bottom, width / WIDTH, CURVES / height)), results)
+        if fan_out:
+            inches = fan_out - PANEL_TITLE - AXIS
+            _fan_out(figure, AXIS, inches, results)
         figure.savefig(path, metadata={"Date": None} if Path(path).suffix == ".svg" else None)
 
 
@@ -124,8 +132,8 @@ def _rows(results: Results) -> list[Row]:
     """Return the main ways from the top down, those of a driver together, ours first."""
     rows: list[Row] = []
     y = ROW / 2
-    for kind in MAIN_KINDS:
-        ways = [way for way in results.ways if way.kind == kind and _is_shown(results, way)]
+    for place in (*product(("blocking", "asyncio"), MAIN_KINDS), ("blocking", "libpq")):
+        ways = [way for way in results.ways if (way.section, way.kind) == place and _is_shown(results, way)]
         for way in sorted(ways, key=lambda way: GROUPS.index(way.group)):
             rows.append(Row(way, y))
             y += ROW
@@ -165,11 +173,11 @@ def _head(figure: Figure, height: float, small_print: Sequence[str], groups: Seq
 def _names(figure: Figure, top: float, rows: Sequence[Row]) -> None:
     """Name the driver in the first of its rows, and the way beside its bar."""
     height = figure.get_figheight()
-    named = ""
+    named: tuple[str, str] | None = None
     for way, y in rows:
         place: dict[str, Any] = {"y": (top - y) / height, "va": "center_baseline"}
-        if way.kind != named:
-            named = way.kind
+        if (way.section, way.kind) != named:
+            named = way.section, way.kind
             figure.text(MARGIN / WIDTH, s=DRIVER_NAMES.get(way.kind, way.kind), fontweight="bold", **place)
         figure.text((NAMES_END - 0.08) / WIDTH, s=_name(way), ha="right", **place, **_emphasis(way))
 
@@ -177,6 +185,8 @@ def _names(figure: Figure, top: float, rows: Sequence[Row]) -> None:
 def _name(way: Way) -> str:
     if way.is_handler:
         return "pgnotify's handler"
+    if way.section == "asyncio" and way.group == "ours":
+        return way.name.rpartition(", ")[0].replace("async handler", "handler on asyncio")
     return "in C" if way.name == LIMIT else way.name.rpartition(", ")[0]
 
 
@@ -332,6 +342,35 @@ def _handlers(axes: Axes, results: Results) -> None:
                 number(y), (x, y), xytext=(5, 5), textcoords="offset points", fontsize=8, color=MUTED, clip_on=False
             )
     _log_log(axes, x_margin=0.14)  # for the last number
+
+
+def _fan_out_height(results: Results) -> float:
+    """Return the inches that the panel of many consumers takes; 0 if they were not measured."""
+    ways = [way for way in results.ways if "fan-out" in results.measures(way.name)]
+    return PANEL_TITLE + FAN_OUT_ROW * len(ways) + AXIS + 0.1 if ways else 0.0
+
+
+def _fan_out(figure: Figure, bottom: float, inches: float, results: Results) -> None:
+    """Draw a bar for each way to have many consumers, in a panel for each case."""
+    ways = [way for way in results.ways if "fan-out" in results.measures(way.name)]
+    height = figure.get_figheight()
+    for case, (left, width) in zip(FAN_OUT_CASES, ((NAMES_END, 2.7), (6.1, 2.7)), strict=True):
+        axes = figure.add_axes((left / WIDTH, bottom / height, width / WIDTH, inches / height))
+        axes.set_title(f"1,000 consumers, {case}")
+        axes.set_xlabel("thousand deliveries a second")
+        axes.set_ylim(inches, 0)
+        axes.tick_params(axis="y", left=False, labelleft=False)
+        axes.grid(axis="x")
+        medians = [results.median("fan-out", case, way.name, "per_second") or 0.0 for way in ways]
+        for number_of_row, (way, median) in enumerate(zip(ways, medians, strict=True)):
+            row = Row(way, FAN_OUT_ROW * (number_of_row + 0.5))
+            axes.barh(row.y, median / 1000, height=ROW * 0.72, color=COLOURS[way.group])
+            _value(axes, row, median / 1000, number(median / 1000))
+            if left == NAMES_END:
+                place = {"y": (bottom + inches - row.y) / height, "va": "center_baseline", "ha": "right"}
+                figure.text((NAMES_END - 0.08) / WIDTH, s=way.name, **place, **_emphasis(way))
+        axes.set_xlim(0, max(medians) / 1000 * 1.17 or 1)
+        axes.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}")
 
 
 def _points(results: Results, measure: str, way: str, value: str) -> list[tuple[int, float]]:
