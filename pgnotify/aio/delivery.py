@@ -27,7 +27,9 @@ from pgnotify.notification import Notification
 from pgnotify.program import actions as p
 from pgnotify.program.interruption import is_interruption
 
-# How many calls of one coroutine function are awaited before other tasks have their turn, if none of them waits.
+# How many notifications are put into the queues of streams and of coroutine functions before the tasks that take them
+# have their turn, and how many calls of one coroutine function are awaited in a turn, if none of them waits. So a queue
+# of this size does not overflow because a thousand have arrived at once.
 TURN = 100
 
 SLOW = "its callback is too slow"
@@ -82,7 +84,6 @@ class AsyncDelivery:
         self.inner = delivery
         self.watch: ListenerWatch = delivery.watch
         self.reporter: Reporter = delivery.reporter
-        self.deliver = delivery.deliver
         self._on_listening = options.on_listening
         self._title = options.title
         self._changes = changes
@@ -97,6 +98,15 @@ class AsyncDelivery:
         self.wake: Callable[[], object] = _nothing
         """Wakes the task that reads. The lifecycle sets it."""
         self._times_callbacks = self.reporter.observed.times_callbacks
+
+    def deliver(self, at_most: int) -> bool:
+        """Distribute notifications from the head of the queue; see `Delivery.deliver`."""
+        inner = self.inner
+        if inner.has_streams:
+            at_most = min(at_most, TURN)
+        elif inner.mailbox.size is not None:
+            at_most = min(at_most, max(TURN, inner.mailbox.size // 2))
+        return inner.deliver(at_most) or bool(inner.mailbox)
 
     def tell(self, action: p.ReportTimeout | p.Tell) -> object:
         """Pass an event on; return an awaitable if on_listening is to be called."""

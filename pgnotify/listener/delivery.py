@@ -85,6 +85,11 @@ class Delivery:
         mailbox = self.mailbox
         return has_shared or (bool(mailbox) and (len(plains) < LONG_BATCH or len(mailbox) >= ENOUGH))
 
+    @property
+    def has_streams(self) -> bool:
+        """Whether any subscription has a queue of its own, whose consumer is not called here."""
+        return bool(self._routes.queued)
+
     def drop_nothing(self) -> None:
         """Let the queues of all consumers grow. No more arrives, and everything that has arrived is in memory."""
         for mailbox in (self.mailbox, *(each.mailbox for each in self._routes.subscriptions())):
