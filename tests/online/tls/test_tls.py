@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 import ssl
+from collections import deque
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
@@ -11,13 +14,17 @@ from typing import Any
 import pytest
 
 import pgnotify
+from pgnotify.aio.loop import Loop
+from pgnotify.backends._steps import BATCH
 from pgnotify.registry import DRIVERS
 from pgnotify.testing import NoPostgreSQL, ServerFailed, TemporaryPostgreSQL, find_postgresql
 from pgnotify.testing._proxy import Proxy
 from pgnotify.testing._wire import Session, literal
 from tests.helpers.backends import collect, collect_payloads, until_lost
 from tests.helpers.network import through
+from tests.helpers.sending import send_numbers
 from tests.helpers.user import User
+from tests.helpers.waiting import eventually
 from tests.kinds import Address, Kind, pg8000_arguments
 
 trustme = pytest.importorskip("trustme")
@@ -186,6 +193,63 @@ def test_an_end_without_a_word_is_a_loss_that_the_driver_explains(kind, tls_serv
 
         assert isinstance(lost.__cause__, (user.driver.Error, OSError))
         backend.close()
+
+
+# On an event loop
+
+
+@pytest.mark.drivers("pg8000.native")
+def test_half_a_record_is_left_for_later_wherever_it_ends(kind, tls_server, sender, channel):
+    with Proxy(*tls_server.address[:2]) as proxy:
+        db = _connect(kind, through(proxy, tls_server.address))
+        backend = pgnotify.wrap(db).backend
+        backend.listen(channel)
+        backend.limit_rest(0.1)  # if it waited for the rest, the connection would be lost
+        size = len(recorded_notification(proxy, sender, channel, backend))
+        for end in range(1, size):
+            queue = deque()
+            proxy.pass_only(end)
+            sender.notify(channel, "half")
+            eventually(lambda end=end: len(socket.socket.recv(db._usock, size, socket.MSG_PEEK)) == end)
+            backend.fetch_whole(queue)
+            assert not queue
+
+            proxy.thaw()
+            while not queue:
+                assert backend.wait(20)
+                backend.fetch_whole(queue)
+            assert [payload for _, payload, _ in queue] == ["half"]
+        db.close()
+
+
+def recorded_notification(proxy, sender, channel, backend):
+    """Return the bytes of a record that has one notification."""
+    proxy.record()
+    sender.notify(channel, "half")
+    assert collect_payloads(backend, 1) == ["half"]
+    return proxy._links[-1].down.recorded
+
+
+@pytest.mark.drivers("pg8000.native")
+def test_a_flood_is_drained_with_few_threads(tls_user, sender, channel, monkeypatch):
+    calls = []
+    in_thread = Loop.in_thread
+    monkeypatch.setattr(Loop, "in_thread", lambda self, *call: calls.append(call) or in_thread(self, *call))
+
+    async def main():
+        db = pgnotify.wrap_async(tls_user.db)
+        await db.listen(channel)
+        calls.clear()
+        send_numbers(sender, channel, 20_000)
+        arrived = []
+        while len(arrived) < 20_000:
+            assert await db.wait(20)
+            arrived += db.fetch()
+        assert [int(each.payload.strip(".")) for each in arrived] == list(range(1, 20_001))
+
+    asyncio.run(main())
+    # The layer hides whether the rest of a message is there. A thread that waits for it takes a whole batch then.
+    assert len(calls) <= 20_000 / BATCH + 2
 
 
 # pgnotify.connect

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import threading
+from collections import deque
 
 import pytest
 
 import pgnotify
+from pgnotify.aio.loop import Loop
 from pgnotify.errors import ConnectionLost, Unanswered
 from pgnotify.notification import Notification
 from pgnotify.testing import _proxy as proxies
@@ -317,6 +320,56 @@ def test_the_rest_of_a_message_is_waited_for_no_longer_than_wanted(kind, address
     assert isinstance(lost, Unanswered)
     assert isinstance(lost.__cause__, (TimeoutError, exceptions.InterfaceError))  # some releases wrap it
     backend.close()
+
+
+@pytest.mark.drivers("pg8000.native")
+@pytest.mark.parametrize("code", [b"A", b"S"])
+def test_fetching_whole_messages_leaves_half_a_one_for_later_wherever_it_ends(kind, address, proxy, channel, code):
+    db = kind.connect(address._replace(host=proxy.host, port=proxy.port))
+    backend = pgnotify.wrap(db).backend
+    backend.listen(channel)
+    backend.limit_rest(0.1)  # if it waited for the rest, the connection would be lost
+    before, half = proxies.notification(channel, b"before"), proxies.notification(channel, b"half")
+    if code == b"S":
+        half = message(b"S", b"application_name\0half\0")
+    for end in range(1, len(half)):
+        queue = deque()
+        proxy.say(before + half[:end])
+        while not queue:
+            assert backend.wait(20)
+            has_left_rest = backend.fetch_whole(queue)
+        while not has_left_rest:  # the end has not arrived by then
+            assert backend.wait(20)
+            has_left_rest = backend.fetch_whole(queue)
+        assert backend.fetch_whole(queue) is True
+        assert [payload for _, payload, _ in queue] == ["before"]
+
+        proxy.say(half[end:])
+        eventually(lambda queue=queue: not backend.fetch_whole(queue), "the rest has arrived")
+        assert [payload for _, payload, _ in queue] == ["before", *["half"] * (code == b"A")]
+    db.close()
+
+
+@pytest.mark.drivers("pg8000.native")
+def test_an_event_loop_drains_a_flood_with_few_threads(db, session, channel, monkeypatch):
+    calls = []
+    in_thread = Loop.in_thread
+    monkeypatch.setattr(Loop, "in_thread", lambda self, *call: calls.append(call) or in_thread(self, *call))
+
+    async def main():
+        connection = pgnotify.wrap_async(db)
+        await connection.listen(channel)
+        calls.clear()
+        sent = send_numbers(session, channel, 20_000)
+        arrived = []
+        while len(arrived) < 20_000:
+            assert await connection.wait(20)
+            arrived += [each.payload for each in connection.fetch()]
+        assert arrived == sent
+
+    asyncio.run(main())
+    # Where it has caught up with the server, the last message may be half a one; there are 400 buffers.
+    assert len(calls) <= 40
 
 
 def test_what_cannot_be_a_notification_beside_an_answer_is_a_loss_after_those_before_it(kind, address, proxy, channel):
