@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -36,10 +37,37 @@ GRACE_SECONDS = 0.1
 
 
 class _Slot:
-    """The call that is under way on one connection, which may have several backends."""
+    """The call that is under way on one connection, which may have several backends, and several loops in its life."""
 
     def __init__(self) -> None:
         self.call: Future[Any] | None = None
+        self._ended = threading.Event()
+
+    def begin(self, loop: Loop, function: Callable[..., T], *arguments: Any) -> Future[T]:
+        """Call a function in a thread, which keeps the slot alive: a cancelled call may outlive all backends."""
+        ended = threading.Event()
+        call = loop.in_thread(self._run, ended, function, *arguments)
+        self.call, self._ended = call, ended
+        return call
+
+    def end(self, call: Future[Any]) -> None:
+        """Record that a call has ended."""
+        if self.call is call:
+            self.call = None
+
+    async def settle(self, loop: Loop) -> None:
+        """Wait until no call is under way."""
+        while (call := self.call) is not None:
+            # The loop of a call may be closed by now, as after a Ctrl-C. Then nothing settles its future.
+            here = call.get_loop() is asyncio.get_running_loop()
+            await asyncio.wait((call if here else loop.in_thread(self._ended.wait),))
+            self.end(call)
+
+    def _run(self, ended: threading.Event, function: Callable[..., T], *arguments: Any) -> T:
+        try:
+            return function(*arguments)
+        finally:
+            ended.set()
 
 
 _slots: WeakValueDictionary[int, _Slot] = WeakValueDictionary()
@@ -215,29 +243,23 @@ class ThreadedBackend(AsyncBackend):
 
     async def settle(self) -> None:
         """Wait until a call that was cancelled, and is still under way, has ended. Its outcome does not matter."""
-        while (call := self._slot.call) is not None:
-            await asyncio.wait((call,))
-            self._end(call)
+        await self._slot.settle(self._loop)
 
     async def _in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
         await self.settle()
-        call = self._slot.call = self._loop.in_thread(function, *arguments)
+        call = self._slot.begin(self._loop, function, *arguments)
         try:
             await asyncio.wait((call,))
         except asyncio.CancelledError:
             with suppress(asyncio.CancelledError):
                 await asyncio.wait((call,), timeout=GRACE_SECONDS)
             if call.done():
-                self._end(call)
+                self._slot.end(call)
             call.add_done_callback(Future.exception)  # nobody else will look at it
             raise
-        self._end(call)
+        self._slot.end(call)
         result: T = call.result()
         return result
-
-    def _end(self, call: Future[Any]) -> None:
-        if self._slot.call is call:
-            self._slot.call = None
 
     def _fetch_rest(self) -> None:
         if self._fetch_into is not None:
@@ -248,16 +270,15 @@ class ThreadedBackend(AsyncBackend):
     async def _wait_in_thread(self, timeout: float | None, wakeup: AsyncWakeup) -> bool:
         """Wait for a connection without a descriptor, in a thread that waits for the wake-up as well."""
         in_thread = Wakeup()
-        waiting = self._slot.call = self._loop.in_thread(self.blocking.wait, timeout, in_thread.fileno())
+        waiting = self._slot.begin(self._loop, self.blocking.wait, timeout, in_thread.fileno())
         waiting.add_done_callback(lambda _: wakeup.wake())
+        waiting.add_done_callback(lambda _: in_thread.close())  # not before: the thread waits for it
+        waiting.add_done_callback(Future.exception)  # if this is cancelled, nobody else will look at it
         try:
             await wakeup.wait(None)
         finally:
             in_thread.wake()
-            try:
-                await self.settle()
-            finally:
-                in_thread.close()
+            await self.settle()
         has_come: bool = waiting.result()
         return has_come
 

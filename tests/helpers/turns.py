@@ -81,7 +81,7 @@ class TurningLoop(asyncio.SelectorEventLoop):
     def in_thread(self, function: Callable[..., Any], *arguments: object) -> asyncio.Future[Any]:
         """Stand in for `pgnotify.aio.loop.Loop.in_thread`."""
         future = self.create_future()
-        on = {each for each in (*arguments, getattr(function, "__self__", None)) if isinstance(each, MemoryConnection)}
+        on = set(filter(_is_connection, (getattr(each, "__self__", each) for each in (function, *arguments))))
         assert not on & self.busy, "two calls at the same time on one connection"
         self.busy |= on
 
@@ -102,6 +102,10 @@ class TurningLoop(asyncio.SelectorEventLoop):
 
     def _soon(self, turns: int, function: Callable[[], object]) -> None:
         self.call_soon(*(self._soon, turns - 1, function) if turns else (function,))
+
+
+def _is_connection(thing: object) -> bool:
+    return isinstance(thing, MemoryConnection)
 
 
 class _Later:

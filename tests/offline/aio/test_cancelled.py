@@ -71,6 +71,40 @@ def test_closing_a_connection(takes):
     assert at_each_turn(play)
 
 
+def test_a_call_waits_for_one_that_was_cancelled_although_its_backend_is_gone():
+    async def main(server):
+        connection, listening = server.connect(), pgnotify.wrap_async(server.connect())
+        await listening.listen("jobs")
+        asyncio.get_running_loop().takes = SLOW
+        assert (await cancelled_after(2, lambda: pgnotify.notify_async(connection, "jobs", "first")))[0]
+        await pgnotify.notify_async(connection, "jobs", "second")  # the loop refuses two calls at the same time
+        assert await received(listening, "second") == ["first", "second"]
+        await listening.close()
+
+    with MemoryServer() as server, turning() as loop:
+        loop.run_until_complete(main(server))
+
+
+def test_a_call_waits_for_one_whose_loop_is_closed():
+    async def give_up(connection):
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(pgnotify.notify_async(connection, "jobs", "first"), 0.01)
+
+    async def go_on(server, connection):
+        notifying = asyncio.ensure_future(pgnotify.notify_async(connection, "jobs", "second"))
+        await asyncio.sleep(0)
+        server.heal(connection)
+        await asyncio.wait_for(notifying, 10)
+
+    with MemoryServer() as server:
+        connection, listening = server.connect(), server.connect()
+        listening.listen("jobs")
+        server.blackhole(connection)
+        asyncio.run(give_up(connection))
+        asyncio.run(go_on(server, connection))
+        assert [each.payload for each in listening.fetch()] == ["first", "second"]
+
+
 async def received(db, last):
     """Return the payloads until the last one."""
     payloads = []
