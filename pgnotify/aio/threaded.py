@@ -271,12 +271,17 @@ class ThreadedBackend(AsyncBackend):
         """Wait for a connection without a descriptor, in a thread that waits for the wake-up as well."""
         in_thread = Wakeup()
         waiting = self._slot.begin(self._loop, self.blocking.wait, timeout, in_thread.fileno())
-        waiting.add_done_callback(lambda _: wakeup.wake())
+
+        def end_wait(_: object) -> None:
+            wakeup.wake()
+
+        waiting.add_done_callback(end_wait)
         waiting.add_done_callback(lambda _: in_thread.close())  # not before: the thread waits for it
         waiting.add_done_callback(Future.exception)  # if this is cancelled, nobody else will look at it
         try:
             await wakeup.wait(None)
         finally:
+            waiting.remove_done_callback(end_wait)  # it would end the next wait
             in_thread.wake()
             await self.settle()
         has_come: bool = waiting.result()

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import threading
 
 import pytest
 
 import pgnotify
+from pgnotify.protocol import Backend
 from pgnotify.testing.memory import MemoryServer
+from tests.helpers.loops import run_on
 from tests.helpers.turns import SLOW, at_each_turn, cancelled_after, turning
+from tests.helpers.waiting import eventually
 
 PATIENCE = 100.0  # seconds of the loop's clock
 
@@ -103,6 +108,36 @@ def test_a_call_waits_for_one_whose_loop_is_closed():
         asyncio.run(give_up(connection))
         asyncio.run(go_on(server, connection))
         assert [each.payload for each in listening.fetch()] == ["first", "second"]
+
+
+class WithoutDescriptor(Backend):
+    """A connection that does not tell its descriptor, so that a thread waits."""
+
+    def __init__(self, inner):
+        for verb in ("listen", "unlisten", "wait", "fetch", "notify", "close"):
+            setattr(self, verb, getattr(inner, verb))
+
+
+def test_a_wait_in_a_thread_ends_when_it_is_cancelled():
+    async def main(server):
+        db, sender = pgnotify.wrap_async(WithoutDescriptor(server.connect())), server.connect()
+        await db.listen("jobs")
+        before = len(os.listdir("/dev/fd")), threading.active_count()
+        for payload in "abc":
+            waiting = asyncio.ensure_future(db.wait())
+            await asyncio.sleep(0)
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+            sender.notify("jobs", payload)
+            assert await received(db, payload) == [payload]
+        assert not await db.wait(0.001)
+        await db.close()
+        await asyncio.to_thread(eventually, lambda: threading.active_count() <= before[1] + 1)  # this one
+        assert len(os.listdir("/dev/fd")) <= before[0]
+
+    with MemoryServer() as server:
+        run_on(asyncio.new_event_loop(), main(server))
 
 
 async def received(db, last):
