@@ -11,17 +11,21 @@ import asyncio
 import gc
 import os
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 import pgnotify
 from pgnotify.testing._proxy import Proxy
-from tests.helpers.environment import given_address
+from pgnotify.testing.address import Address
+from tests.helpers.environment import given_address, with_address
 from tests.helpers.network import silent_server, through
 from tests.helpers.waiting import eventually
 
+ROOT = Path(__file__).parents[2]
 SECONDS = 0.03
 
 
@@ -110,6 +114,22 @@ WITH_ONE: list[Callable[..., Coroutine[Any, Any, None]]] = [
     listening_in_vain,
     stopping_in_vain,
 ]
+
+
+def assert_each_phase_ends(driver: str, address: Address) -> None:
+    """Run the program in Python's development mode, where each warning is an error."""
+    done = subprocess.run(
+        [sys.executable, "-X", "dev", "-W", "error", "-m", "tests.helpers.ctrl_c", driver],
+        env={**with_address(address), "PYTHONPATH": str(ROOT)},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert done.stdout.splitlines() == [f"{phase.__name__} interrupted" for phase in (*WITH_ONE, *WITHOUT_A_SERVER)]
+    ours_and_slow_steps = ("pgnotify: ", "Executing ")  # asyncio tells of the latter where a machine is busy
+    assert [line for line in done.stderr.splitlines() if not line.startswith(ours_and_slow_steps)] == []
 
 
 def interrupted(main: Coroutine[Any, Any, None]) -> str:
