@@ -177,3 +177,46 @@ def test_a_handler(steps, eager):
 
     with MemoryServer() as server, turning(eager) as loop:
         loop.run_until_complete(main(server))
+
+
+@quick
+@given(steps("listen", "unlisten", "command", "cancel"), eager)
+def test_a_handler_that_runs_in_another_task(steps, eager):
+    async def main(server):
+        loop, world = asyncio.get_running_loop(), Handling(server)
+        handler = world.handler
+        handler.timeout = None
+        runs = [loop.create_task(handler())]
+
+        async def command():
+            await handler.notify(payload="command")
+
+        async def cancel():
+            runs[-1].cancel()
+            await asyncio.wait((runs[-1],))
+            runs.append(loop.create_task(handler()))
+
+        world.command, world.cancel = command, cancel
+        for operation, turns, takes, sent in steps:
+            loop.takes = takes
+            for number in range(sent):
+                loop.after_turns(number * 5, world.send)
+            _, result = await cancelled_after(turns, getattr(world, operation))
+            assert result is None or "the loop was cancelled during this call" in str(result)
+            if runs[-1].done():  # after an unlisten, or a cancellation that was cancelled
+                runs.append(loop.create_task(handler()))
+        while loop.later or not world.sent or world.sent[-1] not in world.got:
+            await asyncio.sleep(1)
+            if not loop.later and not world.sent:
+                world.send()
+            if runs[-1].done():
+                runs.append(loop.create_task(handler()))
+        handler.stop()
+        await asyncio.wait(runs)
+        assert not [run.exception() for run in runs if not run.cancelled() and run.exception()]
+        assert [each for each in world.got if each != "command"] == world.sent
+        await handler.close()
+        assert server.connections == [world.sender]
+
+    with MemoryServer() as server, turning(eager) as loop:
+        loop.run_until_complete(main(server))
