@@ -61,7 +61,7 @@ class Delivery:
         self._left: deque[Subscription] = deque()
         """Those of them whose callbacks were not called yet."""
         self._shared: Plain | None = None
-        """The latest notification that was put into the mailboxes of streams, with all before it in the queue."""
+        """The latest notification that was put into the mailboxes of streams, if it has any, with all before it."""
 
     def deliver(self, at_most: int) -> bool:
         """Distribute up to ``at_most`` notifications from the head of the queue.
@@ -72,7 +72,7 @@ class Delivery:
         queue = self.watch.queue
         before = len(queue)
         plains = list(queue if at_most >= before else islice(queue, at_most))
-        has_shared = bool(self._routes.queued) and self._share(plains)
+        has_shared = bool(self._routes.queued and queue) and self._share_queue(plains)
         try:
             if self._routes.of and self.workers is None:
                 self._call_each(len(plains))
@@ -258,13 +258,24 @@ class Delivery:
             return raised
         return None
 
-    def _share(self, plains: list[Plain]) -> bool:
-        """Put notifications at the head of the queue into the mailboxes of streams, unless that is done.
+    def _share_queue(self, plains: list[Plain]) -> bool:
+        """Share the whole queue, unless that is done; return whether a stream has got any.
 
-        They stay in the queue, for callbacks.
+        Not only the head that is to be delivered: what was shared always ends with one notification, `_shared`.
 
         Args:
             plains: the head of the queue.
+        """
+        queue = self.watch.queue
+        if queue[-1] is self._shared:
+            return False
+        return self._share(plains if len(plains) == len(queue) else list(queue))
+
+    def _share(self, plains: list[Plain]) -> bool:
+        """Put notifications into the mailboxes of streams, unless that is done. They stay in the queue, for callbacks.
+
+        Args:
+            plains: the queue.
 
         Returns:
             Whether a stream has got any.
@@ -275,6 +286,7 @@ class Delivery:
             if plain[0] in queued:
                 by_channel.setdefault(plain[0], []).append(new(Notification, plain))
         if not by_channel:
+            self._shared = plains[-1]
             return False
         until, now = self.watch.queue_complete_until, clocks.now()
         streams: list[Queued] = []

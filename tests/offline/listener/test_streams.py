@@ -311,6 +311,21 @@ def test_a_stop_with_drain_ends_it_after_what_is_there(started, sender):
         assert take(stream, None) == [str(number) for number in range(50)]
 
 
+def test_a_callback_that_stops_with_drain_lets_it_have_each_notification_once(started, sender):
+    called = []
+    listener = started()
+
+    def callback(notification):
+        called.append(notification.payload)
+        if len(called) == 1:
+            listener.stop(IN_MEMORY, drain=True)
+
+    with listener.subscription("jobs") as stream, listener.subscribe("jobs", callback):
+        sender.notify_many([("jobs", each) for each in "123"])
+
+        assert take(stream, 9) == called == ["1", "2", "3"]
+
+
 def test_an_error_that_ends_the_listener_is_raised_after_what_is_there(started, server, sender):
     connection, watching = server.connect(), Watching()
     listener = started(source=connection, observer=watching)
