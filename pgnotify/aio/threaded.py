@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
@@ -37,23 +37,31 @@ GRACE_SECONDS = 0.1
 
 
 class _Slot:
-    """The call that is under way on one connection, which may have several backends, and several loops in its life."""
+    """The call that is under way on one connection, which may have several backends, and several loops in its life.
+
+    It also knows the waits that begin during the call, or go on beside it.
+    """
 
     def __init__(self) -> None:
         self.call: Future[Any] | None = None
         self._ended = threading.Event()
+        self.waiting: list[AsyncWakeup] = []
+        self.waits_in_thread = False
+        """Whether the call is a wait, which ends when it is woken."""
 
     def begin(self, loop: Loop, function: Callable[..., T], *arguments: Any) -> Future[T]:
         """Call a function in a thread, which keeps the slot alive: a cancelled call may outlive all backends."""
         ended = threading.Event()
         call = loop.in_thread(self._run, ended, function, *arguments)
         self.call, self._ended = call, ended
+        call.add_done_callback(self.end)
         return call
 
     def end(self, call: Future[Any]) -> None:
-        """Record that a call has ended."""
+        """Record that a call has ended. Its answer may have brought notifications, which the driver has by now."""
         if self.call is call:
             self.call = None
+            self.wake()
 
     async def settle(self, loop: Loop) -> None:
         """Wait until no call is under way."""
@@ -62,6 +70,20 @@ class _Slot:
             here = call.get_loop() is asyncio.get_running_loop()
             await asyncio.wait((call if here else loop.in_thread(self._ended.wait),))
             self.end(call)
+
+    @contextmanager
+    def woken(self, wakeup: AsyncWakeup) -> Iterator[None]:
+        """Wake a wait that begins here, too."""
+        self.waiting.append(wakeup)
+        try:
+            yield
+        finally:
+            self.waiting.remove(wakeup)
+
+    def wake(self) -> None:
+        """Wake all waits on the connection."""
+        for wakeup in self.waiting:
+            wakeup.wake()
 
     def _run(self, ended: threading.Event, function: Callable[..., T], *arguments: Any) -> T:
         try:
@@ -141,7 +163,8 @@ class ThreadedBackend(AsyncBackend):
         if not self._has_descriptor:
             looks_only = timeout is not None and timeout <= 0
             return await wakeup.wait(0) if looks_only else await self._wait_in_thread(timeout, wakeup)
-        return await wakeup.wait_readable(self.fileno(), timeout)
+        with self._slot.woken(wakeup):
+            return await wakeup.wait_readable(self.fileno(), timeout)
 
     def has_news(self) -> bool:
         """See `pgnotify.async_protocol.HasNews.has_news`."""
@@ -246,6 +269,8 @@ class ThreadedBackend(AsyncBackend):
         await self._slot.settle(self._loop)
 
     async def _in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
+        if self._slot.waits_in_thread:
+            self._slot.wake()  # it would wait for the end of that wait
         await self.settle()
         call = self._slot.begin(self._loop, function, *arguments)
         try:
@@ -278,10 +303,13 @@ class ThreadedBackend(AsyncBackend):
         waiting.add_done_callback(end_wait)
         waiting.add_done_callback(lambda _: in_thread.close())  # not before: the thread waits for it
         waiting.add_done_callback(Future.exception)  # if this is cancelled, nobody else will look at it
+        self._slot.waits_in_thread = True
         try:
-            await wakeup.wait(None)
+            with self._slot.woken(wakeup):
+                await wakeup.wait(None)
         finally:
             waiting.remove_done_callback(end_wait)  # it would end the next wait
+            self._slot.waits_in_thread = False
             in_thread.wake()
             await self.settle()
         has_come: bool = waiting.result()
