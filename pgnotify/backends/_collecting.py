@@ -29,8 +29,6 @@ class Inbox:
         """As the driver passes them, undecoded."""
         self.decoded: list[Plain] = []
         """Older than those in ``raw``, and not fetched yet."""
-        self.death: Exception | None = None
-        """Why the connection ended, for a driver that forgets the reason."""
         self.channels: set[str] = set()
         self.diverting = False
         self.previous: Any = _UNKNOWN

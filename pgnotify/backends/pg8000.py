@@ -122,12 +122,16 @@ class Pg8000Backend(Collecting, DriverBackend):
 
     @property
     def _death(self) -> Exception | None:
-        """Why the connection ended; shared by all backends on it, because only the first reader meets the reason."""
-        return self._shared_inbox.death
+        """Why the connection ended; shared by all backends on it, because only the first reader meets the reason.
+
+        The connection keeps it. The frames of its traceback refer to the connection, so the inbox must not.
+        """
+        death: Exception | None = self._connection.__dict__.get("_pgnotify_death")
+        return death
 
     @_death.setter
     def _death(self, death: Exception) -> None:
-        self._shared_inbox.death = death
+        self._connection.__dict__["_pgnotify_death"] = death
 
     @property
     def busy(self) -> bool:
@@ -160,7 +164,7 @@ class Pg8000Backend(Collecting, DriverBackend):
         no transaction then, and pg8000 remembers that the user has one.
         """
         connection = self._connection
-        if self._shared_inbox.death is not None or connection._usock is None:
+        if self._death is not None or connection._usock is None:
             return TransactionStatus.UNKNOWN
         status = _TRANSACTION_STATUS.get(connection._transaction_status, TransactionStatus.UNKNOWN)
         return _IN_TRANSACTION if connection._xid is not None and status is _IDLE else status
@@ -267,13 +271,16 @@ class Pg8000Backend(Collecting, DriverBackend):
             raise NotAMessageError(f"the server has sent a message {code!r} with impossible contents") from error
 
     def _receiver(self) -> Any:
-        return self._connection.message_types[NOTIFICATION]
+        # None is the driver's own: that refers to the connection, and the inbox must not, or neither is ever deleted.
+        receiver = self._connection.message_types[NOTIFICATION]
+        return None if receiver == self._connection.handle_NOTIFICATION_RESPONSE else receiver
 
     def _divert(self, receive: Callable[[Any], None]) -> None:
         self._connection.message_types[NOTIFICATION] = lambda body, context: receive(body)
 
     def _restore(self, previous: Any) -> None:
-        self._connection.message_types[NOTIFICATION] = previous
+        own = self._connection.handle_NOTIFICATION_RESPONSE
+        self._connection.message_types[NOTIFICATION] = own if previous is None else previous
 
     def _move_backlog(self, taker: list[Plain]) -> None:
         backlog = self._connection.notifications
@@ -301,8 +308,8 @@ class Pg8000Backend(Collecting, DriverBackend):
         full = before + BATCH
         while len(queue) < full and self._read_more(inbox, queue):
             pass
-        if len(queue) == before and inbox.death is not None:
-            raise self._lost() from inbox.death
+        if len(queue) == before and self._death is not None:
+            raise self._lost() from self._death
 
     def fetch_whole(self, queue: deque[Plain]) -> bool:
         """See `pgnotify.protocol.FetchesWhole.fetch_whole`."""
@@ -330,8 +337,8 @@ class Pg8000Backend(Collecting, DriverBackend):
 
     def _read_more(self, inbox: Inbox, queue: deque[Plain]) -> bool:
         """Read the messages that have begun to arrive; return whether there may be more."""
-        if inbox.death is not None or self._connection._usock is None:
-            inbox.death = self._reason_of_loss()
+        if self._death is not None or self._connection._usock is None:
+            self._death = self._reason_of_loss()
             return False
         try:
             data = self._peek()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import threading
+import weakref
 from collections import deque
 
 import pytest
@@ -405,3 +407,21 @@ def test_a_certificate_that_is_not_there_is_named(address, keyword, mode, tmp_pa
 
     with pytest.raises(ValueError, match=f"{keyword}: there is no file .*absent.crt"):
         pgnotify.connect(address.dsn, driver="pg8000", sslmode=mode, **{keyword: absent})
+
+
+@pytest.mark.parametrize("end", ["close", "loss"])
+def test_a_connection_that_has_ended_is_deleted(kind, address, session, channel, end):
+    db = kind.connect(address)
+    backend = pgnotify.wrap(db).backend
+    backend.listen(channel)
+    backend.fetch()
+    if end == "loss":
+        session.terminate(backend.server_pid)
+        until_lost(backend)
+    backend.close()
+    gone = weakref.ref(db)
+
+    del db, backend
+    gc.collect()
+
+    assert gone() is None
