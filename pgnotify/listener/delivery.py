@@ -72,7 +72,7 @@ class Delivery:
         queue = self.watch.queue
         before = len(queue)
         plains = list(queue if at_most >= before else islice(queue, at_most))
-        has_shared = bool(self._routes.queued and queue) and self._share_queue(plains)
+        has_shared = bool(self._routes.queued) and self._share(plains)
         try:
             if self._routes.of and self.workers is None:
                 self._call_each(len(plains))
@@ -258,24 +258,11 @@ class Delivery:
             return raised
         return None
 
-    def _share_queue(self, plains: list[Plain]) -> bool:
-        """Share the whole queue, unless that is done; return whether a stream has got any.
-
-        Not only the head that is to be delivered: what was shared always ends with one notification, `_shared`.
-
-        Args:
-            plains: the head of the queue.
-        """
-        queue = self.watch.queue
-        if queue[-1] is self._shared:
-            return False
-        return self._share(plains if len(plains) == len(queue) else list(queue))
-
     def _share(self, plains: list[Plain]) -> bool:
         """Put notifications into the mailboxes of streams, unless that is done. They stay in the queue, for callbacks.
 
         Args:
-            plains: the queue.
+            plains: the head of the queue.
 
         Returns:
             Whether a stream has got any.
@@ -286,7 +273,6 @@ class Delivery:
             if plain[0] in queued:
                 by_channel.setdefault(plain[0], []).append(new(Notification, plain))
         if not by_channel:
-            self._shared = plains[-1]
             return False
         until, now = self.watch.queue_complete_until, clocks.now()
         streams: list[Queued] = []
@@ -318,9 +304,9 @@ class Delivery:
         return True
 
     def _not_shared(self, plains: list[Plain]) -> list[Plain]:
-        """Return those of the notifications that `_share` has not seen yet."""
+        """Return those at the head of the queue that `_share` has not seen. It may have seen some that follow, too."""
         shared = self._shared
-        for index, plain in enumerate(plains):
+        for index, plain in enumerate(self.watch.queue):
             if plain is shared:
                 return plains[index + 1 :]
         return plains
