@@ -13,7 +13,7 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 
 from pgnotify.aio.changes import Changes
-from pgnotify.aio.loop import start_task
+from pgnotify.aio.loop import as_failure, start_task
 from pgnotify.listener import clocks, timed
 from pgnotify.listener.delivery import Delivery
 from pgnotify.listener.events import ListenInForce
@@ -50,6 +50,7 @@ class Tasks:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         task.add_done_callback(self._cancelled.discard)
+        task.add_done_callback(_look_at)
         return task
 
     def callbacks(self) -> set[asyncio.Task[Any]]:
@@ -135,6 +136,9 @@ class AsyncDelivery:
                     raise
                 self.reporter.report(error)
                 return False
+            except asyncio.CancelledError as error:
+                self.reporter.report(as_failure(error, "on_listening"))
+                return False
         self.reporter.listening_told(event)
         return True
 
@@ -183,6 +187,8 @@ class AsyncDelivery:
             await callback(notification)
         except Exception as error:
             failure = error
+        except asyncio.CancelledError as error:
+            failure = as_failure(error, "a callback")
         if self._times_callbacks:
             seconds = timed.clock() - started
             self.reporter.observed.callback_finished(notification.channel, seconds, failure)
@@ -224,6 +230,12 @@ class AsyncDelivery:
             await self.call_on_listening(self.reporter.overflow(dropped.gap, backend))
         finally:
             dropped.told()
+
+
+def _look_at(task: asyncio.Task[Any]) -> None:
+    """Keep asyncio from complaining that nobody has looked at an error. The listener knows it."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _nothing(*_: object) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from pgnotify.aio.changes import Changes
 from pgnotify.aio.delivery import AsyncDelivery
-from pgnotify.aio.loop import Loop
+from pgnotify.aio.loop import Loop, as_failure
 from pgnotify.aio.reconnecting import AsyncReconnectingRunner
 from pgnotify.aio.rest import LOOK_EACH_SECONDS, Rest
 from pgnotify.aio.source import AsyncSource
@@ -168,10 +168,10 @@ class AsyncLifecycle:
                 await self._end(runner)
             raise
         except BaseException as error:  # it ends the event loop, too: no task can wait any more
+            self.failure = self.failure or error
             runner.abandon()
             if not self.has_ended:
-                self._be_over(error)
-                self._watch.closed()
+                self._be_closed()
             raise
 
     async def _read_to_the_end(self, runner: AsyncReconnectingRunner) -> Exception | None:
@@ -182,6 +182,8 @@ class AsyncLifecycle:
                 await self._return_to_idle(runner)
                 return error
             await self._fail(runner, error)
+        except asyncio.CancelledError as error:
+            await self._fail(runner, as_failure(error, "a callback"))
         else:
             await self._end(runner)
         return None

@@ -19,6 +19,7 @@ from pgnotify.aio.changes import Changes
 from pgnotify.aio.delivery import SLOW as SLOW_CALLBACK
 from pgnotify.aio.delivery import AsyncDelivery
 from pgnotify.aio.lifecycle import AsyncLifecycle, Stopping
+from pgnotify.aio.loop import as_failure
 from pgnotify.aio.probe import probe
 from pgnotify.aio.source import AsyncSource
 from pgnotify.aio.stream import AsyncNotifications, AsyncStream
@@ -283,6 +284,8 @@ class AsyncListener(ListenerFace):
                 await on_error(error, notification)
             except Exception as raised:
                 self._reporter.log.on_error_failed(raised, error, notification)
+            except asyncio.CancelledError as raised:
+                self._reporter.log.on_error_failed(as_failure(raised, "on_error"), error, notification)
 
         def start(error: Exception, notification: Notification | None) -> None:
             self._front.tasks.start(run(error, notification), f"{self._options.title} on_error")

@@ -31,6 +31,24 @@ def start_task(coroutine: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
     return asyncio.Task(coroutine, loop=asyncio.get_running_loop(), name=name)
 
 
+def as_failure(error: asyncio.CancelledError, what: str) -> RuntimeError:
+    """Return the failure of a user's function that has raised a CancelledError, although nobody cancelled this task.
+
+    So it does when something that it awaits was cancelled. Otherwise raise the error. Before Python 3.11 a task does
+    not know whether it was cancelled, so the error is always raised.
+
+    Args:
+        error: the error.
+        what: names the function, in the error message.
+    """
+    task: Any = asyncio.current_task()
+    if task is None or not hasattr(task, "cancelling") or task.cancelling():
+        raise error
+    failure = RuntimeError(f"{what} has raised CancelledError, although nobody cancelled its task")
+    failure.__cause__ = error
+    return failure
+
+
 class Loop:
     """The event loop that runs now.
 
