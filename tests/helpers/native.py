@@ -59,5 +59,6 @@ def errors_of_asyncpg() -> Any:
     return SimpleNamespace(
         __name__="asyncpg",
         DatabaseError=asyncpg.PostgresError,
-        Error=(asyncpg.PostgresError, asyncpg.InterfaceError),
+        # The last one comes if the end of the connection meets the beginning of a statement.
+        Error=(asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError),
     )
