@@ -117,7 +117,7 @@ class AsyncStream(Uncopyable):
 
         It also raises the errors that end `AsyncListener.run`, and the driver's if the server refuses the channel.
         """
-        if self._subscription is not None:
+        if self._subscription is not None and not self._subscription.cancelled:
             raise RuntimeError(f"the stream of {self.channel!r} is open already")
         subscription = self._subscription = self._listener.add(self.channel, self.queue_size, self._arrived)
         self._items = subscription.mailbox.items

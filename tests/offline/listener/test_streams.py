@@ -344,6 +344,14 @@ def test_an_error_that_ends_the_listener_is_raised_after_what_is_there(started, 
 # What cannot be.
 
 
+def test_one_that_was_closed_may_be_opened_again(started, sender):
+    stream = started().subscription("jobs")
+    for number in (1, 2):
+        with stream:
+            send(sender, number)
+            assert take(stream, 1) == [str(number)]
+
+
 def test_one_that_is_open_is_not_opened_again(started):
     with started().subscription("jobs") as stream, pytest.raises(RuntimeError, match="is open already"):
         stream.__enter__()
