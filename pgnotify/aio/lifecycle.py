@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import time
 from collections.abc import Callable, Generator
@@ -245,13 +246,24 @@ class AsyncLifecycle:
             if self._loop is None or self._loop.is_closed():
                 self._be_closed()
             else:
-                self._loop.call_from_anywhere(self._close_unread)
+                self._loop.call_from_anywhere(self._ending, timeout)
         return Stopping(partial(self._wait_ended, deadline))
 
     def _close_unread(self) -> None:
         """Be closed if no task reads, which would do that."""
         if (self._task is None or self._task.done()) and not self.has_ended:
             self._be_closed()
+
+    def _ending(self, timeout: float | None) -> None:
+        """Be closed if no task reads. Otherwise give that task some time, whether anybody waits for the end or not.
+
+        Args:
+            timeout: how many seconds it has; None for any number.
+        """
+        self._close_unread()
+        if self._task is not None and self._loop is not None and timeout is not None and timeout < math.inf:
+            timer = self._loop.call_later(timeout, self._cut_off, self._task)
+            self._task.add_done_callback(lambda _: timer.cancel())
 
     def request_stop(self) -> None:
         """End the loop. Safe in any thread and in a signal handler."""
@@ -279,14 +291,19 @@ class AsyncLifecycle:
         return self.has_ended
 
     async def _end_by_force(self, reading: asyncio.Task[Any]) -> bool:
-        """Cut off a call to the server, cancel all tasks, and return whether they have ended soon."""
+        """Cut off what still runs, and return whether it has ended soon."""
+        tasks = self._cut_off(reading)
+        if tasks:
+            await asyncio.wait(tasks, timeout=LOOK_EACH_SECONDS)
+        return self.has_ended and not self._delivery.tasks.others()
+
+    def _cut_off(self, reading: asyncio.Task[Any]) -> set[asyncio.Task[Any]]:
+        """Cut off a call to the server, and cancel all tasks; return them."""
         if self.runner is not None:
             self.runner.abort_call(even_the_users=True)
         tasks = self._delivery.tasks.others()
         self._delivery.tasks.cancel(tasks - {reading} if self._is_ending else tasks)
-        if tasks:
-            await asyncio.wait(tasks, timeout=LOOK_EACH_SECONDS)
-        return self.has_ended and not self._delivery.tasks.others()
+        return tasks
 
     async def _end(self, runner: AsyncReconnectingRunner) -> None:
         """Deliver everything that has arrived, if requested; release the connection, and be closed."""

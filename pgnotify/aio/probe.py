@@ -6,11 +6,12 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
+from functools import partial
 from typing import Protocol
 
 from pgnotify.aio.loop import start_task
 from pgnotify.aio.source import AsyncSource
-from pgnotify.connecting.socket_handle import handle_of
+from pgnotify.connecting.socket_handle import SocketHandle, handle_of
 from pgnotify.listener.probe import Probe, ProbeAttempt, no_answer, refusal, verdict
 from pgnotify.listener.status import Status
 from pgnotify.listener.subscriptions import Subscription
@@ -63,6 +64,7 @@ async def _send(attempt: ProbeAttempt, source: AsyncSource, channel: str, timeou
                 if (handle := handle_of(second)) is not None:
                     stack.enter_context(handle)
                     stack.enter_context(handle.deadline(timeout))
+                    stack.push(partial(_cut_off, handle))
                 await second.notify(channel, attempt.payload)
             attempt.sent = True
         finally:
@@ -70,3 +72,9 @@ async def _send(attempt: ProbeAttempt, source: AsyncSource, channel: str, timeou
     except Exception as error:
         attempt.error = error
     attempt.changed()
+
+
+def _cut_off(handle: SocketHandle, kind: type[BaseException] | None, *_: object) -> None:
+    """End a call that was cancelled. Otherwise the end of the connection would wait for the answer."""
+    if kind is not None:
+        handle.shut_down()

@@ -13,6 +13,7 @@ from weakref import WeakValueDictionary
 from pgnotify.aio.loop import Future, Loop
 from pgnotify.async_protocol import AsyncBackend, AsyncWakeup
 from pgnotify.atomic import then
+from pgnotify.connecting.socket_handle import SocketHandle, handle_of
 from pgnotify.errors import ConnectionLost, PgNotifyError
 from pgnotify.notification import Notification, Plain, new
 from pgnotify.protocol import (
@@ -46,6 +47,8 @@ class _Slot:
         self.call: Future[Any] | None = None
         self._ended = threading.Event()
         self.waiting: list[AsyncWakeup] = []
+        self.handle: SocketHandle | None = None
+        """Cuts off the call, if the task that awaited it was cancelled."""
         self.waits_in_thread = False
         """Whether the call is a wait, which ends when it is woken."""
 
@@ -61,6 +64,9 @@ class _Slot:
         """Record that a call has ended. Its answer may have brought notifications, which the driver has by now."""
         if self.call is call:
             self.call = None
+            if self.handle is not None:
+                self.handle.close()
+                self.handle = None
             self.wake()
 
     async def settle(self, loop: Loop) -> None:
@@ -70,6 +76,20 @@ class _Slot:
             here = call.get_loop() is asyncio.get_running_loop()
             await asyncio.wait((call if here else loop.in_thread(self._ended.wait),))
             self.end(call)
+
+    def abandon(self, call: Future[Any], backend: Backend) -> None:
+        """Leave a call alone until it has ended, or is cut off."""
+        call.add_done_callback(Future.exception)  # nobody else will look at it
+        if call.done():
+            self.end(call)
+        elif self.handle is None:
+            with suppress(Exception):  # there are no more descriptors: it cannot be cut off
+                self.handle = handle_of(backend)
+
+    def cut_off(self) -> None:
+        """End a call that was abandoned."""
+        if self.handle is not None:
+            self.handle.shut_down()
 
     @contextmanager
     def woken(self, wakeup: AsyncWakeup) -> Iterator[None]:
@@ -202,7 +222,8 @@ class ThreadedBackend(AsyncBackend):
         await self._in_thread(_offered(self.blocking, "notify_many"), list(notifications))
 
     async def close(self) -> None:
-        """See `pgnotify.protocol.Backend.close`."""
+        """See `pgnotify.protocol.Backend.close`. A call that was cancelled is cut off."""
+        self._slot.cut_off()
         await self._in_thread(self.blocking.close)
 
     # The capabilities. Those that the backend does not offer raise NotImplementedError, and callers do without.
@@ -220,7 +241,8 @@ class ThreadedBackend(AsyncBackend):
         await self._in_thread(release, self.blocking)
 
     async def end(self) -> None:
-        """See `pgnotify.protocol.Ends.end`."""
+        """See `pgnotify.protocol.Ends.end`. A call that was cancelled is cut off."""
+        self._slot.cut_off()
         await self._in_thread(_offered(self.blocking, "end"))
 
     def limit_rest(self, seconds: float) -> None:
@@ -278,9 +300,7 @@ class ThreadedBackend(AsyncBackend):
         except asyncio.CancelledError:
             with suppress(asyncio.CancelledError):
                 await asyncio.wait((call,), timeout=GRACE_SECONDS)
-            if call.done():
-                self._slot.end(call)
-            call.add_done_callback(Future.exception)  # nobody else will look at it
+            self._slot.abandon(call, self.blocking)
             raise
         self._slot.end(call)
         result: T = call.result()
