@@ -46,6 +46,9 @@ IN_CI = os.environ.get("CI", "").lower() == "true"
 
 # A built-in driver has an extra of its name with the newest release, and a dependency group with the oldest.
 DRIVERS = tuple(name.removeprefix("oldest-") for name in PROJECT["dependency-groups"] if name.startswith("oldest-"))
+# Of each driver, the kinds of connection that differ from another one in nothing that a release of the driver changes.
+# They are tested with the newest releases only.
+SAME_WITH_OLDEST = "psycopg-autocommit,psycopg2-autocommit,pg.DB,pg8000.legacy"
 PYGRESQL = "pygresql"  # has no wheels, so it must be built
 
 # What each session runs is a folder of its name, or two. A test of Listener.stop(), say, is the same whichever release
@@ -112,6 +115,7 @@ def oldest(session: nox.Session, driver: str) -> None:
     session.install("-e", ".", *_group("tests", "server"))
     _install_drivers(session, {driver: _group(f"oldest-{driver}")})
     session.env["PGNOTIFY_TEST_FRONTS"] = "blocking"  # see tests/helpers/handler_fronts.py and listener_fronts.py
+    session.env["PGNOTIFY_TEST_WITHOUT"] = SAME_WITH_OLDEST
     _pytest(session, EACH_RELEASE, drivers=[driver])
 
 

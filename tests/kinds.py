@@ -197,6 +197,8 @@ def required() -> frozenset[str]:
 
 def selected() -> list[Kind]:
     """Return the kinds to test: those of the required drivers, or, if none is named, what is installed."""
+    without = os.environ.get("PGNOTIFY_TEST_WITHOUT", "").split(",")
+    kinds = [kind for kind in (*KINDS, *NATIVE) if kind.name not in without]
     if required():
-        return [kind for kind in (*KINDS, *NATIVE) if kind.driver in required()]
-    return [kind for kind in KINDS if kind.absent is None]
+        return [kind for kind in kinds if kind.driver in required()]
+    return [kind for kind in kinds if kind in KINDS and kind.absent is None]
