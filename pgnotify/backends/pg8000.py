@@ -99,6 +99,10 @@ def connect(parameters: dict[str, str]) -> Any:
     return _pg8000_connect.connect(parameters)
 
 
+# Where a connection keeps why it has ended; see `Pg8000Backend._death`.
+_DEATH = "_pgnotify_death"
+
+
 class Pg8000Backend(Collecting, DriverBackend):
     """LISTEN and NOTIFY on a pg8000 connection.
 
@@ -126,12 +130,12 @@ class Pg8000Backend(Collecting, DriverBackend):
 
         The connection keeps it. The frames of its traceback refer to the connection, so the inbox must not.
         """
-        death: Exception | None = self._connection.__dict__.get("_pgnotify_death")
+        death: Exception | None = self._connection.__dict__.get(_DEATH)
         return death
 
     @_death.setter
     def _death(self, death: Exception) -> None:
-        self._connection.__dict__["_pgnotify_death"] = death
+        self._connection.__dict__[_DEATH] = death
 
     @property
     def busy(self) -> bool:
@@ -337,7 +341,7 @@ class Pg8000Backend(Collecting, DriverBackend):
 
     def _read_more(self, inbox: Inbox, queue: deque[Plain]) -> bool:
         """Read the messages that have begun to arrive; return whether there may be more."""
-        if self._death is not None or self._connection._usock is None:
+        if _DEATH in self._connection.__dict__ or self._connection._usock is None:
             self._death = self._reason_of_loss()
             return False
         try:

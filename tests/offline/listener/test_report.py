@@ -208,6 +208,7 @@ def connect_with_secret(secret):
 )
 def test_its_repr_says_who_it_is_and_how_it_stands_to_what_and_where(source, channels, shown, monkeypatch):
     monkeypatch.setattr(source_module, "connect_with", lambda driver: print)
+    monkeypatch.setattr("pgnotify.aio.source.connect_async_with", lambda driver: (print, False))
     for variable in ("PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGSERVICE"):
         monkeypatch.delenv(variable, raising=False)
 
