@@ -14,7 +14,7 @@ from inspect import isawaitable
 from typing import Any, NamedTuple
 
 from pgnotify.aio.backend import Unbound, unbound
-from pgnotify.aio.loop import Loop, start_task
+from pgnotify.aio.loop import Loop, as_failure, start_task
 from pgnotify.aio.opening import open_in_thread
 from pgnotify.async_protocol import AsyncBackend, end
 from pgnotify.connecting.source import AnySource
@@ -186,7 +186,10 @@ class AsyncAttempt:
 
     def result(self) -> AsyncBackend:
         """Return the backend of the new connection, or raise the error of the attempt."""
-        return self._task.result()
+        try:
+            return self._task.result()
+        except asyncio.CancelledError as error:
+            raise as_failure(error, "the source") from error
 
     async def abandon(self) -> None:
         """Give up the attempt. A connection that it has opened is closed."""

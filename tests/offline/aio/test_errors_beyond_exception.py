@@ -89,6 +89,24 @@ def test_an_on_listening_that_raises_it_is_called_again():
 
 
 @tasks_know
+def test_a_source_that_raises_it_has_failed_once(caplog):
+    async def main(server):
+        calls = []
+
+        async def source():
+            calls.append(None)
+            if len(calls) == 1:
+                await await_what_is_cancelled()
+            return await server.connect_async()
+
+        async with pgnotify.AsyncListener(source, "jobs", backoff=Backoff(0.001, 0.001)):
+            assert len(calls) == 2
+
+    play(main)
+    assert MESSAGE.format("the source") in caplog.text
+
+
+@tasks_know
 def test_an_on_error_that_raises_it_is_logged(caplog):
     async def main(server):
         def fail(notification):
