@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AsyncContextDecorator, ContextDecorator, suppress
 from typing import Any
 
 from pgnotify.connecting.conninfo import parse, ready
@@ -76,6 +76,7 @@ class AnySource:
             self._open = open_one
             self.keeps_alive = with_defaults(parameters).get("keepalives") != "0"
         elif self.can_reconnect:
+            _refuse_context_manager(source)
             self._check_function(source)
             self._open = source
         else:
@@ -181,6 +182,16 @@ class Source(AnySource):
             opened = self._take_out(backend)
             if opened is not None and (pool is not None or opened is not connection_of(backend)):
                 _give_back(opened, pool)
+
+
+def _refuse_context_manager(source: object) -> None:
+    """Refuse what ``pool.connection()`` returns. It can be called, because it is a decorator, too."""
+    if isinstance(source, (ContextDecorator, AsyncContextDecorator)):
+        kind = type(source).__qualname__
+        raise TypeError(
+            f"source must be a function that returns a connection, not a {kind}, which is a context manager: "
+            "pass the pool's getconn, or an asynchronous pool itself"
+        )
 
 
 def _pool_of(source: object) -> Pool | None:

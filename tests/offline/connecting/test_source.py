@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import socket
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 
 import pytest
 
 from pgnotify import registry
+from pgnotify.aio.source import AsyncSource
 from pgnotify.connecting.keywords import KEYWORDS
 from pgnotify.connecting.session_name import session_name
 from pgnotify.connecting.source import Source
@@ -290,6 +292,20 @@ def test_a_function_is_asked_for_each_connection(memory_server):
     assert first is not second
     assert source.can_reconnect
     assert not source.from_dsn
+
+
+@pytest.mark.parametrize(("cls", "manager"), [(Source, contextmanager), (AsyncSource, asynccontextmanager)])
+def test_the_context_manager_of_a_pool_is_refused_at_once(cls, manager):
+    def connection():
+        yield
+
+    if cls is AsyncSource:
+
+        async def connection():
+            yield
+
+    with pytest.raises(TypeError, match=r"not a _.*GeneratorContextManager, which is a context manager: .* getconn"):
+        cls(manager(connection)(), None, None, 5)
 
 
 def test_nothing_is_connected_before_it_is_wanted(memory_server):
