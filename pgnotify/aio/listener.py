@@ -168,7 +168,7 @@ class AsyncListener(ListenerFace):
         self._lifecycle.check_process()
         if not self._mailbox and self._lifecycle.failure is None:  # otherwise these come first
             self._lifecycle.check_open()
-        return AsyncNotifications(self._lifecycle, self._mailbox, self._front.pass_overflow, timeout, stop_after)
+        return AsyncNotifications(self, self._lifecycle, self._mailbox, self._front.pass_overflow, timeout, stop_after)
 
     async def wait_or_poll(self, healthy: float = 30.0, deaf: float = 1.0) -> Notification | Gap | None:
         """Wait for a hint that there is work. For code that looks for its work itself, and uses NOTIFY to look at once.

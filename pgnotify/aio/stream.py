@@ -26,6 +26,7 @@ class AsyncNotifications:
     """The notifications of the channels without a subscription; see `AsyncListener.notifications`.
 
     Args:
+        listener: the iteration keeps it alive, as in ``async for … in AsyncListener(…)``.
         lifecycle: begins to read, and waits.
         mailbox: that of the iteration.
         pass_overflow: has the user told of an overflow, and passes it; see `AsyncDelivery.pass_overflow`.
@@ -35,12 +36,14 @@ class AsyncNotifications:
 
     def __init__(
         self,
+        listener: object,
         lifecycle: AsyncLifecycle,
         mailbox: Mailbox,
         pass_overflow: Callable[..., object],
         timeout: float | None,
         stop_after: int | None,
     ) -> None:
+        self._listener = listener
         self._lifecycle = lifecycle
         self._mailbox = mailbox
         self._items = mailbox.items

@@ -57,6 +57,24 @@ def test_a_listener_that_is_deleted_leaves_no_task_and_no_connection(caplog):
     assert caplog.text == ""
 
 
+def test_a_listener_that_only_an_iteration_refers_to_ends_with_it():
+    async def main(server):
+        sender = await server.connect_async()
+        listener = pgnotify.AsyncListener(server.connect_async, "jobs")
+        await listener.start()
+        steps = aiter(listener)
+        del listener
+        await sender.notify("jobs", "1")
+        assert (await anext(steps)).payload == "1"
+        (reading,) = (task for task in asyncio.all_tasks() if task.get_name() == "pgnotify listener")
+
+        with pytest.warns(ResourceWarning, match="was deleted without stop"):
+            del steps
+        await asyncio.wait((reading,))
+
+    play(main)
+
+
 class Unanswered:
     """A backend whose server never answers."""
 
