@@ -44,10 +44,10 @@ class Rest:
                     raise
                 lost = error
             await runner.run(deliver_queue(watch, self._has_time), self._delivery)
-            await self._tell_of_gaps()
-            await self.wait_for_callbacks()
             if lost is not None:
                 break
+        await self._tell_of_gaps()
+        await self.wait_for_callbacks()  # not before UNLISTEN: more would arrive in the meantime
         if lost is not None and not self._policy.can_reconnect:
             raise lost
 
