@@ -89,6 +89,7 @@ class _Found(NamedTuple):
     factory: Callable[[Any], Any]
     describe: Callable[[], str]
     """Returns its name for error messages, which shows who is to blame. A function, because it may read a file."""
+    is_built_in: bool = False
 
 
 class _EntryPoints(NamedTuple):
@@ -149,7 +150,8 @@ def backend_for(connection: object) -> Backend:
         try:
             backend: Backend = _made_by(found, driver_object)
         except TypeError:
-            if _is_asynchronous(connection):
+            # A third party's factory knows better what to pass to it.
+            if found.is_built_in and _is_asynchronous(connection):
                 raise UnknownBackend(_use_asyncio(connection)) from None
             raise
         return backend
@@ -252,7 +254,7 @@ def _built_in(group: str) -> dict[str, str]:
 
 def _built_in_for(package: str, group: str) -> _Found | None:
     path = _built_in(group).get(package)
-    return _Found(_load(path), lambda: f"the built-in backend for {package!r}") if path else None
+    return _Found(_load(path), lambda: f"the built-in backend for {package!r}", True) if path else None
 
 
 def _plugged_in_for(package: str, group: str) -> _Found | None:

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from pgnotify import AsyncListener, Backoff, Gap, SourceError
-from tests.helpers.waiting import PATIENCE
+from tests.helpers.waiting import PATIENCE, eventually
 
 QUICK = {"backoff": Backoff(0.0, 0.0), "heartbeat": None}
 
@@ -77,7 +77,7 @@ async def test_no_slot_is_lost_and_no_connection_goes_back_listening(made, sessi
             assert (await anext(aiter(listener))).payload == "2"
             pid = listener.status().server_pid
 
-        assert session.state_of(pid) is None
+        eventually(lambda: session.state_of(pid) is None)
         assert await its.channels() == []
 
 
