@@ -119,7 +119,7 @@ def oldest(session: nox.Session, driver: str) -> None:
     _pytest(session, EACH_RELEASE, drivers=[driver])
 
 
-@nox.session(tags=["others"])
+@nox.session(tags=["drivers"])
 def wrappers(session: nox.Session) -> None:
     """Run the tests on connections that SQLAlchemy and Django hold."""
     with_wheels = [driver for driver in DRIVERS if driver != PYGRESQL]
