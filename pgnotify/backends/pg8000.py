@@ -430,19 +430,18 @@ class Pg8000Backend(Collecting, DriverBackend):
 
     def _has_arrived(self, data: bytes) -> bool:
         """Return whether the first message of the buffered bytes has arrived in full, or is not a message at all."""
-        if is_whole(data):
-            return True
         usock = self._connection._usock
         if isinstance(usock, ssl.SSLSocket):
-            return len(data) >= HEAD.size and is_whole(data + bytes(usock.pending()))
+            return is_whole(data) or (len(data) >= HEAD.size and is_whole(data + bytes(usock.pending())))
         timeout = usock.gettimeout()
         try:
             usock.settimeout(0)
-            return is_whole(data + usock.recv(LONGEST_NOTIFICATION, socket.MSG_PEEK))
+            more = usock.recv(LONGEST_NOTIFICATION, socket.MSG_PEEK)
         except BlockingIOError:
-            return False
+            more = b""
         finally:
             usock.settimeout(timeout)
+        return is_whole(data + more)
 
     def _note_interruption(self, error: BaseException) -> None:
         """Give the connection up after an interruption: some bytes may be lost, and later messages would be misread."""
