@@ -48,7 +48,7 @@ IN_CI = os.environ.get("CI", "").lower() == "true"
 DRIVERS = tuple(name.removeprefix("oldest-") for name in PROJECT["dependency-groups"] if name.startswith("oldest-"))
 # Of each driver, the kinds of connection that differ from another one in nothing that a release of the driver changes.
 # They are tested with the newest releases only.
-SAME_WITH_OLDEST = "psycopg-autocommit,psycopg2-autocommit,pg.DB,pg8000.legacy"
+SAME_WITH_OLDEST = "psycopg-autocommit,psycopg2-autocommit,pg.DB,pg8000.native,pg8000.legacy"
 PYGRESQL = "pygresql"  # has no wheels, so it must be built
 
 # What each session runs is a folder of its name, or two. A test of Listener.stop(), say, is the same whichever release
@@ -119,7 +119,7 @@ def oldest(session: nox.Session, driver: str) -> None:
     _pytest(session, EACH_RELEASE, drivers=[driver])
 
 
-@nox.session(tags=["drivers"])
+@nox.session(tags=["others"])
 def wrappers(session: nox.Session) -> None:
     """Run the tests on connections that SQLAlchemy and Django hold."""
     with_wheels = [driver for driver in DRIVERS if driver != PYGRESQL]
@@ -128,7 +128,7 @@ def wrappers(session: nox.Session) -> None:
     _pytest(session, EACH_RELEASE, drivers=["wrappers"])
 
 
-@nox.session(tags=["others"])
+@nox.session(tags=["drivers"])
 @nox.parametrize("release", ["newest", "oldest"], ids=["newest", "oldest"])
 def asynchronous(session: nox.Session, release: str) -> None:
     """Run the tests of asynchronous drivers with their newest releases, in SQLAlchemy too, or with the oldest."""
@@ -152,7 +152,7 @@ def tls(session: nox.Session) -> None:
 def servers(session: nox.Session) -> None:
     """Run the tests with servers of their own, such as PgBouncer and a standby, with all drivers."""
     drivers = _install_all(session, "tests", "server", "wrappers", "green", "loops")
-    _pytest(session, "tests/online/servers", drivers=drivers)
+    _pytest(session, "-n", "3", "tests/online/servers", drivers=drivers)  # they wait for their servers
 
 
 @nox.session(tags=["others"])

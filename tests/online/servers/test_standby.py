@@ -102,11 +102,10 @@ def test_the_health_of_a_standby_says_what_it_is(driver, lasting_pair):
 
 
 def test_after_a_failover_the_same_string_leads_to_the_new_primary(driver, pair, channel):
-    listening = pgnotify.connect(pair.dsn, driver, target_session_attrs="read-write")
-    listening.listen(channel)
-
-    pair.primary.stop()
-    until_lost(listening.backend)
+    with pgnotify.connect(pair.dsn, driver, target_session_attrs="read-write") as listening:
+        listening.listen(channel)
+        pair.primary.stop()
+        until_lost(listening.backend)
     for wanted in ("primary", "read-write"):
         with pytest.raises(Exception, match=r"(?i)refused"):
             _port(pair.dsn, driver, target_session_attrs=wanted)
