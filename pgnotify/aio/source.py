@@ -1,6 +1,6 @@
 """Where an AsyncListener's connections come from: all that a Listener takes, and what is asynchronous.
 
-Functions that block run in threads. What they return may be awaitable, as ``lambda: asyncpg.connect(dsn)`` is.
+Functions that block run in threads. Their results may be awaitable, as that of a lambda around a coroutine function is.
 """
 
 from __future__ import annotations

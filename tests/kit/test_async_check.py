@@ -14,7 +14,7 @@ from pgnotify.testing.conformance import running
 
 SHARED = running.tests_of(BackendConformance)
 OWN = [name for name in running.tests_of(AsyncBackendConformance) if name not in SHARED]
-FEW = ("test_a_listen_is_in_force_on_return", "test_a_wait_that_is_cancelled_ends_and_the_next_one_hears_of_what_comes")
+FEW = ("test_a_listen_is_in_force_on_return", "test_a_wait_that_is_cancelled_ends_and_the_next_one_sees_what_arrives")
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_all_of_it_is_checked_of_a_coroutine_function_that_takes_an_address(addr
 
     assert issubclass(checked[0], AsyncBackendConformance)
     assert table[0].startswith("psycopg.AsyncConnection, by pgnotify.backends.")
-    assert "  ok       a wait that is cancelled ends and the next one hears of what comes" in table
+    assert "  ok       a wait that is cancelled ends and the next one sees what arrives" in table
     assert table[-1].startswith(f"{len(OWN)} ok, 0 FAILED, 0 skipped, in ")
 
 

@@ -245,7 +245,7 @@ class AsyncParticipant(Participant):
                 await self._pause(self._is_lazy(book))
 
     async def _visit(self, channel: str) -> None:
-        """Come, take some of what comes, and go, over and over."""
+        """Open a stream, take some of its items, and leave it, again and again."""
         while True:
             try:
                 stream = self.listener.subscription(channel, QUEUE_SIZE)

@@ -130,7 +130,7 @@ class BlockingParticipant(Participant):
             for item in items:
                 self._receive(item, book)
                 if self._is_lazy(book):
-                    time.sleep(self._rng.uniform(0, LONGEST_PAUSE))
+                    time.sleep(self._rng.uniform(0, LONGEST_PAUSE))  # a consumer that is too slow
         except BaseException as error:
             self.errors.append(error)
 

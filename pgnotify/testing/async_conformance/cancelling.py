@@ -36,7 +36,7 @@ class Cancelling(AsyncKit):
 
             same(self._heard(self.backend, sent[-1]), sent, f"what arrived while {name} was cancelled")
 
-    def test_a_wait_that_is_cancelled_ends_and_the_next_one_hears_of_what_comes(self) -> None:
+    def test_a_wait_that_is_cancelled_ends_and_the_next_one_sees_what_arrives(self) -> None:
         self.backend.listen(self.channel)
         self.nothing_arrives()
         waiting = self.start(self.waiting_on(self.backend))

@@ -92,7 +92,7 @@ class DropsWhatCameAlong(AsyncMutant):
 
 
 class SwallowsTheCancellationOfItsWait(AsyncMutant):
-    caught_by = "test_a_wait_that_is_cancelled_ends_and_the_next_one_hears_of_what_comes"
+    caught_by = "test_a_wait_that_is_cancelled_ends_and_the_next_one_sees_what_arrives"
 
     async def wait(self, timeout, wakeup):
         try:
@@ -102,7 +102,7 @@ class SwallowsTheCancellationOfItsWait(AsyncMutant):
 
 
 class WaitsOn(AsyncMutant):
-    caught_by = "test_a_wait_that_is_cancelled_ends_and_the_next_one_hears_of_what_comes"
+    caught_by = "test_a_wait_that_is_cancelled_ends_and_the_next_one_sees_what_arrives"
 
     async def wait(self, timeout, wakeup):
         waiting = asyncio.ensure_future(self.sound.wait(timeout, wakeup))

@@ -60,7 +60,7 @@ def test_a_handler_deleted_after_a_loss_warns(db, user, channel, record, session
         del handler
 
 
-@pytest.mark.drivers("psycopg", "pg8000")  # elsewhere Python runs nothing in the midst of a statement
+@pytest.mark.drivers("psycopg", "pg8000")  # the others run no Python code during a statement
 def test_a_handler_deleted_in_the_midst_of_a_statement_sends_nothing_and_warns(
     db, user, channel, record, session, handler_front
 ):
