@@ -12,6 +12,9 @@
     ├── SourceError              a listener's source did not return a new, live connection
     ├── HandlerClosed            the handler was closed, or belongs to another process
     ├── ListenerClosed           the listener was stopped, or belongs to another process
+    ├── OutboxError              an outbox is not there, or not as it should be
+    │   ├── VoidPosition         the positions in it belong to another server, of which it is a copy
+    │   └── Superseded           another process has taken over a durable subscription
     └── UnknownBackend           no backend fits an object                        (also TypeError)
 
 SQL errors of a driver pass through pgnotify unchanged and are not in this tree.
@@ -77,6 +80,18 @@ class HandlerClosed(PgNotifyError):
 
 class ListenerClosed(PgNotifyError):
     """The listener was stopped, or it belongs to the process that this one was forked from."""
+
+
+class OutboxError(PgNotifyError):
+    """An outbox is not there, has another version, or may not be used by this role. The message names the remedy."""
+
+
+class VoidPosition(OutboxError):
+    """The positions in an outbox mean nothing: it is a copy of another one, or the server has lost transactions."""
+
+
+class Superseded(OutboxError):
+    """Another process has taken over a durable subscription, so this batch cannot be acknowledged. It comes again."""
 
 
 class UnknownBackend(PgNotifyError, TypeError):

@@ -18,6 +18,7 @@ from pgnotify.errors import ChannelError, PayloadError
 
 MAX_CHANNEL_BYTES = 63  # NAMEDATALEN - 1; LISTEN cuts longer names with only a NOTICE
 MAX_PAYLOAD_BYTES = 7999  # NOTIFY_PAYLOAD_MAX_LENGTH - 1; pg_notify refuses 8000 with 22023
+MAX_TEXT_BYTES = 2**30 - 2**13  # MaxAllocSize, less what the row and the statement need beside it
 
 N = TypeVar("N", bound=float)
 T = TypeVar("T", bound="float | None")
@@ -76,6 +77,22 @@ def check_payload(payload: str) -> str:
     size = _size_in_bytes(payload, "payload", PayloadError)
     if size > MAX_PAYLOAD_BYTES:
         raise PayloadError(f"payload {_shown(payload)} has {size} bytes, PostgreSQL takes {MAX_PAYLOAD_BYTES}")
+    return payload
+
+
+def check_text_payload(payload: str) -> str:
+    """Return ``payload``, as a plain str, if PostgreSQL can store it as a text, which may be longer than a notification.
+
+    Raises:
+        PayloadError: it has a NUL, or no UTF-8 form, or more than 1 GB.
+        TypeError: it is not a string.
+    """
+    if not isinstance(payload, str):
+        raise TypeError(f"payload must be a str, not {type(payload).__name__}")
+    payload = plain(payload)
+    size = _size_in_bytes(payload, "payload", PayloadError)
+    if size > MAX_TEXT_BYTES:
+        raise PayloadError(f"payload {_shown(payload)} has {size} bytes, PostgreSQL stores {MAX_TEXT_BYTES}")
     return payload
 
 

@@ -42,15 +42,20 @@ class Delivery:
         watch: the loop's memory, with the queue.
         routes: the subscriptions of each channel.
         reporter: is told of notifications that arrive, and of errors that callbacks raise.
+        kind: the class of what is delivered.
     """
 
-    def __init__(self, watch: ListenerWatch, routes: Routes, reporter: Reporter) -> None:
+    def __init__(
+        self, watch: ListenerWatch, routes: Routes, reporter: Reporter, kind: type[Notification] = Notification
+    ) -> None:
         self.watch = watch
         self.reporter = reporter
+        self.kind = kind
+        """The class of what is delivered."""
         self._routes = routes
         self.lock = threading.RLock()
         """Guards what is decided of the mailboxes, until it is done."""
-        self.mailbox = Mailbox(None, self.lock)
+        self.mailbox = self.new_mailbox(None)
         """Notifications that wait for the iteration."""
         self._is_dropping = False
         """Whether some of them were dropped since there were last none."""
@@ -84,6 +89,10 @@ class Delivery:
             self.reporter.changed()
         mailbox = self.mailbox
         return has_shared or (bool(mailbox) and (len(plains) < LONG_BATCH or len(mailbox) >= ENOUGH))
+
+    def new_mailbox(self, size: int | None) -> Mailbox:
+        """Return a mailbox for a consumer; see `Mailbox` for the size."""
+        return Mailbox(size, self.lock)
 
     @property
     def has_streams(self) -> bool:
@@ -120,7 +129,7 @@ class Delivery:
         callback = _nothing if subscription.cancelled else subscription.callback
         # One turn takes a notification and calls the callback; no signal handler runs in between.
         try:
-            for notification in map(new, repeat(Notification), islice(pops(queue), at_most)):
+            for notification in map(new, repeat(self.kind), islice(pops(queue), at_most)):
                 callback(notification)
                 if ends.interrupted or subscription.cancelled:
                     return
@@ -211,7 +220,7 @@ class Delivery:
                 break
             callbacks.append(subscriptions[0].callback)
         try:
-            for callback, notification in zip(callbacks, map(new, repeat(Notification), pops(watch.queue))):  # noqa: B905
+            for callback, notification in zip(callbacks, map(new, repeat(self.kind), pops(watch.queue))):  # noqa: B905
                 callback(notification)
                 if watch.interrupted:
                     return
@@ -231,7 +240,7 @@ class Delivery:
         if plain is not self._head:
             self._left = deque(subscriptions)
             self._head = plain
-        notification = new(Notification, plain)
+        notification = new(self.kind, plain)
         failure: Exception | None = None
         while self._left:
             try:
@@ -268,10 +277,10 @@ class Delivery:
             Whether a stream has got any.
         """
         by_channel: dict[str, list[Notification]] = {}
-        queued = self._routes.queued
+        queued, kind = self._routes.queued, self.kind
         for plain in self._not_shared(plains):
             if plain[0] in queued:
-                by_channel.setdefault(plain[0], []).append(new(Notification, plain))
+                by_channel.setdefault(plain[0], []).append(new(kind, plain))
         if not by_channel:
             return False
         until, now = self.watch.queue_complete_until, clocks.now()
@@ -329,7 +338,7 @@ class Delivery:
         subscriptions = [each for those in routes.values() for each in those if not each.cancelled]
         for subscription in subscriptions:
             if subscription.internal:
-                deque(map(subscription.callback, map(Notification._make, by_channel[subscription.channel])), maxlen=0)
+                deque(map(subscription.callback, map(new, repeat(self.kind), by_channel[subscription.channel])), maxlen=0)
         until, now = self.watch.queue_complete_until, clocks.now()
         for_iteration = self._still_wanted([plain for plain in plains if not routes[plain[0]]])
         drops: list[tuple[int, list[str], str, Subscription | None, bool]] = []
@@ -354,7 +363,7 @@ class Delivery:
         """Move the head of the queue into the iteration's mailbox."""
         queue, mailbox = self.watch.queue, self.mailbox
         wanted = self._still_wanted(plains)
-        if mailbox.size is None and len(wanted) == len(plains) and not mailbox.has_overflow:
+        if mailbox.size is None and len(wanted) == len(plains) and not mailbox.has_dropped:
             mailbox.items.extend(islice(pops(queue), len(plains)))
             return
         with self.lock:

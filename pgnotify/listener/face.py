@@ -43,10 +43,23 @@ class ListenerFace(Uncopyable):
         self._source = source
         self._watch = ListenerWatch(self._routes.wanted)
         self._reporter = Reporter(options, self._watch, self._routes, changed)
-        delivery = TimedDelivery if self._reporter.observed.times_callbacks else Delivery
-        self._delivery = delivery(self._watch, self._routes, self._reporter)
+        self._delivery = self._make_delivery()
         self._policy = Policy.of(options, self._source, time.monotonic, clocks.now)
-        self._hints = Hints(self._delivery.mailbox, self._reporter.counters)
+        self._hints = Hints(self._delivery.mailbox, self._reporter.counters, self._delivery.kind)
+
+    def _make_delivery(self) -> Delivery:
+        """Return what delivers notifications, or what is stored if there is an outbox."""
+        times, options, watch = self._reporter.observed.times_callbacks, self._options, self._watch
+        if options.outbox is None:
+            return (TimedDelivery if times else Delivery)(watch, self._routes, self._reporter)
+        from pgnotify.listener.patient import PatientDelivery, TimedPatientDelivery
+
+        stored = options.outbox.reading(watch, options.durable, options.start, self._routes.internal_channel)
+        watch.read_stored(stored)
+        patient = TimedPatientDelivery if times else PatientDelivery
+        delivery = patient(watch, self._routes, self._reporter, stored.kind)
+        stored.consumers(delivery)
+        return delivery
 
     @property
     def delivering(self) -> bool:

@@ -73,6 +73,8 @@ def _release(watch: ListenerWatch, policy: Policy, reason: Reason) -> Program[No
             yield from _fetch_the_rest(watch, policy)
         watch.open_gap(reason)
     watch.must_disconnect = True
+    if watch.stored is not None:
+        watch.stored.session_lost()
     watch.lost()
     watch.connecting = False
     watch.still_to_listen = None
@@ -98,12 +100,12 @@ def _fetch_the_rest(watch: ListenerWatch, policy: Policy) -> Program[None]:
 
 def fetch(watch: ListenerWatch, policy: Policy) -> Program[int]:
     """Fetch a batch; return how many notifications it has, one that cannot be decoded included."""
-    before = len(watch.queue)
+    before = len(watch.fetched)
     try:
         yield watch.fetch
-        count = len(watch.queue) - before
+        count = len(watch.fetched) - before
     except PayloadError as error:
-        count = len(watch.queue) - before + 1
+        count = len(watch.fetched) - before + 1
         yield from miss(watch, policy, error)
     watch.take(count)
     return count
@@ -111,6 +113,9 @@ def fetch(watch: ListenerWatch, policy: Policy) -> Program[int]:
 
 def miss(watch: ListenerWatch, policy: Policy, error: PayloadError) -> Program[None]:
     """Record that one notification cannot be decoded. Its gap is announced when the queued ones are delivered."""
+    if watch.stored is not None:  # a hint needs no payload
+        watch.stored.hinted()
+        return
     channel: str | None = getattr(error, "channel", None)
     size = len(getattr(error, "undecodable", None) or b"")
     watch.clocks_read(policy.now())

@@ -24,6 +24,8 @@ class Reason(str, enum.Enum):
 
     UNDECODABLE = "undecodable"
     """One notification has arrived that the driver could not decode. The connection is fine."""
+    EXPIRED = "expired"
+    """Stored messages were removed because of their age before this subscription has read them."""
 
     __str__ = str.__str__
 
@@ -51,8 +53,8 @@ class Gap:
     channels: tuple[str, ...]
     """The channels whose notifications may be missing."""
     dropped: int = 0
-    """How many notifications a full queue dropped; 1 for an undecodable one. 0 for other reasons, as missing
-    notifications cannot be counted."""
+    """How many notifications a full queue dropped, or how many stored messages have expired; 1 for an undecodable one. 0
+    for other reasons, as missing notifications cannot be counted."""
 
     def following(self, earlier: Gap) -> Gap:
         """Return one gap for two that nothing lies between."""

@@ -18,10 +18,12 @@ class Hints:
     Args:
         mailbox: that of the iteration.
         counters: know the latest gap.
+        kind: the class of what is delivered.
     """
 
-    def __init__(self, mailbox: Mailbox, counters: Counters) -> None:
+    def __init__(self, mailbox: Mailbox, counters: Counters, kind: type[Notification]) -> None:
         self._mailbox = mailbox
+        self._kind = kind
         self._counters = counters
         self._seen_gap: Gap | None = None
         """The latest gap that was returned."""
@@ -42,7 +44,7 @@ class Hints:
         with self._mailbox.lock:  # the end of the listener clears it
             count = len(self._mailbox.items)
             if count:
-                self.found = new(Notification, self._mailbox.items[count - 1])
+                self.found = new(self._kind, self._mailbox.items[count - 1])
                 deque(islice(pops(self._mailbox.items), count), maxlen=0)
         return bool(count)
 

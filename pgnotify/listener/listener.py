@@ -196,7 +196,7 @@ class Listener(ListenerFace):
         deadline = None if timeout is None else time.monotonic() + timeout
         if stop_after == 0:
             return
-        taken = map(new, repeat(Notification), pops(self._delivery.mailbox.items))
+        taken = map(new, repeat(self._delivery.kind), pops(self._delivery.mailbox.items))
         while True:
             # One turn takes a notification and yields it; no signal handler runs in between.
             try:

@@ -17,6 +17,7 @@ from pgnotify.listener.events import Checked, Connected, Connecting, ListenIgnor
 from pgnotify.listener.failure import after_failure, disconnect, fetch
 from pgnotify.listener.gap import Period, Reason
 from pgnotify.listener.policy import Policy
+from pgnotify.listener.stored import Stored
 from pgnotify.listener.watch import Link, ListenerWatch
 from pgnotify.program.actions import (
     ASK_HEALTH,
@@ -44,7 +45,7 @@ class _End:
 
     def __init__(self, until: Callable[[], bool], deadline: float | None) -> None:
         self.until = until
-        self.moment = math.inf if deadline is None else deadline
+        self.moment = self.wakes_at = math.inf if deadline is None else deadline
         self._batches_left = BATCHES_AFTER_THE_DEADLINE
 
     def comes_after(self, count: int, now: float) -> bool:
@@ -86,6 +87,7 @@ def listener_loop(
     It also raises the error of the first attempt to connect, if that is final, and errors of the front.
     """
     end = _End(until, deadline)
+    while_listening = _while_listening if watch.stored is None else _while_reading
     try:
         while not until():
             try:
@@ -94,7 +96,7 @@ def listener_loop(
                 if watch.state is State.CLOSED:
                     return True
                 listening = watch.state is State.LISTENING
-                if not (yield from (_while_listening if listening else _reconnect)(watch, policy, end)):
+                if not (yield from (while_listening if listening else _reconnect)(watch, policy, end)):
                     return False
             except Exception as error:
                 if is_interruption(error):
@@ -129,6 +131,44 @@ def _while_listening(watch: ListenerWatch, policy: Policy, end: _End) -> Program
     return True
 
 
+def _while_reading(watch: ListenerWatch, policy: Policy, end: _End) -> Program[bool]:
+    """Do the same as `_while_listening`, where notifications are only hints that messages are stored."""
+    stored = watch.stored
+    assert stored is not None, "the caller has looked"
+    if watch.to_announce is None and watch.wanted.due and watch.link.has_looked:
+        yield from apply_due(watch, policy)
+        stored.hinted()
+        return True
+    while watch.state is State.LISTENING and not watch.interrupted:
+        if watch.fetched:
+            _take_hints(watch, stored)
+        if watch.queue:
+            watch.link.nothing_pending = False
+            if (yield Deliver(len(watch.queue))) and end.until():
+                return False
+        elif watch.to_announce is not None or watch.dropped_gaps:
+            yield from announce(watch)
+            return True
+        elif (yield from stored.step(watch, policy)):
+            watch.link.nothing_pending = False
+        else:
+            end.wakes_at = min(end.moment, stored.next_step_at)
+            if not (yield from _look_for_more(watch, policy, end)):
+                return False
+            if watch.wanted.due:
+                return True
+    return True
+
+
+def _take_hints(watch: ListenerWatch, stored: Stored) -> None:
+    """Empty the queue of hints. Notifications of the listener itself are delivered."""
+    own = [plain for plain in watch.fetched if plain[0] == stored.own_channel]
+    if len(own) < len(watch.fetched):
+        stored.hinted()
+    watch.queue.extend(own)
+    watch.fetched.clear()
+
+
 def _look_for_more(watch: ListenerWatch, policy: Policy, end: _End) -> Program[bool]:
     """Fetch; then check if that is due, or wait if there is nothing to do; return False if the run is to end."""
     count = yield from fetch(watch, policy)
@@ -148,7 +188,7 @@ def _look_for_more(watch: ListenerWatch, policy: Policy, end: _End) -> Program[b
             return False
         if watch.wanted.due:
             return True
-        seconds = min(link.check_at, end.moment) - now
+        seconds = min(link.check_at, end.wakes_at) - now
         watch.looked_at = math.inf
         yield WAIT_FOR_EVER if seconds == math.inf else Wait(max(0.0, seconds))
     return True
@@ -196,6 +236,8 @@ def _check(watch: ListenerWatch, policy: Policy) -> Program[None]:
     link.soon = _soon(link, policy, health, answered_at - asked_at)
     if link.missing:
         yield from _listen_to_missing(watch, policy)
+    if watch.stored is not None:
+        watch.stored.hinted()
     if watch.delivering:
         link.complete_until_next = complete_until_next
 
@@ -227,7 +269,7 @@ def _listen_to_missing(watch: ListenerWatch, policy: Policy) -> Program[None]:
     missing = watch.link.missing
     yield from listen_again_to(watch, missing)
     watch.clocks_read(policy.now())
-    gap = watch.link.unproved.gap(Reason.SUBSCRIPTION_LOST, missing)
+    gap = watch.link.unproved.gap(Reason.SUBSCRIPTION_LOST, missing) if watch.stored is None else None
     # Notifications that have arrived on the other channels are older than this gap, or do not matter to it.
     yield from tell_listen_in_force(watch, missing, gap)
 
@@ -276,6 +318,8 @@ def _begin_to_listen(watch: ListenerWatch, policy: Policy, opened: Opened) -> Pr
         raise NotPrimary("the server is a standby, where nobody can listen")
     if policy.session_name is not None:
         yield NameSession(policy.session_name())
+    if watch.stored is not None:
+        yield from watch.stored.begin(watch, policy)
     watch.in_force.clear()
     watch.untold.clear()
     watch.still_to_listen = watch.wanted.start_over()  # last: otherwise all of this is done once more
@@ -306,6 +350,8 @@ def _listen_on(watch: ListenerWatch, policy: Policy, left: int) -> Program[None]
     watch.connecting = False
     watch.ever_listened = True
     watch.still_to_listen = None
+    if watch.stored is not None:
+        watch.stored.hinted()
     watch.happened(Input.LISTENED)  # last: otherwise all of this is done once more
 
 

@@ -74,8 +74,13 @@ class Mailbox:
         return bool(self.items or self._later)
 
     @property
-    def has_overflow(self) -> bool:
+    def has_dropped(self) -> bool:
         """Whether there is an overflow that no consumer has passed."""
+        return bool(self._later)
+
+    @property
+    def has_overflow(self) -> bool:
+        """The same, for a consumer that has found nothing among the items."""
         return bool(self._later)
 
     def put(self, plains: Sequence[Plain], complete_until: Moment, now: Moment) -> int:

@@ -15,6 +15,7 @@ from pgnotify.connecting.source import DEFAULT_NAME
 from pgnotify.limits import check_callable, check_count, check_seconds, check_text, check_type
 from pgnotify.listener.gap import Listening
 from pgnotify.listener.observer import Observer, check_observer
+from pgnotify.listener.stored import Store, check_store
 from pgnotify.notification import Notification
 
 OnListening: TypeAlias = Callable[[Listening], object]
@@ -41,6 +42,9 @@ class Options:
     name: str | None = None
     driver: str | None = None
     observer: Observer | None = None
+    outbox: Store | None = None
+    durable: str | None = None
+    start: str = "new"
 
     may_be_async: ClassVar[bool] = False
     """Whether on_listening and on_error may be coroutine functions."""
@@ -59,6 +63,7 @@ class Options:
         for option, value in plain.items():
             object.__setattr__(self, option, value)
         check_observer(self.observer)
+        check_store(self.outbox, self.durable, self.start)
         check_type("backoff", self.backoff, Backoff)
 
     @property

@@ -11,7 +11,7 @@ from pgnotify.atomic import pops
 from pgnotify.listener.delivery import Delivery
 from pgnotify.listener.subscriptions import Subscription
 from pgnotify.listener.workers import Interruptible
-from pgnotify.notification import Notification, Plain, new
+from pgnotify.notification import Plain, new
 from pgnotify.program.interruption import is_interruption
 
 clock = time.perf_counter
@@ -30,7 +30,7 @@ class TimedDelivery(Delivery):
         if subscription.cancelled:
             super().serve(subscription, queue, at_most, ends)
             return
-        notifications = map(new, repeat(Notification), islice(pops(queue), at_most))
+        notifications = map(new, repeat(self.kind), islice(pops(queue), at_most))
         try:
             for started, notification in zip(_moments(), notifications, strict=False):
                 callback(notification)
@@ -55,7 +55,7 @@ class TimedDelivery(Delivery):
         if plain is not self._head:
             self._left = deque(subscriptions)
             self._head = plain
-        notification = new(Notification, plain)
+        notification = new(self.kind, plain)
         failure: Exception | None = None
         while self._left:
             try:

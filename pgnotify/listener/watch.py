@@ -12,8 +12,9 @@ from typing import NamedTuple
 from pgnotify.listener.events import ListenInForce
 from pgnotify.listener.flow import Flow
 from pgnotify.listener.gap import Gap, Moment, Period, Reason
+from pgnotify.listener.stored import Stored
 from pgnotify.listener.wanted import Wanted
-from pgnotify.program.actions import Opened
+from pgnotify.program.actions import Fetch, Opened
 from pgnotify.program.state import State
 from pgnotify.program.watch import Watch
 
@@ -140,6 +141,7 @@ class ListenerWatch(Watch):
         "connecting",
         "dropped_gaps",
         "ever_listened",
+        "fetched",
         "flow",
         "futile_connections",
         "link",
@@ -150,6 +152,7 @@ class ListenerWatch(Watch):
         "retry_at",
         "seeks_primary",
         "still_to_listen",
+        "stored",
         "to_announce",
         "untold",
         "wanted",
@@ -159,6 +162,10 @@ class ListenerWatch(Watch):
         super().__init__()
         self.state = State.LOST
         self.wanted = wanted
+        self.fetched = self.queue
+        """Where notifications are fetched to: the queue, unless they are only hints that something is stored."""
+        self.stored: Stored | None = None
+        """Reads what the hints are about; None if the notifications themselves are delivered."""
         self.link = Link()
         """The current connection, or the latest one."""
         self.connecting = False
@@ -211,10 +218,16 @@ class ListenerWatch(Watch):
         period = self.link.unproved if self.lost_gap is None else self.lost_gap.period
         return None if period.start is _NEVER else period
 
+    def read_stored(self, stored: Stored) -> None:
+        """Deliver what is stored. Notifications are only hints from now on."""
+        self.stored = stored
+        self.fetched = deque()
+        self.fetch = Fetch(self.fetched)
+
     def forget_in_child(self) -> None:
         """Have a loop that runs in this thread find itself closed. Called in the child after a fork."""
         self.state = State.CLOSED
-        for each in (self.in_force, self.queue, self.commands, self.dropped_gaps):
+        for each in (self.in_force, self.queue, self.fetched, self.commands, self.dropped_gaps):
             each.clear()
         self.interrupt()
 
@@ -233,7 +246,7 @@ class ListenerWatch(Watch):
         if self.to_announce is not None:
             # Nothing newer was delivered: the old gap, which the user does not know of, continues.
             self.to_announce = None
-        elif self.in_force:
+        elif self.in_force and self.stored is None:
             self.lost_gap = OpenGap(reason, self.link.unproved, tuple(self.in_force))
         self.link.complete_until_next = None
 
@@ -254,8 +267,8 @@ class ListenerWatch(Watch):
 
     def arrived(self, count: int, now: float) -> None:
         """Record that this many notifications were fetched at this moment, of the monotonic clock."""
-        if self.queue:  # otherwise it was one that cannot be decoded
-            self.flow.arrived(count, self.queue[-1], now)
+        if self.fetched:  # otherwise it was one that cannot be decoded
+            self.flow.arrived(count, self.fetched[-1], now)
 
     def take(self, count: int) -> None:
         """Record how many notifications were fetched. 0 means that everything that had arrived is fetched."""
@@ -265,7 +278,7 @@ class ListenerWatch(Watch):
             link.has_fetched = True
             link.delivery_proved = link.delivery_proved or link.nothing_pending
             if link.ignored and link.nothing_pending:
-                latest = islice(reversed(self.queue), count)
+                latest = islice(reversed(self.fetched), count)
                 self._hear(link, set(map(_channel_of, latest)))
             return
         link.nothing_pending = True

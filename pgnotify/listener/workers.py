@@ -72,6 +72,8 @@ class Workers:
         self._waiting = 0
         """How many threads wait at an overflow; changed under the lock."""
         itself, numbers = weakref.ref(self), range(1, count + 1)
+        self.served: Callable[[], object] = lambda: None
+        """Called after nothing was left to deliver for a subscription, in one of the threads. The listener sets it."""
         self._threads = [background(_work, f"{name} worker {number}", itself, self._ready) for number in numbers]
         try:
             for thread in self._threads:
@@ -98,6 +100,11 @@ class Workers:
     def lock_is_held_here(self) -> bool:
         """Return whether this thread holds the lock that they need to end. If so, it is in a signal handler."""
         return is_held_here(self._served_lock)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is left to deliver."""
+        return not self._unserved
 
     def wait_idle(self, deadline: float | None, unless: Callable[[], object] = lambda: False) -> bool:
         """Wait until the other workers have nothing left to deliver.
@@ -167,6 +174,7 @@ class Workers:
             self.fail(error)
         if self._is_done_with(subscription):
             self.notify()
+            self.served()
         else:
             self._ready.put(subscription)
 

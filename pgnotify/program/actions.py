@@ -87,6 +87,14 @@ class NameSession(NamedTuple):
     name: str
 
 
+class Query(NamedTuple):
+    """Run a statement; see `pgnotify.protocol.Queries`. The outcome is its rows."""
+
+    sql: str
+    parameters: tuple[str | None, ...] = ()
+    prepare: bool = False
+
+
 class Close(NamedTuple):
     """Close the connection."""
 
@@ -154,6 +162,7 @@ Call: TypeAlias = (
     | Notify
     | AskHealth
     | NameSession
+    | Query
     | Close
     | Connect
     | Disconnect

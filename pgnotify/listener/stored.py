@@ -1,0 +1,101 @@
+"""What a listener reads that is stored at the server, so that notifications are only hints to look: the interfaces.
+
+The loop calls these. `pgnotify.outbox` implements them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from pgnotify.limits import check_channel
+from pgnotify.notification import Notification
+from pgnotify.program.actions import Program
+
+if TYPE_CHECKING:
+    from pgnotify.listener.policy import Policy
+    from pgnotify.listener.watch import ListenerWatch
+
+
+class Consumers(Protocol):
+    """Those that messages are delivered to: callbacks, workers, streams, and the iteration."""
+
+    def is_done(self) -> bool:
+        """Return whether all are done with everything that was delivered, and ask for more."""
+
+    def has_room(self) -> bool:
+        """Return whether all have room for more."""
+
+    def undone(self) -> int | None:
+        """Return how many of the messages delivered last they are not done with; None if that is not known."""
+
+
+class Stored(Protocol):
+    """Reads the messages of one listener, and knows how far it has read. Its programs do no I/O."""
+
+    kind: type[Notification]
+    """The class of the messages."""
+    is_held_up: bool
+    """Whether it waits for the consumers."""
+    own_channel: str
+    """The listener's own channel, whose notifications are delivered as they are."""
+
+    def consumers(self, consumers: Consumers) -> None:
+        """Deliver to these."""
+
+    def begin(self, watch: ListenerWatch, policy: Policy) -> Program[None]:
+        """Begin a session, on a connection that has answered. LISTEN follows."""
+
+    def hinted(self) -> None:
+        """Look for messages at the next opportunity."""
+
+    def step(self, watch: ListenerWatch, policy: Policy) -> Program[bool]:
+        """Read some messages into the queue, which is empty, or do what has to be done before that.
+
+        Returns:
+            False if there is nothing to do now.
+        """
+
+    @property
+    def next_step_at(self) -> float:
+        """When to call `step` without a hint, by the monotonic clock; infinite if never."""
+
+    def session_lost(self) -> None:
+        """Go back to what is certain, because the session has ended."""
+
+    def leave(self, watch: ListenerWatch) -> Program[None]:
+        """Store how far the consumers are, and leave the rest to the next reader. The listener ends."""
+
+
+class Store(Protocol):
+    """What is passed as ``outbox``."""
+
+    def reading(self, watch: ListenerWatch, durable: str | None, start: str, own_channel: str) -> Stored:
+        """Return what reads for one listener.
+
+        Args:
+            watch: the listener's, with the wanted channels.
+            durable: the name of the subscription; None keeps the position in memory.
+            start: ``"new"`` or ``"all"``, for a name that is not known yet.
+            own_channel: the listener's own channel, whose notifications are delivered as they are.
+        """
+
+    def batch(self, messages: list[Any], stored: Stored) -> Any:
+        """Return messages as a batch, which can be acknowledged."""
+
+
+def check_store(outbox: object, durable: object, start: object) -> None:
+    """Check the options of a listener that are about an outbox.
+
+    Raises:
+        ValueError, TypeError: one is not possible.
+    """
+    if start not in ("new", "all"):
+        raise ValueError(f"start must be 'new' or 'all', not {start!r}")
+    if durable is not None:
+        check_channel(durable, "durable")  # type: ignore[arg-type]  # it checks the type, too; the limits are the same
+    if outbox is None:
+        if durable is not None or start != "new":
+            option = "start" if durable is None else "durable"
+            raise TypeError(f"{option} needs an outbox: pass outbox=pgnotify.Outbox(), too")
+    elif not hasattr(outbox, "reading"):
+        raise TypeError(f"outbox must be a pgnotify.Outbox, not {type(outbox).__name__}")

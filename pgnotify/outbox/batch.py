@@ -1,0 +1,71 @@
+"""A batch: messages that are acknowledged together, in a transaction of the user's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, overload
+
+from pgnotify.connection import wrap
+from pgnotify.errors import Superseded
+from pgnotify.outbox.statements import Statements
+from pgnotify.protocol import query
+
+if TYPE_CHECKING:
+    from pgnotify.outbox.durable import DurableReading, Piece
+    from pgnotify.outbox.message import Message
+
+
+class Batch(Sequence["Message"]):
+    """Messages of a durable subscription, in order. `Listener.batches` yields it.
+
+    It is acknowledged as a whole. If it is not, the next batch begins with the same messages.
+    """
+
+    def __init__(self, messages: list[Message], statements: Statements, reading: DurableReading) -> None:
+        self._messages = messages
+        self._statements = statements
+        self._name = reading.name
+        piece = reading.piece
+        assert piece is not None, "a batch has messages, and so a token"
+        self._piece: Piece = piece
+
+    def acknowledge(self, connection: Any) -> None:
+        """Record that the batch is done with, in the transaction of a connection to the outbox's database.
+
+        Its effects are applied exactly once if they are committed in the same transaction.
+
+        Args:
+            connection: of any supported driver, not necessarily the listener's.
+
+        Raises:
+            Superseded: another process has taken over the subscription, or the batch was acknowledged before. Roll back.
+            ConnectionLost: the server is gone.
+        """
+        parameters = self._piece.parameters(self._name)
+        if not query(wrap(connection).backend, self._statements.acknowledge, parameters, joins=True):
+            raise self._superseded()
+
+    def _superseded(self) -> Superseded:
+        return Superseded(
+            f"this batch of {len(self)} messages of {self._name!r} can no longer be acknowledged: "
+            "another process has taken over the subscription, or it was acknowledged before"
+        )
+
+    @overload
+    def __getitem__(self, index: int) -> Message: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Message]: ...
+    def __getitem__(self, index: int | slice) -> Message | Sequence[Message]:
+        """Return a message, or several."""
+        return self._messages[index]
+
+    def __len__(self) -> int:
+        """Return how many messages it has, at least one."""
+        return len(self._messages)
+
+    def __iter__(self) -> Iterator[Message]:
+        """Yield the messages in order."""
+        return iter(self._messages)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {len(self)} messages of {self._name!r}>"

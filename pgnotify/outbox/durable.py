@@ -1,0 +1,175 @@
+"""A reader with a name, whose position is kept in the outbox: it goes on where it was after a restart of the process."""
+
+from __future__ import annotations
+
+import math
+import uuid
+from typing import TYPE_CHECKING
+
+from pgnotify.errors import OutboxError
+from pgnotify.listener.events import ListenInForce
+from pgnotify.listener.gap import Reason
+from pgnotify.outbox.position import BEGINNING
+from pgnotify.outbox.reading import POLL_SECONDS, Reading
+from pgnotify.outbox.rows import Rows, ends_set, head_of, messages_of
+from pgnotify.outbox.statements import Statements, array
+from pgnotify.program.actions import Program, Query, Tell
+
+if TYPE_CHECKING:
+    from pgnotify.listener.policy import Policy
+    from pgnotify.listener.watch import ListenerWatch
+
+
+class Piece:
+    """The messages that were delivered last, and not acknowledged yet.
+
+    Args:
+        token: what it is acknowledged by.
+        ids: those of its messages, in order.
+        ends: whether nothing of its set follows.
+    """
+
+    def __init__(self, token: str, ids: tuple[int, ...], ends: bool) -> None:
+        self.token = token
+        self.ids = ids
+        self.ends = ends
+
+    def parameters(self, name: str) -> tuple[str | None, ...]:
+        """Return the parameters of the statement that acknowledges all of it."""
+        return name, self.token, None if self.ends else str(self.ids[-1]), None
+
+
+class DurableReading(Reading):
+    """Reads for a listener with a durable name.
+
+    Args:
+        statements: the outbox's.
+        watch: the listener's memory.
+        own_channel: the listener's own channel.
+        name: the subscription's.
+        start: ``"new"`` or ``"all"``, if the name is not known yet.
+    """
+
+    def __init__(
+        self, statements: Statements, watch: ListenerWatch, own_channel: str, name: str, start: str
+    ) -> None:
+        super().__init__(statements, watch, own_channel)
+        self.name = name
+        self._start = start
+        self.is_automatic = True
+        """Whether a piece is acknowledged when the consumers ask for more. Otherwise they do that themselves."""
+        self.piece: Piece | None = None
+        self._stored_channels: tuple[str, ...] | None = None
+        """The channels of the subscription, as this session has stored them."""
+        self._is_active = False
+        """Whether this process is the one that reads for the name."""
+        self._holds_lock = False
+
+    def session_lost(self) -> None:
+        """Forget what belonged to the session. The piece stays: its token still acknowledges it."""
+        self._is_active = self._holds_lock = False
+        self._stored_channels = None
+
+    def leave(self, watch: ListenerWatch) -> Program[None]:
+        """Acknowledge what the consumers are done with, and let another process take over."""
+        piece, self.piece = self.piece, None
+        if piece is not None and self.is_automatic:
+            undone = self._consumers.undone()
+            if undone == 0:
+                yield Query(self._statements.acknowledge, piece.parameters(self.name))
+            elif undone is not None and undone < len(piece.ids):
+                last = piece.ids[-undone - 1]
+                yield Query(self._statements.acknowledge, (self.name, piece.token, str(last), None))
+        if self._holds_lock:
+            self._holds_lock = False
+            yield Query(self._statements.unlock, (self.name,))
+
+    def _can_take_more(self) -> bool:
+        """Return whether the consumers are done with everything: it is acknowledged before the next read."""
+        return self._consumers.is_done()
+
+    def _begin(self, snapshot: str, inserted: str, timeline: str, behind_pooler: bool) -> Program[None]:
+        self._stored_channels = None
+        # A lock of the session would stay with whichever session the pooler lends next.
+        self._is_active = behind_pooler
+        return
+        yield
+
+    def _step(self, watch: ListenerWatch, policy: Policy) -> Program[bool]:
+        channels = self._channels()
+        if not channels:
+            self._is_due, self.next_step_at = False, math.inf
+            return False
+        if not self._is_active and not (yield from self._become_active()):
+            self._is_due, self.next_step_at = False, policy.clock() + POLL_SECONDS
+            return False
+        if channels != self._stored_channels:
+            yield from self._store_channels(channels)
+        if not (yield from self._acknowledge()):
+            self._is_due, self.next_step_at = False, policy.clock() + POLL_SECONDS
+            return False
+        yield from self._read(watch, policy)
+        return True
+
+    def _become_active(self) -> Program[bool]:
+        rows: Rows = yield Query(self._statements.lock, (self.name,))
+        self._is_active = self._holds_lock = rows[0][0] == "true"
+        return self._is_active
+
+    def _store_channels(self, channels: tuple[str, ...]) -> Program[None]:
+        """Make the subscription, unless there is one; and have it get these channels."""
+        start = BEGINNING if self._start == "all" else None
+        yield Query(self._statements.subscribe, (self.name, array(channels), start))
+        yield Query(self._statements.set_channels, (self.name, array(channels)))
+        self._stored_channels = channels
+
+    def _acknowledge(self) -> Program[bool]:
+        """Acknowledge the piece that the consumers are done with; return False if another process has taken over."""
+        if self.piece is not None and self.is_automatic:
+            rows: Rows = yield Query(self._statements.acknowledge, self.piece.parameters(self.name), self._prepares)
+            self.piece = None
+            # In a session of our own nobody can take over: then the answer to an earlier try was lost.
+            return bool(rows) or self._holds_lock
+        self.piece = None
+        return True
+
+    def _read(self, watch: ListenerWatch, policy: Policy) -> Program[None]:
+        parameters = (self._many, self.name)
+        rows: Rows = yield Query(self._statements.read_name(self.limit), parameters, self._prepares)
+        if not rows:
+            raise OutboxError(f"the subscription {self.name!r} was removed from the outbox {self._statements.tables}")
+        head = head_of(rows)
+        self._check(head)
+        if head.expired:
+            yield from self._tell_expired(watch, policy, head.expired)
+        ends = ends_set(rows, self.limit)
+        self._many = "1" if head.many and not ends else None
+        if len(rows) == 1 and head.is_fresh and not head.found_any:
+            self._is_due = False
+            return
+        token = str(uuid.uuid4())
+        taken: Rows = yield Query(self._statements.take, (self.name, head.upto, token), self._prepares)
+        self._is_due = True
+        if not taken or tuple(taken[0]) != (head.seen, head.upto, str(head.after)):
+            self._many = None
+            return  # another process has moved it: read again
+        if len(rows) == 1:  # nothing is left of the set, or there is nothing on our channels
+            yield Query(self._statements.acknowledge, (self.name, token, None, None), self._prepares)
+            return
+        messages = messages_of(rows)
+        self.piece = Piece(token, tuple(message[3] for message in messages), ends)
+        watch.queue.extend(messages)
+
+    def _tell_expired(self, watch: ListenerWatch, policy: Policy, count: int) -> Program[None]:
+        """Tell the user that messages were removed by retention before they were read."""
+        watch.clocks_read(policy.now())
+        gap = watch.link.unproved.gap(Reason.EXPIRED, self._channels(), count)
+        if (yield Tell(ListenInForce(gap.channels, gap, watch.link.backend))):
+            yield Query(self._statements.expired_told, (self.name, str(count)))
+
+    def _check_writable(self, read_only: bool, user: str, owner: str) -> None:
+        if read_only:
+            raise OutboxError(
+                f"the subscription {self.name!r} needs a session that can write, but default_transaction_read_only is on: "
+                "add options='-c default_transaction_read_only=off' to its connection string"
+            )

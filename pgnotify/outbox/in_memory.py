@@ -1,0 +1,70 @@
+"""A reader whose position is kept in memory: reconnects lose nothing, and it begins anew with the process."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from pgnotify.outbox.position import BEGINNING, Position
+from pgnotify.outbox.reading import Reading
+from pgnotify.outbox.rows import Rows, ends_set, head_of, messages_of, place_of
+from pgnotify.outbox.statements import Statements
+from pgnotify.program.actions import Program, Query
+
+if TYPE_CHECKING:
+    from pgnotify.listener.policy import Policy
+    from pgnotify.listener.watch import ListenerWatch
+
+
+class InMemoryReading(Reading):
+    """Reads for a listener without a durable name.
+
+    Args:
+        statements: the outbox's.
+        watch: the listener's memory.
+        own_channel: the listener's own channel.
+        start: ``"new"`` or ``"all"``.
+    """
+
+    def __init__(self, statements: Statements, watch: ListenerWatch, own_channel: str, start: str) -> None:
+        super().__init__(statements, watch, own_channel)
+        self._start = start
+        self._position: Position | None = None
+        self._timeline = ""
+
+    def session_lost(self) -> None:
+        """Go back to the latest place that is certain."""
+        if self._position is not None:
+            self._position.session_lost()
+
+    def leave(self, watch: ListenerWatch) -> Program[None]:
+        """Do nothing: the position ends with the process."""
+        return
+        yield
+
+    def _begin(self, snapshot: str, inserted: str, timeline: str, behind_pooler: bool) -> Program[None]:
+        if self._position is None:
+            self._position = Position(BEGINNING if self._start == "all" else snapshot, place_of(inserted))
+        elif timeline != self._timeline:
+            self._position.start_over()
+        self._timeline = timeline
+        return
+        yield
+
+    def _step(self, watch: ListenerWatch, policy: Policy) -> Program[bool]:
+        position, channels = self._position, self._channels()
+        assert position is not None, "a session has begun"
+        if not channels:
+            self._is_due, self.next_step_at = False, math.inf
+            return False
+        seen, upto, after = position.place
+        parameters = (self._many, seen, self._channel_array(), str(after), upto, self.home)
+        rows: Rows = yield Query(self._statements.read(self.limit), parameters, self._prepares)
+        head = head_of(rows)
+        self._check(head)
+        messages, ends = messages_of(rows), ends_set(rows, self.limit)
+        self._many = "1" if head.many and not ends else None
+        # An empty read with a fresh snapshot is the only proof that nothing is left.
+        self._is_due = bool(messages) or not ends or not head.is_fresh
+        watch.queue.extend(position.read(head, messages, ends))
+        return True

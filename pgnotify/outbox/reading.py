@@ -1,0 +1,179 @@
+"""How a listener reads an outbox: programs without I/O, which the listener's loop runs between notifications.
+
+The parts that every reader has are here. `pgnotify.outbox.in_memory` and `pgnotify.outbox.durable` say where the
+position is kept.
+"""
+
+from __future__ import annotations
+
+import abc
+import math
+from typing import TYPE_CHECKING
+
+from pgnotify.errors import NotPrimary, OutboxError, VoidPosition
+from pgnotify.outbox.message import Message
+from pgnotify.outbox.rows import Head, Rows
+from pgnotify.outbox.schema import VERSION, version_of
+from pgnotify.outbox.statements import Statements, array
+from pgnotify.program.actions import Program, Query
+
+if TYPE_CHECKING:
+    from pgnotify.listener.policy import Policy
+    from pgnotify.listener.stored import Consumers
+    from pgnotify.listener.watch import ListenerWatch
+
+MOST_ROWS = 500
+"""How many messages a read returns at most."""
+
+# Where notifications do not arrive, as behind a pooler that lends its server connections for one transaction at a time.
+POLL_SECONDS = 1.0
+
+
+class Reading(abc.ABC):
+    """Reads the messages of one listener; see `pgnotify.listener.stored.Stored`.
+
+    Args:
+        statements: the outbox's.
+        watch: the listener's memory, with the wanted channels.
+        own_channel: the listener's own channel.
+    """
+
+    kind = Message
+
+    def __init__(self, statements: Statements, watch: ListenerWatch, own_channel: str) -> None:
+        self._statements = statements
+        self._wanted = watch.wanted
+        self.own_channel = own_channel
+        self._consumers: Consumers
+        self.is_held_up = False
+        self.next_step_at = math.inf
+        self.limit = MOST_ROWS
+        self._is_due = False
+        self._many: str | None = None
+        """Not None if the set that is being read is known to be a large one."""
+        self._prepares = True
+        self.home = ""
+        """The name of the outbox that this session has found."""
+
+    # For the listener.
+
+    def consumers(self, consumers: Consumers) -> None:
+        """Deliver to these."""
+        self._consumers = consumers
+
+    def begin(self, watch: ListenerWatch, policy: Policy) -> Program[None]:
+        """Look whether the outbox is there, and begin to read it in this session."""
+        self._many = None
+        link = watch.link
+        self._prepares = not link.behind_pooler
+        yield from self._look()
+        rows: Rows = yield Query(self._statements.begin)
+        if not rows:
+            raise OutboxError(f"the outbox {self._statements.tables} is not complete: install it again")
+        ((is_void, self.home, snapshot, inserted, timeline),) = rows
+        if is_void == "true":
+            raise self._void("it is a copy")
+        yield from self._begin(snapshot, inserted, timeline, link.behind_pooler)
+        self.hinted()
+
+    def hinted(self) -> None:
+        """Look for messages at the next opportunity."""
+        self._is_due = True
+
+    def step(self, watch: ListenerWatch, policy: Policy) -> Program[bool]:
+        """Read some messages, unless there is nothing to do."""
+        now = policy.clock()
+        if not self._is_due and now < self.next_step_at:
+            return False
+        if not self._may_read():
+            return False
+        self.next_step_at = math.inf if watch.delivering else now + POLL_SECONDS
+        return (yield from self._step(watch, policy))
+
+    @abc.abstractmethod
+    def session_lost(self) -> None:
+        """Go back to what is certain."""
+
+    @abc.abstractmethod
+    def leave(self, watch: ListenerWatch) -> Program[None]:
+        """Store how far the consumers are."""
+
+    # For the two kinds.
+
+    def _can_take_more(self) -> bool:
+        """Return whether the consumers can take more."""
+        return self._consumers.has_room()
+
+    @abc.abstractmethod
+    def _begin(self, snapshot: str, inserted: str, timeline: str, behind_pooler: bool) -> Program[None]:
+        """Begin to read in this session.
+
+        Args:
+            snapshot: the present one.
+            inserted: how far the server's log is written.
+            timeline: the server's.
+            behind_pooler: whether a pooler is in between.
+        """
+
+    @abc.abstractmethod
+    def _step(self, watch: ListenerWatch, policy: Policy) -> Program[bool]:
+        """Read some messages."""
+
+    def _channels(self) -> tuple[str, ...]:
+        """Return the channels to read."""
+        return tuple(channel for channel in list(self._wanted.channels) if channel != self.own_channel)
+
+    def _may_read(self) -> bool:
+        self.is_held_up = not self._can_take_more()
+        if self.is_held_up and self._can_take_more():  # a consumer may have asked before it could know
+            self.is_held_up = False
+        return not self.is_held_up
+
+    def _check(self, head: Head) -> None:
+        """Refuse a position that means nothing."""
+        if head.is_copy:
+            raise self._void("it is a copy")
+        if head.is_ahead:
+            raise self._void("the server has lost transactions")
+
+    def _void(self, why: str) -> VoidPosition:
+        return VoidPosition(
+            f"the positions in the outbox {self._statements.tables} mean nothing here, as {why}: "
+            "run `pgnotify outbox rebase`, after which messages may come a second time"
+        )
+
+    def _look(self) -> Program[None]:
+        """Find out whether the outbox can be read here.
+
+        Raises:
+            NotPrimary: the server is a standby, where snapshots do not list running transactions.
+            OutboxError: it cannot be read.
+        """
+        tables = self._statements.tables
+        try:
+            rows: Rows = yield Query(self._statements.look, (tables.schema, tables.name))
+        except NotImplementedError as error:
+            raise OutboxError(f"{error}, which an outbox needs: use another driver, or a newer version of it") from error
+        if not rows:
+            raise OutboxError(f"there is no outbox {tables} in this database: run `pgnotify outbox install`")
+        in_recovery, comment, may_read, _, read_only, owner, user = rows[0]
+        if in_recovery == "true":
+            raise NotPrimary("the server is a standby, where an outbox cannot be read: connect to the primary")
+        version = version_of(comment)
+        if version is None:
+            raise OutboxError(f"the table {tables} is not an outbox: choose another name, or another schema")
+        if version != VERSION:
+            remedy = "run `pgnotify outbox install`" if version < VERSION else "install a newer release of pgnotify"
+            raise OutboxError(f"the outbox {tables} has version {version}, this release reads {VERSION}: {remedy}")
+        if may_read != "true":
+            raise OutboxError(
+                f"the role {user} may not read the outbox {tables}: have {owner} run "
+                f"`pgnotify outbox sql --reader {user}`'s GRANT statements"
+            )
+        self._check_writable(read_only == "on", user, owner)
+
+    def _check_writable(self, read_only: bool, user: str, owner: str) -> None:
+        """Refuse a session that cannot store positions, if it has to."""
+
+    def _channel_array(self) -> str:
+        return array(self._channels())

@@ -1,0 +1,75 @@
+"""What the statement that reads returns: one row about the position, and then messages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import repeat
+from typing import Any, NamedTuple, TypeAlias
+
+from pgnotify.outbox.message import add_to_epoch, delta
+
+Rows: TypeAlias = Sequence[Sequence[Any]]
+PlainMessage: TypeAlias = tuple[str, str, int, int, Any]
+"""The fields of a message."""
+
+
+class Head(NamedTuple):
+    """The first row: where the reader stands."""
+
+    upto: str
+    """The snapshot up to which this set of messages goes."""
+    seen: str
+    """The snapshot after which it begins."""
+    after: int
+    """The last id of the set that is done with, 0 if none is."""
+    is_copy: bool
+    """Whether the position belongs to another outbox, of which this one is a copy."""
+    is_ahead: bool
+    """Whether the position is ahead of the server, which has lost transactions."""
+    expired: int
+    """How many messages retention has removed before this subscription has read them."""
+    many: bool
+    """Whether the set is so large that it is read along its ids."""
+    found_any: bool
+    """Whether there is anything new, perhaps on other channels."""
+    is_fresh: bool
+    """Whether the set begins with this read."""
+    inserted: int
+    """How far the server's log was written, as a number of bytes."""
+    flushed: int
+    """How far it was on disk."""
+
+
+def head_of(rows: Rows) -> Head:
+    """Return the first row, parsed."""
+    upto, seen, after, void, counts, places = rows[0]
+    is_copy, is_ahead = void.split()
+    expired, many, found_any, is_fresh = counts.split()
+    inserted, flushed = map(place_of, places.split())
+    truths = (each == "true" for each in (is_copy, is_ahead))
+    return Head(
+        upto, seen, int(after), *truths, int(expired), many == "true", found_any == "true", is_fresh == "true",
+        inserted, flushed,
+    )  # fmt: skip
+
+
+def messages_of(rows: Rows) -> list[PlainMessage]:
+    """Return the messages in the other rows; a message takes about 1 µs."""
+    if len(rows) < 2:
+        return []
+    ids, channels, payloads, pids, micros, _ = zip(*rows[1:], strict=True)
+    moments = map(add_to_epoch, map(delta, repeat(0), repeat(0), map(int, micros)))
+    return list(zip(channels, payloads, map(int, pids), map(int, ids), moments, strict=False))
+
+
+def ends_set(rows: Rows, limit: int) -> bool:
+    """Return whether nothing is left of the set after these rows."""
+    count = len(rows) - 1
+    found = int(rows[-1][5]) if count else 0
+    return found < limit and count == found
+
+
+def place_of(lsn: str) -> int:
+    """Return a place in the server's log, such as ``0/171D798``, as a number of bytes."""
+    high, _, low = lsn.partition("/")
+    return (int(high, 16) << 32) + int(low, 16)

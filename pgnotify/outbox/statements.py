@@ -1,0 +1,294 @@
+"""The statements of an outbox. Each is qualified in full; parameters are texts, and so are all columns of results.
+
+Why they are as they are: a position is a snapshot, and unread is what a newer snapshot sees and the position does not.
+The statement that reads has to find these rows without looking at the others, with whichever plan the server makes of
+it, with statistics or without. So it compares rows instead of ranges on xid, has no equality on xid, and says
+``ORDER BY xid, id LIMIT``. One unread message among a million costs 10 to 18 buffers that way, and the obvious
+statement 113 to 154 ms, from the sixth execution on if not before.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+from pgnotify.outbox.schema import filled
+from pgnotify.outbox.tables import Tables, literal
+
+MOST_BYTES = 8_000_000
+"""A read ends after the message that reaches this, so that a backlog of large payloads is not in memory at once."""
+
+# A larger set of unread messages is read along the primary key instead of being collected first.
+_MANY = 2000
+
+_SEND = "INSERT INTO {messages} (channel, payload) VALUES ($1::pg_catalog.text, $2::pg_catalog.text)"
+_SEND_MANY = """\
+INSERT INTO {messages} (channel, payload)
+SELECT pair.value OPERATOR(pg_catalog.->>) 0, pair.value OPERATOR(pg_catalog.->>) 1
+FROM pg_catalog.json_array_elements($1::pg_catalog.text::pg_catalog.json) WITH ORDINALITY AS pair (value, place)
+ORDER BY pair.place"""
+
+# $1 schema, $2 name. No row: there is no such table. It needs no right to anything.
+_LOOK = """\
+SELECT pg_catalog.pg_is_in_recovery()::pg_catalog.text,
+    pg_catalog.obj_description(messages.oid, 'pg_class'),
+    (pg_catalog.has_schema_privilege(space.oid, 'USAGE')
+        AND pg_catalog.has_table_privilege(messages.oid, 'SELECT'))::pg_catalog.text,
+    pg_catalog.has_any_column_privilege(messages.oid, 'INSERT')::pg_catalog.text,
+    pg_catalog.current_setting('transaction_read_only'),
+    pg_catalog.pg_get_userbyid(messages.relowner)::pg_catalog.text,
+    current_user::pg_catalog.text
+FROM pg_catalog.pg_class AS messages
+JOIN pg_catalog.pg_namespace AS space ON space.oid OPERATOR(pg_catalog.=) messages.relnamespace
+WHERE space.nspname OPERATOR(pg_catalog.=) $1::pg_catalog.text::pg_catalog.name
+    AND messages.relname OPERATOR(pg_catalog.=) $2::pg_catalog.text::pg_catalog.name"""
+
+# Whether positions belong to other tables than these, of which these are a copy; and the name of these.
+_HOME_IS_VOID = """\
+(second.said OPERATOR(pg_catalog.<>) ({mark_of_first})
+    OR coalesce((SELECT newest.xid OPERATOR(pg_catalog.>=) pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())
+        FROM {messages} AS newest ORDER BY newest.xid DESC, newest.id DESC LIMIT 1), false))"""
+_HOMES = """\
+{home} AS first JOIN {home} AS second
+    ON first.part OPERATOR(pg_catalog.=) 1 AND second.part OPERATOR(pg_catalog.=) 2"""
+
+# One row: whether all positions are void, the home's name, the present snapshot, how far the log is written, and its
+# timeline.
+_BEGIN = f"""\
+SELECT {_HOME_IS_VOID}::pg_catalog.text, first.said, pg_catalog.pg_current_snapshot()::pg_catalog.text,
+    pg_catalog.pg_current_wal_insert_lsn()::pg_catalog.text,
+    pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), 1, 8)
+FROM {_HOMES}"""
+
+# $1 name, $2 channels, $3 the position to begin at; NULL for the present one. For a new name only.
+_SUBSCRIBE = """\
+INSERT INTO {subscriptions} (name, channels, seen, home)
+SELECT $1::pg_catalog.text, $2::pg_catalog.text::pg_catalog.text[],
+    coalesce($3::pg_catalog.text::pg_catalog.pg_snapshot, pg_catalog.pg_current_snapshot()), first.said
+FROM {home} AS first WHERE first.part OPERATOR(pg_catalog.=) 1
+ON CONFLICT (name) DO NOTHING"""
+
+# $1 name, $2 channels.
+_SET_CHANNELS = """\
+UPDATE {subscriptions} SET channels = $2::pg_catalog.text::pg_catalog.text[]
+WHERE name OPERATOR(pg_catalog.=) $1::pg_catalog.text
+    AND channels OPERATOR(pg_catalog.<>) $2::pg_catalog.text::pg_catalog.text[]"""
+
+# $1 name. A session holds the lock while its process is the active one.
+_KEY = """\
+pg_catalog.hashtextextended($1::pg_catalog.text, ({messages_text}::pg_catalog.regclass)::pg_catalog.oid::pg_catalog.int8)"""
+_LOCK = f"SELECT pg_catalog.pg_try_advisory_lock({_KEY})::pg_catalog.text"
+_UNLOCK = f"SELECT pg_catalog.pg_advisory_unlock({_KEY})::pg_catalog.text"
+
+# $1 not NULL: it is known that many are left. The other parameters are those of the position.
+_POSITION_OF_NAME = """\
+SELECT seen, channels, after, upto IS NULL AS fresh, coalesce(upto, pg_catalog.pg_current_snapshot()) AS upto,
+    expired, home
+FROM {subscriptions} WHERE name OPERATOR(pg_catalog.=) $2::pg_catalog.text"""
+_POSITION_IN_MEMORY = """\
+SELECT given.seen, given.channels, given.after, given.upto IS NULL AS fresh,
+    coalesce(given.upto, pg_catalog.pg_current_snapshot()) AS upto, 0::pg_catalog.int8 AS expired, given.home
+FROM (SELECT $2::pg_catalog.text::pg_catalog.pg_snapshot AS seen, $3::pg_catalog.text::pg_catalog.text[] AS channels,
+    $4::pg_catalog.text::pg_catalog.int8 AS after, $5::pg_catalog.text::pg_catalog.pg_snapshot AS upto,
+    $6::pg_catalog.text AS home) AS given"""
+
+# The first row is about the position, see `pgnotify.outbox.rows.Head`. Each other row is a message: id, channel, payload,
+# pid, microseconds since the epoch, and how many were found before the limit of bytes cut them off. The limits are no
+# parameters: without a number after LIMIT, and with a filter that the planner takes for a strict one, it would sort all
+# that is unread for each piece of it, as long as the table was never analyzed.
+_READ = f"""\
+WITH s AS MATERIALIZED (
+    {{position}}
+), probe AS MATERIALIZED (
+    (SELECT o.id FROM s CROSS JOIN LATERAL (
+        SELECT id FROM {{messages}}
+        WHERE $1::pg_catalog.text IS NULL
+            AND xid OPERATOR(pg_catalog.>=) pg_catalog.pg_snapshot_xmax(s.seen)
+            AND ROW(xid, id) OPERATOR(pg_catalog.<) ROW(pg_catalog.pg_snapshot_xmax(s.upto), 0::pg_catalog.int8)
+            AND pg_catalog.pg_visible_in_snapshot(xid, s.upto)
+        ORDER BY xid, id LIMIT {_MANY + 1}) AS o)
+    UNION ALL
+    (SELECT o.id FROM s CROSS JOIN LATERAL pg_catalog.pg_snapshot_xip(s.seen) AS x CROSS JOIN LATERAL (
+        SELECT id FROM {{messages}}
+        WHERE $1::pg_catalog.text IS NULL
+            AND xid OPERATOR(pg_catalog.>=) x
+            AND ROW(xid, id) OPERATOR(pg_catalog.<=) ROW(x, 9223372036854775807::pg_catalog.int8)
+            AND pg_catalog.pg_visible_in_snapshot(x, s.upto)
+        ORDER BY xid, id LIMIT {_MANY + 1}) AS o)
+    LIMIT {_MANY + 1}
+), m AS MATERIALIZED (
+    SELECT s.*, p.many, CASE WHEN p.many AND s.fresh THEN least(
+        (SELECT pg_catalog.min(id OPERATOR(pg_catalog.+) 0::pg_catalog.int8) FROM {{messages}}
+            WHERE xid OPERATOR(pg_catalog.>=) pg_catalog.pg_snapshot_xmax(s.seen)
+                AND ROW(xid, id) OPERATOR(pg_catalog.<) ROW(pg_catalog.pg_snapshot_xmax(s.upto), 0::pg_catalog.int8)),
+        (SELECT pg_catalog.min(o.id) FROM pg_catalog.pg_snapshot_xip(s.seen) AS x CROSS JOIN LATERAL (
+            SELECT id FROM {{messages}}
+            WHERE xid OPERATOR(pg_catalog.>=) x
+                AND ROW(xid, id) OPERATOR(pg_catalog.<=) ROW(x, 9223372036854775807::pg_catalog.int8)
+                AND pg_catalog.pg_visible_in_snapshot(x, s.upto)
+            ORDER BY xid, id LIMIT 1) AS o)) OPERATOR(pg_catalog.-) 1::pg_catalog.int8
+        ELSE s.after END AS low
+    FROM s CROSS JOIN (
+        SELECT $1::pg_catalog.text IS NOT NULL OR pg_catalog.count(*) OPERATOR(pg_catalog.>) {_MANY}::pg_catalog.int8 AS many
+        FROM probe) AS p
+)
+SELECT m.upto::pg_catalog.text, m.seen::pg_catalog.text, m.after::pg_catalog.text,
+    coalesce((SELECT {_HOME_IS_VOID} OR m.home OPERATOR(pg_catalog.<>) first.said FROM {_HOMES}), true
+        )::pg_catalog.text OPERATOR(pg_catalog.||) ' '::pg_catalog.text
+        OPERATOR(pg_catalog.||) (pg_catalog.pg_snapshot_xmax(m.seen) OPERATOR(pg_catalog.>)
+            pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot()))::pg_catalog.text,
+    m.expired::pg_catalog.text OPERATOR(pg_catalog.||) ' '::pg_catalog.text OPERATOR(pg_catalog.||) m.many::pg_catalog.text
+        OPERATOR(pg_catalog.||) ' '::pg_catalog.text
+        OPERATOR(pg_catalog.||) (m.many OR EXISTS (SELECT FROM probe))::pg_catalog.text
+        OPERATOR(pg_catalog.||) ' '::pg_catalog.text OPERATOR(pg_catalog.||) m.fresh::pg_catalog.text,
+    pg_catalog.pg_current_wal_insert_lsn()::pg_catalog.text OPERATOR(pg_catalog.||) ' '::pg_catalog.text
+        OPERATOR(pg_catalog.||) pg_catalog.pg_current_wal_flush_lsn()::pg_catalog.text
+FROM m
+UNION ALL
+SELECT o.id::pg_catalog.text, o.channel, o.payload, o.pid::pg_catalog.text,
+    pg_catalog.int8(pg_catalog.date_part('epoch', o.sent_at) OPERATOR(pg_catalog.*) 1000000::pg_catalog.float8
+        )::pg_catalog.text, o.found::pg_catalog.text
+FROM m CROSS JOIN LATERAL (
+    SELECT piece.*, pg_catalog.count(*) OVER () AS found,
+        pg_catalog.sum(pg_catalog.octet_length(piece.payload)) OVER (ROWS UNBOUNDED PRECEDING)
+            OPERATOR(pg_catalog.-) pg_catalog.octet_length(piece.payload) AS before
+    FROM (
+        (SELECT id, channel, payload, pid, sent_at FROM {{messages}}
+            WHERE NOT m.many AND id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT id FROM probe))
+                AND id OPERATOR(pg_catalog.>) m.after AND channel OPERATOR(pg_catalog.=) ANY (m.channels)
+            ORDER BY id OPERATOR(pg_catalog.+) 0::pg_catalog.int8 LIMIT {{limit}})
+        UNION ALL
+        (SELECT id, channel, payload, pid, sent_at FROM {{messages}}
+            WHERE m.many AND id OPERATOR(pg_catalog.>) m.low
+                AND CASE WHEN pg_catalog.pg_visible_in_snapshot(xid, m.seen) THEN false
+                    WHEN pg_catalog.pg_visible_in_snapshot(xid, m.upto) THEN channel OPERATOR(pg_catalog.=) ANY (m.channels)
+                    ELSE false END
+            ORDER BY id LIMIT {{limit}})
+    ) AS piece
+) AS o
+WHERE o.before OPERATOR(pg_catalog.<) {{most_bytes}}::pg_catalog.int8"""
+
+# What is stored before a batch is delivered has to outlive a crash, whatever the session's setting is.
+_DURABLY = """\
+WITH durably AS MATERIALIZED (
+    SELECT pg_catalog.set_config('synchronous_commit', CASE
+        WHEN pg_catalog.current_setting('synchronous_commit') OPERATOR(pg_catalog.=) 'off' THEN 'on'
+        ELSE pg_catalog.current_setting('synchronous_commit') END, true)
+)"""
+
+# $1 name, $2 upto, $3 a new token. No row, or another position than was read: read again.
+_TAKE = f"""\
+{_DURABLY}
+UPDATE {{subscriptions}} AS it SET upto = coalesce(it.upto, $2::pg_catalog.text::pg_catalog.pg_snapshot),
+    batch = $3::pg_catalog.text::pg_catalog.uuid, moved_at = pg_catalog.clock_timestamp()
+FROM durably
+WHERE it.name OPERATOR(pg_catalog.=) $1::pg_catalog.text
+    AND (it.upto IS NOT NULL
+        OR (pg_catalog.pg_snapshot_xmax($2::pg_catalog.text::pg_catalog.pg_snapshot) OPERATOR(pg_catalog.>=)
+                pg_catalog.pg_snapshot_xmax(it.seen)
+            AND NOT EXISTS (
+                SELECT FROM pg_catalog.pg_snapshot_xip($2::pg_catalog.text::pg_catalog.pg_snapshot) AS x
+                WHERE pg_catalog.pg_visible_in_snapshot(x, it.seen))))
+RETURNING it.seen::pg_catalog.text, it.upto::pg_catalog.text, it.after::pg_catalog.text"""
+
+# $1 name, $2 the batch's token, $3 the last id that is done with, NULL for the end of the set, $4 not NULL: more of this
+# batch follows. No row: another process has taken over, or it was acknowledged before.
+_ACKNOWLEDGE = """\
+UPDATE {subscriptions} SET seen = CASE WHEN $3::pg_catalog.text IS NULL THEN upto ELSE seen END,
+    upto = CASE WHEN $3::pg_catalog.text IS NOT NULL THEN upto END,
+    after = coalesce($3::pg_catalog.text::pg_catalog.int8, 0::pg_catalog.int8),
+    batch = CASE WHEN $4::pg_catalog.text IS NOT NULL THEN batch END, moved_at = pg_catalog.clock_timestamp()
+WHERE name OPERATOR(pg_catalog.=) $1::pg_catalog.text
+    AND batch OPERATOR(pg_catalog.=) $2::pg_catalog.text::pg_catalog.uuid
+RETURNING name"""
+
+# $1 name, $2 how many of the expired messages the user was told of.
+_EXPIRED_TOLD = """\
+UPDATE {subscriptions} SET expired = expired OPERATOR(pg_catalog.-) $2::pg_catalog.text::pg_catalog.int8
+WHERE name OPERATOR(pg_catalog.=) $1::pg_catalog.text"""
+
+
+class Statements:
+    """The statements of one outbox, each made when it is first asked for. The comments above say what their parameters are.
+
+    Args:
+        tables: the names.
+    """
+
+    def __init__(self, tables: Tables) -> None:
+        self.tables = tables
+
+    @cached_property
+    def send(self) -> str:
+        """Store a message."""
+        return self._filled(_SEND)
+
+    @cached_property
+    def send_many(self) -> str:
+        """Store any number of messages, given as a JSON array of [channel, payload] pairs."""
+        return self._filled(_SEND_MANY)
+
+    @cached_property
+    def look(self) -> str:
+        """Look whether the outbox is there, and what may be done with it."""
+        return _LOOK
+
+    @cached_property
+    def begin(self) -> str:
+        """Begin to read in a session: whether positions are void, and the present one."""
+        return self._filled(_BEGIN)
+
+    @cached_property
+    def subscribe(self) -> str:
+        """Make a durable subscription, unless there is one with that name."""
+        return self._filled(_SUBSCRIBE)
+
+    @cached_property
+    def set_channels(self) -> str:
+        """Change the channels of a durable subscription."""
+        return self._filled(_SET_CHANNELS)
+
+    @cached_property
+    def lock(self) -> str:
+        """Try to become the active process of a name."""
+        return self._filled(_LOCK)
+
+    @cached_property
+    def unlock(self) -> str:
+        """Leave that to another process."""
+        return self._filled(_UNLOCK)
+
+    def read_name(self, limit: int) -> str:
+        """Read at most this many of the messages that a durable subscription has not read."""
+        return self._read(_POSITION_OF_NAME, limit)
+
+    def read(self, limit: int) -> str:
+        """Read at most this many of the messages after a position that is kept in memory."""
+        return self._read(_POSITION_IN_MEMORY, limit)
+
+    def _read(self, position: str, limit: int) -> str:
+        limits = _READ.replace("{limit}", str(limit)).replace("{most_bytes}", str(MOST_BYTES))
+        return self._filled(limits.replace("{position}", position))
+
+    @cached_property
+    def take(self) -> str:
+        """Store that a batch is about to be delivered."""
+        return self._filled(_TAKE)
+
+    @cached_property
+    def acknowledge(self) -> str:
+        """Move a durable subscription past what is done with."""
+        return self._filled(_ACKNOWLEDGE)
+
+    @cached_property
+    def expired_told(self) -> str:
+        """Forget messages that have expired, as the user knows."""
+        return self._filled(_EXPIRED_TOLD)
+
+    def _filled(self, template: str) -> str:
+        return filled(template, self.tables)
+
+
+def array(texts: tuple[str, ...]) -> str:
+    """Return texts as the literal of an array of texts."""
+    escaped = (text.replace("\\", "\\\\").replace('"', '\\"') for text in texts)
+    return "{" + ",".join(f'"{text}"' for text in escaped) + "}"
