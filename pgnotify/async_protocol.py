@@ -35,8 +35,9 @@ class AsyncBackend(Protocol):
     Each promise of `pgnotify.protocol.Backend` holds here, too. In addition, each coroutine may be cancelled at any
     time: the connection stays usable, and nothing that has arrived is lost. The capabilities of `pgnotify.protocol`
     have the same names here. Those that wait for the server are coroutines: ``listen_many``, ``unlisten_many``,
-    ``notify_many``, ``check``, ``name_session``, ``release`` and ``end``. The others are not: ``fetch_plain``,
-    ``fetch_into``, ``has_news``, ``fileno``, ``server_pid``, ``connection``, ``pool``, ``busy`` and ``DatabaseError``.
+    ``notify_many``, ``query``, ``check``, ``name_session``, ``release`` and ``end``. The others are not:
+    ``fetch_plain``, ``fetch_into``, ``has_news``, ``fileno``, ``server_pid``, ``connection``, ``pool``, ``busy`` and
+    ``DatabaseError``.
     """
 
     async def listen(self, channel: str) -> None:

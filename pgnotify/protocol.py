@@ -221,6 +221,44 @@ class ChecksHealth(Protocol):
 
 
 @runtime_checkable
+class Queries(Protocol):
+    """A backend that runs a statement of the caller's, with texts in and texts out."""
+
+    def query(
+        self, sql: str, parameters: Sequence[str | None] = (), prepare: bool = False, joins: bool = False
+    ) -> list[tuple[str | None, ...]]:
+        """Run one statement and return its rows, each a tuple of its columns; an empty list if it returns none.
+
+        Parameters and columns may have several megabytes. They are as they are sent: nothing that the user has
+        registered with the driver, such as adapters, casts and factories, changes them. Bytes that cannot be decoded,
+        as a session in SQL_ASCII returns, become surrogate escapes. The connection stays in its mode, and
+        notifications that arrive with the answer are kept for `Backend.fetch`.
+
+        If the connection is idle, the statement has a transaction of its own, and the connection is idle afterwards,
+        also if it is not in autocommit mode. Inside a transaction of the user's, the statement runs in that. It has
+        effect at their commit, and an error in it, or before it, makes that transaction fail, as any other would.
+
+        Args:
+            sql: one statement, with ``$1``, ``$2`` and so on in place of parameters, on every driver. It casts each
+                parameter from text, and each column to it: a column of another type may come back as anything.
+            parameters: bound as texts, None as NULL.
+            prepare: the statement is run often. If the driver can, it prepares the statement at the first call, for the
+                rest of the session, so the session has to be the caller's own: a pooler may exchange it. The answer is
+                the same.
+            joins: run as a statement of the user's own does. On a connection that is idle and not in autocommit mode,
+                it begins the user's transaction, which stays open for their commit() or rollback().
+
+        Raises:
+            ConnectionLost: the server is gone; the driver's own error is its __cause__. Whether the statement had its
+                effect is unknown.
+            TransactionError: the connection cannot run it now: it is in pipeline mode, or busy, or its two-phase
+                transaction is prepared. The server's errors are the driver's own, unchanged.
+            ValueError: a parameter contains a NUL, or a character that the client_encoding lacks. Nothing was sent.
+                For some drivers it is their DatabaseError.
+        """
+
+
+@runtime_checkable
 class NamesSession(Protocol):
     """A backend that can give its session a name on the server."""
 

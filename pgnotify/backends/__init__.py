@@ -15,7 +15,8 @@ What they share:
 - `_async_holder`: the same, for connections of asynchronous drivers.
 - `_transactions`: the states of a transaction, and what may be called inside one.
 - `_health`: the statement of a health check, and its answer.
-- `_encodings`: which texts do not survive the client_encoding.
+- `_encodings`: which texts do not survive the client_encoding, and which no parameter may have.
+- `_parameters`: finds the parameters of a statement, for drivers that write them in another way than $1.
 
 What pg8000 and asyncpg need in addition, because they have no libpq:
 

@@ -76,8 +76,10 @@ class AsyncDriverBackend(SteppedBackend):
         await self._perform(self.releasing())
 
     @abc.abstractmethod
-    async def query(self, sql: str, parameters: Sequence[str] = ()) -> Rows:
-        """Run a statement and return its rows; see `pgnotify.backends._driver.DriverBackend.query`."""
+    async def query(
+        self, sql: str, parameters: Sequence[str | None] = (), prepare: bool = False, joins: bool = False
+    ) -> Rows:
+        """See `pgnotify.backends._driver.DriverBackend.query`."""
 
     # What they share.
 

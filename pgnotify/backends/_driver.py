@@ -8,9 +8,9 @@ from __future__ import annotations
 import abc
 from collections import deque
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
-from pgnotify.backends._steps import SteppedBackend, Steps
+from pgnotify.backends._steps import Rows, SteppedBackend, Steps
 from pgnotify.backends._transactions import TransactionStatus
 from pgnotify.notification import Plain
 from pgnotify.protocol import Health
@@ -94,18 +94,10 @@ class DriverBackend(SteppedBackend):
         self._perform(self.releasing())
 
     @abc.abstractmethod
-    def query(self, sql: str, parameters: Sequence[str] = ()) -> list[tuple[Any, ...]]:
-        """Run a statement and return its rows, none if it has none.
-
-        Parameters are sent as they are, and texts are returned as they are, whatever adapters and factories the user
-        has registered with the driver. Results of other types may be anything.
-
-        If the connection is idle, the statement runs in a transaction of its own, which commits. If a
-        transaction of the user's is open, it runs in that. The connection's mode is the same afterwards.
-
-        Raises:
-            ConnectionLost: the server is gone; other errors are the driver's own.
-        """
+    def query(
+        self, sql: str, parameters: Sequence[str | None] = (), prepare: bool = False, joins: bool = False
+    ) -> Rows:
+        """See `pgnotify.protocol.Queries.query`. Without parameters, several statements are run as one transaction."""
 
     # For a driver's module to implement.
 

@@ -33,6 +33,23 @@ def refuse_changed(encoding: str, channels: Iterable[str], payloads: Iterable[st
             raise PayloadError(f"in the client_encoding, {encoding}, {change} of a payload; use UTF8")
 
 
+def encoded(parameters: Iterable[str | None], encoding: str) -> list[bytes | None]:
+    """Return parameters as libpq sends them.
+
+    Raises:
+        ValueError: one has a NUL, where libpq would end it, or a letter that the encoding lacks.
+    """
+    refuse_nul(parameters := tuple(parameters))
+    return [None if text is None else text.encode(encoding) for text in parameters]
+
+
+def refuse_nul(parameters: Iterable[str | None]) -> None:
+    """Refuse a text with a NUL: PostgreSQL has none, and some drivers would cut it off there."""
+    for number, text in enumerate(parameters, start=1):
+        if text is not None and "\0" in text:
+            raise ValueError(f"parameter ${number} has a NUL at position {text.index(chr(0))}, which no text may have")
+
+
 def _change(encoding: str, text: str) -> str | None:
     """Return which letter of a text becomes which other one; not the whole text, which may be a secret."""
     with suppress(UnicodeError):

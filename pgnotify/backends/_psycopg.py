@@ -3,22 +3,49 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
+from psycopg.adapt import AdaptersMap, Loader, Transformer
+from psycopg.generators import execute
+from psycopg.pq import ExecStatus
 from psycopg.pq.misc import PGnotify
+from psycopg.types.string import TextLoader
 
 from pgnotify.atomic import then
 from pgnotify.backends._collecting import Collecting, Inbox
-from pgnotify.backends._steps import BATCH, MORE_TO_READ
+from pgnotify.backends._encodings import encoded
+from pgnotify.backends._steps import BATCH, MORE_TO_READ, Rows, new_name
 from pgnotify.backends._transactions import STATUS_OF, TransactionStatus
 from pgnotify.errors import ConnectionLost, TransactionError
 from pgnotify.notification import Plain
 
+_RETURNED = (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK)
+
 _encodings: dict[bytes, str] = {b"UTF8": "utf-8"}
 """Python's names by PostgreSQL's; asking psycopg for one takes longer than delivering a notification."""
+
+
+class _UncheckedLoader(Loader):
+    def load(self, data: Any) -> str:
+        return bytes(data).decode("utf-8", "surrogateescape")
+
+
+def _as_text(loader: type[Loader]) -> AdaptersMap:
+    """Return adapters that make a str of every column, whatever the user has registered."""
+    adapters = AdaptersMap()
+    adapters.register_loader(0, loader)  # for all types
+    return adapters
+
+
+_texts, _unchecked_texts = _as_text(TextLoader), _as_text(_UncheckedLoader)
+
+
+class _Context(NamedTuple):
+    adapters: AdaptersMap
+    connection: Any
 
 
 class OverPsycopg(Collecting):
@@ -97,6 +124,52 @@ class OverPsycopg(Collecting):
         # Notifications that came along with a statement that was run below psycopg, with pgconn.exec_().
         with self._lock:
             take(self._connection.pgconn, inbox.raw)
+
+    def _rows(
+        self, sql: str, parameters: Sequence[str | None], prepare: bool, joins: bool
+    ) -> Generator[Any, Any, Rows]:
+        """Run a statement below psycopg's cursors, as a generator of psycopg's; return the rows of its last result.
+
+        So no transaction begins unless it joins, and neither the user's adapters nor each % matter.
+        """
+        self._refuse_pipeline()
+        if self.transaction_status() is TransactionStatus.IDLE:
+            self._refuse_prepared("a statement")
+        pgconn, encoding = self._connection.pgconn, self._encoding()
+        statement, values = sql.encode(encoding), encoded(parameters, encoding)
+        if joins:
+            yield from self._connection._start_query()  # private; sends the user's BEGIN if it is due
+        if prepare:
+            name = self._prepared.get(sql)
+            if name is None:
+                name = new_name()
+                pgconn.send_prepare(name.encode(), statement)
+                yield from self._last_result(encoding)
+                self._prepared[sql] = name
+            pgconn.send_query_prepared(name.encode(), values)
+        elif values:
+            pgconn.send_query_params(statement, values)
+        else:
+            pgconn.send_query(statement)
+        result = yield from self._last_result(encoding)
+        return self._loaded(result)
+
+    def _last_result(self, encoding: str) -> Generator[Any, Any, Any]:
+        results = yield from execute(self._connection.pgconn)
+        if not results:
+            raise psycopg.InternalError("the server has sent no answer to the statement")
+        for result in results:
+            if result.status not in _RETURNED:
+                raise psycopg.errors.error_from_result(result, encoding)
+        return results[-1]
+
+    def _loaded(self, result: Any) -> Rows:
+        """Return the rows of a result; in C, unless the client_encoding is SQL_ASCII."""
+        is_ascii = self._connection.pgconn.parameter_status(b"client_encoding") == b"SQL_ASCII"
+        transformer = Transformer(_Context(_unchecked_texts if is_ascii else _texts, self._connection))
+        transformer.set_pgresult(result)
+        rows: Rows = transformer.load_rows(0, result.ntuples, tuple)
+        return rows
 
     def _loss_by(self, error: BaseException) -> ConnectionLost | None:
         """Return the error for a statement that has failed because the connection has ended; None if it has not."""

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from itertools import repeat
+from itertools import count, repeat
 from typing import Any, ClassVar, TypeAlias, TypeVar
 
 from pgnotify.backends._encodings import refuse_changed
@@ -41,25 +41,33 @@ BATCHES_TO_DROP = 20
 #
 # Parameters are texts to the server, whatever type a driver gives them, and so are results: texts are what `query`
 # keeps from what users have registered with their drivers.
-NOTIFY = "SELECT pg_catalog.pg_notify({}::pg_catalog.text, {}::pg_catalog.text)::pg_catalog.text"
+NOTIFY = "SELECT pg_catalog.pg_notify($1::pg_catalog.text, $2::pg_catalog.text)::pg_catalog.text"
 NOTIFY_MANY = """\
 SELECT pg_catalog.count(
     pg_catalog.pg_notify(pair OPERATOR(pg_catalog.->>) 0, pair OPERATOR(pg_catalog.->>) 1))::pg_catalog.text
-FROM pg_catalog.json_array_elements({}::pg_catalog.text::pg_catalog.json) AS pair"""
+FROM pg_catalog.json_array_elements($1::pg_catalog.text::pg_catalog.json) AS pair"""
 
 _INSUFFICIENT_PRIVILEGE = "42501"
 _UNTRANSLATABLE_CHARACTER = "22P05"
 
 # For the rest of the session, but only if nobody has named it.
 NAME_SESSION = """\
-SELECT pg_catalog.set_config('application_name', {}::pg_catalog.text, false)
+SELECT pg_catalog.set_config('application_name', $1::pg_catalog.text, false)
 WHERE pg_catalog.current_setting('application_name') OPERATOR(pg_catalog.=) ''"""
 
-Rows: TypeAlias = Sequence[Any]
-"""The rows of a statement, each a sequence of its columns."""
+Rows: TypeAlias = list[tuple[Any, ...]]
+"""The rows of a statement, each a tuple of its columns: a str or None, if the statement casts them to text."""
 
 Steps: TypeAlias = Generator[tuple[str, Sequence[str]], Rows, T]
 """Yields statements, each with its parameters; gets the rows of each, or its error; returns the result of a verb."""
+
+
+_numbers = count(1)
+
+
+def new_name() -> str:
+    """Return a name for a prepared statement that no other one of this process has."""
+    return f"pgnotify_{next(_numbers)}"
 
 
 def quoted(channel: str) -> str:
@@ -74,9 +82,6 @@ class SteppedBackend(abc.ABC):
     """The driver's class with this name."""
 
     _connection: Any
-
-    placeholders: ClassVar[tuple[str, str]] = ("$1", "$2")
-    """The driver's notation for the first and the second parameter of a statement."""
 
     _forbidden: tuple[tuple[str, str], ...] = ()
     """The values of a health check that the role may not ask for, each with the server's reason."""
@@ -114,7 +119,7 @@ class SteppedBackend(abc.ABC):
     def notifying(self, channel: str, payload: str) -> Steps[None]:
         """Send a notification."""
         refuse_changed(self._encoding(), (channel,), (payload,))
-        yield NOTIFY.format(*self.placeholders), (channel, payload)
+        yield NOTIFY, (channel, payload)
 
     def notifying_many(self, notifications: Iterable[tuple[str, str]]) -> Steps[None]:
         """Send notifications: all of them, or none."""
@@ -123,7 +128,7 @@ class SteppedBackend(abc.ABC):
         # One parameter of a type that every driver can bind, however many notifications there are.
         # Not escaped to ASCII: a server with an encoding other than UTF-8 refuses the escapes.
         pairs = json.dumps(notifications, ensure_ascii=False)
-        yield NOTIFY_MANY.format(self.placeholders[0]), (pairs,)
+        yield NOTIFY_MANY, (pairs,)
 
     def checking(self) -> Steps[Health]:
         """Ask for the server's state."""
@@ -163,12 +168,15 @@ class SteppedBackend(abc.ABC):
 
     def naming_session(self, name: str) -> Steps[None]:
         """Set the session's application_name, unless it has one."""
-        yield NAME_SESSION.format(self.placeholders[0]), (name,)
+        yield NAME_SESSION, (name,)
 
     def releasing(self) -> Steps[None]:
         """Undo everything, for the next user of the connection."""
         if self._listened:
             yield from self.unlistening(sorted(self._listened))
+        if self._prepared:
+            yield "; ".join(f"DEALLOCATE {name}" for name in self._prepared.values()), ()
+            self._prepared.clear()
         self._drop_arrived()
 
     def fetch(self) -> list[Notification]:
@@ -260,6 +268,11 @@ class SteppedBackend(abc.ABC):
     def _listened(self) -> set[str]:
         """The channels that this backend has listened to, or may have: after a Ctrl-C this is unknown."""
         return set()
+
+    @cached_property
+    def _prepared(self) -> dict[str, str]:
+        """The names of the statements that were prepared, by their text."""
+        return {}
 
     @contextmanager
     def _listening_to(self, channels: Sequence[str]) -> Iterator[None]:

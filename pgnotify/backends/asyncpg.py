@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import islice
 from typing import Any
 
@@ -20,6 +21,7 @@ from pgnotify.atomic import pops
 from pgnotify.backends._async_driver import AsyncDriverBackend, OneTurn
 from pgnotify.backends._asyncpg_connect import connect
 from pgnotify.backends._asyncpg_tap import codec_of, mark_query, no_connection, taps
+from pgnotify.backends._parameters import split
 from pgnotify.backends._steps import BATCH, Rows, Steps, quoted
 from pgnotify.backends._transactions import TransactionStatus
 from pgnotify.errors import ConnectionLost, PgNotifyError, TransactionError
@@ -27,8 +29,11 @@ from pgnotify.notification import Plain
 
 __all__ = ["AsyncpgBackend", "connect", "wrap"]
 
+# To a session without an encoding, asyncpg binds ASCII only as text.
 _AS_BYTES = "pg_catalog.convert_from(${}::pg_catalog.bytea, pg_catalog.getdatabaseencoding())"
-_PLACEHOLDERS_AS_BYTES = (_AS_BYTES.format(1), _AS_BYTES.format(2))
+
+# What may be several statements, which asyncpg runs in one transaction if it has no parameters to bind.
+_SCRIPTS = ("LISTEN ", "UNLISTEN ", "DEALLOCATE ")
 
 # How long wait(0) looks, in seconds: until the event loop has looked once at all sockets.
 _ONE_LOOK = 1e-6
@@ -141,14 +146,16 @@ class AsyncpgBackend(AsyncDriverBackend):
             return TransactionStatus.UNKNOWN
         return TransactionStatus.IN_TRANSACTION if self._connection.is_in_transaction() else TransactionStatus.IDLE
 
-    async def query(self, sql: str, parameters: Sequence[str] = ()) -> Rows:
-        """Run a statement and return its rows."""
+    async def query(
+        self, sql: str, parameters: Sequence[str | None] = (), prepare: bool = False, joins: bool = False
+    ) -> Rows:
+        """See `pgnotify.protocol.Queries.query`. asyncpg begins no transactions by itself, so none is joined."""
         self._refuse_loss()
         try:
-            if sql.startswith("SELECT"):
-                return await self._fetch(sql, parameters)
-            await self._connection.execute(sql)
-            return ()
+            if sql.startswith(_SCRIPTS):
+                await self._connection.execute(sql)
+                return []
+            return await self._fetch(sql, parameters)
         except asyncpg.InternalClientError as error:  # its place in the stream of messages is unknown
             self._connection.terminate()
             raise self._lost() from error
@@ -161,22 +168,19 @@ class AsyncpgBackend(AsyncDriverBackend):
                 ) from error
             raise
 
-    async def _fetch(self, sql: str, parameters: Sequence[str]) -> Rows:
+    async def _fetch(self, sql: str, parameters: Sequence[str | None]) -> Rows:
         # Not connection.fetch(): codecs and record classes of the user's may do anything, and a statement with a name
         # would be left at the server, where a pooler may give it to another session.
         connection = self._connection
-        values = [each.encode() for each in parameters] if self._is_without_encoding() else parameters
+        values: Sequence[str | bytes | None] = parameters
+        if parameters and self._is_without_encoding():
+            sql, values = _in_bytes(sql), [text if text is None else text.encode() for text in parameters]
         with connection._stmt_exclusive_section:
             statement = await connection._get_statement(
                 sql, None, use_cache=False, ignore_custom_codec=True, record_class=asyncpg.Record
             )
-            rows: Rows = await connection._protocol.bind_execute(statement, values, "", 0, False, None)
-            return rows
-
-    @property
-    def placeholders(self) -> tuple[str, str]:  # type: ignore[override]  # it depends on the client_encoding
-        """The notation of parameters. To a session without an encoding, asyncpg binds ASCII only as text."""
-        return _PLACEHOLDERS_AS_BYTES if self._is_without_encoding() else ("$1", "$2")
+            records = await connection._protocol.bind_execute(statement, values, "", 0, False, None)
+            return list(map(tuple, records))
 
     def _is_without_encoding(self) -> bool:
         return not self._connection.is_closed() and self._connection.get_settings().client_encoding == "SQL_ASCII"
@@ -227,6 +231,11 @@ class AsyncpgBackend(AsyncDriverBackend):
         if not self._is_ours():
             return no_connection("the connection has been released back to the pool")
         return self._tap.reason_of_loss() or no_connection("the connection is closed")
+
+
+@lru_cache(maxsize=256)
+def _in_bytes(sql: str) -> str:
+    return "".join(_AS_BYTES.format(part) if isinstance(part, int) else part for part in split(sql))
 
 
 def _nothing() -> None:

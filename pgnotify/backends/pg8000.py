@@ -46,7 +46,7 @@ from pgnotify.backends._pg8000_messages import (
     read_message,
     read_rest,
 )
-from pgnotify.backends._steps import BATCH
+from pgnotify.backends._steps import BATCH, Rows
 from pgnotify.backends._transactions import TransactionStatus
 from pgnotify.errors import ConnectionLost, Unanswered
 from pgnotify.notification import Plain
@@ -173,18 +173,20 @@ class Pg8000Backend(Collecting, DriverBackend):
         status = _TRANSACTION_STATUS.get(connection._transaction_status, TransactionStatus.UNKNOWN)
         return _IN_TRANSACTION if connection._xid is not None and status is _IDLE else status
 
-    def query(self, sql: str, parameters: Sequence[str] = ()) -> list[tuple[Any, ...]]:
-        """Run a statement, below the implicit BEGIN and the paramstyle of pg8000's DB-API."""
+    def query(
+        self, sql: str, parameters: Sequence[str | None] = (), prepare: bool = False, joins: bool = False
+    ) -> Rows:
+        """See `pgnotify.protocol.Queries.query`; below the implicit BEGIN and the paramstyle of pg8000's DB-API."""
         if self._death is not None:
             raise self._lost() from self._death
         connection = self._connection
-        for text in (sql, *parameters):
+        for text in (sql, *filter(None, parameters)):
             text.encode(connection._client_encoding)  # fails here rather than after half of the messages
         if connection._xid is not None:
             self._begin_two_phase(connection._xid)
         return self._run(sql, parameters)
 
-    def _run(self, sql: str, parameters: Sequence[str] = ()) -> list[tuple[Any, ...]]:
+    def _run(self, sql: str, parameters: Sequence[str | None] = ()) -> Rows:
         try:
             context = self._execute_bound(sql, parameters) if parameters else self._execute_simple(sql)
         except DatabaseError:
@@ -234,7 +236,7 @@ class Pg8000Backend(Collecting, DriverBackend):
         self._take_answers(context)
         return context
 
-    def _execute_bound(self, sql: str, parameters: Sequence[str]) -> Any:
+    def _execute_bound(self, sql: str, parameters: Sequence[str | None]) -> Any:
         """Parse, bind and execute in one round trip; execute_unnamed() takes three."""
         connection = self._connection
         context = _Context(sql)

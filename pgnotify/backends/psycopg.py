@@ -7,17 +7,14 @@ that any statement reads along the way, undecoded, and `fetch` reads the rest.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import psycopg
-from psycopg.rows import tuple_row
-from psycopg.types.string import StrDumperUnknown, TextLoader
 
 from pgnotify.backends._driver import DriverBackend
 from pgnotify.backends._psycopg import OverPsycopg, in_the_making
-from pgnotify.backends._transactions import TransactionStatus, in_autocommit
+from pgnotify.backends._steps import Rows
 
 
 def wrap(connection: Any) -> PsycopgBackend:
@@ -51,24 +48,20 @@ class PsycopgBackend(OverPsycopg, DriverBackend):
     come here; its own `notifies()` and notify handlers receive none.
     """
 
-    placeholders = ("%s", "%s")
     own_close = psycopg.Connection.close
 
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
         super().__init__(connection, connection.lock)
 
-    def query(self, sql: str, parameters: Sequence[str] = ()) -> list[tuple[Any, ...]]:
-        """Run a statement, through psycopg's lock and interruptible by Ctrl-C."""
+    def query(
+        self, sql: str, parameters: Sequence[str | None] = (), prepare: bool = False, joins: bool = False
+    ) -> Rows:
+        """See `pgnotify.protocol.Queries.query`; through psycopg's lock, and interruptible by Ctrl-C."""
+        connection = self._connection
         try:
-            with self._own_transaction_if_idle():
-                # Not connection.execute(): the user's cursor factory may do anything. No parameters
-                # are passed as None: with an empty tuple, each % in a name would be a placeholder.
-                cursor = psycopg.Cursor(self._connection, row_factory=tuple_row)
-                # Nor what the user's adapters make of text. This is for this cursor only.
-                cursor.adapters.register_dumper(str, StrDumperUnknown)
-                cursor.adapters.register_loader("text", TextLoader)
-                cursor.execute(sql.encode(self._encoding()), parameters or None, prepare=False)
-                return cursor.fetchall() if cursor.description else []
+            with connection.lock:
+                rows: Rows = connection.wait(self._rows(sql, parameters, prepare, joins))
+                return rows
         except BaseException as error:
             if not isinstance(error, KeyboardInterrupt):  # after that psycopg reads on, and its place is unknown
                 self._shared_inbox.raw.extend(in_the_making(error))
@@ -95,14 +88,3 @@ class PsycopgBackend(OverPsycopg, DriverBackend):
             self._connection._pool = None
         else:
             super()._return_to_pool()
-
-    @contextmanager
-    def _own_transaction_if_idle(self) -> Iterator[None]:
-        connection = self._connection
-        self._refuse_pipeline()
-        if connection.autocommit or self.transaction_status() is not TransactionStatus.IDLE:
-            yield
-            return
-        self._refuse_prepared("a statement")
-        with in_autocommit(connection, self._has_ended):  # costs no round trip
-            yield

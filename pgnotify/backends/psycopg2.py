@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from itertools import compress, islice, repeat, starmap
 from operator import delitem
 from typing import Any
@@ -14,7 +15,9 @@ import psycopg2.extensions
 
 from pgnotify.atomic import then
 from pgnotify.backends._driver import DriverBackend
-from pgnotify.backends._steps import BATCH, MORE_TO_READ
+from pgnotify.backends._encodings import refuse_nul
+from pgnotify.backends._parameters import split
+from pgnotify.backends._steps import BATCH, MORE_TO_READ, Rows
 from pgnotify.backends._transactions import STATUS_OF, TransactionStatus, in_autocommit, in_open_transaction
 from pgnotify.notification import Plain
 from pgnotify.protocol import Health
@@ -57,6 +60,19 @@ def connect(parameters: dict[str, str]) -> Any:
 _new_cursor = psycopg2.extensions.connection.cursor
 
 
+@lru_cache(maxsize=256)
+def _formatted(sql: str) -> str:
+    """Return a statement with psycopg2's placeholders, which are named by the numbers of the parameters."""
+    return "".join(f"%({part})s" if isinstance(part, int) else part.replace("%", "%%") for part in split(sql))
+
+
+def _values(parameters: Sequence[str | None]) -> dict[str, Any] | None:
+    """Return parameters by their numbers, to be quoted by psycopg2 itself, and not by the user's adapters."""
+    refuse_nul(parameters)
+    quoted = psycopg2.extensions.QuotedString
+    return {str(n): None if text is None else quoted(text) for n, text in enumerate(parameters, start=1)} or None
+
+
 class Psycopg2Backend(DriverBackend):
     """LISTEN and NOTIFY on a psycopg2 connection.
 
@@ -64,7 +80,6 @@ class Psycopg2Backend(DriverBackend):
     """
 
     DatabaseError = psycopg2.DatabaseError
-    placeholders = ("%s", "%s")
     own_close = psycopg2.extensions.connection.close
 
     def __init__(self, connection: Any) -> None:
@@ -93,19 +108,22 @@ class Psycopg2Backend(DriverBackend):
             return TransactionStatus.UNKNOWN
         return STATUS_OF[self._connection.get_transaction_status()]
 
-    def query(self, sql: str, parameters: Sequence[str] = ()) -> list[tuple[Any, ...]]:
-        """Run a statement. Ctrl-C has no effect before it ends."""
+    def query(
+        self, sql: str, parameters: Sequence[str | None] = (), prepare: bool = False, joins: bool = False
+    ) -> Rows:
+        """See `pgnotify.protocol.Queries.query`. Ctrl-C has no effect before it ends."""
+        values = _values(parameters)
         try:
             # A plain cursor: the connection's cursor_factory, and a method cursor() of the user's, may do anything.
             with (
-                self._own_transaction_if_idle(),
+                self._transaction_of(joins),
                 _new_cursor(self._connection, cursor_factory=psycopg2.extensions.cursor) as cursor,
             ):
                 # What users register for text, and for str, is not asked: a cursor's own types come first, and a string
                 # that is quoted already needs no adapter.
                 psycopg2.extensions.register_type(psycopg2.extensions.UNICODE, cursor)
                 # No parameters are passed as None: otherwise each % in a name would be a placeholder.
-                cursor.execute(sql, tuple(map(psycopg2.extensions.QuotedString, parameters)) or None)
+                cursor.execute(_formatted(sql) if values else sql, values)
                 return cursor.fetchall() if cursor.description else []
         except psycopg2.Error as error:
             if self._has_ended():
@@ -166,11 +184,13 @@ class Psycopg2Backend(DriverBackend):
         return False
 
     @contextmanager
-    def _own_transaction_if_idle(self) -> Iterator[None]:
+    def _transaction_of(self, joins: bool) -> Iterator[None]:
+        """Have an idle connection run a statement in a transaction of its own, or begin the user's."""
         connection = self._connection
         self._refuse_prepared("a statement")
         if (
-            connection.autocommit
+            joins
+            or connection.autocommit
             or self.transaction_status() is not TransactionStatus.IDLE
             or self._in_with_block()  # its transaction begins here
         ):

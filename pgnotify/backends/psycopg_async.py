@@ -11,8 +11,7 @@ from contextlib import nullcontext
 from typing import Any
 
 import psycopg
-from psycopg.generators import execute, fetch_many
-from psycopg.pq import ExecStatus
+from psycopg.generators import fetch_many
 from psycopg.waiting import wait_async
 
 from pgnotify.async_protocol import AsyncWakeup
@@ -96,16 +95,15 @@ class AsyncPsycopgBackend(OverPsycopg, AsyncDriverBackend):
             if not wait_readable(self.fileno(), 0):
                 break
 
-    async def query(self, sql: str, parameters: Sequence[str] = ()) -> Rows:
-        """Run a statement below psycopg's cursors, so that no transaction begins, and nobody's adapters matter."""
+    async def query(
+        self, sql: str, parameters: Sequence[str | None] = (), prepare: bool = False, joins: bool = False
+    ) -> Rows:
+        """See `pgnotify.protocol.Queries.query`."""
         connection = self._connection
         try:
             async with connection.lock:
-                self._refuse_pipeline()
-                if self.transaction_status() is TransactionStatus.IDLE:
-                    self._refuse_prepared("a statement")
                 wait = self._wait_until_answered if _CANCEL_BLOCKS else connection.wait
-                rows: Rows = await wait(self._results(sql, parameters))
+                rows: Rows = await wait(self._rows(sql, parameters, prepare, joins))
                 return rows
         except psycopg.Error as error:
             if lost := self._loss_by(error):
@@ -122,22 +120,6 @@ class AsyncPsycopgBackend(OverPsycopg, AsyncDriverBackend):
             if self.transaction_status() is TransactionStatus.ACTIVE:
                 await wait_async(fetch_many(pgconn), pgconn.socket)
             raise
-
-    def _results(self, sql: str, parameters: Sequence[str]) -> Any:
-        """Run a statement, as a generator of psycopg's, and return the rows of the last result."""
-        pgconn, encoding = self._connection.pgconn, self._encoding()
-        if parameters:
-            pgconn.send_query_params(sql.encode(encoding), [each.encode(encoding) for each in parameters])
-        else:
-            pgconn.send_query(sql.encode(encoding))
-        results = yield from execute(pgconn)
-        for result in results:
-            if result.status not in (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK):
-                raise psycopg.errors.error_from_result(result, encoding)
-        return [
-            tuple(_text(result.get_value(row, column), encoding) for column in range(result.nfields))
-            for row in range(result.ntuples)
-        ]
 
     async def end(self) -> None:
         """Close the connection, and not what ``close_returns`` of its pool makes of that."""
@@ -184,7 +166,3 @@ class AsyncPsycopgBackend(OverPsycopg, AsyncDriverBackend):
                 inbox.wake()
 
         super()._divert(received)
-
-
-def _text(value: bytes | None, encoding: str) -> str | None:
-    return None if value is None else value.decode(encoding)

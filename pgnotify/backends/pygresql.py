@@ -19,7 +19,7 @@ import pg
 from pgnotify.atomic import remove_with, then
 from pgnotify.backends._driver import DriverBackend
 from pgnotify.backends._holder import HolderBackend
-from pgnotify.backends._steps import BATCH
+from pgnotify.backends._steps import BATCH, Rows
 from pgnotify.backends._transactions import STATUS_OF, TransactionStatus
 from pgnotify.errors import UndecodablePayload
 from pgnotify.notification import Plain
@@ -169,8 +169,10 @@ class PyGreSQLBackend(DriverBackend):
             return TransactionStatus.UNKNOWN
         return STATUS_OF[self._connection.transaction()]
 
-    def query(self, sql: str, parameters: Sequence[str] = ()) -> list[tuple[Any, ...]]:
-        """Run a statement. There is no implicit BEGIN here, not even below pgdb."""
+    def query(
+        self, sql: str, parameters: Sequence[str | None] = (), prepare: bool = False, joins: bool = False
+    ) -> Rows:
+        """See `pgnotify.protocol.Queries.query`. There is no implicit BEGIN here, not even below pgdb."""
         self._raise_if_lost()
         try:
             result = self._connection.query(sql, tuple(parameters)) if parameters else self._connection.query(sql)
