@@ -4,6 +4,7 @@
 - `notify`, `notify_many`: for a caller that only sends.
 - `NotificationHandler`: a loop over one channel, as PyGreSQL documents it.
 - `Listener`: many channels; it reconnects after every loss, and reports each `Gap`.
+- `Outbox`: stores messages, so that a listener that was away still gets them, whatever their size.
 - `Backend`, `register`, `check`: to add a driver, and to check that its backend keeps every promise.
 """
 
@@ -16,13 +17,16 @@ from pgnotify.errors import (
     HandlerClosed,
     ListenerClosed,
     NotPrimary,
+    OutboxError,
     PayloadError,
     PgNotifyError,
     SourceError,
+    Superseded,
     TransactionError,
     Unanswered,
     UnexpectedNotification,
     UnknownBackend,
+    VoidPosition,
 )
 from pgnotify.handler.handler import NotificationHandler
 from pgnotify.notification import Notification
@@ -50,6 +54,9 @@ if typing.TYPE_CHECKING:
     from pgnotify.listener.status import Status as Status
     from pgnotify.listener.stream import Stream as Stream
     from pgnotify.listener.subscriptions import Subscription as Subscription
+    from pgnotify.outbox.batch import Batch as Batch
+    from pgnotify.outbox.message import Message as Message
+    from pgnotify.outbox.outbox import Outbox as Outbox
     from pgnotify.program.state import ListenerState as ListenerState
     from pgnotify.testing.check import check as check
 
@@ -64,11 +71,14 @@ _LATER = {
     "AsyncStream": "aio.stream",
     "AsyncSubscription": "aio.listener",
     "Backoff": "connecting.backoff",
+    "Batch": "outbox.batch",
     "Gap": "listener.gap",
     "Listener": "listener.listener",
     "ListenerState": "program.state",
     "Listening": "listener.gap",
+    "Message": "outbox.message",
     "Observer": "listener.observer",
+    "Outbox": "outbox.outbox",
     "Probe": "listener.probe",
     "Reason": "listener.gap",
     "Status": "listener.status",
@@ -90,6 +100,7 @@ __all__ = [
     "AsyncSubscription",
     "Backend",
     "Backoff",
+    "Batch",
     "ChannelError",
     "Connection",
     "ConnectionLost",
@@ -99,10 +110,13 @@ __all__ = [
     "ListenerClosed",
     "ListenerState",
     "Listening",
+    "Message",
     "NotPrimary",
     "Notification",
     "NotificationHandler",
     "Observer",
+    "Outbox",
+    "OutboxError",
     "PayloadError",
     "PgNotifyError",
     "Probe",
@@ -111,10 +125,12 @@ __all__ = [
     "Status",
     "Stream",
     "Subscription",
+    "Superseded",
     "TransactionError",
     "Unanswered",
     "UnexpectedNotification",
     "UnknownBackend",
+    "VoidPosition",
     "check",
     "connect",
     "connect_async",

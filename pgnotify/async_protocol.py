@@ -5,11 +5,12 @@ A driver that blocks needs none: its `pgnotify.protocol.Backend` serves asyncio,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Protocol, runtime_checkable
 
 from pgnotify.notification import Notification
-from pgnotify.protocol import NEVER_LISTENED_TO, Health
+from pgnotify.protocol import NEVER_LISTENED_TO, Health, cannot_query
 
 
 class AsyncWakeup(Protocol):
@@ -130,6 +131,16 @@ async def health_of(backend: Any) -> Health | None:
             return health
     await backend.unlisten(NEVER_LISTENED_TO)
     return None
+
+
+async def query(
+    backend: Any, sql: str, parameters: Sequence[str | None] = (), prepare: bool = False, joins: bool = False
+) -> list[tuple[str | None, ...]]:
+    """Do the same as `pgnotify.protocol.query`."""
+    if not hasattr(backend, "query"):
+        raise cannot_query(backend)
+    rows: list[tuple[str | None, ...]] = await backend.query(sql, parameters, prepare, joins)
+    return rows
 
 
 async def name_session(backend: Any, name: str) -> None:

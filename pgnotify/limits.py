@@ -81,7 +81,7 @@ def check_payload(payload: str) -> str:
 
 
 def check_text_payload(payload: str) -> str:
-    """Return ``payload``, as a plain str, if PostgreSQL can store it as a text, which may be longer than a notification.
+    """Return ``payload``, as a plain str, if PostgreSQL can store it as a text.
 
     Raises:
         PayloadError: it has a NUL, or no UTF-8 form, or more than 1 GB.

@@ -451,6 +451,24 @@ def health_of(backend: Backend) -> Health | None:
     return None
 
 
+def query(
+    backend: Backend, sql: str, parameters: Sequence[str | None] = (), prepare: bool = False, joins: bool = False
+) -> list[tuple[str | None, ...]]:
+    """Run a statement; see `Queries.query`.
+
+    Raises:
+        NotImplementedError: the backend cannot.
+    """
+    if not isinstance(backend, Queries):
+        raise cannot_query(backend)
+    return backend.query(sql, parameters, prepare, joins)
+
+
+def cannot_query(backend: object) -> NotImplementedError:
+    """Return the error for a backend that cannot run statements."""
+    return NotImplementedError(f"{type(backend).__qualname__} does not offer query()")
+
+
 def name_session(backend: Backend, name: str) -> None:
     """Name a session on the server, unless it has a name. Do nothing if the backend cannot, or the server refuses."""
     if isinstance(backend, NamesSession):

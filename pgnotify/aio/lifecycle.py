@@ -314,6 +314,8 @@ class AsyncLifecycle:
         try:
             if self._drain:
                 await self._rest.deliver(runner)
+            if self._watch.stored is not None and self._watch.state is State.LISTENING:
+                await runner.run(self._watch.stored.leave(self._watch), self._delivery)
             listened = tuple({**self._watch.in_force, **dict.fromkeys(self._watch.wanted.taken_up)})
             if not self._policy.can_reconnect and listened:
                 await runner.run(unlisten(self._watch, listened), self._delivery)

@@ -27,10 +27,10 @@ from pgnotify.connecting.backoff import Backoff
 from pgnotify.limits import check_channel, check_count, check_seconds, check_timeout, is_async
 from pgnotify.listener.face import ListenerFace, check_callback
 from pgnotify.listener.gap import Gap
-from pgnotify.listener.mailbox import Mailbox
 from pgnotify.listener.observer import Observer
 from pgnotify.listener.options import OnError, OnListening, Options
 from pgnotify.listener.probe import Probe
+from pgnotify.listener.stored import Store
 from pgnotify.listener.stream import SLOW as SLOW_STREAM
 from pgnotify.listener.subscriptions import Queued, Subscription
 from pgnotify.notification import Notification
@@ -63,7 +63,7 @@ class AsyncListener(ListenerFace):
             one subscription always follow one another.
         queue_size: how many notifications may wait, for the iteration, for each stream, and for each subscription with
             a coroutine function. Further notifications are dropped, and a `Gap` takes their place.
-        heartbeat: see `pgnotify.Listener`, as for all others.
+        heartbeat: see `pgnotify.Listener`, as for all others. An `outbox`, too, is the same one for both.
 
     Raises:
         ChannelError, ValueError, TypeError: an argument is not possible. Nothing was opened.
@@ -89,6 +89,9 @@ class AsyncListener(ListenerFace):
         name: str | None = None,
         driver: str | None = None,
         observer: Observer | None = None,
+        outbox: Store | None = None,
+        durable: str | None = None,
+        start: str = "new",
     ) -> None:
         options = AsyncOptions(
             on_listening=on_listening,
@@ -101,6 +104,9 @@ class AsyncListener(ListenerFace):
             name=name,
             driver=driver,
             observer=observer,
+            outbox=outbox,
+            durable=durable,
+            start=start,
         )
         changes = Changes()
         where_from = AsyncSource(source, driver, options.name, options.answer_timeout)
@@ -108,6 +114,7 @@ class AsyncListener(ListenerFace):
         self._mailbox = self._delivery.mailbox
         self._mailbox.size = options.queue_size
         self._front = AsyncDelivery(self._delivery, options, changes)
+        self._delivery.asked = self._wake_reader
         self._lifecycle = AsyncLifecycle(options, self._policy, where_from, self._front, changes)
 
     # Reading.
@@ -168,7 +175,9 @@ class AsyncListener(ListenerFace):
         self._lifecycle.check_process()
         if not self._mailbox and self._lifecycle.failure is None:  # otherwise these come first
             self._lifecycle.check_open()
-        return AsyncNotifications(self, self._lifecycle, self._mailbox, self._front.pass_overflow, timeout, stop_after)
+        return AsyncNotifications(
+            self, self._lifecycle, self._mailbox, self._front.pass_overflow, timeout, stop_after, self._delivery.kind
+        )
 
     async def wait_or_poll(self, healthy: float = 30.0, deaf: float = 1.0) -> Notification | Gap | None:
         """Wait for a hint that there is work. For code that looks for its work itself, and uses NOTIFY to look at once.
@@ -272,6 +281,10 @@ class AsyncListener(ListenerFace):
         warnings.warn(f"{self!r} was deleted without stop()", ResourceWarning, source=self, stacklevel=2)
         lifecycle.abandon()
 
+    def _wake_reader(self) -> None:
+        if self._lifecycle.runner is not None:
+            self._lifecycle.runner.wakeup.wake()
+
     def _peer(self) -> str:
         runner = self._lifecycle.runner
         return "" if runner is None else runner.peer
@@ -296,7 +309,7 @@ class AsyncListener(ListenerFace):
 
     def _add(self, channel: str, callback: Callable[[Notification], object], internal: bool = False) -> Subscription:
         subscription = Subscription(
-            channel, callback, _cannot_wait, self._cancel, Mailbox(), internal=internal, server=self._server
+            channel, callback, _cannot_wait, self._cancel, self._delivery.new_mailbox(None), internal, self._server
         )
         self._routes.add(subscription)
         self._lifecycle.wake()
@@ -316,7 +329,7 @@ class AsyncListener(ListenerFace):
             callback,
             _cannot_wait,
             self._cancel,
-            Mailbox(queue_size, self._delivery.lock),
+            self._delivery.new_mailbox(queue_size),
             arrived or (lambda: self._front.serve(queued)),
             is_stream,
             SLOW_STREAM if is_stream else SLOW_CALLBACK,

@@ -15,7 +15,7 @@ from inspect import isawaitable
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from pgnotify.aio.wakeup import LoopWakeup
-from pgnotify.async_protocol import AsyncBackend, health_of, listen_to_some, name_session, unlisten_some
+from pgnotify.async_protocol import AsyncBackend, health_of, listen_to_some, name_session, query, unlisten_some
 from pgnotify.notification import Plain
 from pgnotify.program import actions as p
 from pgnotify.protocol import HasDescriptor, plain_fetch
@@ -244,6 +244,8 @@ class AsyncRunner:
                 return await health_of(self.backend)
             case p.NameSession(name):
                 await name_session(self.backend, name)
+            case p.Query(sql, parameters, prepare):
+                return await query(self.backend, sql, parameters, prepare)
             case p.Close():
                 await self.backend.close()
         return None

@@ -32,6 +32,7 @@ class AsyncNotifications:
         pass_overflow: has the user told of an overflow, and passes it; see `AsyncDelivery.pass_overflow`.
         timeout: seconds after which the iteration ends; None never ends it.
         stop_after: the largest number of notifications; None for any number.
+        kind: the class of what is yielded.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class AsyncNotifications:
         pass_overflow: Callable[..., object],
         timeout: float | None,
         stop_after: int | None,
+        kind: type[Notification] = Notification,
     ) -> None:
         self._listener = listener
         self._lifecycle = lifecycle
@@ -51,6 +53,7 @@ class AsyncNotifications:
         self._timeout = timeout
         self._deadline: float | None = None
         self._left = stop_after
+        self._kind = kind
 
     def __aiter__(self) -> AsyncNotifications:
         """Return itself."""
@@ -68,7 +71,7 @@ class AsyncNotifications:
                 raise StopAsyncIteration
         if self._left is not None:
             self._left -= 1  # only now: a step that is cancelled is none
-        return new(Notification, self._items.popleft())
+        return new(self._kind, self._items.popleft())
 
     def _check_limits(self) -> None:
         if self._timeout is not None and self._deadline is None:

@@ -15,7 +15,7 @@ import re
 import socket
 from collections.abc import Iterator
 
-from pgnotify.errors import ConnectionLost, SourceError
+from pgnotify.errors import ConnectionLost, OutboxError, SourceError
 
 _PERMANENT_SQLSTATES = re.compile(
     "28..."  # invalid_authorization_specification: password, role, pg_hba.conf
@@ -38,7 +38,7 @@ _PROTOCOL_VIOLATION = "08P01"
 
 # Waiting does not help against a wrong argument, a codec that Python does not have (a LookupError), or a mistake in the
 # user's own connect function.
-_MISTAKES = (ValueError, TypeError, LookupError, ImportError, NameError, AttributeError, SourceError)
+_MISTAKES = (ValueError, TypeError, LookupError, ImportError, NameError, AttributeError, SourceError, OutboxError)
 
 # The server's English messages, from postinit.c, auth.c, miscinit.c, mbutils.c, guc.c, postgres.c. The last four are
 # PgBouncer's.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice, repeat, takewhile
 from operator import itemgetter
@@ -55,6 +55,8 @@ class Delivery:
         self._routes = routes
         self.lock = threading.RLock()
         """Guards what is decided of the mailboxes, until it is done."""
+        self.asked: Callable[[], object] = _ignored
+        """Called when a consumer has asked for more, if the delivery has to know. The listener sets it."""
         self.mailbox = self.new_mailbox(None)
         """Notifications that wait for the iteration."""
         self._is_dropping = False
@@ -338,7 +340,9 @@ class Delivery:
         subscriptions = [each for those in routes.values() for each in those if not each.cancelled]
         for subscription in subscriptions:
             if subscription.internal:
-                deque(map(subscription.callback, map(new, repeat(self.kind), by_channel[subscription.channel])), maxlen=0)
+                deque(
+                    map(subscription.callback, map(new, repeat(self.kind), by_channel[subscription.channel])), maxlen=0
+                )
         until, now = self.watch.queue_complete_until, clocks.now()
         for_iteration = self._still_wanted([plain for plain in plains if not routes[plain[0]]])
         drops: list[tuple[int, list[str], str, Subscription | None, bool]] = []
@@ -386,6 +390,10 @@ class Delivery:
         if wanted.keys() >= channels and queued.keys().isdisjoint(channels):
             return plains
         return [plain for plain in plains if plain[0] in wanted and plain[0] not in queued]
+
+
+def _ignored() -> None:
+    """Do nothing."""
 
 
 def _nothing(notification: Notification) -> None:

@@ -53,8 +53,8 @@ class Gap:
     channels: tuple[str, ...]
     """The channels whose notifications may be missing."""
     dropped: int = 0
-    """How many notifications a full queue dropped, or how many stored messages have expired; 1 for an undecodable one. 0
-    for other reasons, as missing notifications cannot be counted."""
+    """How many notifications a full queue dropped, or how many stored messages have expired; 1 for an undecodable one.
+    0 for other reasons, as missing notifications cannot be counted."""
 
     def following(self, earlier: Gap) -> Gap:
         """Return one gap for two that nothing lies between."""

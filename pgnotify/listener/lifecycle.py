@@ -231,6 +231,7 @@ class Lifecycle:
                 self.overflows.announce_from_worker,
                 self.end_by_worker,
             )
+            self._delivery.workers.served = self._delivery.asked
 
     def _rest(self) -> None:
         """Release that after an error, unless there is a connection, with which the next run goes on."""

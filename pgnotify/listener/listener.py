@@ -22,11 +22,11 @@ from pgnotify.limits import check_channel, check_count, check_seconds, check_tim
 from pgnotify.listener.face import ListenerFace, check_callback
 from pgnotify.listener.gap import Gap
 from pgnotify.listener.lifecycle import Lifecycle
-from pgnotify.listener.mailbox import Mailbox
 from pgnotify.listener.observer import Observer
 from pgnotify.listener.options import OnError, OnListening, Options
 from pgnotify.listener.probe import Probe, probe
 from pgnotify.listener.runner import ReconnectingRunner
+from pgnotify.listener.stored import Store
 from pgnotify.listener.stream import SLOW, Stream
 from pgnotify.listener.subscriptions import Queued, Subscription
 from pgnotify.notification import Notification, new
@@ -65,6 +65,13 @@ class Listener(ListenerFace):
             stands for "pgnotify", and on the server for "pgnotify: <program> <process ID>".
         driver: only with a connection string; None takes the first of `pgnotify.registry.DRIVERS` that is installed.
         observer: told of states, batches, drops, gaps, callbacks and heartbeats; see `Observer`.
+        outbox: a `pgnotify.Outbox`. Then messages that are stored in it are delivered, each a `Message`, in place of
+            notifications, which only tell that there are some. A reconnect loses none, and none is dropped: it is read
+            on only when callbacks, streams and the iteration have room.
+        durable: the name of a subscription, whose position is kept in the outbox, at most 63 bytes. A listener with the
+            same name continues there after a restart. One process at a time is active for a name; others stand by.
+        start: where a subscription begins whose name is not known yet, and each listener without a name: ``"new"`` at
+            the present, ``"all"`` at the oldest message that is kept.
 
     Raises:
         ChannelError, ValueError, TypeError: an argument is not possible. Nothing was opened.
@@ -90,6 +97,9 @@ class Listener(ListenerFace):
         name: str | None = None,
         driver: str | None = None,
         observer: Observer | None = None,
+        outbox: Store | None = None,
+        durable: str | None = None,
+        start: str = "new",
     ) -> None:
         options = Options(
             on_listening=on_listening,
@@ -102,12 +112,16 @@ class Listener(ListenerFace):
             name=name,
             driver=driver,
             observer=observer,
+            outbox=outbox,
+            durable=durable,
+            start=start,
         )
         ownership = Ownership()
         where_from = Source(source, driver, options.name, options.answer_timeout)
         super().__init__(options, channels, where_from, ownership.notify)
         self._runner = ReconnectingRunner(where_from, options)
         self._lifecycle = Lifecycle(options, self._policy, self._runner, self._delivery, ownership)
+        self._delivery.asked = self._runner.wake
 
     # Reading.
 
@@ -306,7 +320,7 @@ class Listener(ListenerFace):
         self, channel: str, callback: Callable[[Notification], object], internal: bool = False
     ) -> Subscription:
         self._lifecycle.check_open()
-        mailbox = Mailbox(self._options.queue_size, self._delivery.lock)
+        mailbox = self._delivery.new_mailbox(self._options.queue_size)
         subscription = Subscription(
             channel, callback, self._wait_listening, self._cancel, mailbox, internal, self._server
         )
@@ -405,7 +419,7 @@ class _Streaming:
             _nothing,
             listener._wait_listening,
             listener._cancel,
-            Mailbox(queue_size, listener._delivery.lock),
+            listener._delivery.new_mailbox(queue_size),
             listener._reporter.changed,
             True,
             SLOW,

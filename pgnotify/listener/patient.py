@@ -1,5 +1,6 @@
-"""What a listener with an outbox has in place of bounded queues: nothing is dropped, as the table is read on only when the
-consumers have room.
+"""What a listener with an outbox has in place of bounded queues: nothing is dropped.
+
+The table is read on only when the consumers have room.
 """
 
 from __future__ import annotations
@@ -57,8 +58,6 @@ class PatientDelivery(Delivery):
         watch, routes, reporter, kind: as in `Delivery`.
     """
 
-    asked: Callable[[], object] = staticmethod(lambda: None)
-    """Called when a consumer has asked for more than there is. The listener sets it."""
     _has_failed = False
     """Whether the latest delivery was interrupted, perhaps in a callback."""
 

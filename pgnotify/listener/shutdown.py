@@ -181,6 +181,8 @@ class Shutdown:
         try:
             if self._drain:
                 self._deliver_all()
+            if watch.stored is not None and watch.state is State.LISTENING:
+                self._runner.run(watch.stored.leave(watch), self._delivery)
             if not self._policy.can_reconnect and watch.in_force:
                 self._runner.run(unlisten(watch, tuple(watch.in_force)), self._delivery)
         except Exception as error:

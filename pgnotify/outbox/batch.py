@@ -38,7 +38,7 @@ class Batch(Sequence["Message"]):
             connection: of any supported driver, not necessarily the listener's.
 
         Raises:
-            Superseded: another process has taken over the subscription, or the batch was acknowledged before. Roll back.
+            Superseded: another process has taken over the subscription, or it was acknowledged before. Roll back.
             ConnectionLost: the server is gone.
         """
         parameters = self._piece.parameters(self._name)

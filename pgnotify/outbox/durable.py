@@ -1,4 +1,4 @@
-"""A reader with a name, whose position is kept in the outbox: it goes on where it was after a restart of the process."""
+"""A reader with a name, whose position is kept in the outbox: it goes on there after a restart of the process."""
 
 from __future__ import annotations
 
@@ -50,9 +50,7 @@ class DurableReading(Reading):
         start: ``"new"`` or ``"all"``, if the name is not known yet.
     """
 
-    def __init__(
-        self, statements: Statements, watch: ListenerWatch, own_channel: str, name: str, start: str
-    ) -> None:
+    def __init__(self, statements: Statements, watch: ListenerWatch, own_channel: str, name: str, start: str) -> None:
         super().__init__(statements, watch, own_channel)
         self.name = name
         self._start = start
@@ -92,8 +90,7 @@ class DurableReading(Reading):
         self._stored_channels = None
         # A lock of the session would stay with whichever session the pooler lends next.
         self._is_active = behind_pooler
-        return
-        yield
+        yield from ()
 
     def _step(self, watch: ListenerWatch, policy: Policy) -> Program[bool]:
         channels = self._channels()
@@ -170,6 +167,6 @@ class DurableReading(Reading):
     def _check_writable(self, read_only: bool, user: str, owner: str) -> None:
         if read_only:
             raise OutboxError(
-                f"the subscription {self.name!r} needs a session that can write, but default_transaction_read_only is on: "
-                "add options='-c default_transaction_read_only=off' to its connection string"
+                f"the subscription {self.name!r} needs a session that can write, and default_transaction_read_only is "
+                "on: add options='-c default_transaction_read_only=off' to its connection string"
             )

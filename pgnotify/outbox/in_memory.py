@@ -39,8 +39,7 @@ class InMemoryReading(Reading):
 
     def leave(self, watch: ListenerWatch) -> Program[None]:
         """Do nothing: the position ends with the process."""
-        return
-        yield
+        yield from ()
 
     def _begin(self, snapshot: str, inserted: str, timeline: str, behind_pooler: bool) -> Program[None]:
         if self._position is None:
@@ -48,8 +47,7 @@ class InMemoryReading(Reading):
         elif timeline != self._timeline:
             self._position.start_over()
         self._timeline = timeline
-        return
-        yield
+        yield from ()
 
     def _step(self, watch: ListenerWatch, policy: Policy) -> Program[bool]:
         position, channels = self._position, self._channels()

@@ -20,7 +20,7 @@ class Message(Notification):
 
     __slots__ = ()
     _fields = ("channel", "payload", "pid", "id", "sent_at")  # type: ignore[assignment]  # two more than a Notification
-    __match_args__ = _fields  # type: ignore[assignment]
+    __match_args__ = ("channel", "payload", "pid", "id", "sent_at")
 
     id: int = property(itemgetter(3))  # type: ignore[assignment]
     """Its number, at least 1. A later message of the same sender has a larger one; there are holes, and no two messages
@@ -28,22 +28,22 @@ class Message(Notification):
     sent_at: datetime = property(itemgetter(4))  # type: ignore[assignment]
     """When it was stored, by the server's clock, before its transaction was committed; aware, in UTC."""
 
-    def __new__(cls, channel: str, payload: str, pid: int, id: int, sent_at: datetime) -> Message:
+    def __new__(cls, channel: str, payload: str, pid: int, id: int, sent_at: datetime) -> Message:  # noqa: A002
         """Make one; see the fields."""
         made: Message = tuple.__new__(cls, (channel, payload, pid, id, sent_at))
         return made
 
     @classmethod
-    def _make(cls, iterable: Iterable[Any]) -> Message:
+    def _make(cls, iterable: Iterable[Any]) -> Message:  # type: ignore[override]
         return cls(*iterable)
 
     def _asdict(self) -> dict[str, Any]:
         return dict(zip(self._fields, self, strict=True))
 
-    def _replace(self, **kwds: Any) -> Message:  # type: ignore[override]
+    def _replace(self, **kwds: Any) -> Message:
         return type(self)(**{**self._asdict(), **kwds})
 
-    def __getnewargs__(self) -> tuple[Any, ...]:  # type: ignore[override]
+    def __getnewargs__(self) -> tuple[Any, ...]:
         return tuple(self)
 
     def __repr__(self) -> str:

@@ -8,7 +8,6 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from pgnotify.connection import wrap
-from pgnotify.errors import PayloadError
 from pgnotify.limits import check_channel, check_text_payload
 from pgnotify.outbox import schema as sql
 from pgnotify.outbox.batch import Batch

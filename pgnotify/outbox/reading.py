@@ -153,7 +153,9 @@ class Reading(abc.ABC):
         try:
             rows: Rows = yield Query(self._statements.look, (tables.schema, tables.name))
         except NotImplementedError as error:
-            raise OutboxError(f"{error}, which an outbox needs: use another driver, or a newer version of it") from error
+            raise OutboxError(
+                f"{error}, which an outbox needs: use another driver, or a newer version of it"
+            ) from error
         if not rows:
             raise OutboxError(f"there is no outbox {tables} in this database: run `pgnotify outbox install`")
         in_recovery, comment, may_read, _, read_only, owner, user = rows[0]

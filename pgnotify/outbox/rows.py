@@ -9,8 +9,8 @@ from typing import Any, NamedTuple, TypeAlias
 from pgnotify.outbox.message import add_to_epoch, delta
 
 Rows: TypeAlias = Sequence[Sequence[Any]]
-PlainMessage: TypeAlias = tuple[str, str, int, int, Any]
-"""The fields of a message."""
+PlainMessage: TypeAlias = tuple[Any, ...]
+"""The fields of a message: channel, payload, pid, id, sent_at."""
 
 
 class Head(NamedTuple):
@@ -46,11 +46,19 @@ def head_of(rows: Rows) -> Head:
     is_copy, is_ahead = void.split()
     expired, many, found_any, is_fresh = counts.split()
     inserted, flushed = map(place_of, places.split())
-    truths = (each == "true" for each in (is_copy, is_ahead))
     return Head(
-        upto, seen, int(after), *truths, int(expired), many == "true", found_any == "true", is_fresh == "true",
-        inserted, flushed,
-    )  # fmt: skip
+        upto,
+        seen,
+        int(after),
+        is_copy == "true",
+        is_ahead == "true",
+        int(expired),
+        many == "true",
+        found_any == "true",
+        is_fresh == "true",
+        inserted,
+        flushed,
+    )
 
 
 def messages_of(rows: Rows) -> list[PlainMessage]:

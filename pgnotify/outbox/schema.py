@@ -18,9 +18,9 @@ UPGRADES: dict[int, str] = {}
 
 _COMMENT = re.compile(r"pgnotify outbox, version (\d+)\b")
 
-# Positions are snapshots, so a message's row has the transaction that wrote it. Nobody but the server sets that: senders
-# have the right to insert channel and payload only, and a copy by logical replication gets the transaction of its own
-# server, by the trigger "copied".
+# Positions are snapshots, so a message's row has the transaction that wrote it. Nobody but the server sets that:
+# senders have the right to insert channel and payload only, and a copy by logical replication gets the transaction of
+# its own server, by the trigger "copied".
 INSTALL = """\
 CREATE TABLE {messages} (
     id pg_catalog.int8 GENERATED ALWAYS AS IDENTITY PRIMARY KEY CHECK (id OPERATOR(pg_catalog.>) 0::pg_catalog.int8),
@@ -58,7 +58,8 @@ CREATE TABLE {subscriptions} (
 
 CREATE FUNCTION {hint}() RETURNS trigger LANGUAGE plpgsql SET search_path TO pg_catalog, pg_temp AS $$
 BEGIN
-    PERFORM pg_catalog.pg_notify(sent.channel, ''::pg_catalog.text) FROM (SELECT DISTINCT channel FROM sent_now) AS sent;
+    PERFORM pg_catalog.pg_notify(sent.channel, ''::pg_catalog.text)
+    FROM (SELECT DISTINCT channel FROM sent_now) AS sent;
     RETURN NULL;
 END $$;
 CREATE TRIGGER hint AFTER INSERT ON {messages} REFERENCING NEW TABLE AS sent_now
@@ -158,14 +159,17 @@ def version_of(comment: str | None) -> int | None:
 
 
 def filled(template: str, tables: Tables) -> str:
-    """Return a statement with the names of an outbox in the places of ``{messages}``, ``{subscriptions}`` and others."""
+    """Return a statement with the names of an outbox in the places of ``{messages}``, ``{home}`` and others."""
     names = {
         "messages": tables.messages,
         "subscriptions": tables.subscriptions,
         "home": tables.home,
         "messages_text": literal(tables.messages),
         "version": str(VERSION),
-        **{suffix: tables.qualified("_" + suffix) for suffix in ("hint", "hint_copied", "copied", "subscription_copied")},
+        **{
+            suffix: tables.qualified("_" + suffix)
+            for suffix in ("hint", "hint_copied", "copied", "subscription_copied")
+        },
     }
     names["mark_of_first"] = _replaced(_MARK, names)
     names["mark_home"] = _replaced(_MARK_HOME, names)

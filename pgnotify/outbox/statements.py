@@ -12,7 +12,7 @@ from __future__ import annotations
 from functools import cached_property
 
 from pgnotify.outbox.schema import filled
-from pgnotify.outbox.tables import Tables, literal
+from pgnotify.outbox.tables import Tables
 
 MOST_BYTES = 8_000_000
 """A read ends after the message that reaches this, so that a backlog of large payloads is not in memory at once."""
@@ -45,7 +45,8 @@ WHERE space.nspname OPERATOR(pg_catalog.=) $1::pg_catalog.text::pg_catalog.name
 # Whether positions belong to other tables than these, of which these are a copy; and the name of these.
 _HOME_IS_VOID = """\
 (second.said OPERATOR(pg_catalog.<>) ({mark_of_first})
-    OR coalesce((SELECT newest.xid OPERATOR(pg_catalog.>=) pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())
+    OR coalesce((SELECT
+            newest.xid OPERATOR(pg_catalog.>=) pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())
         FROM {messages} AS newest ORDER BY newest.xid DESC, newest.id DESC LIMIT 1), false))"""
 _HOMES = """\
 {home} AS first JOIN {home} AS second
@@ -75,7 +76,8 @@ WHERE name OPERATOR(pg_catalog.=) $1::pg_catalog.text
 
 # $1 name. A session holds the lock while its process is the active one.
 _KEY = """\
-pg_catalog.hashtextextended($1::pg_catalog.text, ({messages_text}::pg_catalog.regclass)::pg_catalog.oid::pg_catalog.int8)"""
+pg_catalog.hashtextextended($1::pg_catalog.text,
+    ({messages_text}::pg_catalog.regclass)::pg_catalog.oid::pg_catalog.int8)"""
 _LOCK = f"SELECT pg_catalog.pg_try_advisory_lock({_KEY})::pg_catalog.text"
 _UNLOCK = f"SELECT pg_catalog.pg_advisory_unlock({_KEY})::pg_catalog.text"
 
@@ -128,7 +130,8 @@ WITH s AS MATERIALIZED (
             ORDER BY xid, id LIMIT 1) AS o)) OPERATOR(pg_catalog.-) 1::pg_catalog.int8
         ELSE s.after END AS low
     FROM s CROSS JOIN (
-        SELECT $1::pg_catalog.text IS NOT NULL OR pg_catalog.count(*) OPERATOR(pg_catalog.>) {_MANY}::pg_catalog.int8 AS many
+        SELECT $1::pg_catalog.text IS NOT NULL
+            OR pg_catalog.count(*) OPERATOR(pg_catalog.>) {_MANY}::pg_catalog.int8 AS many
         FROM probe) AS p
 )
 SELECT m.upto::pg_catalog.text, m.seen::pg_catalog.text, m.after::pg_catalog.text,
@@ -136,7 +139,8 @@ SELECT m.upto::pg_catalog.text, m.seen::pg_catalog.text, m.after::pg_catalog.tex
         )::pg_catalog.text OPERATOR(pg_catalog.||) ' '::pg_catalog.text
         OPERATOR(pg_catalog.||) (pg_catalog.pg_snapshot_xmax(m.seen) OPERATOR(pg_catalog.>)
             pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot()))::pg_catalog.text,
-    m.expired::pg_catalog.text OPERATOR(pg_catalog.||) ' '::pg_catalog.text OPERATOR(pg_catalog.||) m.many::pg_catalog.text
+    m.expired::pg_catalog.text
+        OPERATOR(pg_catalog.||) ' '::pg_catalog.text OPERATOR(pg_catalog.||) m.many::pg_catalog.text
         OPERATOR(pg_catalog.||) ' '::pg_catalog.text
         OPERATOR(pg_catalog.||) (m.many OR EXISTS (SELECT FROM probe))::pg_catalog.text
         OPERATOR(pg_catalog.||) ' '::pg_catalog.text OPERATOR(pg_catalog.||) m.fresh::pg_catalog.text,
@@ -160,7 +164,8 @@ FROM m CROSS JOIN LATERAL (
         (SELECT id, channel, payload, pid, sent_at FROM {{messages}}
             WHERE m.many AND id OPERATOR(pg_catalog.>) m.low
                 AND CASE WHEN pg_catalog.pg_visible_in_snapshot(xid, m.seen) THEN false
-                    WHEN pg_catalog.pg_visible_in_snapshot(xid, m.upto) THEN channel OPERATOR(pg_catalog.=) ANY (m.channels)
+                    WHEN pg_catalog.pg_visible_in_snapshot(xid, m.upto)
+                        THEN channel OPERATOR(pg_catalog.=) ANY (m.channels)
                     ELSE false END
             ORDER BY id LIMIT {{limit}})
     ) AS piece
@@ -190,8 +195,8 @@ WHERE it.name OPERATOR(pg_catalog.=) $1::pg_catalog.text
                 WHERE pg_catalog.pg_visible_in_snapshot(x, it.seen))))
 RETURNING it.seen::pg_catalog.text, it.upto::pg_catalog.text, it.after::pg_catalog.text"""
 
-# $1 name, $2 the batch's token, $3 the last id that is done with, NULL for the end of the set, $4 not NULL: more of this
-# batch follows. No row: another process has taken over, or it was acknowledged before.
+# $1 name, $2 the batch's token, $3 the last id that is done with, NULL for the end of the set, $4 not NULL: more of
+# this batch follows. No row: another process has taken over, or it was acknowledged before.
 _ACKNOWLEDGE = """\
 UPDATE {subscriptions} SET seen = CASE WHEN $3::pg_catalog.text IS NULL THEN upto ELSE seen END,
     upto = CASE WHEN $3::pg_catalog.text IS NOT NULL THEN upto END,
@@ -208,7 +213,7 @@ WHERE name OPERATOR(pg_catalog.=) $1::pg_catalog.text"""
 
 
 class Statements:
-    """The statements of one outbox, each made when it is first asked for. The comments above say what their parameters are.
+    """The statements of one outbox. The comments above say what their parameters are.
 
     Args:
         tables: the names.

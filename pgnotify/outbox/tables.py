@@ -28,8 +28,9 @@ class Tables:
 
     def __post_init__(self) -> None:
         name = check_channel(self.name, "name")  # the same limits as for every name
-        if len(name.encode()) > LONGEST_NAME_BYTES:
-            raise ValueError(f"name {name!r} has {len(name.encode())} bytes, an outbox's has at most {LONGEST_NAME_BYTES}")
+        size = len(name.encode())
+        if size > LONGEST_NAME_BYTES:
+            raise ValueError(f"name {name!r} has {size} bytes, an outbox's has at most {LONGEST_NAME_BYTES}")
         object.__setattr__(self, "name", name)
         object.__setattr__(self, "schema", check_channel(self.schema, "schema"))
 

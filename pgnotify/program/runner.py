@@ -21,6 +21,7 @@ from pgnotify.protocol import (
     listen_to_some,
     name_session,
     plain_fetch,
+    query,
     unlisten_some,
 )
 from pgnotify.waiting import Wakeup, runs_signal_handlers, wait_readable
@@ -189,6 +190,8 @@ class BlockingRunner:
                 return health_of(self.backend)
             case p.NameSession(name):
                 name_session(self.backend, name)
+            case p.Query(sql, parameters, prepare):
+                return query(self.backend, sql, parameters, prepare)
             case p.Close():
                 self.backend.close()
         return None
