@@ -67,6 +67,7 @@ class AsyncLifecycle:
         self._is_ending = False
         delivery.fail = self._fail_and_stop
         delivery.wake = self.wake
+        delivery.inner.asked = self._wake_reader
         forget_after_fork(self)
 
     # Reading.
@@ -339,6 +340,11 @@ class AsyncLifecycle:
         if not self.has_ended:
             self._watch.closed()
         self.notify_all()
+
+    def _wake_reader(self) -> None:
+        """Have the reading task look whether there is room for more."""
+        if self.runner is not None:
+            self.runner.wakeup.wake()
 
     def wake(self) -> None:
         """Have the reading task and all waiting tasks check for changes. For the loop's thread."""

@@ -114,7 +114,6 @@ class AsyncListener(ListenerFace):
         self._mailbox = self._delivery.mailbox
         self._mailbox.size = options.queue_size
         self._front = AsyncDelivery(self._delivery, options, changes)
-        self._delivery.asked = self._wake_reader
         self._lifecycle = AsyncLifecycle(options, self._policy, where_from, self._front, changes)
 
     # Reading.
@@ -280,10 +279,6 @@ class AsyncListener(ListenerFace):
             return
         warnings.warn(f"{self!r} was deleted without stop()", ResourceWarning, source=self, stacklevel=2)
         lifecycle.abandon()
-
-    def _wake_reader(self) -> None:
-        if self._lifecycle.runner is not None:
-            self._lifecycle.runner.wakeup.wake()
 
     def _peer(self) -> str:
         runner = self._lifecycle.runner

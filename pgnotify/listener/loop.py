@@ -238,6 +238,7 @@ def _check(watch: ListenerWatch, policy: Policy) -> Program[None]:
         yield from _listen_to_missing(watch, policy)
     if watch.stored is not None:
         watch.stored.hinted()
+        link.soon = math.inf  # nothing can be missing between two checks
     if watch.delivering:
         link.complete_until_next = complete_until_next
 
@@ -320,6 +321,7 @@ def _begin_to_listen(watch: ListenerWatch, policy: Policy, opened: Opened) -> Pr
         yield NameSession(policy.session_name())
     if watch.stored is not None:
         yield from watch.stored.begin(watch, policy)
+        link.soon = math.inf
     watch.in_force.clear()
     watch.untold.clear()
     watch.still_to_listen = watch.wanted.start_over()  # last: otherwise all of this is done once more

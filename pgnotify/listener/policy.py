@@ -39,8 +39,6 @@ class Policy:
     now: Callable[[], Moment]
     """Reads the wall clock, too; for gaps."""
 
-    reads_stored: bool = False
-    """Whether notifications are only hints. Then a gap between two checks has nothing missing in it."""
     session_name: Callable[[], str] | None = None
     """Returns the name of a new session on the server. None if it has one, or if the connection is the user's own."""
 
@@ -49,10 +47,7 @@ class Policy:
         """Return the policy of a listener with these options, whose connections come from this source."""
         from_function = source.can_reconnect and not source.from_dsn
         name = partial(name_for_unnamed, options.name) if from_function else None
-        reads_stored = options.outbox is not None
-        return cls(
-            options.heartbeat, options.backoff, source.can_reconnect, not from_function, clock, now, reads_stored, name
-        )
+        return cls(options.heartbeat, options.backoff, source.can_reconnect, not from_function, clock, now, name)
 
     def next_check(self, now: float) -> float:
         """Return when to check although nothing arrives, by the monotonic clock."""
@@ -64,8 +59,7 @@ class Policy:
 
     def soon(self, answer_seconds: float) -> float:
         """Return how many seconds after an arrival to check, if the latest answer took this many."""
-        is_useless = self.heartbeat is None or self.reads_stored
-        return math.inf if is_useless else max(SOON_SECONDS, answer_seconds * SHARE_OF_CHECKS)
+        return math.inf if self.heartbeat is None else max(SOON_SECONDS, answer_seconds * SHARE_OF_CHECKS)
 
     def delay(self, attempt: int) -> float:
         """Return how many seconds to wait after this many failed attempts."""

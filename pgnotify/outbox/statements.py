@@ -93,10 +93,10 @@ FROM (SELECT $2::pg_catalog.text::pg_catalog.pg_snapshot AS seen, $3::pg_catalog
     $4::pg_catalog.text::pg_catalog.int8 AS after, $5::pg_catalog.text::pg_catalog.pg_snapshot AS upto,
     $6::pg_catalog.text AS home) AS given"""
 
-# The first row is about the position, see `pgnotify.outbox.rows.Head`. Each other row is a message: id, channel, payload,
-# pid, microseconds since the epoch, and how many were found before the limit of bytes cut them off. The limits are no
-# parameters: without a number after LIMIT, and with a filter that the planner takes for a strict one, it would sort all
-# that is unread for each piece of it, as long as the table was never analyzed.
+# The first row is about the position, see `pgnotify.outbox.rows.Head`. Each other row is a message: id, channel,
+# payload, pid, microseconds since the epoch, and how many were found before the limit of bytes cut them off. The limits
+# are no parameters: without a number after LIMIT, and with a filter that the planner takes for a strict one, it would
+# sort all that is unread for each piece of it, as long as the table was never analyzed.
 _READ = f"""\
 WITH s AS MATERIALIZED (
     {{position}}
