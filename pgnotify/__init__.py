@@ -54,8 +54,8 @@ if typing.TYPE_CHECKING:
     from pgnotify.listener.status import Status as Status
     from pgnotify.listener.stream import Stream as Stream
     from pgnotify.listener.subscriptions import Subscription as Subscription
+    from pgnotify.message import Message as Message
     from pgnotify.outbox.batch import Batch as Batch
-    from pgnotify.outbox.message import Message as Message
     from pgnotify.outbox.outbox import Outbox as Outbox
     from pgnotify.program.state import ListenerState as ListenerState
     from pgnotify.testing.check import check as check
@@ -76,7 +76,7 @@ _LATER = {
     "Listener": "listener.listener",
     "ListenerState": "program.state",
     "Listening": "listener.gap",
-    "Message": "outbox.message",
+    "Message": "message",
     "Observer": "listener.observer",
     "Outbox": "outbox.outbox",
     "Probe": "listener.probe",

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from pgnotify.connecting.source import AnySource
-from pgnotify.limits import check_channel, check_runs
+from pgnotify.limits import check_channel, check_count, check_runs
 from pgnotify.listener import clocks
 from pgnotify.listener.delivery import Delivery
 from pgnotify.listener.hints import Hints
@@ -15,6 +15,7 @@ from pgnotify.listener.policy import Policy
 from pgnotify.listener.report import Reporter
 from pgnotify.listener.snapshot import delivers, snapshot
 from pgnotify.listener.status import Status
+from pgnotify.listener.stored import Stored
 from pgnotify.listener.subscriptions import Routes
 from pgnotify.listener.timed import TimedDelivery
 from pgnotify.listener.watch import ListenerWatch
@@ -78,6 +79,21 @@ class ListenerFace(Uncopyable):
         return f"<{kind} {self._options.title!r} {state}: {channels} on {self._server()}>"
 
     # For the subclasses.
+
+    def _reading_in_batches(self, size: int) -> Stored:
+        """Have messages read in batches, for an iteration that acknowledges them.
+
+        Raises:
+            TypeError: there is no durable subscription.
+            RuntimeError: callbacks or streams take messages, too.
+        """
+        size, stored = check_count("size", size, 1), self._watch.stored
+        if stored is None:
+            raise TypeError("batches() needs an outbox: pass outbox=pgnotify.Outbox() and durable=, too")
+        if self._routes.subscriptions():
+            raise RuntimeError("batches() takes the messages of all channels: cancel the subscriptions")
+        stored.in_batches_of(size)
+        return stored
 
     def _peer(self) -> str:
         """Return where the latest connection leads to; empty before the first."""

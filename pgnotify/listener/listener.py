@@ -11,9 +11,9 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import repeat
+from itertools import islice, repeat
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pgnotify.atomic import pops
 from pgnotify.connecting.backoff import Backoff
@@ -26,11 +26,14 @@ from pgnotify.listener.observer import Observer
 from pgnotify.listener.options import OnError, OnListening, Options
 from pgnotify.listener.probe import Probe, probe
 from pgnotify.listener.runner import ReconnectingRunner
-from pgnotify.listener.stored import Store
+from pgnotify.listener.stored import Batch, Store, Stored
 from pgnotify.listener.stream import SLOW, Stream
 from pgnotify.listener.subscriptions import Queued, Subscription
 from pgnotify.notification import Notification, new
 from pgnotify.program.ownership import Ownership
+
+if TYPE_CHECKING:
+    from pgnotify.message import Message
 
 
 class Listener(ListenerFace):
@@ -235,6 +238,44 @@ class Listener(ListenerFace):
                 return False
             mailbox.pass_by(overflow)
         return True
+
+    def batches(self, size: int = 500, timeout: float | None = None) -> Iterator[Batch]:
+        """Yield the messages of a durable subscription in batches, which you acknowledge in a transaction of yours.
+
+        Acknowledge each one before you ask for the next one. A batch that is not acknowledged, such as after a
+        rollback, comes again as the next one. Then each message has its effect exactly once::
+
+            for batch in listener.batches():
+                with connection.transaction():
+                    ...  # the effects of its messages
+                    batch.acknowledge(connection)
+
+        Args:
+            size: how many messages a batch has at most; about 8 MB end one, too.
+            timeout: seconds after which the iteration ends, counted from its first step; None never ends it.
+
+        Raises:
+            TypeError: the listener has no outbox, or no durable name.
+            RuntimeError: it has callbacks or streams, which would take messages, too.
+            ListenerClosed: it was stopped before, or it belongs to the process that this one was forked from.
+            ValueError: an argument is not possible.
+
+        The iteration raises the errors that end `run`.
+        """
+        timeout, stored = check_timeout(timeout), self._reading_in_batches(size)
+        self._lifecycle.check_process()
+        self._lifecycle.check_open()
+        return self._batches(stored, timeout)
+
+    def _batches(self, stored: Stored, timeout: float | None) -> Iterator[Batch]:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        mailbox, kind = self._delivery.mailbox, cast("type[Message]", self._delivery.kind)
+        while True:
+            mailbox.overflow()  # whatever was taken before is done with
+            if not self._lifecycle.wait_first(self._has_mail, deadline):
+                return
+            count = len(mailbox.items)
+            yield stored.batch(list(map(new, repeat(kind), islice(pops(mailbox.items), count))))
 
     def wait_or_poll(self, healthy: float = 30.0, deaf: float = 1.0) -> Notification | Gap | None:
         """Wait for a hint that there is work. For code that looks for its work itself, and uses NOTIFY to look at once.

@@ -5,6 +5,7 @@ The loop calls these. `pgnotify.outbox` implements them.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pgnotify.limits import check_channel
@@ -14,6 +15,23 @@ from pgnotify.program.actions import Program
 if TYPE_CHECKING:
     from pgnotify.listener.policy import Policy
     from pgnotify.listener.watch import ListenerWatch
+    from pgnotify.message import Message
+
+
+class Batch(Protocol):
+    """Messages that are acknowledged together; see `pgnotify.Batch`."""
+
+    def acknowledge(self, connection: Any) -> None:
+        """Record that they are done with, in the transaction of a connection."""
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+
+    def __iter__(self) -> Iterator[Message]:
+        """Yield them in order."""
+
+    def __getitem__(self, index: int) -> Message:
+        """Return one of them."""
 
 
 class Consumers(Protocol):
@@ -41,6 +59,16 @@ class Stored(Protocol):
 
     def consumers(self, consumers: Consumers) -> None:
         """Deliver to these."""
+
+    def in_batches_of(self, size: int) -> None:
+        """Read pieces of this size at most, and leave their acknowledgement to the user.
+
+        Raises:
+            TypeError: the position is kept in memory, so there is nothing to acknowledge.
+        """
+
+    def batch(self, messages: list[Message]) -> Batch:
+        """Return all messages of the piece that was read last."""
 
     def begin(self, watch: ListenerWatch, policy: Policy) -> Program[None]:
         """Begin a session, on a connection that has answered. LISTEN follows."""
@@ -78,9 +106,6 @@ class Store(Protocol):
             start: ``"new"`` or ``"all"``, for a name that is not known yet.
             own_channel: the listener's own channel, whose notifications are delivered as they are.
         """
-
-    def batch(self, messages: list[Any], stored: Stored) -> Any:
-        """Return messages as a batch, which can be acknowledged."""
 
 
 def check_store(outbox: object, durable: object, start: object) -> None:

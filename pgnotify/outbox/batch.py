@@ -11,23 +11,27 @@ from pgnotify.outbox.statements import Statements
 from pgnotify.protocol import query
 
 if TYPE_CHECKING:
-    from pgnotify.outbox.durable import DurableReading, Piece
-    from pgnotify.outbox.message import Message
+    from pgnotify.message import Message
+    from pgnotify.outbox.durable import Piece
 
 
 class Batch(Sequence["Message"]):
     """Messages of a durable subscription, in order. `Listener.batches` yields it.
 
-    It is acknowledged as a whole. If it is not, the next batch begins with the same messages.
+    It is acknowledged as a whole, before the next one is asked for. If it is not, the next one has the same messages.
+
+    Args:
+        messages: at least one.
+        statements: the outbox's.
+        name: the subscription's.
+        piece: what they were read as.
     """
 
-    def __init__(self, messages: list[Message], statements: Statements, reading: DurableReading) -> None:
+    def __init__(self, messages: list[Message], statements: Statements, name: str, piece: Piece) -> None:
         self._messages = messages
         self._statements = statements
-        self._name = reading.name
-        piece = reading.piece
-        assert piece is not None, "a batch has messages, and so a token"
-        self._piece: Piece = piece
+        self._name = name
+        self._piece = piece
 
     def acknowledge(self, connection: Any) -> None:
         """Record that the batch is done with, in the transaction of a connection to the outbox's database.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pgnotify.errors import OutboxError
 from pgnotify.listener.events import ListenInForce
 from pgnotify.listener.gap import Reason
+from pgnotify.outbox.batch import Batch
 from pgnotify.outbox.position import BEGINNING
 from pgnotify.outbox.reading import POLL_SECONDS, Reading
 from pgnotify.outbox.rows import Rows, ends_set, head_of, messages_of
@@ -18,6 +19,7 @@ from pgnotify.program.actions import Program, Query, Tell
 if TYPE_CHECKING:
     from pgnotify.listener.policy import Policy
     from pgnotify.listener.watch import ListenerWatch
+    from pgnotify.message import Message
 
 
 class Piece:
@@ -62,6 +64,16 @@ class DurableReading(Reading):
         self._is_active = False
         """Whether this process is the one that reads for the name."""
         self._holds_lock = False
+
+    def in_batches_of(self, size: int) -> None:
+        """Read pieces of this size at most, and leave their acknowledgement to the user."""
+        self.limit = size
+        self.is_automatic = False
+
+    def batch(self, messages: list[Message]) -> Batch:
+        """Return all messages of the piece that was read last."""
+        assert self.piece is not None, "messages were delivered, and the consumers have not asked for more"
+        return Batch(messages, self._statements, self.name, self.piece)
 
     def session_lost(self) -> None:
         """Forget what belonged to the session. The piece stays: its token still acknowledges it."""

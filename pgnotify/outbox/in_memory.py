@@ -14,6 +14,8 @@ from pgnotify.program.actions import Program, Query
 if TYPE_CHECKING:
     from pgnotify.listener.policy import Policy
     from pgnotify.listener.watch import ListenerWatch
+    from pgnotify.message import Message
+    from pgnotify.outbox.batch import Batch
 
 
 class InMemoryReading(Reading):
@@ -31,6 +33,14 @@ class InMemoryReading(Reading):
         self._start = start
         self._position: Position | None = None
         self._timeline = ""
+
+    def in_batches_of(self, size: int) -> None:
+        """Refuse: nothing is acknowledged."""
+        raise TypeError("batches() needs a name, under which they are acknowledged: pass durable=, too")
+
+    def batch(self, messages: list[Message]) -> Batch:
+        """Refuse: see `in_batches_of`."""
+        raise NotImplementedError
 
     def session_lost(self) -> None:
         """Go back to the latest place that is certain."""

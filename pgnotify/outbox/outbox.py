@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from pgnotify.connection import wrap
 from pgnotify.limits import check_channel, check_text_payload
 from pgnotify.outbox import schema as sql
-from pgnotify.outbox.batch import Batch
 from pgnotify.outbox.durable import DurableReading
 from pgnotify.outbox.in_memory import InMemoryReading
 from pgnotify.outbox.statements import Statements
@@ -19,7 +18,6 @@ from pgnotify.protocol import Backend, query
 
 if TYPE_CHECKING:
     from pgnotify.listener.watch import ListenerWatch
-    from pgnotify.outbox.message import Message
     from pgnotify.outbox.reading import Reading
 
 
@@ -107,10 +105,6 @@ class Outbox:
         if durable is None:
             return InMemoryReading(self._statements, watch, own_channel, start)
         return DurableReading(self._statements, watch, own_channel, durable, start)
-
-    def batch(self, messages: list[Message], stored: Any) -> Batch:
-        """Return messages as a batch; see `pgnotify.listener.stored.Store.batch`."""
-        return Batch(messages, self._statements, stored)
 
 
 def _backend_of(connection: Any) -> Backend:

@@ -11,7 +11,7 @@ import math
 from typing import TYPE_CHECKING
 
 from pgnotify.errors import NotPrimary, OutboxError, VoidPosition
-from pgnotify.outbox.message import Message
+from pgnotify.message import Message
 from pgnotify.outbox.rows import Head, Rows
 from pgnotify.outbox.schema import VERSION, version_of
 from pgnotify.outbox.statements import Statements, array
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pgnotify.listener.policy import Policy
     from pgnotify.listener.stored import Consumers
     from pgnotify.listener.watch import ListenerWatch
+    from pgnotify.outbox.batch import Batch
 
 MOST_ROWS = 500
 """How many messages a read returns at most."""
@@ -89,6 +90,14 @@ class Reading(abc.ABC):
             return False
         self.next_step_at = math.inf if watch.delivering else now + POLL_SECONDS
         return (yield from self._step(watch, policy))
+
+    @abc.abstractmethod
+    def in_batches_of(self, size: int) -> None:
+        """Read pieces of this size at most, and leave their acknowledgement to the user."""
+
+    @abc.abstractmethod
+    def batch(self, messages: list[Message]) -> Batch:
+        """Return all messages of the piece that was read last."""
 
     @abc.abstractmethod
     def session_lost(self) -> None:

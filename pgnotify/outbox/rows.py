@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime, timedelta, timezone
 from itertools import repeat
 from typing import Any, NamedTuple, TypeAlias
-
-from pgnotify.outbox.message import add_to_epoch, delta
 
 Rows: TypeAlias = Sequence[Sequence[Any]]
 PlainMessage: TypeAlias = tuple[Any, ...]
 """The fields of a message: channel, payload, pid, id, sent_at."""
+
+
+_after_epoch = datetime(1970, 1, 1, tzinfo=timezone.utc).__add__
 
 
 class Head(NamedTuple):
@@ -66,7 +68,7 @@ def messages_of(rows: Rows) -> list[PlainMessage]:
     if len(rows) < 2:
         return []
     ids, channels, payloads, pids, micros, _ = zip(*rows[1:], strict=True)
-    moments = map(add_to_epoch, map(delta, repeat(0), repeat(0), map(int, micros)))
+    moments = map(_after_epoch, map(timedelta, repeat(0), repeat(0), map(int, micros)))
     return list(zip(channels, payloads, map(int, pids), map(int, ids), moments, strict=False))
 
 

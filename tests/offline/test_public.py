@@ -36,6 +36,7 @@ def test_the_public_names_are_exactly_these():
         "AsyncSubscription",
         "Backend",
         "Backoff",
+        "Batch",
         "ChannelError",
         "Connection",
         "ConnectionLost",
@@ -45,10 +46,13 @@ def test_the_public_names_are_exactly_these():
         "ListenerClosed",
         "ListenerState",
         "Listening",
+        "Message",
         "NotPrimary",
         "Notification",
         "NotificationHandler",
         "Observer",
+        "Outbox",
+        "OutboxError",
         "PayloadError",
         "PgNotifyError",
         "Probe",
@@ -57,10 +61,12 @@ def test_the_public_names_are_exactly_these():
         "Status",
         "Stream",
         "Subscription",
+        "Superseded",
         "TransactionError",
         "Unanswered",
         "UnexpectedNotification",
         "UnknownBackend",
+        "VoidPosition",
         "check",
         "connect",
         "connect_async",
@@ -104,7 +110,7 @@ def test_every_error_is_a_pgnotify_error():
     every = [getattr(pgnotify, name) for name in pgnotify.__all__]
     errors = [each for each in every if inspect.isclass(each) and issubclass(each, Exception)]
 
-    assert len(errors) == 12
+    assert len(errors) == 15
     assert all(issubclass(each, pgnotify.PgNotifyError) for each in errors)
 
 

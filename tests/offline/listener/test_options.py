@@ -71,6 +71,14 @@ REFUSED = [
         TypeError,
         "observer must be a subclass of pgnotify.Observer: <lacking> lacks received, gap_announced",
     ),
+    ("outbox", 5, TypeError, "outbox must be a pgnotify.Outbox, not int"),
+    ("outbox", "pgnotify_outbox", TypeError, "outbox must be a pgnotify.Outbox, not str"),
+    ("durable", "billing", TypeError, "durable needs an outbox: pass outbox=pgnotify.Outbox(), too"),
+    ("durable", 5, TypeError, "durable must be a str, not int"),
+    ("durable", "", ValueError, "durable is empty, PostgreSQL needs at least one character"),
+    ("start", "all", TypeError, "start needs an outbox: pass outbox=pgnotify.Outbox(), too"),
+    ("start", "old", ValueError, "start must be 'new' or 'all', not 'old'"),
+    ("start", None, ValueError, "start must be 'new' or 'all', not None"),
 ]
 
 

@@ -1,15 +1,13 @@
-"""A message: what an outbox delivers."""
+"""A message: a notification that was stored in an outbox."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from operator import itemgetter
 from typing import Any
 
 from pgnotify.notification import Notification
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 class Message(Notification):
@@ -49,8 +47,3 @@ class Message(Notification):
     def __repr__(self) -> str:
         values = ", ".join(f"{name}={value!r}" for name, value in self._asdict().items())
         return f"{type(self).__name__}({values})"
-
-
-add_to_epoch = _EPOCH.__add__
-"""Return the moment that is a timedelta after 1970 began, in UTC."""
-delta = timedelta
