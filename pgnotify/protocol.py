@@ -253,8 +253,8 @@ class Queries(Protocol):
                 effect is unknown.
             TransactionError: the connection cannot run it now: it is in pipeline mode, or busy, or its two-phase
                 transaction is prepared. The server's errors are the driver's own, unchanged.
-            ValueError: a parameter contains a NUL, or a character that the client_encoding lacks. Nothing was sent.
-                For some drivers it is their DatabaseError.
+            ValueError: a parameter contains a NUL, or a character that the client_encoding lacks or changes. Nothing
+                was sent.
         """
 
 

@@ -232,6 +232,12 @@ class ThreadedBackend(AsyncBackend):
         """Ask for the server's state; see `pgnotify.protocol.health_of`."""
         return await self._in_thread(health_of, self.blocking)
 
+    async def query(
+        self, sql: str, parameters: Sequence[str | None] = (), prepare: bool = False, joins: bool = False
+    ) -> list[tuple[str | None, ...]]:
+        """See `pgnotify.protocol.Queries.query`."""
+        return await self._in_thread(_offered(self.blocking, "query"), sql, parameters, prepare, joins)
+
     async def name_session(self, name: str) -> None:
         """See `pgnotify.protocol.name_session`."""
         await self._in_thread(name_session, self.blocking, name)

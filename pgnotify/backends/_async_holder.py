@@ -52,6 +52,14 @@ class AsyncHolderBackend(HolderBackend):
         """See `pgnotify.protocol.NotifiesMany.notify_many`."""
         await offered(await self._now_inside(), "notify_many")(notifications)
 
+    async def query(  # type: ignore[override]
+        self, sql: str, parameters: Sequence[str | None] = (), prepare: bool = False, joins: bool = False
+    ) -> list[tuple[str | None, ...]]:
+        """See `pgnotify.protocol.Queries.query`. If it joins, it begins the holder's own transaction."""
+        backend = await self._now_inside(joins)
+        rows: list[tuple[str | None, ...]] = await offered(backend, "query")(sql, parameters, prepare, joins)
+        return rows
+
     async def check(self) -> Health:  # type: ignore[override]
         """See `pgnotify.protocol.ChecksHealth.check`."""
         health: Health = await offered(self._now(), "check")()
@@ -83,6 +91,6 @@ class AsyncHolderBackend(HolderBackend):
         """Return the asynchronous backend of the connection that is held now."""
         return self._current()
 
-    async def _now_inside(self) -> Any:
-        """Return the same, in the transaction of the user's block if there is one."""
+    async def _now_inside(self, joins: bool = False) -> Any:
+        """Return the same, in the transaction of the user's block if there is one, or if a statement joins it."""
         return self._now()

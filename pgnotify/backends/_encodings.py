@@ -34,20 +34,23 @@ def refuse_changed(encoding: str, channels: Iterable[str], payloads: Iterable[st
 
 
 def encoded(parameters: Iterable[str | None], encoding: str) -> list[bytes | None]:
-    """Return parameters as libpq sends them.
+    """Return parameters as they are sent.
 
     Raises:
-        ValueError: one has a NUL, where libpq would end it, or a letter that the encoding lacks.
+        ValueError: one has a NUL, where some drivers would cut it off, or a letter that the encoding lacks or changes.
     """
-    refuse_nul(parameters := tuple(parameters))
-    return [None if text is None else text.encode(encoding) for text in parameters]
+    return [
+        None if text is None else _encoded(text, f"parameter ${number}", encoding)
+        for number, text in enumerate(parameters, start=1)
+    ]
 
 
-def refuse_nul(parameters: Iterable[str | None]) -> None:
-    """Refuse a text with a NUL: PostgreSQL has none, and some drivers would cut it off there."""
-    for number, text in enumerate(parameters, start=1):
-        if text is not None and "\0" in text:
-            raise ValueError(f"parameter ${number} has a NUL at position {text.index(chr(0))}, which no text may have")
+def _encoded(text: str, name: str, encoding: str) -> bytes:
+    if "\0" in text:
+        raise ValueError(f"{name} has a NUL at position {text.index(chr(0))}, and no text of PostgreSQL's may have one")
+    if not text.isascii() and codecs.lookup(encoding).name != "utf-8" and (change := _change(encoding, text)):
+        raise ValueError(f"in the client_encoding, {encoding}, {change} of {name}; use UTF8")
+    return text.encode(encoding)
 
 
 def _change(encoding: str, text: str) -> str | None:

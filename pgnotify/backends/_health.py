@@ -51,8 +51,8 @@ def health_query(left_out: Container[str] = (), encoding: str = AS_SENT) -> str:
     return f"SELECT ROW({', '.join(values)})::pg_catalog.text"
 
 
-def health_of(answer: str | bytes, codec: str, unchecked: tuple[tuple[str, str], ...] = ()) -> Health:
-    """Return the server's answer, parsed; psycopg returns a text in SQL_ASCII as bytes.
+def health_of(answer: str, codec: str, unchecked: tuple[tuple[str, str], ...] = ()) -> Health:
+    """Return the server's answer, parsed.
 
     Args:
         answer: to `health_query`.
@@ -62,7 +62,7 @@ def health_of(answer: str | bytes, codec: str, unchecked: tuple[tuple[str, str],
     Raises:
         ValueError: it is no such row, so the server is not quite PostgreSQL.
     """
-    row = _ROW.fullmatch(answer if isinstance(answer, str) else answer.decode("ascii"))
+    row = _ROW.fullmatch(answer)
     if row is None:
         raise ValueError(f"the server has answered a health check with {answer!r}")
     in_recovery, queue_usage, server_pid, channels = row.groups()

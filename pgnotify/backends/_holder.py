@@ -109,6 +109,17 @@ class HolderBackend:
         """See `pgnotify.protocol.NotifiesMany.notify_many`."""
         offered(self._backend_inside(), "notify_many")(notifications)
 
+    def query(
+        self, sql: str, parameters: Sequence[str | None] = (), prepare: bool = False, joins: bool = False
+    ) -> list[tuple[str | None, ...]]:
+        """See `pgnotify.protocol.Queries.query`. If it joins, it begins the holder's own transaction."""
+        backend = self._current()
+        if joins:
+            self._begin_block(backend)
+        rows: list[tuple[str | None, ...]]
+        rows = offered(backend, "query")(sql, parameters, prepare, joins or self._in_block())
+        return rows
+
     def check(self) -> Health:
         """See `pgnotify.protocol.ChecksHealth.check`."""
         health: Health = offered(self._current(), "check")()
@@ -216,6 +227,12 @@ class HolderBackend:
         Such a block sends BEGIN only with its first statement. Until then the driver knows of no transaction.
         """
         return False
+
+    def _begin_block(self, backend: Backend) -> None:
+        """Begin a transaction on the holder, as a statement of the user's on it would.
+
+        Override it if the holder has transactions that its driver's connection does not know of.
+        """
 
     def _backend_inside(self) -> Backend:
         """Return the backend, in the transaction of the user's block if there is one."""

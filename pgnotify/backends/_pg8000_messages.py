@@ -15,16 +15,20 @@ from typing import Any
 import pg8000.core
 from pg8000.exceptions import InterfaceError
 
-from pgnotify.backends._messages import HEAD, parsed
+from pgnotify.backends._messages import DATA_ROW, HEAD, parsed
 from pgnotify.notification import Plain
 
 READY_FOR_QUERY = b"Z"
 PARAMETER_STATUS = b"S"
 
 # In bytes, the length itself included. pg8000 believes every length: at -1 it reads for ever, and at 2 GB it asks the
-# system for them. The answers to our statements are short.
+# system for them. Only rows are long.
 _SHORTEST_MESSAGE = 4
 LONGEST_MESSAGE = 16 * 2**20
+_LONGEST_ROW = 2**30  # a server cannot make a longer one
+
+# In bytes: what is asked of the system at once, so that the memory grows with the bytes that arrive.
+_PART = 2**20
 
 # Messages that no server sends to a session that has begun and does not COPY: about authentication (pg8000 would send
 # the password again), the key for cancelling, and COPY.
@@ -55,21 +59,44 @@ def read_rest(usock: Any, deadline: float, stream: Any, size: int) -> bytes:
     return bytes(parts)
 
 
-def read_message(stream: Any, read: Callable[[Any, int], bytes]) -> tuple[bytes, bytes]:
+def read_answer(stream: Any) -> tuple[bytes, bytes]:
+    """Read the code and the body of one message of the answer to a statement, which may be a long row.
+
+    Raises:
+        NotAMessageError: there is no such message, or its length is impossible.
+    """
+    return read_message(stream, _read_in_parts, _LONGEST_ROW)
+
+
+def _read_in_parts(stream: Any, size: int) -> bytes:
+    if size <= _PART:
+        read: bytes = pg8000.core._read(stream, size)
+        return read
+    parts = bytearray()
+    while len(parts) < size:
+        parts += pg8000.core._read(stream, min(size - len(parts), _PART))
+    return bytes(parts)
+
+
+def read_message(
+    stream: Any, read: Callable[[Any, int], bytes], longest_row: int = LONGEST_MESSAGE
+) -> tuple[bytes, bytes]:
     """Read the code and the body of one message.
 
     Args:
         stream: the connection's.
         read: takes the stream and the size of the body, and returns this many bytes.
+        longest_row: the most bytes of a row, the length itself included.
 
     Raises:
         NotAMessageError: there is no such message, or its length is impossible.
     """
     code, size = HEAD.unpack(pg8000.core._read(stream, HEAD.size))
-    if not _SHORTEST_MESSAGE <= size <= LONGEST_MESSAGE or code in _OUT_OF_PLACE:
+    longest = longest_row if code == DATA_ROW else LONGEST_MESSAGE
+    if not _SHORTEST_MESSAGE <= size <= longest or code in _OUT_OF_PLACE:
         raise NotAMessageError(
             f"the server has sent a message {code!r} of {size} bytes; no such message has its place here, "
-            f"and none has fewer than {_SHORTEST_MESSAGE} or more than {LONGEST_MESSAGE} bytes"
+            f"and none has fewer than {_SHORTEST_MESSAGE} or more than {longest} bytes"
         )
     return code, read(stream, size - 4)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import islice
 from typing import Any
 
@@ -21,6 +21,7 @@ from pgnotify.atomic import pops
 from pgnotify.backends._async_driver import AsyncDriverBackend, OneTurn
 from pgnotify.backends._asyncpg_connect import connect
 from pgnotify.backends._asyncpg_tap import codec_of, mark_query, no_connection, taps
+from pgnotify.backends._encodings import encoded
 from pgnotify.backends._parameters import split
 from pgnotify.backends._steps import BATCH, Rows, Steps, quoted
 from pgnotify.backends._transactions import TransactionStatus
@@ -155,7 +156,7 @@ class AsyncpgBackend(AsyncDriverBackend):
             if sql.startswith(_SCRIPTS):
                 await self._connection.execute(sql)
                 return []
-            return await self._fetch(sql, parameters)
+            return await self._fetch(sql, parameters, prepare)
         except asyncpg.InternalClientError as error:  # its place in the stream of messages is unknown
             self._connection.terminate()
             raise self._lost() from error
@@ -168,19 +169,35 @@ class AsyncpgBackend(AsyncDriverBackend):
                 ) from error
             raise
 
-    async def _fetch(self, sql: str, parameters: Sequence[str | None]) -> Rows:
-        # Not connection.fetch(): codecs and record classes of the user's may do anything, and a statement with a name
-        # would be left at the server, where a pooler may give it to another session.
+    async def _fetch(self, sql: str, parameters: Sequence[str | None], prepare: bool) -> Rows:
+        values: Sequence[str | bytes | None] = encoded(parameters, self._encoding())
+        if not self._is_without_encoding():
+            values = parameters
+        elif parameters:
+            sql = _in_bytes(sql)
         connection = self._connection
-        values: Sequence[str | bytes | None] = parameters
-        if parameters and self._is_without_encoding():
-            sql, values = _in_bytes(sql), [text if text is None else text.encode() for text in parameters]
         with connection._stmt_exclusive_section:
-            statement = await connection._get_statement(
-                sql, None, use_cache=False, ignore_custom_codec=True, record_class=asyncpg.Record
-            )
+            statement = await self._statement(sql, prepare)
             records = await connection._protocol.bind_execute(statement, values, "", 0, False, None)
             return list(map(tuple, records))
+
+    async def _statement(self, sql: str, prepare: bool) -> Any:
+        # Not connection.fetch(): codecs and record classes of the user's may do anything, and a statement with a name
+        # would be left at the server, where a pooler may give it to another session.
+        statement = self._statements.get(sql)
+        if statement is None or not prepare:
+            statement = await self._connection._get_statement(
+                sql, None, named=prepare, use_cache=False, ignore_custom_codec=True, record_class=asyncpg.Record
+            )
+        if prepare:
+            self._statements[sql] = statement
+            self._prepared[sql] = f'"{statement.name}"'
+        return statement
+
+    @cached_property
+    def _statements(self) -> dict[str, Any]:
+        """The statements that were prepared, by their text."""
+        return {}
 
     def _is_without_encoding(self) -> bool:
         return not self._connection.is_closed() and self._connection.get_settings().client_encoding == "SQL_ASCII"
@@ -200,6 +217,7 @@ class AsyncpgBackend(AsyncDriverBackend):
             self._tap.uninstall()
 
     def _drop_arrived(self) -> None:
+        self._statements.clear()
         if not self._tap.channels:  # otherwise another backend on this connection still listens, and fetches them
             self._tap.arrived.clear()
             self._tap.uninstall()

@@ -27,13 +27,20 @@ from pg8000.exceptions import DatabaseError, InterfaceError
 from pgnotify.atomic import then
 from pgnotify.backends._collecting import Collecting, Inbox
 from pgnotify.backends._driver import DriverBackend
+from pgnotify.backends._encodings import encoded
 from pgnotify.backends._messages import (
+    DATA_ROW,
     HEAD,
     LONGEST_NOTIFICATION,
     NOTIFICATION,
     PID,
+    ROW_DESCRIPTION,
+    bind_and_execute,
+    parse,
     parse_all,
     parsed,
+    parsed_row,
+    query,
 )
 from pgnotify.backends._pg8000_messages import (
     LONGEST_MESSAGE,
@@ -43,29 +50,29 @@ from pgnotify.backends._pg8000_messages import (
     NotAMessageError,
     is_whole,
     parsed_until_one_fails,
+    read_answer,
     read_message,
     read_rest,
 )
-from pgnotify.backends._steps import BATCH, Rows
+from pgnotify.backends._steps import BATCH, Rows, new_name
 from pgnotify.backends._transactions import TransactionStatus
 from pgnotify.errors import ConnectionLost, Unanswered
 from pgnotify.notification import Plain
 from pgnotify.program.interruption import is_interruption
 from pgnotify.waiting import wait_readable
 
-_UNNAMED = b"\0"
+_UNNAMED = b""
 
 # A server sends a message in one go. If its rest does not come for this long, the connection is given up. Half a
 # message cannot be put back, and on a link that swallows everything the wait would last for ever.
 REST_SECONDS = 10.0
 
 _LOSSES = (InterfaceError, OSError)
-_TEXT = 25  # the OID of the type
 
 # Below the checks of a stream of ours, and in C: no interruption comes between it and the next step.
 _read_buffered = io.BufferedRWPair.read
 
-_PREPARED = """\
+_PREPARED = b"""\
 SELECT 1 FROM pg_catalog.pg_prepared_xacts WHERE gid OPERATOR(pg_catalog.=) $1::pg_catalog.text
 AND database OPERATOR(pg_catalog.=) pg_catalog.current_database()"""
 
@@ -179,16 +186,38 @@ class Pg8000Backend(Collecting, DriverBackend):
         """See `pgnotify.protocol.Queries.query`; below the implicit BEGIN and the paramstyle of pg8000's DB-API."""
         if self._death is not None:
             raise self._lost() from self._death
-        connection = self._connection
-        for text in (sql, *filter(None, parameters)):
-            text.encode(connection._client_encoding)  # fails here rather than after half of the messages
+        connection, encoding = self._connection, self._encoding()
+        # Encoded before anything is sent, and not as pg8000 does it: that sends ASCII only in SQL_ASCII.
+        statement, values = sql.encode(encoding), encoded(parameters, encoding)
         if connection._xid is not None:
             self._begin_two_phase(connection._xid)
-        return self._run(sql, parameters)
+        elif joins and not getattr(connection, "autocommit", True) and self.transaction_status() is _IDLE:
+            self._run(query(b"begin transaction"))
+        if prepare:
+            return self._run_prepared(sql, statement, values)
+        return self._run(
+            parse(_UNNAMED, statement) + bind_and_execute(_UNNAMED, values) if values else query(statement)
+        )
 
-    def _run(self, sql: str, parameters: Sequence[str | None] = ()) -> Rows:
+    def _run_prepared(self, sql: str, statement: bytes, values: list[bytes | None]) -> Rows:
+        name = self._prepared.get(sql)
+        if name is not None:
+            return self._run(bind_and_execute(name.encode(), values))
+        name = new_name()
+        rows = self._run(parse(name.encode(), statement) + bind_and_execute(name.encode(), values))
+        self._prepared[sql] = name
+        return rows
+
+    def _run(self, messages: bytes) -> Rows:
+        """Send the messages of a statement, and return its rows, in one round trip; execute_unnamed() takes three."""
+        stream = self._connection._sock
+        context = _Context()
         try:
-            context = self._execute_bound(sql, parameters) if parameters else self._execute_simple(sql)
+            if stream is None:
+                raise InterfaceError("connection is closed")
+            pg8000.core._write(stream, messages)
+            pg8000.core._flush(stream)
+            self._take_answers(context)
         except DatabaseError:
             raise
         except BaseException as error:
@@ -196,7 +225,7 @@ class Pg8000Backend(Collecting, DriverBackend):
                 raise self._lost_by(error) from error
             self._death = _interrupted()
             raise
-        return [tuple(row) for row in context.rows or ()]
+        return context.texts
 
     def end(self) -> None:
         """Close the connection."""
@@ -222,50 +251,37 @@ class Pg8000Backend(Collecting, DriverBackend):
         """
         if _TRANSACTION_STATUS.get(self._connection._transaction_status) is not _IDLE:
             return
-        if self._run(_PREPARED, (str(xid[1]),)):
+        gid = str(xid[1]).encode(self._encoding())
+        if self._run(parse(_UNNAMED, _PREPARED) + bind_and_execute(_UNNAMED, (gid,))):
             self._refuse_prepared("a statement")
-        self._run("BEGIN")
+        self._run(query(b"BEGIN"))
 
     def _in_prepared_transaction(self) -> bool:
         return self._connection._xid is not None  # if it has begun, the connection is not idle
 
-    def _execute_simple(self, sql: str) -> Any:
-        context = _Context(sql)
-        self._connection.send_QUERY(sql)
-        pg8000.core._flush(self._connection._sock)
-        self._take_answers(context)
-        return context
-
-    def _execute_bound(self, sql: str, parameters: Sequence[str | None]) -> Any:
-        """Parse, bind and execute in one round trip; execute_unnamed() takes three."""
-        connection = self._connection
-        context = _Context(sql)
-        connection.send_PARSE(_UNNAMED, sql)
-        connection.send_DESCRIBE_STATEMENT(_UNNAMED)
-        connection.send_BIND(_UNNAMED, tuple(parameters))
-        connection.send_EXECUTE()
-        pg8000.core._write(connection._sock, pg8000.core.SYNC_MSG)
-        pg8000.core._flush(connection._sock)
-        self._take_answers(context)
-        return context
-
-    def _take_answers(self, context: Any) -> None:
+    def _take_answers(self, context: _Context) -> None:
         """Take messages until the server is ready for the next statement."""
         code = b""
         while code != READY_FOR_QUERY:
-            code, body = read_message(self._connection._sock, pg8000.core._read)
+            code, body = read_answer(self._connection._sock)
             self._process(code, body, context)
         if context.error is not None:
             raise context.error
 
-    def _process(self, code: bytes, body: bytes, context: Any) -> None:
-        """Have pg8000 process a message.
+    def _process(self, code: bytes, body: bytes, context: _Context) -> None:
+        """Take a row, and have pg8000 process any other message.
 
         Raises:
             NotAMessageError: its contents are impossible.
         """
         connection = self._connection
         try:
+            if code == DATA_ROW:
+                context.texts.append(parsed_row(body, self._encoding()))
+                return
+            if code == ROW_DESCRIPTION:  # of the next statement, if there are several
+                context.texts = []
+                return
             connection.message_types[code](body, context)
             if code == READY_FOR_QUERY:
                 _TRANSACTION_STATUS[body]
@@ -393,7 +409,7 @@ class Pg8000Backend(Collecting, DriverBackend):
         """Take a message that has not arrived in full, or have pg8000 take one that is not a notification."""
         usock = self._connection._usock
         timeout = usock.gettimeout()
-        context = pg8000.core.Context(None)
+        context = _Context()
         try:
             seconds = self._rest_seconds if timeout is None else timeout
             usock.settimeout(seconds)
@@ -477,17 +493,12 @@ _AT_WORK = frozenset({Pg8000Backend.query.__code__, Pg8000Backend._read_one_mess
 
 
 class _Context(pg8000.core.Context):  # type: ignore[misc]  # pg8000 has no types
-    """The context of a statement of ours: texts are returned as they are, and not as the user's adapters make them."""
+    """The context of a statement of ours. Its rows are not asked of pg8000, where the user's adapters convert them."""
 
-    @property
-    def input_funcs(self) -> list[Callable[[str], Any]]:
-        """The functions that convert the columns of a row."""
-        return self._input_funcs
-
-    @input_funcs.setter
-    def input_funcs(self, functions: list[Callable[[str], Any]]) -> None:
-        types = [column["type_oid"] for column in self.columns or ()]
-        self._input_funcs = [str if oid == _TEXT else convert for oid, convert in zip(types, functions, strict=True)]
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.texts: Rows = []
+        """The rows."""
 
 
 def _interrupted() -> InterfaceError:

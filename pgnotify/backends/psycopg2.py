@@ -15,9 +15,9 @@ import psycopg2.extensions
 
 from pgnotify.atomic import then
 from pgnotify.backends._driver import DriverBackend
-from pgnotify.backends._encodings import refuse_nul
+from pgnotify.backends._encodings import encoded
 from pgnotify.backends._parameters import split
-from pgnotify.backends._steps import BATCH, MORE_TO_READ, Rows
+from pgnotify.backends._steps import BATCH, MORE_TO_READ, Rows, new_name
 from pgnotify.backends._transactions import STATUS_OF, TransactionStatus, in_autocommit, in_open_transaction
 from pgnotify.notification import Plain
 from pgnotify.protocol import Health
@@ -66,11 +66,11 @@ def _formatted(sql: str) -> str:
     return "".join(f"%({part})s" if isinstance(part, int) else part.replace("%", "%%") for part in split(sql))
 
 
-def _values(parameters: Sequence[str | None]) -> dict[str, Any] | None:
+def _values(parameters: Sequence[str | None], encoding: str) -> dict[str, Any] | None:
     """Return parameters by their numbers, to be quoted by psycopg2 itself, and not by the user's adapters."""
-    refuse_nul(parameters)
+    raw = encoded(parameters, encoding)
     quoted = psycopg2.extensions.QuotedString
-    return {str(n): None if text is None else quoted(text) for n, text in enumerate(parameters, start=1)} or None
+    return {str(n): None if text is None else quoted(text) for n, text in enumerate(raw, start=1)} or None
 
 
 class Psycopg2Backend(DriverBackend):
@@ -112,23 +112,49 @@ class Psycopg2Backend(DriverBackend):
         self, sql: str, parameters: Sequence[str | None] = (), prepare: bool = False, joins: bool = False
     ) -> Rows:
         """See `pgnotify.protocol.Queries.query`. Ctrl-C has no effect before it ends."""
-        values = _values(parameters)
+        encoding = self._encoding()
+        values = _values(parameters, encoding)
         try:
             # A plain cursor: the connection's cursor_factory, and a method cursor() of the user's, may do anything.
             with (
                 self._transaction_of(joins),
                 _new_cursor(self._connection, cursor_factory=psycopg2.extensions.cursor) as cursor,
             ):
-                # What users register for text, and for str, is not asked: a cursor's own types come first, and a string
-                # that is quoted already needs no adapter.
-                psycopg2.extensions.register_type(psycopg2.extensions.UNICODE, cursor)
+                # What users register for text is not asked: a cursor's own types come first.
+                extensions = psycopg2.extensions
+                extensions.register_type(extensions.UNICODE if self._decodes(encoding) else extensions.BYTES, cursor)
+                if prepare:
+                    sql = self._prepared_call(cursor, sql, len(parameters), encoding)
                 # No parameters are passed as None: otherwise each % in a name would be a placeholder.
-                cursor.execute(_formatted(sql) if values else sql, values)
-                return cursor.fetchall() if cursor.description else []
+                cursor.execute((_formatted(sql) if values else sql).encode(encoding), values)
+                return self._fetch_all(cursor, encoding) if cursor.description else []
         except psycopg2.Error as error:
             if self._has_ended():
                 raise self._lost() from error
             raise
+
+    def _prepared_call(self, cursor: Any, sql: str, count: int, encoding: str) -> str:
+        """Return the statement that executes another one, which is prepared now unless it is already."""
+        name = self._prepared.get(sql)
+        if name is None:
+            name = new_name()
+            cursor.execute(f"PREPARE {name} AS {sql}".encode(encoding))
+            self._prepared[sql] = name
+        values = ", ".join(f"${number}" for number in range(1, count + 1))
+        return f"EXECUTE {name}({values})" if values else f"EXECUTE {name}"
+
+    def _fetch_all(self, cursor: Any, encoding: str) -> Rows:
+        rows: Rows = cursor.fetchall()
+        if self._decodes(encoding):
+            return rows
+        return [
+            tuple(value.decode(encoding, "surrogateescape") if isinstance(value, bytes) else value for value in row)
+            for row in rows
+        ]
+
+    def _decodes(self, encoding: str) -> bool:
+        """Whether psycopg2 decodes as it should: in SQL_ASCII it does not, nor after a SET of the user's own."""
+        return bool(encoding == psycopg2.extensions.encodings.get(self._connection.encoding))
 
     def end(self) -> None:
         """Close the connection."""

@@ -18,12 +18,14 @@ import pg
 
 from pgnotify.atomic import remove_with, then
 from pgnotify.backends._driver import DriverBackend
+from pgnotify.backends._encodings import encoded
 from pgnotify.backends._holder import HolderBackend
-from pgnotify.backends._steps import BATCH, Rows
+from pgnotify.backends._steps import BATCH, Rows, new_name
 from pgnotify.backends._transactions import STATUS_OF, TransactionStatus
 from pgnotify.errors import UndecodablePayload
 from pgnotify.notification import Plain
 from pgnotify.program.interruption import is_interruption
+from pgnotify.protocol import Backend
 
 _ENCODINGS_WITHOUT_CODEC = (None, "SQL_ASCII")
 
@@ -67,6 +69,14 @@ def connect(parameters: dict[str, str]) -> Any:
 
 
 class _Holder(HolderBackend):
+    def _begin_block(self, backend: Backend) -> None:
+        # What a cursor of pgdb's does before its first statement. A pg.DB has no transactions that begin by themselves.
+        if not isinstance(backend, PyGreSQLBackend) or getattr(self._holder, "autocommit", True):
+            return
+        if not self._holder._tnx and backend.transaction_status() is TransactionStatus.IDLE:  # private
+            backend.query("BEGIN")
+            self._holder._tnx = True
+
     def _closes_for_good(self) -> bool:
         return type(self._holder).close.__module__.partition(".")[0] in ("pg", "pgdb")
 
@@ -172,10 +182,14 @@ class PyGreSQLBackend(DriverBackend):
     def query(
         self, sql: str, parameters: Sequence[str | None] = (), prepare: bool = False, joins: bool = False
     ) -> Rows:
-        """See `pgnotify.protocol.Queries.query`. There is no implicit BEGIN here, not even below pgdb."""
+        """See `pgnotify.protocol.Queries.query`. There is no implicit BEGIN here; pgdb's is above."""
         self._raise_if_lost()
+        encoding = self._encoding()
+        # Encoded here, and as bytes: PyGreSQL sends ASCII only where no encoding is declared.
+        statement, values = sql.encode(encoding), encoded(parameters, encoding)
         try:
-            result = self._connection.query(sql, tuple(parameters)) if parameters else self._connection.query(sql)
+            result = self._execute(sql, statement, values, prepare)
+            rows: Rows = result.getresult() if hasattr(result, "getresult") else []
         except Exception as error:  # a dead link raises ProgrammingError first, and LookupError later
             if self._has_ended():
                 raise self._lost() from error
@@ -184,8 +198,18 @@ class PyGreSQLBackend(DriverBackend):
             if _undecodable_below(error) is not None and not is_interruption(error):  # in a SystemError
                 raise pg.InternalError("the server has sent a message that cannot be decoded") from error
             raise
-        rows: list[tuple[Any, ...]] = result.getresult() if hasattr(result, "getresult") else []
         return rows
+
+    def _execute(self, sql: str, statement: bytes, values: list[bytes | None], prepare: bool) -> Any:
+        connection = self._connection
+        if not prepare:
+            return connection.query(statement, values) if values else connection.query(statement)
+        name = self._prepared.get(sql)
+        if name is None:
+            name = new_name()
+            connection.prepare(name, statement)
+            self._prepared[sql] = name
+        return connection.query_prepared(name, values)
 
     def end(self) -> None:
         """Close the connection."""

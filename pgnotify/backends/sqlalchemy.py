@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sqlalchemy.engine import AdaptedConnection, Connection, Engine
@@ -21,7 +21,7 @@ from pgnotify.registry import async_backend_for, backend_for
 def wrap(connection: Any) -> HolderBackend:
     """Return the backend of a SQLAlchemy connection to PostgreSQL.
 
-    Inside `AsyncConnection.run_sync`, it can notify, and nothing else.
+    Inside `AsyncConnection.run_sync`, it can notify and query, and nothing else.
 
     Raises:
         TypeError: it is asynchronous, an engine, a session, a pool, a connection to another
@@ -57,18 +57,37 @@ class _SQLAlchemyBackend(HolderBackend):
     def _in_block(self) -> bool:
         return isinstance(self._holder, Connection) and self._holder.in_transaction()
 
+    def _begin_block(self, backend: Backend) -> None:
+        if isinstance(self._holder, Connection) and not self._holder.in_transaction():
+            self._holder.begin()  # as a statement does; nothing is sent
+
 
 class _InRunSync(_SQLAlchemyBackend):
+    def query(
+        self, sql: str, parameters: Sequence[str | None] = (), prepare: bool = False, joins: bool = False
+    ) -> list[tuple[str | None, ...]]:
+        """See `pgnotify.protocol.Queries.query`."""
+        backend: Any = self._current()
+        if joins or self._in_block():
+            self._begin_below(backend)
+        rows: list[tuple[str | None, ...]] = backend.query(sql, parameters, prepare)
+        return rows
+
     def _backend_inside(self) -> Backend:
         backend: Any = self._current()
-        if self._in_block() and is_idle(backend.asynchronous):
-            try:
-                self._holder.exec_driver_sql("SELECT 1").close()  # the driver's BEGIN comes with its first statement
-            except Exception:
-                await_only(backend.asynchronous.query("SELECT 1"))  # raises ConnectionLost if that is the reason
-                raise
+        if self._in_block():
+            self._begin_below(backend)
         checked: Backend = backend
         return checked
+
+    def _begin_below(self, backend: Any) -> None:
+        if not is_idle(backend.asynchronous):
+            return
+        try:
+            begin_by_statement(self._holder)
+        except Exception:
+            await_only(backend.asynchronous.query("SELECT 1"))  # raises ConnectionLost if that is the reason
+            raise
 
 
 class _InGreenlet:
@@ -89,13 +108,19 @@ class _InGreenlet:
     def notify_many(self, notifications: Iterable[tuple[str, str]]) -> None:
         await_only(self.asynchronous.notify_many(notifications))
 
+    def query(
+        self, sql: str, parameters: Sequence[str | None] = (), prepare: bool = False
+    ) -> list[tuple[str | None, ...]]:
+        rows: list[tuple[str | None, ...]] = await_only(self.asynchronous.query(sql, parameters, prepare))
+        return rows
+
     def close(self) -> None:
         await_only(self.asynchronous.close())
 
     def _refuse(self, *_: object) -> Any:
         raise TypeError(
-            "only notify() and notify_many() are possible inside run_sync(): to listen, pass the AsyncConnection to "
-            "pgnotify.AsyncNotificationHandler or pgnotify.AsyncListener"
+            "only notify(), notify_many() and query() are possible inside run_sync(): to listen, pass the "
+            "AsyncConnection to pgnotify.AsyncNotificationHandler or pgnotify.AsyncListener"
         )
 
     listen = unlisten = wait = fetch = _refuse
@@ -112,6 +137,19 @@ def driver_backend(connection: Any) -> Any:
 def is_idle(backend: Any) -> bool:
     """Return whether the backend of a driver's connection knows of no transaction."""
     return isinstance(backend, SteppedBackend) and backend.transaction_status() is TransactionStatus.IDLE
+
+
+def begin_by_statement(holder: Any) -> None:
+    """Begin a transaction on a Connection, or on a connection that a pool has lent, below which nobody knows of it.
+
+    An asynchronous driver's BEGIN comes with the first statement.
+    """
+    if isinstance(holder, Connection):
+        holder.exec_driver_sql("SELECT 1").close()
+    else:
+        cursor = holder.cursor()
+        cursor.execute("SELECT 1")
+        cursor.close()
 
 
 def is_adapted(proxy: Any) -> bool:

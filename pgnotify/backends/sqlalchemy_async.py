@@ -9,6 +9,7 @@ from sqlalchemy.util import greenlet_spawn
 
 from pgnotify.backends._async_holder import AsyncHolderBackend
 from pgnotify.backends.sqlalchemy import (
+    begin_by_statement,
     below_connection,
     below_proxy,
     check_database,
@@ -52,18 +53,20 @@ class _AsyncConnectionBackend(AsyncHolderBackend):
     def _holds_on(self) -> bool:
         return not self._holder.closed and not self._holder.invalidated and super()._holds_on()
 
-    async def _now_inside(self) -> Any:
+    async def _now_inside(self, joins: bool = False) -> Any:
         backend = self._now()
-        if self._holder.in_transaction() and is_idle(backend):
-            try:
-                await self._holder.exec_driver_sql("SELECT 1")  # the driver's BEGIN comes with its first statement
-            except Exception:
-                await backend.query("SELECT 1")  # raises ConnectionLost if that is the reason
-                raise
+        if joins or self._holder.in_transaction():
+            await _begin_below(backend, self._holder.sync_connection)
         return backend
 
 
 class _AsyncProxyBackend(AsyncHolderBackend):
+    async def _now_inside(self, joins: bool = False) -> Any:
+        backend = self._now()
+        if joins:
+            await _begin_below(backend, self._holder)
+        return backend
+
     async def end(self) -> None:  # type: ignore[override]
         """Close the connection, and have the pool open another one in its place."""
         if self._holder.is_valid:
@@ -72,6 +75,16 @@ class _AsyncProxyBackend(AsyncHolderBackend):
     async def _close(self) -> None:
         if self._holder.is_valid:
             await greenlet_spawn(self._holder.close)
+
+
+async def _begin_below(backend: Any, holder: Any) -> None:
+    if not is_idle(backend):
+        return
+    try:
+        await greenlet_spawn(begin_by_statement, holder)
+    except Exception:
+        await backend.query("SELECT 1")  # raises ConnectionLost if that is the reason
+        raise
 
 
 def _below(connection: AsyncConnection) -> Any:

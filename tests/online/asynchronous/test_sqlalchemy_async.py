@@ -55,7 +55,7 @@ async def test_notify_inside_the_run_sync_of_a_session(engine, channel):
 
 async def test_nobody_listens_inside_run_sync(engine, channel):
     async with engine.connect() as connection:
-        with pytest.raises(TypeError, match=r"only notify\(\) and notify_many\(\) are possible inside run_sync"):
+        with pytest.raises(TypeError, match=r"only notify\(\), notify_many\(\) and query\(\) are possible"):
             await connection.run_sync(lambda inside: pgnotify.wrap(inside).listen(channel))
     await engine.dispose()
 
