@@ -136,6 +136,7 @@ def _while_reading(watch: ListenerWatch, policy: Policy, end: _End) -> Program[b
     stored = watch.stored
     assert stored is not None, "the caller has looked"
     if watch.to_announce is None and watch.wanted.due and watch.link.has_looked:
+        yield from stored.before_listen()
         yield from apply_due(watch, policy)
         stored.hinted()
         return True

@@ -73,6 +73,9 @@ class Stored(Protocol):
     def begin(self, watch: ListenerWatch, policy: Policy) -> Program[None]:
         """Begin a session, on a connection that has answered. LISTEN follows."""
 
+    def before_listen(self) -> Program[None]:
+        """Make sure that messages which are stored after the next LISTEN will be read."""
+
     def hinted(self) -> None:
         """Look for messages at the next opportunity."""
 

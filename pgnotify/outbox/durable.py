@@ -80,6 +80,12 @@ class DurableReading(Reading):
         self._is_active = self._holds_lock = False
         self._stored_channels = None
 
+    def before_listen(self) -> Program[None]:
+        """Make the subscription, unless there is one: it gets what is stored from now on."""
+        channels = self._channels()
+        if channels and channels != self._stored_channels:
+            yield from self._store_channels(channels)
+
     def leave(self, watch: ListenerWatch) -> Program[None]:
         """Acknowledge what the consumers are done with, and let another process take over."""
         piece, self.piece = self.piece, None
@@ -102,7 +108,9 @@ class DurableReading(Reading):
         self._stored_channels = None
         # A lock of the session would stay with whichever session the pooler lends next.
         self._is_active = behind_pooler
-        yield from ()
+        if not behind_pooler:
+            yield from self._become_active()
+        yield from self.before_listen()
 
     def _step(self, watch: ListenerWatch, policy: Policy) -> Program[bool]:
         channels = self._channels()
@@ -112,8 +120,7 @@ class DurableReading(Reading):
         if not self._is_active and not (yield from self._become_active()):
             self._is_due, self.next_step_at = False, policy.clock() + POLL_SECONDS
             return False
-        if channels != self._stored_channels:
-            yield from self._store_channels(channels)
+        yield from self.before_listen()
         if not (yield from self._acknowledge()):
             self._is_due, self.next_step_at = False, policy.clock() + POLL_SECONDS
             return False
@@ -126,11 +133,12 @@ class DurableReading(Reading):
         return self._is_active
 
     def _store_channels(self, channels: tuple[str, ...]) -> Program[None]:
-        """Make the subscription, unless there is one; and have it get these channels."""
+        """Make the subscription, unless there is one. The active process decides which channels it gets."""
         start = BEGINNING if self._start == "all" else None
         yield Query(self._statements.subscribe, (self.name, array(channels), start))
-        yield Query(self._statements.set_channels, (self.name, array(channels)))
-        self._stored_channels = channels
+        if self._is_active:
+            yield Query(self._statements.set_channels, (self.name, array(channels)))
+            self._stored_channels = channels
 
     def _acknowledge(self) -> Program[bool]:
         """Acknowledge the piece that the consumers are done with; return False if another process has taken over."""

@@ -47,6 +47,10 @@ class InMemoryReading(Reading):
         if self._position is not None:
             self._position.session_lost()
 
+    def before_listen(self) -> Program[None]:
+        """Do nothing: the position is older."""
+        yield from ()
+
     def leave(self, watch: ListenerWatch) -> Program[None]:
         """Do nothing: the position ends with the process."""
         yield from ()

@@ -77,6 +77,10 @@ class Reading(abc.ABC):
         yield from self._begin(snapshot, inserted, timeline, link.behind_pooler)
         self.hinted()
 
+    @abc.abstractmethod
+    def before_listen(self) -> Program[None]:
+        """Make sure that messages which are stored after the next LISTEN will be read."""
+
     def hinted(self) -> None:
         """Look for messages at the next opportunity."""
         self._is_due = True
