@@ -12,7 +12,7 @@ from pgnotify.listener.gap import Reason
 from pgnotify.outbox.batch import Batch
 from pgnotify.outbox.position import BEGINNING
 from pgnotify.outbox.reading import POLL_SECONDS, Reading
-from pgnotify.outbox.rows import Rows, ends_set, head_of, messages_of
+from pgnotify.outbox.rows import Rows, head_of, messages_of
 from pgnotify.outbox.statements import Statements, array
 from pgnotify.program.actions import Program, Query, Tell
 
@@ -28,17 +28,17 @@ class Piece:
     Args:
         token: what it is acknowledged by.
         ids: those of its messages, in order.
-        ends: whether nothing of its set follows.
+        last: the id up to which its set was read; None if nothing is left of it.
     """
 
-    def __init__(self, token: str, ids: tuple[int, ...], ends: bool) -> None:
+    def __init__(self, token: str, ids: tuple[int, ...], last: int | None) -> None:
         self.token = token
         self.ids = ids
-        self.ends = ends
+        self.last = last
 
     def parameters(self, name: str) -> tuple[str | None, ...]:
         """Return the parameters of the statement that acknowledges all of it."""
-        return name, self.token, None if self.ends else str(self.ids[-1]), None
+        return name, self.token, None if self.last is None else str(self.last), None
 
 
 class DurableReading(Reading):
@@ -159,8 +159,8 @@ class DurableReading(Reading):
         self._check(head)
         if head.expired:
             yield from self._tell_expired(watch, policy, head.expired)
-        ends = ends_set(rows, self.limit)
-        self._many = "1" if head.many and not ends else None
+        last = yield from self._end_of(rows, head)
+        self._many = "1" if head.many and last is not None else None
         if len(rows) == 1 and head.is_fresh and not head.found_any:
             self._is_due = False
             return
@@ -170,11 +170,11 @@ class DurableReading(Reading):
         if not taken or tuple(taken[0]) != (head.seen, head.upto, str(head.after)):
             self._many = None
             return  # another process has moved it: read again
-        if len(rows) == 1:  # nothing is left of the set, or there is nothing on our channels
-            yield Query(self._statements.acknowledge, (self.name, token, None, None), self._prepares)
+        if len(rows) == 1:  # there is nothing on our channels, up to there
+            yield Query(self._statements.acknowledge, Piece(token, (), last).parameters(self.name), self._prepares)
             return
         messages = messages_of(rows)
-        self.piece = Piece(token, tuple(message[3] for message in messages), ends)
+        self.piece = Piece(token, tuple(message[3] for message in messages), last)
         watch.queue.extend(messages)
 
     def _tell_expired(self, watch: ListenerWatch, policy: Policy, count: int) -> Program[None]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pgnotify.outbox.position import BEGINNING, Position
 from pgnotify.outbox.reading import Reading
-from pgnotify.outbox.rows import Rows, ends_set, head_of, messages_of, place_of
+from pgnotify.outbox.rows import Rows, head_of, messages_of, place_of
 from pgnotify.outbox.statements import Statements
 from pgnotify.program.actions import Program, Query
 
@@ -74,9 +74,9 @@ class InMemoryReading(Reading):
         rows: Rows = yield Query(self._statements.read(self.limit), parameters, self._prepares)
         head = head_of(rows)
         self._check(head)
-        messages, ends = messages_of(rows), ends_set(rows, self.limit)
-        self._many = "1" if head.many and not ends else None
+        messages, last = messages_of(rows), (yield from self._end_of(rows, head))
+        self._many = "1" if head.many and last is not None else None
         # An empty read with a fresh snapshot is the only proof that nothing is left.
-        self._is_due = bool(messages) or not ends or not head.is_fresh
-        watch.queue.extend(position.read(head, messages, ends))
+        self._is_due = bool(messages) or last is not None or not head.is_fresh
+        watch.queue.extend(position.read(head, messages, last))
         return True

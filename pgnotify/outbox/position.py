@@ -59,18 +59,18 @@ class Position:
         """Messages that were delivered before the session was lost, and may be read again."""
         self._latest: deque[Key] = deque(maxlen=REMEMBERED)
 
-    def read(self, head: Head, messages: list[PlainMessage], ends: bool) -> list[PlainMessage]:
+    def read(self, head: Head, messages: list[PlainMessage], last: int | None) -> list[PlainMessage]:
         """Move past messages that were read; return those to deliver.
 
         Args:
             head: of the read.
             messages: in order.
-            ends: whether they are the last ones of their set.
+            last: the id up to which their set was read; None if nothing is left of it.
         """
         self._flushed(head.flushed)
         if head.is_fresh:
             self._inserted = head.inserted
-        self.place = Place(head.upto) if ends else Place(head.seen, head.upto, messages[-1][3])
+        self.place = Place(head.upto) if last is None else Place(head.seen, head.upto, last)
         keys = tuple((message[3], message[4]) for message in messages)
         if self._skipped:
             messages = [m for m, key in zip(messages, keys, strict=True) if key not in self._skipped]

@@ -10,11 +10,11 @@ import abc
 import math
 from typing import TYPE_CHECKING
 
-from pgnotify.errors import NotPrimary, OutboxError, VoidPosition
+from pgnotify.errors import NotPrimary, OutboxError, TransactionError, VoidPosition
 from pgnotify.message import Message
-from pgnotify.outbox.rows import Head, Rows
+from pgnotify.outbox.rows import Head, Rows, is_cut_off
 from pgnotify.outbox.schema import VERSION, version_of
-from pgnotify.outbox.statements import Statements, array
+from pgnotify.outbox.statements import MOST_LOOKED_AT, Statements, array
 from pgnotify.program.actions import Program, Query
 
 if TYPE_CHECKING:
@@ -142,8 +142,24 @@ class Reading(abc.ABC):
             self.is_held_up = False
         return not self.is_held_up
 
+    def _end_of(self, rows: Rows, head: Head) -> Program[int | None]:
+        """Return the id up to which rows have been read of their set; None if nothing is left of it."""
+        if is_cut_off(rows, self.limit):
+            return int(rows[-1][0])
+        if not head.many:
+            return None
+        ((last, looked_at),) = yield Query(self._statements.looked_at, (str(head.low),), self._prepares)
+        return int(last) if int(looked_at) >= MOST_LOOKED_AT else None
+
     def _check(self, head: Head) -> None:
-        """Refuse a position that means nothing."""
+        """Refuse a position that means nothing, and a read whose snapshot is not to be used.
+
+        Raises:
+            TransactionError: a transaction was left open on the connection.
+            VoidPosition: the position means nothing.
+        """
+        if head.in_transaction:
+            raise TransactionError("a transaction was left open on the connection, in which an outbox cannot be read")
         if head.is_copy:
             raise self._void("it is a copy")
         if head.is_ahead:

@@ -24,10 +24,14 @@ class Head(NamedTuple):
     """The snapshot after which it begins."""
     after: int
     """The last id of the set that is done with, 0 if none is."""
+    low: int
+    """After which id this read has looked, if there are many."""
     is_copy: bool
     """Whether the position belongs to another outbox, of which this one is a copy."""
     is_ahead: bool
     """Whether the position is ahead of the server, which has lost transactions."""
+    in_transaction: bool
+    """Whether the read has run inside a transaction that has written, whose snapshot shows its own messages."""
     expired: int
     """How many messages retention has removed before this subscription has read them."""
     many: bool
@@ -45,15 +49,18 @@ class Head(NamedTuple):
 def head_of(rows: Rows) -> Head:
     """Return the first row, parsed."""
     upto, seen, after, void, counts, places = rows[0]
-    is_copy, is_ahead = void.split()
+    after, low = after.split()
+    is_copy, is_ahead, in_transaction = void.split()
     expired, many, found_any, is_fresh = counts.split()
     inserted, flushed = map(place_of, places.split())
     return Head(
         upto,
         seen,
         int(after),
+        int(low or 0),
         is_copy == "true",
         is_ahead == "true",
+        in_transaction == "true",
         int(expired),
         many == "true",
         found_any == "true",
@@ -72,11 +79,10 @@ def messages_of(rows: Rows) -> list[PlainMessage]:
     return list(zip(channels, payloads, map(int, pids), map(int, ids), moments, strict=False))
 
 
-def ends_set(rows: Rows, limit: int) -> bool:
-    """Return whether nothing is left of the set after these rows."""
+def is_cut_off(rows: Rows, limit: int) -> bool:
+    """Return whether a limit has ended these rows: that of rows, or that of bytes."""
     count = len(rows) - 1
-    found = int(rows[-1][5]) if count else 0
-    return found < limit and count == found
+    return count > 0 and not count == int(rows[-1][5]) < limit
 
 
 def place_of(lsn: str) -> int:

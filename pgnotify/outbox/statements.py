@@ -20,6 +20,9 @@ MOST_BYTES = 8_000_000
 # A larger set of unread messages is read along the primary key instead of being collected first.
 _MANY = 2000
 
+MOST_LOOKED_AT = 5000
+"""A read of many looks at this many ids at most, so that it ends soon though few of them are for its reader."""
+
 _SEND = "INSERT INTO {messages} (channel, payload) VALUES ($1::pg_catalog.text, $2::pg_catalog.text)"
 _SEND_MANY = """\
 INSERT INTO {messages} (channel, payload)
@@ -134,11 +137,15 @@ WITH s AS MATERIALIZED (
             OR pg_catalog.count(*) OPERATOR(pg_catalog.>) {_MANY}::pg_catalog.int8 AS many
         FROM probe) AS p
 )
-SELECT m.upto::pg_catalog.text, m.seen::pg_catalog.text, m.after::pg_catalog.text,
+SELECT m.upto::pg_catalog.text, m.seen::pg_catalog.text,
+    m.after::pg_catalog.text
+        OPERATOR(pg_catalog.||) ' '::pg_catalog.text OPERATOR(pg_catalog.||) m.low::pg_catalog.text,
     coalesce((SELECT {_HOME_IS_VOID} OR m.home OPERATOR(pg_catalog.<>) first.said FROM {_HOMES}), true
         )::pg_catalog.text OPERATOR(pg_catalog.||) ' '::pg_catalog.text
         OPERATOR(pg_catalog.||) (pg_catalog.pg_snapshot_xmax(m.seen) OPERATOR(pg_catalog.>)
-            pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot()))::pg_catalog.text,
+            pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot()))::pg_catalog.text
+        OPERATOR(pg_catalog.||) ' '::pg_catalog.text
+        OPERATOR(pg_catalog.||) (pg_catalog.pg_current_xact_id_if_assigned() IS NOT NULL)::pg_catalog.text,
     m.expired::pg_catalog.text
         OPERATOR(pg_catalog.||) ' '::pg_catalog.text OPERATOR(pg_catalog.||) m.many::pg_catalog.text
         OPERATOR(pg_catalog.||) ' '::pg_catalog.text
@@ -161,16 +168,21 @@ FROM m CROSS JOIN LATERAL (
                 AND id OPERATOR(pg_catalog.>) m.after AND channel OPERATOR(pg_catalog.=) ANY (m.channels)
             ORDER BY id OPERATOR(pg_catalog.+) 0::pg_catalog.int8 LIMIT {{limit}})
         UNION ALL
-        (SELECT id, channel, payload, pid, sent_at FROM {{messages}}
-            WHERE m.many AND id OPERATOR(pg_catalog.>) m.low
-                AND CASE WHEN pg_catalog.pg_visible_in_snapshot(xid, m.seen) THEN false
-                    WHEN pg_catalog.pg_visible_in_snapshot(xid, m.upto)
-                        THEN channel OPERATOR(pg_catalog.=) ANY (m.channels)
-                    ELSE false END
+        (SELECT id, channel, payload, pid, sent_at FROM (
+                SELECT * FROM {{messages}} WHERE m.many AND id OPERATOR(pg_catalog.>) m.low
+                ORDER BY id LIMIT {MOST_LOOKED_AT}) AS looked_at
+            WHERE NOT pg_catalog.pg_visible_in_snapshot(xid, m.seen) AND pg_catalog.pg_visible_in_snapshot(xid, m.upto)
+                AND channel OPERATOR(pg_catalog.=) ANY (m.channels)
             ORDER BY id LIMIT {{limit}})
     ) AS piece
 ) AS o
 WHERE o.before OPERATOR(pg_catalog.<) {{most_bytes}}::pg_catalog.int8"""
+
+# $1 the id after which a read of many has looked. How far it has looked, and at how many.
+_LOOKED_AT = f"""\
+SELECT pg_catalog.max(looked_at.id)::pg_catalog.text, pg_catalog.count(*)::pg_catalog.text
+FROM (SELECT id FROM {{messages}} WHERE id OPERATOR(pg_catalog.>) $1::pg_catalog.text::pg_catalog.int8
+    ORDER BY id LIMIT {MOST_LOOKED_AT}) AS looked_at"""
 
 # What is stored before a batch is delivered has to outlive a crash, whatever the session's setting is.
 _DURABLY = """\
@@ -273,6 +285,11 @@ class Statements:
     def _read(self, position: str, limit: int) -> str:
         limits = _READ.replace("{limit}", str(limit)).replace("{most_bytes}", str(MOST_BYTES))
         return self._filled(limits.replace("{position}", position))
+
+    @cached_property
+    def looked_at(self) -> str:
+        """Find out how far a read of many has looked."""
+        return self._filled(_LOOKED_AT)
 
     @cached_property
     def take(self) -> str:
