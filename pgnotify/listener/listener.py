@@ -207,7 +207,8 @@ class Listener(ListenerFace):
         self._lifecycle.check_process()
         if not self._has_mail() and self._lifecycle.shutdown.failure is None:  # otherwise these come first
             self._lifecycle.check_open()
-        return self._notifications(timeout, stop_after)
+        notifications, stored = self._notifications(timeout, stop_after), self._watch.stored
+        return notifications if stored is None else self._messages(stored, notifications)
 
     def _notifications(self, timeout: float | None, stop_after: int | None) -> Iterator[Notification]:
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -228,6 +229,14 @@ class Listener(ListenerFace):
                     raise  # of a signal handler
             if not (self._has_passed(deadline) and self._lifecycle.wait_first(self._has_mail, deadline)):
                 return
+
+    def _messages(self, stored: Stored, notifications: Iterator[Notification]) -> Iterator[Notification]:
+        """Yield messages, and have it stored now and then how far the consumer is."""
+        for message in notifications:
+            yield message
+            if self._watch.is_settled and stored.done_with(cast("Message", message), time.monotonic()):
+                self._runner.wake()
+                self._lifecycle.wait_until(lambda: stored.progress is None, None)
 
     def _has_passed(self, deadline: float | None) -> bool:
         """Pass an overflow that was reached, as soon as the user knows of its gap; return False at the deadline."""

@@ -143,9 +143,16 @@ def _while_reading(watch: ListenerWatch, policy: Policy, end: _End) -> Program[b
     while watch.state is State.LISTENING and not watch.interrupted:
         if watch.fetched:
             _take_hints(watch, stored)
-        if watch.queue:
+        if stored.progress is not None:
+            yield from stored.store_progress()
+            if end.until():
+                return False
+        elif watch.queue:
             watch.link.nothing_pending = False
-            if (yield Deliver(len(watch.queue))) and end.until():
+            begun_at = policy.clock()
+            has_mail = yield Deliver(stored.portion(len(watch.queue)))
+            stored.delivered(begun_at, policy.clock())
+            if has_mail and end.until():
                 return False
         elif watch.to_announce is not None or watch.dropped_gaps:
             yield from announce(watch)

@@ -54,6 +54,8 @@ class Stored(Protocol):
     """The class of the messages."""
     is_held_up: bool
     """Whether it waits for the consumers."""
+    progress: int | None
+    """The id of a message up to which the consumers are done, if that is to be stored before they are done with all."""
     own_channel: str
     """The listener's own channel, whose notifications are delivered as they are."""
 
@@ -78,6 +80,18 @@ class Stored(Protocol):
 
     def hinted(self) -> None:
         """Look for messages at the next opportunity."""
+
+    def portion(self, waiting: int) -> int:
+        """Return how many of the waiting messages to deliver next."""
+
+    def delivered(self, begun_at: float, ended_at: float) -> None:
+        """Take into account how long a delivery took, by the monotonic clock."""
+
+    def done_with(self, message: Message, now: float) -> bool:
+        """Take into account that the only consumer is done with a message; return whether to store that now."""
+
+    def store_progress(self) -> Program[None]:
+        """Store how far the consumers are; then `progress` is None."""
 
     def step(self, watch: ListenerWatch, policy: Policy) -> Program[bool]:
         """Read some messages into the queue, which is empty, or do what has to be done before that.

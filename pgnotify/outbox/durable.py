@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from pgnotify.message import Message
 
 
+# How often a slow consumer's progress is stored. After a crash, at most what it was done with since then comes again.
+STORED_EACH_SECONDS = 0.5
+QUICK_SECONDS = STORED_EACH_SECONDS / 4
+
+
 class Piece:
     """The messages that were delivered last, and not acknowledged yet.
 
@@ -64,6 +69,9 @@ class DurableReading(Reading):
         self._is_active = False
         """Whether this process is the one that reads for the name."""
         self._holds_lock = False
+        self._portion = 1
+        self._stored_at = 0.0
+        """When a piece or a part of it was stored or acknowledged, by the monotonic clock."""
 
     def in_batches_of(self, size: int) -> None:
         """Read pieces of this size at most, and leave their acknowledgement to the user."""
@@ -78,7 +86,39 @@ class DurableReading(Reading):
     def session_lost(self) -> None:
         """Forget what belonged to the session. The piece stays: its token still acknowledges it."""
         self._is_active = self._holds_lock = False
-        self._stored_channels = None
+        self._stored_channels = self.progress = None
+
+    def portion(self, waiting: int) -> int:
+        """Return how many to deliver, so that a slow callback does not keep long what others are done with."""
+        return min(self._portion, waiting) if self.is_automatic else waiting
+
+    def delivered(self, begun_at: float, ended_at: float) -> None:
+        """Have the next portion take a while, and no longer."""
+        seconds = ended_at - begun_at
+        if seconds < QUICK_SECONDS:
+            self._portion = min(2 * self._portion, self.limit)
+        elif seconds > STORED_EACH_SECONDS:
+            self._portion = max(1, self._portion // 2)
+        undone = self._consumers.undone()
+        if self.piece is not None and self.is_automatic and undone and undone < len(self.piece.ids):
+            self._done(self.piece.ids[-undone - 1], ended_at)
+
+    def done_with(self, message: Message, now: float) -> bool:
+        """Take into account that the only consumer is done with a message; return whether to store that now."""
+        return self.piece is not None and message.id in self.piece.ids and self._done(message.id, now)
+
+    def _done(self, last: int, now: float) -> bool:
+        """Have it stored that the consumers are done up to a message, unless something was stored just now."""
+        if now < self._stored_at + STORED_EACH_SECONDS:
+            return False
+        self.progress, self._stored_at = last, now
+        return True
+
+    def store_progress(self) -> Program[None]:
+        """Acknowledge a part of the piece."""
+        last, self.progress = self.progress, None
+        if self.piece is not None and last is not None and self.piece.ids[0] <= last <= self.piece.ids[-1]:
+            yield Query(self._statements.acknowledge, (self.name, self.piece.token, str(last), "1"), self._prepares)
 
     def before_listen(self) -> Program[None]:
         """Make the subscription, unless there is one: it gets what is stored from now on."""
@@ -175,6 +215,7 @@ class DurableReading(Reading):
             return
         messages = messages_of(rows)
         self.piece = Piece(token, tuple(message[3] for message in messages), last)
+        self._stored_at = policy.clock()
         watch.queue.extend(messages)
 
     def _tell_expired(self, watch: ListenerWatch, policy: Policy, count: int) -> Program[None]:

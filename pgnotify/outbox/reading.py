@@ -47,6 +47,7 @@ class Reading(abc.ABC):
         self.own_channel = own_channel
         self._consumers: Consumers
         self.is_held_up = False
+        self.progress: int | None = None
         self.next_step_at = math.inf
         self.limit = MOST_ROWS
         self._is_due = False
@@ -84,6 +85,21 @@ class Reading(abc.ABC):
     def hinted(self) -> None:
         """Look for messages at the next opportunity."""
         self._is_due = True
+
+    def portion(self, waiting: int) -> int:
+        """Deliver all of them: nothing is acknowledged in between."""
+        return waiting
+
+    def delivered(self, begun_at: float, ended_at: float) -> None:
+        """Do nothing."""
+
+    def done_with(self, message: Message, now: float) -> bool:
+        """Do nothing."""
+        return False
+
+    def store_progress(self) -> Program[None]:
+        """Do nothing."""
+        yield from ()
 
     def step(self, watch: ListenerWatch, policy: Policy) -> Program[bool]:
         """Read some messages, unless there is nothing to do."""
