@@ -5,14 +5,23 @@ The table is read on only when the consumers have room.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager
+from itertools import islice
 
 from pgnotify.listener.delivery import Delivery
 from pgnotify.listener.gap import Moment
 from pgnotify.listener.mailbox import Mailbox, Overflow
+from pgnotify.listener.report import Reporter
+from pgnotify.listener.subscriptions import Routes, Subscription
 from pgnotify.listener.timed import TimedDelivery
-from pgnotify.notification import Plain
+from pgnotify.listener.watch import ListenerWatch
+from pgnotify.listener.workers import Interruptible
+from pgnotify.notification import Notification, Plain
+
+# More than are delivered before the consumers have to be done with them.
+MOST_ABANDONED = 10_000
 
 
 class PatientMailbox(Mailbox):
@@ -22,13 +31,23 @@ class PatientMailbox(Mailbox):
         size: how many messages may wait before no more are read; None for any number.
         lock: as in `Mailbox`.
         asked: called when the consumer has asked for more.
+        left: called with the ids of messages that the consumer is not done with, when it is gone.
     """
 
-    def __init__(self, size: int | None, lock: AbstractContextManager[object], asked: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        size: int | None,
+        lock: AbstractContextManager[object],
+        asked: Callable[[], object],
+        left: Callable[[list[int]], object],
+    ) -> None:
         super().__init__(size, lock)
         self._asked = asked
+        self._left = left
         self.is_done = True
         """Whether the consumer is done with everything that was put in. It changes under the lock."""
+        self._given: deque[int] = deque()
+        """The ids of what was put in since then, and perhaps taken."""
 
     def has_room(self, count: int, now: Moment) -> bool:
         """Return True: there is always room for what was read."""
@@ -41,6 +60,7 @@ class PatientMailbox(Mailbox):
             if self.items or self.is_done:
                 return None
             self.is_done = True
+            self._given.clear()
         self._asked()
         return None
 
@@ -50,6 +70,23 @@ class PatientMailbox(Mailbox):
         self.overflow()
         return False
 
+    def given(self, plains: Iterable[Plain]) -> None:
+        """Record that messages were put in. The caller holds the lock."""
+        self.is_done = False
+        self._given += ids_of(plains)
+        while len(self._given) > len(self.items) + 1:
+            self._given.popleft()
+
+    def undone(self) -> list[int]:
+        """Return the ids of the messages that wait, and of the one that the consumer has in hand."""
+        with self.lock:
+            return list(self._given)[-len(self.items) - 1 :]
+
+    def clear(self) -> None:
+        """Remove everything, because the consumer is gone."""
+        self._left(self.undone())
+        super().clear()
+
 
 class PatientDelivery(Delivery):
     """A delivery that knows whether the consumers are done with everything, or have room for more.
@@ -58,23 +95,41 @@ class PatientDelivery(Delivery):
         watch, routes, reporter, kind: as in `Delivery`.
     """
 
-    _has_failed = False
-    """Whether the latest delivery was interrupted, perhaps in a callback."""
+    _begun: tuple[list[Plain], int] | None = None
+    """The messages that are being delivered, and how long the queue was at first; it stays if a callback raises."""
+    _worker_failed = False
+    """Whether a callback has raised in a worker, which ends the listener."""
+
+    def __init__(
+        self, watch: ListenerWatch, routes: Routes, reporter: Reporter, kind: type[Notification] = Notification
+    ) -> None:
+        self._abandoned: deque[int] = deque(maxlen=MOST_ABANDONED)
+        """The ids of messages that consumers were not done with when they went."""
+        super().__init__(watch, routes, reporter, kind)
 
     def new_mailbox(self, size: int | None) -> PatientMailbox:
         """Return a mailbox that drops nothing."""
-        return PatientMailbox(size, self.lock, lambda: self.asked())
+        return PatientMailbox(size, self.lock, lambda: self.asked(), self._abandoned.extend)
 
     def deliver(self, at_most: int) -> bool:
         """Do the same as `Delivery.deliver`."""
-        self._has_failed = True
+        queue = self.watch.queue
+        self._begun = list(islice(queue, at_most)), len(queue)
         outcome = super().deliver(at_most)
-        self._has_failed = False
+        self._begun = None
         return outcome
+
+    def serve(self, subscription: Subscription, queue: deque[Plain], at_most: int, ends: Interruptible) -> None:
+        """Do the same as `Delivery.serve`."""
+        try:
+            super().serve(subscription, queue, at_most, ends)
+        except BaseException:
+            self._worker_failed = self.workers is not None
+            raise
 
     def is_done(self) -> bool:
         """Return whether all consumers are done with everything that was delivered, and ask for more."""
-        if self.watch.queue or (self.workers is not None and not self.workers.is_idle):
+        if self.watch.queue or self._worker_failed or (self.workers is not None and not self.workers.is_idle):
             return False
         return all(mailbox.is_done for mailbox in self._mailboxes())
 
@@ -83,14 +138,20 @@ class PatientDelivery(Delivery):
         limits = [(len(mailbox), mailbox.size) for mailbox in self._mailboxes()]
         return not self.watch.queue and all(size is None or waiting < size for waiting, size in limits)
 
-    def undone(self) -> int | None:
-        """Return how many of the messages delivered last the consumers are not done with; None if that is not known."""
-        if self.is_done():
-            return int(self._has_failed)
-        if self.workers is not None or self._routes.queued:
+    def undone(self) -> Collection[int] | None:
+        """Return the ids of messages that the consumers are not done with; None if they are not known."""
+        if self.workers is not None and (self._worker_failed or not self.workers.is_idle):
             return None
-        in_hand = int(self._has_failed) + (not self.mailbox.is_done)  # type: ignore[attr-defined]
-        return len(self.watch.queue) + len(self.mailbox.items) + in_hand
+        undone = {*ids_of(self.watch.queue), *self._interrupted(), *self._abandoned}
+        return undone.union(*(mailbox.undone() for mailbox in self._mailboxes()))
+
+    def _interrupted(self) -> list[int]:
+        """Return the id of the message whose callback was interrupted, if one was."""
+        if self._begun is None:
+            return []
+        plains, length = self._begun
+        called = length - len(self.watch.queue)
+        return ids_of(plains[max(0, called - 1) : called])
 
     def _mailboxes(self) -> Iterator[PatientMailbox]:
         yield self.mailbox  # type: ignore[misc]
@@ -102,32 +163,38 @@ class PatientDelivery(Delivery):
 
     def _share(self, plains: list[Plain]) -> bool:
         with self.lock:
+            new = self._not_shared(plains)
+            by_channel: dict[str, list[Plain]] = {}
+            for plain in new:
+                by_channel.setdefault(plain[0], []).append(plain)
             has_shared = super()._share(plains)
-            for channel in {plain[0] for plain in plains}:
-                _given(stream.mailbox for stream in self._routes.queued.get(channel, ()))
+            for channel, its in by_channel.items():
+                for stream in self._routes.queued.get(channel, ()):
+                    _given(stream.mailbox, its)
         return has_shared
 
     def _enqueue(self, plains: list[Plain]) -> None:
         with self.lock:
             for_iteration = self._still_wanted([plain for plain in plains if plain[0] not in self._routes.of])
             super()._enqueue(plains)
-            if for_iteration:
-                _given((self.mailbox,))
+            _given(self.mailbox, for_iteration)
 
     def _enqueue_for_iteration(self, plains: list[Plain]) -> None:
         with self.lock:
             wanted = self._still_wanted(plains)
             super()._enqueue_for_iteration(plains)
-            if wanted:
-                _given((self.mailbox,))
+            _given(self.mailbox, wanted)
 
 
 class TimedPatientDelivery(PatientDelivery, TimedDelivery):
     """Reports the duration of each callback, too; see `TimedDelivery`."""
 
 
-def _given(mailboxes: Iterable[Mailbox]) -> None:
-    """Record that something was put into mailboxes."""
-    for mailbox in mailboxes:
-        if isinstance(mailbox, PatientMailbox):
-            mailbox.is_done = False
+def ids_of(plains: Iterable[Plain]) -> list[int]:
+    """Return the ids of those that are messages."""
+    return [plain[3] for plain in plains if len(plain) > 3]  # type: ignore[misc]
+
+
+def _given(mailbox: Mailbox, plains: list[Plain]) -> None:
+    if plains and isinstance(mailbox, PatientMailbox):
+        mailbox.given(plains)

@@ -5,7 +5,7 @@ The loop calls these. `pgnotify.outbox` implements them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pgnotify.limits import check_channel
@@ -43,8 +43,8 @@ class Consumers(Protocol):
     def has_room(self) -> bool:
         """Return whether all have room for more."""
 
-    def undone(self) -> int | None:
-        """Return how many of the messages delivered last they are not done with; None if that is not known."""
+    def undone(self) -> Collection[int] | None:
+        """Return the ids of delivered messages that they are not done with; None if that is not known."""
 
 
 class Stored(Protocol):

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 import uuid
+from collections.abc import Collection
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
+from pgnotify.atomic import at_once
 from pgnotify.errors import OutboxError
 from pgnotify.listener.events import ListenInForce
 from pgnotify.listener.gap import Reason
@@ -44,6 +47,13 @@ class Piece:
     def parameters(self, name: str) -> tuple[str | None, ...]:
         """Return the parameters of the statement that acknowledges all of it."""
         return name, self.token, None if self.last is None else str(self.last), None
+
+    def until(self, undone: Collection[int]) -> Piece | None:
+        """Return its part before the first of these messages; None if that is nothing."""
+        ids = tuple(takewhile(lambda each: each not in undone, self.ids))
+        if len(ids) == len(self.ids):
+            return self
+        return Piece(self.token, ids, ids[-1]) if ids else None
 
 
 class DurableReading(Reading):
@@ -99,9 +109,11 @@ class DurableReading(Reading):
             self._portion = min(2 * self._portion, self.limit)
         elif seconds > STORED_EACH_SECONDS:
             self._portion = max(1, self._portion // 2)
-        undone = self._consumers.undone()
-        if self.piece is not None and self.is_automatic and undone and undone < len(self.piece.ids):
-            self._done(self.piece.ids[-undone - 1], ended_at)
+        if self.piece is not None and self.is_automatic and ended_at >= self._stored_at + STORED_EACH_SECONDS:
+            undone = self._consumers.undone()
+            done = self.piece.until(undone) if undone else None
+            if done is not None:
+                self._done(done.ids[-1], ended_at)
 
     def done_with(self, message: Message, now: float) -> bool:
         """Take into account that the only consumer is done with a message; return whether to store that now."""
@@ -129,13 +141,11 @@ class DurableReading(Reading):
     def leave(self, watch: ListenerWatch) -> Program[None]:
         """Acknowledge what the consumers are done with, and let another process take over."""
         piece, self.piece = self.piece, None
-        if piece is not None and self.is_automatic:
-            undone = self._consumers.undone()
-            if undone == 0:
-                yield Query(self._statements.acknowledge, piece.parameters(self.name))
-            elif undone is not None and undone < len(piece.ids):
-                last = piece.ids[-undone - 1]
-                yield Query(self._statements.acknowledge, (self.name, piece.token, str(last), None))
+        undone = self._consumers.undone()
+        if piece is not None and self.is_automatic and undone is not None:
+            done = piece.until(undone)
+            if done is not None:
+                yield Query(self._statements.acknowledge, done.parameters(self.name))
         if self._holds_lock:
             self._holds_lock = False
             yield Query(self._statements.unlock, (self.name,))
@@ -214,9 +224,10 @@ class DurableReading(Reading):
             yield Query(self._statements.acknowledge, Piece(token, (), last).parameters(self.name), self._prepares)
             return
         messages = messages_of(rows)
-        self.piece = Piece(token, tuple(message[3] for message in messages), last)
+        piece = Piece(token, tuple(message[3] for message in messages), last)
         self._stored_at = policy.clock()
-        watch.queue.extend(messages)
+        # If a signal handler came between the two, the piece would be acknowledged and not delivered, or the reverse.
+        at_once((watch.queue.extend, (messages,)), (setattr, (self, "piece", piece)))
 
     def _tell_expired(self, watch: ListenerWatch, policy: Policy, count: int) -> Program[None]:
         """Tell the user that messages were removed by retention before they were read."""
