@@ -201,7 +201,8 @@ class DurableReading(Reading):
         return True
 
     def _read(self, watch: ListenerWatch, policy: Policy) -> Program[None]:
-        parameters = (self._many, self.name)
+        token = str(uuid.uuid4())
+        parameters = (self._many, self.name, token)
         rows: Rows = yield Query(self._statements.read_name(self.limit), parameters, self._prepares)
         if not rows:
             raise OutboxError(f"the subscription {self.name!r} was removed from the outbox {self._statements.tables}")
@@ -209,17 +210,15 @@ class DurableReading(Reading):
         self._check(head)
         if head.expired:
             yield from self._tell_expired(watch, policy, head.expired)
-        last = yield from self._end_of(rows, head)
-        self._many = "1" if head.many and last is not None else None
-        if len(rows) == 1 and head.is_fresh and not head.found_any:
+        if head.is_fresh and not head.found_any:
             self._is_due = False
             return
-        token = str(uuid.uuid4())
-        taken: Rows = yield Query(self._statements.take, (self.name, head.upto, token), self._prepares)
         self._is_due = True
-        if not taken or tuple(taken[0]) != (head.seen, head.upto, str(head.after)):
+        if not head.is_taken:  # another process has moved the position: read again
             self._many = None
-            return  # another process has moved it: read again
+            return
+        last = yield from self._end_of(rows, head)
+        self._many = "1" if head.many and last is not None else None
         if len(rows) == 1:  # there is nothing on our channels, up to there
             yield Query(self._statements.acknowledge, Piece(token, (), last).parameters(self.name), self._prepares)
             return

@@ -33,6 +33,7 @@ class InMemoryReading(Reading):
         self._start = start
         self._position: Position | None = None
         self._timeline = ""
+        self._behind_pooler = False
 
     def in_batches_of(self, size: int) -> None:
         """Refuse: nothing is acknowledged."""
@@ -60,7 +61,7 @@ class InMemoryReading(Reading):
             self._position = Position(BEGINNING if self._start == "all" else snapshot, place_of(inserted))
         elif timeline != self._timeline:
             self._position.start_over()
-        self._timeline = timeline
+        self._timeline, self._behind_pooler = timeline, behind_pooler
         yield from ()
 
     def _step(self, watch: ListenerWatch, policy: Policy) -> Program[bool]:
@@ -69,11 +70,18 @@ class InMemoryReading(Reading):
         if not channels:
             self._is_due, self.next_step_at = False, math.inf
             return False
+        if self._behind_pooler:  # each read may have another session, and the server may have crashed in between
+            position.session_lost()
+            self._many = None
         seen, upto, after = position.place
         parameters = (self._many, seen, self._channel_array(), str(after), upto, self.home)
         rows: Rows = yield Query(self._statements.read(self.limit), parameters, self._prepares)
         head = head_of(rows)
         self._check(head)
+        if head.timeline != self._timeline:  # behind a pooler, which has another server now
+            position.start_over()
+            self._timeline, self._many = head.timeline, None
+            return True
         messages, last = messages_of(rows), (yield from self._end_of(rows, head))
         self._many = "1" if head.many and last is not None else None
         # An empty read with a fresh snapshot is the only proof that nothing is left.

@@ -40,10 +40,14 @@ class Head(NamedTuple):
     """Whether there is anything new, perhaps on other channels."""
     is_fresh: bool
     """Whether the set begins with this read."""
+    is_taken: bool
+    """Whether the token was stored, by which these messages are acknowledged."""
     inserted: int
     """How far the server's log was written, as a number of bytes."""
     flushed: int
     """How far it was on disk."""
+    timeline: str
+    """The server's. Another one has taken over if it changes."""
 
 
 def head_of(rows: Rows) -> Head:
@@ -51,8 +55,8 @@ def head_of(rows: Rows) -> Head:
     upto, seen, after, void, counts, places = rows[0]
     after, low = after.split()
     is_copy, is_ahead, in_transaction = void.split()
-    expired, many, found_any, is_fresh = counts.split()
-    inserted, flushed = map(place_of, places.split())
+    expired, many, found_any, is_fresh, is_taken = counts.split()
+    inserted, flushed, timeline = places.split()
     return Head(
         upto,
         seen,
@@ -65,8 +69,10 @@ def head_of(rows: Rows) -> Head:
         many == "true",
         found_any == "true",
         is_fresh == "true",
-        inserted,
-        flushed,
+        is_taken == "true",
+        place_of(inserted),
+        place_of(flushed),
+        timeline,
     )
 
 

@@ -87,7 +87,7 @@ _UNLOCK = f"SELECT pg_catalog.pg_advisory_unlock({_KEY})::pg_catalog.text"
 # $1 not NULL: it is known that many are left. The other parameters are those of the position.
 _POSITION_OF_NAME = """\
 SELECT seen, channels, after, upto IS NULL AS fresh, coalesce(upto, pg_catalog.pg_current_snapshot()) AS upto,
-    expired, home
+    expired, home, batch
 FROM {subscriptions} WHERE name OPERATOR(pg_catalog.=) $2::pg_catalog.text"""
 _POSITION_IN_MEMORY = """\
 SELECT given.seen, given.channels, given.after, given.upto IS NULL AS fresh,
@@ -95,6 +95,33 @@ SELECT given.seen, given.channels, given.after, given.upto IS NULL AS fresh,
 FROM (SELECT $2::pg_catalog.text::pg_catalog.pg_snapshot AS seen, $3::pg_catalog.text::pg_catalog.text[] AS channels,
     $4::pg_catalog.text::pg_catalog.int8 AS after, $5::pg_catalog.text::pg_catalog.pg_snapshot AS upto,
     $6::pg_catalog.text AS home) AS given"""
+
+# A read under a name stores that its messages are about to be delivered, in the same statement: behind a pooler a
+# second one might run on a server that has crashed in between. $3 is a new token, by which they are acknowledged.
+# What is stored has to outlive a crash, whatever the session's synchronous_commit is. The new snapshot must see all
+# that the old one sees. If the position is void, or another process has moved it by now, nothing is taken. If there is
+# nothing new, nothing is written.
+_TAKEN = """, durably AS MATERIALIZED (
+    SELECT pg_catalog.set_config('synchronous_commit', CASE
+        WHEN pg_catalog.current_setting('synchronous_commit') OPERATOR(pg_catalog.=) 'off' THEN 'on'
+        ELSE pg_catalog.current_setting('synchronous_commit') END, true)
+), taken AS (
+    UPDATE {subscriptions} AS it SET upto = m.upto, batch = $3::pg_catalog.text::pg_catalog.uuid,
+        moved_at = pg_catalog.clock_timestamp()
+    FROM m CROSS JOIN v CROSS JOIN durably
+    WHERE NOT (v.is_copy OR v.is_ahead OR v.in_transaction)
+        AND it.name OPERATOR(pg_catalog.=) $2::pg_catalog.text
+        AND it.seen::pg_catalog.text OPERATOR(pg_catalog.=) m.seen::pg_catalog.text
+        AND (it.upto IS NULL AND m.fresh
+            OR it.upto::pg_catalog.text OPERATOR(pg_catalog.=) m.upto::pg_catalog.text AND NOT m.fresh)
+        AND it.after OPERATOR(pg_catalog.=) m.after
+        AND (it.batch IS NULL AND m.batch IS NULL OR it.batch OPERATOR(pg_catalog.=) m.batch)
+        AND (m.many OR NOT m.fresh OR EXISTS (SELECT FROM probe))
+        AND pg_catalog.pg_snapshot_xmax(m.upto) OPERATOR(pg_catalog.>=) pg_catalog.pg_snapshot_xmax(m.seen)
+        AND NOT EXISTS (
+            SELECT FROM pg_catalog.pg_snapshot_xip(m.upto) AS x WHERE pg_catalog.pg_visible_in_snapshot(x, m.seen))
+    RETURNING it.name
+)"""
 
 # The first row is about the position, see `pgnotify.outbox.rows.Head`. Each other row is a message: id, channel,
 # payload, pid, microseconds since the epoch, and how many were found before the limit of bytes cut them off. The limits
@@ -136,76 +163,65 @@ WITH s AS MATERIALIZED (
         SELECT $1::pg_catalog.text IS NOT NULL
             OR pg_catalog.count(*) OPERATOR(pg_catalog.>) {_MANY}::pg_catalog.int8 AS many
         FROM probe) AS p
-)
+), v AS MATERIALIZED (
+    SELECT coalesce((SELECT {_HOME_IS_VOID} OR m.home OPERATOR(pg_catalog.<>) first.said FROM {_HOMES}), true)
+            AS is_copy,
+        pg_catalog.pg_snapshot_xmax(m.seen) OPERATOR(pg_catalog.>)
+            pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot()) AS is_ahead,
+        pg_catalog.pg_current_xact_id_if_assigned() IS NOT NULL AS in_transaction
+    FROM m
+), piece AS MATERIALIZED (
+    SELECT o.* FROM m CROSS JOIN LATERAL (
+        SELECT piece.*, pg_catalog.count(*) OVER () AS found,
+            pg_catalog.sum(pg_catalog.octet_length(piece.payload)) OVER (ROWS UNBOUNDED PRECEDING)
+                OPERATOR(pg_catalog.-) pg_catalog.octet_length(piece.payload) AS before
+        FROM (
+            (SELECT id, channel, payload, pid, sent_at FROM {{messages}}
+                WHERE NOT m.many AND id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT id FROM probe))
+                    AND id OPERATOR(pg_catalog.>) m.after AND channel OPERATOR(pg_catalog.=) ANY (m.channels)
+                ORDER BY id OPERATOR(pg_catalog.+) 0::pg_catalog.int8 LIMIT {{limit}})
+            UNION ALL
+            (SELECT id, channel, payload, pid, sent_at FROM (
+                    SELECT * FROM {{messages}} WHERE m.many AND id OPERATOR(pg_catalog.>) m.low
+                    ORDER BY id LIMIT {MOST_LOOKED_AT}) AS looked_at
+                WHERE NOT pg_catalog.pg_visible_in_snapshot(xid, m.seen)
+                    AND pg_catalog.pg_visible_in_snapshot(xid, m.upto)
+                    AND channel OPERATOR(pg_catalog.=) ANY (m.channels)
+                ORDER BY id LIMIT {{limit}})
+        ) AS piece
+    ) AS o
+    WHERE o.before OPERATOR(pg_catalog.<) {{most_bytes}}::pg_catalog.int8
+){{taken}}
 SELECT m.upto::pg_catalog.text, m.seen::pg_catalog.text,
     m.after::pg_catalog.text
         OPERATOR(pg_catalog.||) ' '::pg_catalog.text OPERATOR(pg_catalog.||) m.low::pg_catalog.text,
-    coalesce((SELECT {_HOME_IS_VOID} OR m.home OPERATOR(pg_catalog.<>) first.said FROM {_HOMES}), true
-        )::pg_catalog.text OPERATOR(pg_catalog.||) ' '::pg_catalog.text
-        OPERATOR(pg_catalog.||) (pg_catalog.pg_snapshot_xmax(m.seen) OPERATOR(pg_catalog.>)
-            pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot()))::pg_catalog.text
-        OPERATOR(pg_catalog.||) ' '::pg_catalog.text
-        OPERATOR(pg_catalog.||) (pg_catalog.pg_current_xact_id_if_assigned() IS NOT NULL)::pg_catalog.text,
+    v.is_copy::pg_catalog.text
+        OPERATOR(pg_catalog.||) ' '::pg_catalog.text OPERATOR(pg_catalog.||) v.is_ahead::pg_catalog.text
+        OPERATOR(pg_catalog.||) ' '::pg_catalog.text OPERATOR(pg_catalog.||) v.in_transaction::pg_catalog.text,
     m.expired::pg_catalog.text
         OPERATOR(pg_catalog.||) ' '::pg_catalog.text OPERATOR(pg_catalog.||) m.many::pg_catalog.text
         OPERATOR(pg_catalog.||) ' '::pg_catalog.text
         OPERATOR(pg_catalog.||) (m.many OR EXISTS (SELECT FROM probe))::pg_catalog.text
-        OPERATOR(pg_catalog.||) ' '::pg_catalog.text OPERATOR(pg_catalog.||) m.fresh::pg_catalog.text,
-    pg_catalog.pg_current_wal_insert_lsn()::pg_catalog.text OPERATOR(pg_catalog.||) ' '::pg_catalog.text
+        OPERATOR(pg_catalog.||) ' '::pg_catalog.text OPERATOR(pg_catalog.||) m.fresh::pg_catalog.text
+        OPERATOR(pg_catalog.||) ' '::pg_catalog.text OPERATOR(pg_catalog.||) {{is_taken}}::pg_catalog.text,
+    pg_catalog.pg_current_wal_insert_lsn()::pg_catalog.text
+        OPERATOR(pg_catalog.||) ' '::pg_catalog.text
         OPERATOR(pg_catalog.||) pg_catalog.pg_current_wal_flush_lsn()::pg_catalog.text
-FROM m
+        OPERATOR(pg_catalog.||) ' '::pg_catalog.text
+        OPERATOR(pg_catalog.||) pg_catalog.substr(
+            pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), 1, 8)
+FROM m CROSS JOIN v
 UNION ALL
-SELECT o.id::pg_catalog.text, o.channel, o.payload, o.pid::pg_catalog.text,
-    pg_catalog.int8(pg_catalog.date_part('epoch', o.sent_at) OPERATOR(pg_catalog.*) 1000000::pg_catalog.float8
-        )::pg_catalog.text, o.found::pg_catalog.text
-FROM m CROSS JOIN LATERAL (
-    SELECT piece.*, pg_catalog.count(*) OVER () AS found,
-        pg_catalog.sum(pg_catalog.octet_length(piece.payload)) OVER (ROWS UNBOUNDED PRECEDING)
-            OPERATOR(pg_catalog.-) pg_catalog.octet_length(piece.payload) AS before
-    FROM (
-        (SELECT id, channel, payload, pid, sent_at FROM {{messages}}
-            WHERE NOT m.many AND id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT id FROM probe))
-                AND id OPERATOR(pg_catalog.>) m.after AND channel OPERATOR(pg_catalog.=) ANY (m.channels)
-            ORDER BY id OPERATOR(pg_catalog.+) 0::pg_catalog.int8 LIMIT {{limit}})
-        UNION ALL
-        (SELECT id, channel, payload, pid, sent_at FROM (
-                SELECT * FROM {{messages}} WHERE m.many AND id OPERATOR(pg_catalog.>) m.low
-                ORDER BY id LIMIT {MOST_LOOKED_AT}) AS looked_at
-            WHERE NOT pg_catalog.pg_visible_in_snapshot(xid, m.seen) AND pg_catalog.pg_visible_in_snapshot(xid, m.upto)
-                AND channel OPERATOR(pg_catalog.=) ANY (m.channels)
-            ORDER BY id LIMIT {{limit}})
-    ) AS piece
-) AS o
-WHERE o.before OPERATOR(pg_catalog.<) {{most_bytes}}::pg_catalog.int8"""
+SELECT piece.id::pg_catalog.text, piece.channel, piece.payload, piece.pid::pg_catalog.text,
+    pg_catalog.int8(pg_catalog.date_part('epoch', piece.sent_at) OPERATOR(pg_catalog.*) 1000000::pg_catalog.float8
+        )::pg_catalog.text, piece.found::pg_catalog.text
+FROM piece"""
 
 # $1 the id after which a read of many has looked. How far it has looked, and at how many.
 _LOOKED_AT = f"""\
 SELECT pg_catalog.max(looked_at.id)::pg_catalog.text, pg_catalog.count(*)::pg_catalog.text
 FROM (SELECT id FROM {{messages}} WHERE id OPERATOR(pg_catalog.>) $1::pg_catalog.text::pg_catalog.int8
     ORDER BY id LIMIT {MOST_LOOKED_AT}) AS looked_at"""
-
-# What is stored before a batch is delivered has to outlive a crash, whatever the session's setting is.
-_DURABLY = """\
-WITH durably AS MATERIALIZED (
-    SELECT pg_catalog.set_config('synchronous_commit', CASE
-        WHEN pg_catalog.current_setting('synchronous_commit') OPERATOR(pg_catalog.=) 'off' THEN 'on'
-        ELSE pg_catalog.current_setting('synchronous_commit') END, true)
-)"""
-
-# $1 name, $2 upto, $3 a new token. No row, or another position than was read: read again.
-_TAKE = f"""\
-{_DURABLY}
-UPDATE {{subscriptions}} AS it SET upto = coalesce(it.upto, $2::pg_catalog.text::pg_catalog.pg_snapshot),
-    batch = $3::pg_catalog.text::pg_catalog.uuid, moved_at = pg_catalog.clock_timestamp()
-FROM durably
-WHERE it.name OPERATOR(pg_catalog.=) $1::pg_catalog.text
-    AND (it.upto IS NOT NULL
-        OR (pg_catalog.pg_snapshot_xmax($2::pg_catalog.text::pg_catalog.pg_snapshot) OPERATOR(pg_catalog.>=)
-                pg_catalog.pg_snapshot_xmax(it.seen)
-            AND NOT EXISTS (
-                SELECT FROM pg_catalog.pg_snapshot_xip($2::pg_catalog.text::pg_catalog.pg_snapshot) AS x
-                WHERE pg_catalog.pg_visible_in_snapshot(x, it.seen))))
-RETURNING it.seen::pg_catalog.text, it.upto::pg_catalog.text, it.after::pg_catalog.text"""
 
 # $1 name, $2 the batch's token, $3 the last id that is done with, NULL for the end of the set, $4 not NULL: more of
 # this batch follows. No row: another process has taken over, or it was acknowledged before.
@@ -275,26 +291,26 @@ class Statements:
         return self._filled(_UNLOCK)
 
     def read_name(self, limit: int) -> str:
-        """Read at most this many of the messages that a durable subscription has not read."""
-        return self._read(_POSITION_OF_NAME, limit)
+        """Read at most this many of the messages that a durable subscription has not read, and take them."""
+        return self._read(_POSITION_OF_NAME, _TAKEN, "EXISTS (SELECT FROM taken)", limit)
 
     def read(self, limit: int) -> str:
         """Read at most this many of the messages after a position that is kept in memory."""
-        return self._read(_POSITION_IN_MEMORY, limit)
+        return self._read(_POSITION_IN_MEMORY, "", "false", limit)
 
-    def _read(self, position: str, limit: int) -> str:
-        limits = _READ.replace("{limit}", str(limit)).replace("{most_bytes}", str(MOST_BYTES))
-        return self._filled(limits.replace("{position}", position))
+    def _read(self, position: str, taken: str, is_taken: str, limit: int) -> str:
+        return self._filled(
+            _READ.replace("{position}", position)
+            .replace("{taken}", taken)
+            .replace("{is_taken}", is_taken)
+            .replace("{limit}", str(limit))
+            .replace("{most_bytes}", str(MOST_BYTES))
+        )
 
     @cached_property
     def looked_at(self) -> str:
         """Find out how far a read of many has looked."""
         return self._filled(_LOOKED_AT)
-
-    @cached_property
-    def take(self) -> str:
-        """Store that a batch is about to be delivered."""
-        return self._filled(_TAKE)
 
     @cached_property
     def acknowledge(self) -> str:
