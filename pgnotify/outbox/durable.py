@@ -109,27 +109,33 @@ class DurableReading(Reading):
             self._portion = min(2 * self._portion, self.limit)
         elif seconds > STORED_EACH_SECONDS:
             self._portion = max(1, self._portion // 2)
-        if self.piece is not None and self.is_automatic and ended_at >= self._stored_at + STORED_EACH_SECONDS:
-            undone = self._consumers.undone()
-            done = self.piece.until(undone) if undone else None
-            if done is not None:
-                self._done(done.ids[-1], ended_at)
+        self._done(frozenset(), ended_at)
 
     def done_with(self, message: Message, now: float) -> bool:
-        """Take into account that the only consumer is done with a message; return whether to store that now."""
-        return self.piece is not None and message.id in self.piece.ids and self._done(message.id, now)
+        """Take into account that a consumer is done with a message; return whether to store that now."""
+        return self._done(frozenset((message.id,)), now)
 
-    def _done(self, last: int, now: float) -> bool:
-        """Have it stored that the consumers are done up to a message, unless something was stored just now."""
-        if now < self._stored_at + STORED_EACH_SECONDS:
+    def _done(self, done: frozenset[int], now: float) -> bool:
+        """Have it stored how far the consumers are, unless something was stored just now.
+
+        Args:
+            done: messages that the consumers do not know to be done.
+            now: the present moment.
+        """
+        piece = self.piece
+        if piece is None or not self.is_automatic or now < self._stored_at + STORED_EACH_SECONDS:
             return False
-        self.progress, self._stored_at = last, now
+        undone = self._consumers.undone()
+        part = piece.until(set(undone) - done) if undone is not None else None
+        if part is None or part is piece:  # which is acknowledged when the consumers ask for more
+            return False
+        self.progress, self._stored_at = part.ids[-1], now
         return True
 
     def store_progress(self) -> Program[None]:
         """Acknowledge a part of the piece."""
         last, self.progress = self.progress, None
-        if self.piece is not None and last is not None and self.piece.ids[0] <= last <= self.piece.ids[-1]:
+        if self.piece is not None and last in self.piece.ids:
             yield Query(self._statements.acknowledge, (self.name, self.piece.token, str(last), "1"), self._prepares)
 
     def before_listen(self) -> Program[None]:
