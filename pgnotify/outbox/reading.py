@@ -107,6 +107,7 @@ class Reading(abc.ABC):
         if not self._is_due and now < self.next_step_at:
             return False
         if not self._may_read():
+            self._is_due, self.next_step_at = True, math.inf  # a consumer that asks for more ends the wait
             return False
         self.next_step_at = math.inf if watch.delivering else now + POLL_SECONDS
         return (yield from self._step(watch, policy))
