@@ -223,7 +223,7 @@ class DurableReading(Reading):
         if not head.is_taken:  # another process has moved the position: read again
             self._many = None
             return
-        last = yield from self._end_of(rows, head)
+        last = self._end_of(rows, head)
         self._many = "1" if head.many and last is not None else None
         if len(rows) == 1:  # there is nothing on our channels, up to there
             yield Query(self._statements.acknowledge, Piece(token, (), last).parameters(self.name), self._prepares)

@@ -82,7 +82,7 @@ class InMemoryReading(Reading):
             position.start_over()
             self._timeline, self._many = head.timeline, None
             return True
-        messages, last = messages_of(rows), (yield from self._end_of(rows, head))
+        messages, last = messages_of(rows), self._end_of(rows, head)
         self._many = "1" if head.many and last is not None else None
         # An empty read with a fresh snapshot is the only proof that nothing is left.
         self._is_due = bool(messages) or last is not None or not head.is_fresh

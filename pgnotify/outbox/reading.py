@@ -14,7 +14,7 @@ from pgnotify.errors import NotPrimary, OutboxError, TransactionError, VoidPosit
 from pgnotify.message import Message
 from pgnotify.outbox.rows import Head, Rows, is_cut_off
 from pgnotify.outbox.schema import VERSION, version_of
-from pgnotify.outbox.statements import MOST_LOOKED_AT, Statements, array
+from pgnotify.outbox.statements import Statements, array
 from pgnotify.program.actions import Program, Query
 
 if TYPE_CHECKING:
@@ -159,14 +159,9 @@ class Reading(abc.ABC):
             self.is_held_up = False
         return not self.is_held_up
 
-    def _end_of(self, rows: Rows, head: Head) -> Program[int | None]:
+    def _end_of(self, rows: Rows, head: Head) -> int | None:
         """Return the id up to which rows have been read of their set; None if nothing is left of it."""
-        if is_cut_off(rows, self.limit):
-            return int(rows[-1][0])
-        if not head.many:
-            return None
-        ((last, looked_at),) = yield Query(self._statements.looked_at, (str(head.low),), self._prepares)
-        return int(last) if int(looked_at) >= MOST_LOOKED_AT else None
+        return int(rows[-1][0]) if is_cut_off(rows, self.limit) else head.looked_up_to
 
     def _check(self, head: Head) -> None:
         """Refuse a position that means nothing, and a read whose snapshot is not to be used.

@@ -24,8 +24,8 @@ class Head(NamedTuple):
     """The snapshot after which it begins."""
     after: int
     """The last id of the set that is done with, 0 if none is."""
-    low: int
-    """After which id this read has looked, if there are many."""
+    looked_up_to: int | None
+    """The id at which a read of many has ended, as it had looked at this many; None if it has not."""
     is_copy: bool
     """Whether the position belongs to another outbox, of which this one is a copy."""
     is_ahead: bool
@@ -53,7 +53,7 @@ class Head(NamedTuple):
 def head_of(rows: Rows) -> Head:
     """Return the first row, parsed."""
     upto, seen, after, void, counts, places = rows[0]
-    after, low = after.split()
+    after, looked_up_to = after.split()
     is_copy, is_ahead, in_transaction = void.split()
     expired, many, found_any, is_fresh, is_taken = counts.split()
     inserted, flushed, timeline = places.split()
@@ -61,7 +61,7 @@ def head_of(rows: Rows) -> Head:
         upto,
         seen,
         int(after),
-        int(low or 0),
+        None if looked_up_to == "-" else int(looked_up_to),
         is_copy == "true",
         is_ahead == "true",
         in_transaction == "true",

@@ -194,7 +194,14 @@ WITH s AS MATERIALIZED (
 ){{taken}}
 SELECT m.upto::pg_catalog.text, m.seen::pg_catalog.text,
     m.after::pg_catalog.text
-        OPERATOR(pg_catalog.||) ' '::pg_catalog.text OPERATOR(pg_catalog.||) m.low::pg_catalog.text,
+        OPERATOR(pg_catalog.||) ' '::pg_catalog.text
+        OPERATOR(pg_catalog.||) coalesce(CASE WHEN m.many
+            AND (SELECT pg_catalog.count(*) FROM piece) OPERATOR(pg_catalog.<) {{limit}}::pg_catalog.int8 THEN (
+                SELECT pg_catalog.max(looked_at.id)::pg_catalog.text FROM (
+                    SELECT id FROM {{messages}} WHERE id OPERATOR(pg_catalog.>) m.low
+                    ORDER BY id LIMIT {MOST_LOOKED_AT}) AS looked_at
+                HAVING pg_catalog.count(*) OPERATOR(pg_catalog.>=) {MOST_LOOKED_AT}::pg_catalog.int8) END,
+            '-'::pg_catalog.text),
     v.is_copy::pg_catalog.text
         OPERATOR(pg_catalog.||) ' '::pg_catalog.text OPERATOR(pg_catalog.||) v.is_ahead::pg_catalog.text
         OPERATOR(pg_catalog.||) ' '::pg_catalog.text OPERATOR(pg_catalog.||) v.in_transaction::pg_catalog.text,
@@ -216,12 +223,6 @@ SELECT piece.id::pg_catalog.text, piece.channel, piece.payload, piece.pid::pg_ca
     pg_catalog.int8(pg_catalog.date_part('epoch', piece.sent_at) OPERATOR(pg_catalog.*) 1000000::pg_catalog.float8
         )::pg_catalog.text, piece.found::pg_catalog.text
 FROM piece"""
-
-# $1 the id after which a read of many has looked. How far it has looked, and at how many.
-_LOOKED_AT = f"""\
-SELECT pg_catalog.max(looked_at.id)::pg_catalog.text, pg_catalog.count(*)::pg_catalog.text
-FROM (SELECT id FROM {{messages}} WHERE id OPERATOR(pg_catalog.>) $1::pg_catalog.text::pg_catalog.int8
-    ORDER BY id LIMIT {MOST_LOOKED_AT}) AS looked_at"""
 
 # $1 name, $2 the batch's token, $3 the last id that is done with, NULL for the end of the set, $4 not NULL: more of
 # this batch follows. No row: another process has taken over, or it was acknowledged before.
@@ -306,11 +307,6 @@ class Statements:
             .replace("{limit}", str(limit))
             .replace("{most_bytes}", str(MOST_BYTES))
         )
-
-    @cached_property
-    def looked_at(self) -> str:
-        """Find out how far a read of many has looked."""
-        return self._filled(_LOOKED_AT)
 
     @cached_property
     def acknowledge(self) -> str:
