@@ -231,8 +231,8 @@ class Queries(Protocol):
 
         Parameters and columns may have several megabytes. They are as they are sent: nothing that the user has
         registered with the driver, such as adapters, casts and factories, changes them. Bytes that cannot be decoded,
-        as a session in SQL_ASCII returns, become surrogate escapes. The connection stays in its mode, and
-        notifications that arrive with the answer are kept for `Backend.fetch`.
+        as a session in SQL_ASCII returns, become surrogate escapes, or an error of a driver that decodes by itself.
+        The connection stays in its mode, and notifications that arrive with the answer are kept for `Backend.fetch`.
 
         If the connection is idle, the statement has a transaction of its own, and the connection is idle afterwards,
         also if it is not in autocommit mode. Inside a transaction of the user's, the statement runs in that. It has

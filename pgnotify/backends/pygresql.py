@@ -11,7 +11,7 @@ import weakref
 from collections import deque
 from collections.abc import Sequence
 from itertools import islice
-from operator import delitem
+from operator import delitem, methodcaller
 from typing import Any
 
 import pg
@@ -28,6 +28,10 @@ from pgnotify.program.interruption import is_interruption
 from pgnotify.protocol import Backend
 
 _ENCODINGS_WITHOUT_CODEC = (None, "SQL_ASCII")
+
+# Not called by name: where PyGreSQL cannot decode a text, it returns with the exception set, and Python notices only
+# in a call from C.
+_rows_of = methodcaller("getresult")
 
 _CONNECTION_OK = 1  # of pg.Connection.status
 _ENDED = TransactionStatus.UNKNOWN
@@ -189,7 +193,7 @@ class PyGreSQLBackend(DriverBackend):
         statement, values = sql.encode(encoding), encoded(parameters, encoding)
         try:
             result = self._execute(sql, statement, values, prepare)
-            rows: Rows = result.getresult() if hasattr(result, "getresult") else []
+            rows: Rows = _rows_of(result) if hasattr(result, "getresult") else []
         except Exception as error:  # a dead link raises ProgrammingError first, and LookupError later
             if self._has_ended():
                 raise self._lost() from error

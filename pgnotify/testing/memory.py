@@ -1,8 +1,9 @@
 """A PostgreSQL in memory, for tests: connections that listen and notify, and faults on demand.
 
 There is no process, no driver and no SQL. It does what PostgreSQL does with LISTEN, NOTIFY and
-transactions, and nothing more. A connection is also a backend, so `pgnotify.wrap` and
-`pgnotify.NotificationHandler` take it as it is; those of asyncio take an asynchronous one.
+transactions, and nothing more: its connections offer no `query`, so an outbox needs a real server. A
+connection is also a backend, so `pgnotify.wrap` and `pgnotify.NotificationHandler` take it as it is;
+those of asyncio take an asynchronous one.
 """
 
 from __future__ import annotations

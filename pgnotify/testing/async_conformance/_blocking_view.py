@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from functools import partial
 from inspect import isawaitable
 from typing import Any
 
@@ -18,6 +19,7 @@ COROUTINES = (
     "listen_many",
     "unlisten_many",
     "notify_many",
+    "query",
     "check",
     "name_session",
     "release",
@@ -81,9 +83,9 @@ class BlockingView(Backend):
         """See `pgnotify.protocol.Backend.close`."""
         self.awaited("close")
 
-    def awaited(self, name: str, *arguments: object) -> Any:
+    def awaited(self, name: str, *arguments: object, **named: Any) -> Any:
         """Call a coroutine of the backend, and wait for its end."""
-        return self._offered(coroutine_of, name, arguments)
+        return self._offered(partial(coroutine_of, **named), name, arguments)
 
     def plain(self, name: str, *arguments: object) -> Any:
         """Call a method of the backend that is not a coroutine, in the loop's thread."""
@@ -154,9 +156,9 @@ class _PoolView:
         self._loop.call(self._pool.putconn, connection)
 
 
-def coroutine_of(backend: AsyncBackend, name: str, *arguments: object) -> Coroutine[Any, Any, Any]:
+def coroutine_of(backend: AsyncBackend, name: str, *arguments: object, **named: Any) -> Coroutine[Any, Any, Any]:
     """Call a method that must be a coroutine function, for the loop's thread; return what to await."""
-    result = getattr(backend, name)(*arguments)
+    result = getattr(backend, name)(*arguments, **named)
     holds(isawaitable(result), f"{name}() returned {result!r}: it must be a coroutine function")
     coroutine: Coroutine[Any, Any, Any] = result
     return coroutine
@@ -171,7 +173,7 @@ def _called_plainly(backend: AsyncBackend, name: str, *arguments: object) -> Any
 
 
 def _awaiting(name: str) -> Callable[..., Any]:
-    return lambda view, *arguments: view.awaited(name, *arguments)
+    return lambda view, *arguments, **named: view.awaited(name, *arguments, **named)
 
 
 def _plainly(name: str) -> Callable[..., Any]:

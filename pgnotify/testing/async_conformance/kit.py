@@ -44,6 +44,7 @@ _ASKING: dict[str, tuple[object, ...]] = {
     "unlisten_many": (["x", "y"],),
     "notify": ("x", "of a call"),
     "notify_many": ([("x", "of a call"), ("y", "of a call")],),
+    "query": ("SELECT $1::pg_catalog.text", ("of a call",)),
     "check": (),
 }
 

@@ -4,6 +4,7 @@ Each of these modules has the tests of one subject:
 
     subscribing, subscribing_many   listen() and unlisten(); listen_many() and unlisten_many()
     waiting, sending                wait(); notify() and notify_many()
+    querying                        query()
     fetching, fetching_ways         fetch(); fetch_plain() and fetch_into(), in which the same holds
     transactions                    what the calls do inside the user's transaction
     losing, ending                  the loss of the connection; fileno() and limit_rest(), which end a call
@@ -27,6 +28,7 @@ from pgnotify.testing.conformance.fetching_ways import FetchingWays
 from pgnotify.testing.conformance.health import Checking
 from pgnotify.testing.conformance.kit import FEATURES, Kit, Session
 from pgnotify.testing.conformance.losing import Losing
+from pgnotify.testing.conformance.querying import Querying
 from pgnotify.testing.conformance.releasing import Releasing
 from pgnotify.testing.conformance.sending import Sending
 from pgnotify.testing.conformance.subscribing import Subscribing
@@ -43,6 +45,7 @@ class BackendConformance(
     Ending,
     Checking,
     SubscribingMany,
+    Querying,
     Encodings,
     Characters,
     Losing,
@@ -55,7 +58,7 @@ class BackendConformance(
 ):
     """Tests a backend for every promise of `pgnotify.protocol`, on a real server.
 
-    Derive a test class from it and define `connect`. pytest then runs about 200 tests on each of your
+    Derive a test class from it and define `connect`. pytest then runs about 240 tests on each of your
     connections. The server is the one that PGNOTIFY_TEST_DSN names, or a temporary one if it names none. It
     asks for a password, which the address has. Only one run at a time can use a database::
 

@@ -44,6 +44,9 @@ class Mutant(Backend):
     def notify_many(self, notifications):
         self.sound.notify_many(notifications)
 
+    def query(self, sql, parameters=(), prepare=False, joins=False):
+        return self.sound.query(sql, parameters, prepare, joins)
+
     def listen_many(self, channels):
         self.sound.listen_many(channels)
 

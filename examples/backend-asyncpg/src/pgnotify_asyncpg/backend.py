@@ -6,7 +6,7 @@ Everything said about asyncpg here was seen with 0.32.0.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any, TypeVar
 
 import asyncpg
@@ -130,6 +130,14 @@ class AsyncpgBackend:
         channels, payloads = [channel for channel, _ in pairs], [payload for _, payload in pairs]
         self._call(self.connection.execute(_NOTIFY_MANY, channels, payloads))
 
+    def query(
+        self, sql: str, parameters: Sequence[str | None] = (), prepare: bool = False, joins: bool = False
+    ) -> list[tuple[str | None, ...]]:
+        """Run a statement, with texts in and out. asyncpg begins no transactions by itself, so it joins none."""
+        if any("\0" in text for text in parameters if text is not None):
+            raise ValueError("a parameter has a NUL, and no text of PostgreSQL's may have one")
+        return self._call(self._query(sql, parameters, prepare))
+
     def check(self) -> Health:
         """Ask for the server's state, and for the channels that this connection listens to."""
         self._refuse_transaction("a health check")
@@ -159,6 +167,13 @@ class AsyncpgBackend:
         # remove_listener() sends it, too, but drops the callback first: notifications in between would be lost.
         await self.connection.execute(f"UNLISTEN {_quoted(channel)}")
         await self.connection.remove_listener(channel, self._inbox.receive)
+
+    async def _query(self, sql: str, parameters: Sequence[str | None], prepare: bool) -> list[tuple[str | None, ...]]:
+        if prepare:
+            records = await self.connection.fetch(sql, *parameters)  # asyncpg keeps the statement prepared
+        else:
+            records = await (await self.connection.prepare(sql, name="")).fetch(*parameters)
+        return [tuple(record) for record in records]
 
     async def _ask_for_health(self) -> tuple[bool, float, int, frozenset[str]]:
         in_recovery, queue_usage, pid, channels = await self.connection.fetchrow(_HEALTH)

@@ -19,6 +19,11 @@ PSYCOPG2 = ("psycopg2", "sqlalchemy-psycopg2")
 PG8000 = ("pg8000", "sqlalchemy-pg8000")
 
 
+QUERY = """\
+SELECT $1::pg_catalog.text, $2::pg_catalog.text::pg_catalog.int4::pg_catalog.text, $3::pg_catalog.text,
+    true::pg_catalog.text, '{}'::pg_catalog.json::pg_catalog.text"""
+
+
 def broken(*arguments, **keywords):
     raise AssertionError("an adapter of the user's was called")
 
@@ -42,6 +47,9 @@ def assert_unharmed(db, session, channel):
     backend.notify(channel, "it's %s $1")
     backend.notify_many([(channel, "1"), ("other", "2"), (channel, "ü")])
     assert backend.check().channels == {channel, "other"}
+    for prepare in (False, True):
+        rows = backend.query(QUERY, ("it's %s $1", "7", None), prepare=prepare)
+        assert rows == [("it's %s $1", "7", None, "true", "{}")]
     session.notify(channel, "last")
     assert payloads(collect(backend, 5)) == ["it's %s $1", "1", "2", "ü", "last"]
     backend.unlisten("other")
