@@ -30,6 +30,10 @@ STORED_EACH_SECONDS = 0.5
 QUICK_SECONDS = STORED_EACH_SECONDS / 4
 
 
+END_SECONDS = 0.05
+"""After which the lock of a session that the server was asked to end is tried again."""
+
+
 class Piece:
     """The messages that were delivered last, and not acknowledged yet.
 
@@ -79,6 +83,8 @@ class DurableReading(Reading):
         self._is_active = False
         """Whether this process is the one that reads for the name."""
         self._holds_lock = False
+        self._session: str | None = None
+        """The session that has held the lock last."""
         self._portion = 1
         self._stored_at = 0.0
         """When a piece or a part of it was stored or acknowledged, by the monotonic clock."""
@@ -174,7 +180,8 @@ class DurableReading(Reading):
             self._is_due, self.next_step_at = False, math.inf
             return False
         if not self._is_active and not (yield from self._become_active()):
-            self._is_due, self.next_step_at = False, policy.clock() + POLL_SECONDS
+            seconds = END_SECONDS if (yield from self._end_lost_session()) else POLL_SECONDS
+            self._is_due, self.next_step_at = False, policy.clock() + seconds
             return False
         yield from self.before_listen()
         if not (yield from self._acknowledge()):
@@ -186,7 +193,21 @@ class DurableReading(Reading):
     def _become_active(self) -> Program[bool]:
         rows: Rows = yield Query(self._statements.lock, (self.name,))
         self._is_active = self._holds_lock = rows[0][0] == "true"
+        if self._holds_lock:
+            self._session = rows[0][1]
         return self._is_active
+
+    def _end_lost_session(self) -> Program[bool]:
+        """End the session of ours that was lost, if the server does not know of that; return whether it ends now.
+
+        As long as no packet comes back from a network that has failed, the server keeps the session and its lock.
+        """
+        if self._session is None:
+            return False
+        rows: Rows = yield Query(self._statements.end_session, (self.name, self._session))
+        if not rows:
+            self._session = None
+        return bool(rows)
 
     def _store_channels(self, channels: tuple[str, ...]) -> Program[None]:
         """Make the subscription, unless there is one. The active process decides which channels it gets."""

@@ -81,7 +81,21 @@ WHERE name OPERATOR(pg_catalog.=) $1::pg_catalog.text
 _KEY = """\
 pg_catalog.hashtextextended($1::pg_catalog.text,
     ({messages_text}::pg_catalog.regclass)::pg_catalog.oid::pg_catalog.int8)"""
-_LOCK = f"SELECT pg_catalog.pg_try_advisory_lock({_KEY})::pg_catalog.text"
+_SESSION = """\
+it.pid::pg_catalog.text OPERATOR(pg_catalog.||) ' '::pg_catalog.text
+    OPERATOR(pg_catalog.||) pg_catalog.date_part('epoch', it.backend_start)::pg_catalog.text"""
+_LOCK = f"""\
+SELECT pg_catalog.pg_try_advisory_lock({_KEY})::pg_catalog.text, {_SESSION}
+FROM pg_catalog.pg_stat_activity AS it WHERE it.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()"""
+# $2 a session, as the statement above names it. The server keeps a session, and its locks, that ends without a word.
+_END_SESSION = f"""\
+SELECT pg_catalog.pg_terminate_backend(it.pid)::pg_catalog.text
+FROM pg_catalog.pg_stat_activity AS it JOIN pg_catalog.pg_locks AS held ON held.pid OPERATOR(pg_catalog.=) it.pid
+WHERE held.locktype OPERATOR(pg_catalog.=) 'advisory'::pg_catalog.text AND held.granted
+    AND held.objsubid OPERATOR(pg_catalog.=) 1::pg_catalog.int2
+    AND ((held.classid::pg_catalog.int8 OPERATOR(pg_catalog.<<) 32)
+        OPERATOR(pg_catalog.|) held.objid::pg_catalog.int8) OPERATOR(pg_catalog.=) {_KEY}
+    AND ({_SESSION}) OPERATOR(pg_catalog.=) $2::pg_catalog.text"""
 _UNLOCK = f"SELECT pg_catalog.pg_advisory_unlock({_KEY})::pg_catalog.text"
 
 # $1 not NULL: it is known that many are left. The other parameters are those of the position.
@@ -285,6 +299,11 @@ class Statements:
     def lock(self) -> str:
         """Try to become the active process of a name."""
         return self._filled(_LOCK)
+
+    @cached_property
+    def end_session(self) -> str:
+        """End a session that holds the lock of a name."""
+        return self._filled(_END_SESSION)
 
     @cached_property
     def unlock(self) -> str:
