@@ -15,7 +15,7 @@ from pgnotify.listener.gap import Reason
 from pgnotify.outbox.batch import Batch
 from pgnotify.outbox.position import BEGINNING
 from pgnotify.outbox.reading import POLL_SECONDS, Reading
-from pgnotify.outbox.rows import Rows, head_of, messages_of
+from pgnotify.outbox.rows import Rows, messages_of
 from pgnotify.outbox.statements import Statements, array
 from pgnotify.program.actions import Program, Query, Tell
 
@@ -230,11 +230,11 @@ class DurableReading(Reading):
     def _read(self, watch: ListenerWatch, policy: Policy) -> Program[None]:
         token = str(uuid.uuid4())
         parameters = (self._many, self.name, token)
-        rows: Rows = yield Query(self._statements.read_name(self.limit), parameters, self._prepares)
+        statement = self._statements.read_name(self.limit, self._planned_for)
+        rows: Rows = yield Query(statement, parameters, self._prepares)
         if not rows:
             raise OutboxError(f"the subscription {self.name!r} was removed from the outbox {self._statements.tables}")
-        head = head_of(rows)
-        self._check(head)
+        head = self._head_of(rows)
         if head.expired:
             yield from self._tell_expired(watch, policy, head.expired)
         if head.is_fresh and not head.found_any:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pgnotify.outbox.position import BEGINNING, Position
 from pgnotify.outbox.reading import Reading
-from pgnotify.outbox.rows import Rows, head_of, messages_of, place_of
+from pgnotify.outbox.rows import Rows, messages_of, place_of
 from pgnotify.outbox.statements import Statements
 from pgnotify.program.actions import Program, Query
 
@@ -75,9 +75,8 @@ class InMemoryReading(Reading):
             self._many = None
         seen, upto, after = position.place
         parameters = (self._many, seen, self._channel_array(), str(after), upto, self.home)
-        rows: Rows = yield Query(self._statements.read(self.limit), parameters, self._prepares)
-        head = head_of(rows)
-        self._check(head)
+        rows: Rows = yield Query(self._statements.read(self.limit, self._planned_for), parameters, self._prepares)
+        head = self._head_of(rows)
         if head.timeline != self._timeline:  # behind a pooler, which has another server now
             position.start_over()
             self._timeline, self._many = head.timeline, None

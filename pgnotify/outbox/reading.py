@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from pgnotify.errors import NotPrimary, OutboxError, TransactionError, VoidPosition
 from pgnotify.message import Message
-from pgnotify.outbox.rows import Head, Rows, is_cut_off
+from pgnotify.outbox.rows import Head, Rows, head_of, is_cut_off
 from pgnotify.outbox.schema import VERSION, version_of
 from pgnotify.outbox.statements import Statements, array
 from pgnotify.program.actions import Program, Query
@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 
 MOST_ROWS = 500
 """How many messages a read returns at most."""
+
+# A plan for a small table looks at all of it, and the server keeps that plan while the table grows. So it is asked for
+# a new one when the table is this many times as large. For a table of some pages, any plan is quick.
+GROWTH = 4
+SMALL_TABLE_BYTES = 32_768
 
 # Where notifications do not arrive, as behind a pooler that lends its server connections for one transaction at a time.
 POLL_SECONDS = 1.0
@@ -54,6 +59,8 @@ class Reading(abc.ABC):
         self._many: str | None = None
         """Not None if the set that is being read is known to be a large one."""
         self._prepares = True
+        self._planned_for = 0
+        """The size of the table for which the server has planned the statement that reads, in bytes."""
         self.home = ""
         """The name of the outbox that this session has found."""
 
@@ -72,7 +79,8 @@ class Reading(abc.ABC):
         rows: Rows = yield Query(self._statements.begin)
         if not rows:
             raise OutboxError(f"the outbox {self._statements.tables} is not complete: install it again")
-        ((is_void, self.home, snapshot, inserted, timeline),) = rows
+        ((is_void, self.home, snapshot, inserted, timeline, table_bytes),) = rows
+        self._planned_for = int(table_bytes)
         if is_void == "true":
             raise self._void("it is a copy")
         yield from self._begin(snapshot, inserted, timeline, link.behind_pooler)
@@ -162,6 +170,14 @@ class Reading(abc.ABC):
     def _end_of(self, rows: Rows, head: Head) -> int | None:
         """Return the id up to which rows have been read of their set; None if nothing is left of it."""
         return int(rows[-1][0]) if is_cut_off(rows, self.limit) else head.looked_up_to
+
+    def _head_of(self, rows: Rows) -> Head:
+        """Return the first row, checked; see `_check`."""
+        head = head_of(rows)
+        self._check(head)
+        if head.table_bytes > GROWTH * max(self._planned_for, SMALL_TABLE_BYTES):
+            self._planned_for = head.table_bytes
+        return head
 
     def _check(self, head: Head) -> None:
         """Refuse a position that means nothing, and a read whose snapshot is not to be used.

@@ -48,6 +48,8 @@ class Head(NamedTuple):
     """How far it was on disk."""
     timeline: str
     """The server's. Another one has taken over if it changes."""
+    table_bytes: int
+    """The size of the table of messages."""
 
 
 def head_of(rows: Rows) -> Head:
@@ -56,7 +58,7 @@ def head_of(rows: Rows) -> Head:
     after, looked_up_to = after.split()
     is_copy, is_ahead, in_transaction = void.split()
     expired, many, found_any, is_fresh, is_taken = counts.split()
-    inserted, flushed, timeline = places.split()
+    inserted, flushed, timeline, table_bytes = places.split()
     return Head(
         upto,
         seen,
@@ -73,6 +75,7 @@ def head_of(rows: Rows) -> Head:
         place_of(inserted),
         place_of(flushed),
         timeline,
+        int(table_bytes),
     )
 
 

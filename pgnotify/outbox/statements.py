@@ -55,12 +55,15 @@ _HOMES = """\
 {home} AS first JOIN {home} AS second
     ON first.part OPERATOR(pg_catalog.=) 1 AND second.part OPERATOR(pg_catalog.=) 2"""
 
-# One row: whether all positions are void, the home's name, the present snapshot, how far the log is written, and its
-# timeline.
+_SIZE = "pg_catalog.pg_relation_size({messages_text}::pg_catalog.regclass)::pg_catalog.text"
+
+# One row: whether all positions are void, the home's name, the present snapshot, how far the log is written, its
+# timeline, and the size of the table in bytes.
 _BEGIN = f"""\
 SELECT {_HOME_IS_VOID}::pg_catalog.text, first.said, pg_catalog.pg_current_snapshot()::pg_catalog.text,
     pg_catalog.pg_current_wal_insert_lsn()::pg_catalog.text,
-    pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), 1, 8)
+    pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), 1, 8),
+    {_SIZE}
 FROM {_HOMES}"""
 
 # $1 name, $2 channels, $3 the position to begin at; NULL for the present one. For a new name only.
@@ -98,14 +101,18 @@ WHERE held.locktype OPERATOR(pg_catalog.=) 'advisory'::pg_catalog.text AND held.
     AND ({_SESSION}) OPERATOR(pg_catalog.=) $2::pg_catalog.text"""
 _UNLOCK = f"SELECT pg_catalog.pg_advisory_unlock({_KEY})::pg_catalog.text"
 
-# $1 not NULL: it is known that many are left. The other parameters are those of the position.
+# $1 not NULL: it is known that many are left. The other parameters are those of the position. No parameter is
+# anywhere else, except for a name: so a plan made for their values seems no better than a generic one, and the server
+# keeps that from the sixth execution on. Otherwise it would make one for each read, which takes as long as to read 500
+# messages.
 _POSITION_OF_NAME = """\
-SELECT seen, channels, after, upto IS NULL AS fresh, coalesce(upto, pg_catalog.pg_current_snapshot()) AS upto,
-    expired, home, batch
+SELECT $1::pg_catalog.text IS NOT NULL AS is_many, seen, channels, after, upto IS NULL AS fresh,
+    coalesce(upto, pg_catalog.pg_current_snapshot()) AS upto, expired, home, batch
 FROM {subscriptions} WHERE name OPERATOR(pg_catalog.=) $2::pg_catalog.text"""
 _POSITION_IN_MEMORY = """\
-SELECT given.seen, given.channels, given.after, given.upto IS NULL AS fresh,
-    coalesce(given.upto, pg_catalog.pg_current_snapshot()) AS upto, 0::pg_catalog.int8 AS expired, given.home
+SELECT $1::pg_catalog.text IS NOT NULL AS is_many, given.seen, given.channels, given.after,
+    given.upto IS NULL AS fresh, coalesce(given.upto, pg_catalog.pg_current_snapshot()) AS upto,
+    0::pg_catalog.int8 AS expired, given.home
 FROM (SELECT $2::pg_catalog.text::pg_catalog.pg_snapshot AS seen, $3::pg_catalog.text::pg_catalog.text[] AS channels,
     $4::pg_catalog.text::pg_catalog.int8 AS after, $5::pg_catalog.text::pg_catalog.pg_snapshot AS upto,
     $6::pg_catalog.text AS home) AS given"""
@@ -147,7 +154,7 @@ WITH s AS MATERIALIZED (
 ), probe AS MATERIALIZED (
     (SELECT o.id FROM s CROSS JOIN LATERAL (
         SELECT id FROM {{messages}}
-        WHERE $1::pg_catalog.text IS NULL
+        WHERE NOT s.is_many
             AND xid OPERATOR(pg_catalog.>=) pg_catalog.pg_snapshot_xmax(s.seen)
             AND ROW(xid, id) OPERATOR(pg_catalog.<) ROW(pg_catalog.pg_snapshot_xmax(s.upto), 0::pg_catalog.int8)
             AND pg_catalog.pg_visible_in_snapshot(xid, s.upto)
@@ -155,14 +162,14 @@ WITH s AS MATERIALIZED (
     UNION ALL
     (SELECT o.id FROM s CROSS JOIN LATERAL pg_catalog.pg_snapshot_xip(s.seen) AS x CROSS JOIN LATERAL (
         SELECT id FROM {{messages}}
-        WHERE $1::pg_catalog.text IS NULL
+        WHERE NOT s.is_many
             AND xid OPERATOR(pg_catalog.>=) x
             AND ROW(xid, id) OPERATOR(pg_catalog.<=) ROW(x, 9223372036854775807::pg_catalog.int8)
             AND pg_catalog.pg_visible_in_snapshot(x, s.upto)
         ORDER BY xid, id LIMIT {_MANY + 1}) AS o)
     LIMIT {_MANY + 1}
 ), m AS MATERIALIZED (
-    SELECT s.*, p.many, CASE WHEN p.many AND s.fresh THEN least(
+    SELECT s.*, s.is_many OR p.found_many AS many, CASE WHEN (s.is_many OR p.found_many) AND s.fresh THEN least(
         (SELECT pg_catalog.min(id OPERATOR(pg_catalog.+) 0::pg_catalog.int8) FROM {{messages}}
             WHERE xid OPERATOR(pg_catalog.>=) pg_catalog.pg_snapshot_xmax(s.seen)
                 AND ROW(xid, id) OPERATOR(pg_catalog.<) ROW(pg_catalog.pg_snapshot_xmax(s.upto), 0::pg_catalog.int8)),
@@ -174,9 +181,7 @@ WITH s AS MATERIALIZED (
             ORDER BY xid, id LIMIT 1) AS o)) OPERATOR(pg_catalog.-) 1::pg_catalog.int8
         ELSE s.after END AS low
     FROM s CROSS JOIN (
-        SELECT $1::pg_catalog.text IS NOT NULL
-            OR pg_catalog.count(*) OPERATOR(pg_catalog.>) {_MANY}::pg_catalog.int8 AS many
-        FROM probe) AS p
+        SELECT pg_catalog.count(*) OPERATOR(pg_catalog.>) {_MANY}::pg_catalog.int8 AS found_many FROM probe) AS p
 ), v AS MATERIALIZED (
     SELECT coalesce((SELECT {_HOME_IS_VOID} OR m.home OPERATOR(pg_catalog.<>) first.said FROM {_HOMES}), true)
             AS is_copy,
@@ -231,6 +236,7 @@ SELECT m.upto::pg_catalog.text, m.seen::pg_catalog.text,
         OPERATOR(pg_catalog.||) ' '::pg_catalog.text
         OPERATOR(pg_catalog.||) pg_catalog.substr(
             pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), 1, 8)
+        OPERATOR(pg_catalog.||) ' '::pg_catalog.text OPERATOR(pg_catalog.||) {_SIZE}
 FROM m CROSS JOIN v
 UNION ALL
 SELECT piece.id::pg_catalog.text, piece.channel, piece.payload, piece.pid::pg_catalog.text,
@@ -264,6 +270,7 @@ class Statements:
 
     def __init__(self, tables: Tables) -> None:
         self.tables = tables
+        self._reads: dict[tuple[str, int, int], str] = {}
 
     @cached_property
     def send(self) -> str:
@@ -310,15 +317,27 @@ class Statements:
         """Leave that to another process."""
         return self._filled(_UNLOCK)
 
-    def read_name(self, limit: int) -> str:
-        """Read at most this many of the messages that a durable subscription has not read, and take them."""
-        return self._read(_POSITION_OF_NAME, _TAKEN, "EXISTS (SELECT FROM taken)", limit)
+    def read_name(self, limit: int, table_bytes: int) -> str:
+        """Read at most this many of the messages that a durable subscription has not read, and take them.
 
-    def read(self, limit: int) -> str:
-        """Read at most this many of the messages after a position that is kept in memory."""
-        return self._read(_POSITION_IN_MEMORY, "", "false", limit)
+        Args:
+            limit: how many.
+            table_bytes: the size of the table for which the server is to plan. It keeps a plan with each text.
+        """
+        return self._read(_POSITION_OF_NAME, _TAKEN, "EXISTS (SELECT FROM taken)", limit, table_bytes)
 
-    def _read(self, position: str, taken: str, is_taken: str, limit: int) -> str:
+    def read(self, limit: int, table_bytes: int) -> str:
+        """Read at most this many of the messages after a position that is kept in memory; see `read_name`."""
+        return self._read(_POSITION_IN_MEMORY, "", "false", limit, table_bytes)
+
+    def _read(self, position: str, taken: str, is_taken: str, limit: int, table_bytes: int) -> str:
+        key = position, limit, table_bytes
+        if key not in self._reads:
+            text = self._filled_read(position, taken, is_taken, limit)
+            self._reads[key] = f"{text}\n-- planned for a table of {table_bytes} bytes"
+        return self._reads[key]
+
+    def _filled_read(self, position: str, taken: str, is_taken: str, limit: int) -> str:
         return self._filled(
             _READ.replace("{position}", position)
             .replace("{taken}", taken)
