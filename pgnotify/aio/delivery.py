@@ -174,9 +174,11 @@ class AsyncDelivery:
         try:
             for _ in range(min(TURN, len(items))):
                 if subscription.cancelled or self.is_over:
-                    return
+                    break
                 subscription.busy_since = clocks.elapsed()
                 await self._call(callback, items.popleft())
+            if self.is_over:
+                subscription.mailbox.put_down()
         finally:
             subscription.busy_since = None
 

@@ -284,7 +284,7 @@ class AsyncLifecycle:
         while tasks := self._delivery.tasks.others():
             left = LOOK_EACH_SECONDS if deadline is None else min(LOOK_EACH_SECONDS, deadline - time.monotonic())
             await asyncio.wait(tasks, timeout=max(0.0, left))
-            if self.runner is not None and not self._drain and not self._task.done():
+            if self.runner is not None and not (self._drain or self._keeps_position or self._task.done()):
                 self.runner.abort_call()
             if deadline is not None and time.monotonic() >= deadline:
                 return await self._end_by_force(self._task)
@@ -315,8 +315,8 @@ class AsyncLifecycle:
         try:
             if self._drain:
                 await self._rest.deliver(runner)
-            if self._watch.stored is not None and self._watch.state is State.LISTENING:
-                await runner.run(self._watch.stored.leave(self._watch), self._delivery)
+            if self._keeps_position:
+                await self._store_position(runner)
             listened = tuple({**self._watch.in_force, **dict.fromkeys(self._watch.wanted.taken_up)})
             if not self._policy.can_reconnect and listened:
                 await runner.run(unlisten(self._watch, listened), self._delivery)
@@ -330,6 +330,20 @@ class AsyncLifecycle:
                 self._be_closed()
         await self._rest.wait_for_callbacks()
         await self._rest.cancel_callbacks()
+
+    @property
+    def _keeps_position(self) -> bool:
+        """Whether the end has to store how far the consumers are."""
+        stored = self._watch.stored
+        return stored is not None and stored.keeps_position and self._watch.state is State.LISTENING
+
+    async def _store_position(self, runner: AsyncReconnectingRunner) -> None:
+        """Store how far the consumers are, after the calls of coroutine functions that are under way."""
+        self._delivery.is_over = True
+        await self._rest.wait_for_callbacks()
+        await self._rest.cancel_callbacks()
+        assert self._watch.stored is not None, "the caller has looked"
+        await runner.run(self._watch.stored.leave(self._watch), self._delivery)
 
     def _be_closed(self) -> None:
         self._delivery.is_over = True

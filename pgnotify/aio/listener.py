@@ -189,6 +189,7 @@ class AsyncListener(ListenerFace):
         self._lifecycle.check_process()
         if not self._mailbox:  # otherwise this comes first
             self._lifecycle.check_open()
+        self._delivery.mailbox.put_down()
         expired = False
         while True:
             was = self._watch.delivering

@@ -77,6 +77,7 @@ class AsyncNotifications:
         if self._timeout is not None and self._deadline is None:
             self._deadline = time.monotonic() + self._timeout  # from the first step
         if self._left is not None and not self._left:
+            self._mailbox.put_down()
             raise StopAsyncIteration
 
 

@@ -359,7 +359,7 @@ class Delivery:
                     planned, dropped = mailbox.plan(its, until, now)
                     calls += planned + workers.plan(subscription)
                     drops.append((dropped, _last_channels(its, dropped), _SLOW_CALLBACK, subscription, was_empty))
-            at_once(*calls, _removal(self.watch.queue, len(plains)))
+            at_once(*calls, removal(self.watch.queue, len(plains)))
         for drop in drops:
             self.reporter.dropped(*drop)
 
@@ -377,7 +377,7 @@ class Delivery:
                 return
             was_empty = not mailbox
             calls, dropped = mailbox.plan(wanted, self.watch.queue_complete_until, now)
-            at_once(*calls, _removal(queue, len(plains)))
+            at_once(*calls, removal(queue, len(plains)))
         if wanted:
             self._is_dropping = bool(dropped) or (self._is_dropping and not was_empty)
             channels = _last_channels(wanted, dropped) if dropped else ()
@@ -405,6 +405,6 @@ def _last_channels(plains: list[Plain], count: int) -> list[str]:
     return [plain[0] for plain in plains[-count:]] if count else []
 
 
-def _removal(queue: deque[Plain], count: int) -> Call:
+def removal(queue: deque[Plain], count: int) -> Call:
     """Return the call that removes this many from the head of a queue."""
     return deque, (islice(pops(queue), count), 0)

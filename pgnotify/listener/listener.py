@@ -223,6 +223,7 @@ class Listener(ListenerFace):
                     if stop_after is not None:
                         stop_after -= 1
                         if not stop_after:
+                            self._delivery.mailbox.put_down()
                             return
             except IndexError as error:  # there are no more
                 if error.__traceback__ is not None and error.__traceback__.tb_next is not None:
@@ -313,6 +314,7 @@ class Listener(ListenerFace):
         self._lifecycle.check_process()
         if not self._has_mail():  # otherwise this comes first
             self._lifecycle.check_open()
+        self._delivery.mailbox.put_down()
         expired = False
         while True:
             was = self._watch.delivering

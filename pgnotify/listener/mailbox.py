@@ -173,6 +173,9 @@ class Mailbox:
                 return None
             return self._later[0][0]
 
+    def put_down(self) -> None:
+        """Record that the consumer is done with what it has taken, but does not ask for more."""
+
     def pass_by(self, overflow: Overflow) -> None:
         """Let consumers take what follows an overflow, unless another one has done that. The user knows of its gap."""
         with self.lock:

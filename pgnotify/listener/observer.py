@@ -172,8 +172,8 @@ class Observed:
         self.tell("received", len(plains), size)
         if self.by_channel:
             sizes: Counter[str] = Counter()
-            for channel, payload, _ in plains:
-                sizes[channel] += size_of(payload)
+            for plain in plains:
+                sizes[plain[0]] += size_of(plain[1])
             for channel, count in Counter(map(_channel_of, plains)).items():
                 if channel != self._hidden:
                     self.tell("channel_received", channel, count, sizes[channel])

@@ -6,11 +6,13 @@ The table is read on only when the consumers have room.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, suppress
 from itertools import islice
 
-from pgnotify.listener.delivery import Delivery
+from pgnotify.atomic import Call, at_once
+from pgnotify.listener import clocks
+from pgnotify.listener.delivery import Delivery, removal
 from pgnotify.listener.gap import Moment
 from pgnotify.listener.mailbox import Mailbox, Overflow
 from pgnotify.listener.report import Reporter
@@ -48,6 +50,8 @@ class PatientMailbox(Mailbox):
         """Whether the consumer is done with everything that was put in. It changes under the lock."""
         self._given: deque[int] = deque()
         """The ids of what was put in since then, and perhaps taken."""
+        self._put_down_before: object = None
+        """The item that waited first when the consumer was done with everything before it."""
 
     def has_room(self, count: int, now: Moment) -> bool:
         """Return True: there is always room for what was read."""
@@ -70,17 +74,37 @@ class PatientMailbox(Mailbox):
         self.overflow()
         return False
 
-    def given(self, plains: Iterable[Plain]) -> None:
-        """Record that messages were put in. The caller holds the lock."""
+    def given(self, plains: Iterable[Plain], waiting: int) -> None:
+        """Record messages that are put in. The caller holds the lock, until they are.
+
+        Args:
+            plains: the messages.
+            waiting: how many items wait before them.
+        """
         self.is_done = False
-        self._given += ids_of(plains)
-        while len(self._given) > len(self.items) + 1:
+        while len(self._given) > waiting + 1:
             self._given.popleft()
+        self._given += ids_of(plains)
+
+    def plan(self, plains: Sequence[Plain], complete_until: Moment, now: Moment) -> tuple[list[Call], int]:
+        """Do the same as `Mailbox.plan`, without a limit."""
+        planned = super().plan(plains, complete_until, now)
+        if plains:
+            self.given(plains, len(self.items))
+        return planned
+
+    def put_down(self) -> None:
+        """Do the same as `Mailbox.put_down`. If nothing waits, the consumer is done with everything."""
+        with self.lock, suppress(IndexError):
+            self._put_down_before = self.items[0]
+        self.overflow()
 
     def undone(self) -> list[int]:
-        """Return the ids of the messages that wait, and of the one that the consumer has in hand."""
+        """Return the ids of the messages that wait, and of the one that the consumer has in hand, if it has one."""
         with self.lock:
-            return list(self._given)[-len(self.items) - 1 :]
+            waiting = list(self.items)
+            in_hand = not waiting or waiting[0] is not self._put_down_before
+            return list(self._given)[-len(waiting) - in_hand :]
 
     def clear(self) -> None:
         """Remove everything, because the consumer is gone."""
@@ -159,31 +183,24 @@ class PatientDelivery(Delivery):
             if isinstance(each.mailbox, PatientMailbox):
                 yield each.mailbox
 
-    # Each puts something in and says so under the lock, which a consumer needs to say that it is done.
+    # A consumer needs the lock to say that it is done.
 
     def _share(self, plains: list[Plain]) -> bool:
+        by_channel: dict[str, list[Plain]] = {}
+        for plain in self._not_shared(plains):
+            by_channel.setdefault(plain[0], []).append(plain)
         with self.lock:
-            new = self._not_shared(plains)
-            by_channel: dict[str, list[Plain]] = {}
-            for plain in new:
-                by_channel.setdefault(plain[0], []).append(plain)
             has_shared = super()._share(plains)
             for channel, its in by_channel.items():
                 for stream in self._routes.queued.get(channel, ()):
-                    _given(stream.mailbox, its)
+                    if isinstance(stream.mailbox, PatientMailbox):  # that of one that was cancelled just now is not
+                        stream.mailbox.given(its, max(0, len(stream.mailbox.items) - len(its)))
         return has_shared
-
-    def _enqueue(self, plains: list[Plain]) -> None:
-        with self.lock:
-            for_iteration = self._still_wanted([plain for plain in plains if plain[0] not in self._routes.of])
-            super()._enqueue(plains)
-            _given(self.mailbox, for_iteration)
 
     def _enqueue_for_iteration(self, plains: list[Plain]) -> None:
         with self.lock:
-            wanted = self._still_wanted(plains)
-            super()._enqueue_for_iteration(plains)
-            _given(self.mailbox, wanted)
+            calls, _ = self.mailbox.plan(self._still_wanted(plains), self.watch.queue_complete_until, clocks.now())
+            at_once(*calls, removal(self.watch.queue, len(plains)))
 
 
 class TimedPatientDelivery(PatientDelivery, TimedDelivery):
@@ -193,8 +210,3 @@ class TimedPatientDelivery(PatientDelivery, TimedDelivery):
 def ids_of(plains: Iterable[Plain]) -> list[int]:
     """Return the ids of those that are messages."""
     return [plain[3] for plain in plains if len(plain) > 3]  # type: ignore[misc]
-
-
-def _given(mailbox: Mailbox, plains: list[Plain]) -> None:
-    if plains and isinstance(mailbox, PatientMailbox):
-        mailbox.given(plains)

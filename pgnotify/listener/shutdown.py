@@ -170,19 +170,19 @@ class Shutdown:
         watch = self._delivery.watch
         watch.interrupted = False
         try:
-            self._release_connection()
+            self._release_connection(drain_workers)
             self._be_closed(drain_workers)
         except BaseException:
             watch.interrupted = True  # a further run of the loop finds the request
             raise
 
-    def _release_connection(self) -> None:
+    def _release_connection(self, drain_workers: bool) -> None:
         watch = self._delivery.watch
         try:
             if self._drain:
                 self._deliver_all()
-            if watch.stored is not None and watch.state is State.LISTENING:
-                self._runner.run(watch.stored.leave(watch), self._delivery)
+            if self._keeps_position:
+                self._store_position(drain_workers)
             if not self._policy.can_reconnect and watch.in_force:
                 self._runner.run(unlisten(watch, tuple(watch.in_force)), self._delivery)
         except Exception as error:
@@ -191,7 +191,7 @@ class Shutdown:
             self.fail(error)
 
     def _be_closed(self, drain_workers: bool) -> None:
-        watch, workers = self._delivery.watch, self._delivery.workers
+        watch = self._delivery.watch
         watch.queue.clear()
         self._runner.close()
         if not self._drain and self.failure is None:
@@ -199,8 +199,26 @@ class Shutdown:
         self._delivery.reporter.enter(ListenerState.CLOSED)
         watch.closed()  # from now on, a further call does nothing
         self._ownership.notify()
+        self._end_workers(drain_workers)
+
+    def _end_workers(self, drain: bool) -> None:
+        """End the threads that run callbacks; see `end`."""
+        workers = self._delivery.workers
         if workers is not None:
-            workers.close(drain_workers or self._drain, None if drain_workers else self._deadline)
+            workers.close(drain or self._drain, None if drain else self._deadline)
+
+    @property
+    def _keeps_position(self) -> bool:
+        """Whether the end has to store how far the consumers are."""
+        watch = self._delivery.watch
+        return watch.stored is not None and watch.stored.keeps_position and watch.state is State.LISTENING
+
+    def _store_position(self, drain_workers: bool) -> None:
+        """Store how far the consumers are, after the callbacks that are under way."""
+        watch = self._delivery.watch
+        self._end_workers(drain_workers)
+        assert watch.stored is not None, "the caller has looked"
+        self._runner.run(watch.stored.leave(watch), self._delivery)
 
     def announce(self, dropped: DroppedGap) -> None:
         """Tell the user of the gap of a full queue, unless another thread does. For any thread, if no loop will.
@@ -262,7 +280,8 @@ class Shutdown:
                 return False
 
     def _abort_unless_draining(self) -> None:
-        if not self._drain:  # draining still needs the connection, to announce gaps
+        # Draining still needs the connection, to announce gaps; and so does a position that has to be stored.
+        if not (self._drain or self._keeps_position):
             self._runner.abort_call()
 
     def _is_worker(self) -> bool:

@@ -58,6 +58,8 @@ class Stored(Protocol):
     """The id of a message up to which the consumers are done, if that is to be stored before they are done with all."""
     own_channel: str
     """The listener's own channel, whose notifications are delivered as they are."""
+    keeps_position: bool
+    """Whether the position is kept at the server, so that `leave` has something to store."""
 
     def consumers(self, consumers: Consumers) -> None:
         """Deliver to these."""

@@ -120,6 +120,7 @@ class Stream(Uncopyable):
                     if stop_after is not None:
                         stop_after -= 1
                         if not stop_after:
+                            mailbox.put_down()
                             return
             except IndexError as error:  # there are no more
                 if error.__traceback__ is not None and error.__traceback__.tb_next is not None:

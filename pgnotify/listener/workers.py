@@ -196,6 +196,8 @@ class Workers:
                     return  # and come back to it
                 mailbox.pass_by(overflow)
                 left -= 1
+        if self.interrupted or not mailbox:
+            mailbox.put_down()
 
     def _is_told(self, subscription: Subscription, overflow: Overflow) -> bool:
         """Wait until the user knows of an overflow; return False if another subscription could be served meanwhile."""

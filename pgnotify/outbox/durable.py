@@ -71,6 +71,8 @@ class DurableReading(Reading):
         start: ``"new"`` or ``"all"``, if the name is not known yet.
     """
 
+    keeps_position = True
+
     def __init__(self, statements: Statements, watch: ListenerWatch, own_channel: str, name: str, start: str) -> None:
         super().__init__(statements, watch, own_channel)
         self.name = name

@@ -45,6 +45,7 @@ class Reading(abc.ABC):
     """
 
     kind = Message
+    keeps_position = False
 
     def __init__(self, statements: Statements, watch: ListenerWatch, own_channel: str) -> None:
         self._statements = statements
