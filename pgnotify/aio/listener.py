@@ -24,7 +24,7 @@ from pgnotify.aio.probe import probe
 from pgnotify.aio.source import AsyncSource
 from pgnotify.aio.stream import AsyncNotifications, AsyncStream
 from pgnotify.connecting.backoff import Backoff
-from pgnotify.limits import check_channel, check_count, check_seconds, check_timeout, is_async
+from pgnotify.limits import check_count, check_seconds, check_timeout, is_async
 from pgnotify.listener.face import ListenerFace, check_callback
 from pgnotify.listener.gap import Gap
 from pgnotify.listener.observer import Observer
@@ -217,8 +217,9 @@ class AsyncListener(ListenerFace):
             ChannelError: PostgreSQL would refuse or cut the name.
             TypeError: the channel is not a str, or the callback cannot be called, or is a generator function.
             ListenerClosed: it was stopped, or it belongs to the process that this one was forked from.
+            RuntimeError: it has a durable name, reads already, and the channel is another one than those.
         """
-        channel = check_channel(channel)
+        channel = self._checked_channel(channel)
         check_callback(callback, may_be_async=True)
         self._lifecycle.check_open()
         if is_async(callback):
@@ -238,8 +239,9 @@ class AsyncListener(ListenerFace):
         Raises:
             ChannelError, ValueError, TypeError: an argument is not possible.
             ListenerClosed: it was stopped, or it belongs to the process that this one was forked from.
+            RuntimeError: it has a durable name, reads already, and the channel is another one than those.
         """
-        channel = check_channel(channel)
+        channel = self._checked_channel(channel)
         size = self._options.queue_size if queue_size is None else check_count("queue_size", queue_size, 1)
         self._lifecycle.check_open()
         return AsyncStream(_Streaming(self), channel, size)

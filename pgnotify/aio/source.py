@@ -50,6 +50,8 @@ class AsyncSource(AnySource):
         """By the id() of a connection that was just opened: its backend, or why it has none."""
         super().__init__(source if self._lending is None else self._lending.lend, driver, name, answer_timeout)
         self._awaits = self._awaits or self._lending is not None
+        if isinstance(self.only_backend, Unbound):
+            self.only_backend = self.only_backend.backend
 
     def use(self, loop: Loop) -> None:
         """Open connections for this loop from now on."""

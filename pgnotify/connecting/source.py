@@ -63,6 +63,8 @@ class AnySource:
         """Whether a connection string has led to a standby, so that a name's other addresses are tried, too."""
         self.connect_seconds = 0.0
         """How long the latest attempt from a connection string may take until the driver ends it; perhaps infinite."""
+        self.only_backend: object = None
+        """That of the connection that was passed; None if there may be several."""
         self._open: Callable[[], Any]
         if self.from_dsn:
             parameters = ready(parse(source))
@@ -82,6 +84,7 @@ class AnySource:
         else:
             backend = self._backend_for(source)
             self._open = lambda: backend
+            self.only_backend = backend
         self.place = place_of(source) if self.from_dsn else name_of(source)
         """Where the connections lead to, or come from: host:port/dbname, the name of the function, or a class."""
         self._pool = _pool_of(source)

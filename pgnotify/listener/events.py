@@ -96,6 +96,24 @@ class Applied(NamedTuple):
     """The server listens to the wanted channels, and to no others; the user knows."""
 
 
+class StandsBy(NamedTuple):
+    """This process has become the one that reads for a durable subscription, or has found that another one does."""
+
+    name: str
+    """The subscription's."""
+    stands_by: bool
+    """Whether another process reads for it."""
+
+
+class NotAcknowledged(NamedTuple):
+    """What was delivered last for a durable subscription could not be acknowledged, and comes again."""
+
+    name: str
+    """The subscription's."""
+    error: Exception | None
+    """Why; None if another process has taken over."""
+
+
 class Refused(NamedTuple):
     """The server refuses a channel. Its LISTEN is not tried again."""
 

@@ -15,7 +15,7 @@ from pgnotify.listener.policy import Policy
 from pgnotify.listener.report import Reporter
 from pgnotify.listener.snapshot import delivers, snapshot
 from pgnotify.listener.status import Status
-from pgnotify.listener.stored import Stored
+from pgnotify.listener.stored import Stored, needs_query
 from pgnotify.listener.subscriptions import Routes
 from pgnotify.listener.timed import TimedDelivery
 from pgnotify.listener.watch import ListenerWatch
@@ -55,6 +55,9 @@ class ListenerFace(Uncopyable):
             return (TimedDelivery if times else Delivery)(watch, self._routes, self._reporter)
         from pgnotify.listener.patient import PatientDelivery, TimedPatientDelivery
 
+        only = self._source.only_backend
+        if only is not None and not hasattr(only, "query"):
+            raise needs_query(only)
         stored = options.outbox.reading(watch, options.durable, options.start, self._routes.internal_channel)
         watch.read_stored(stored)
         patient = TimedPatientDelivery if times else PatientDelivery
@@ -79,6 +82,18 @@ class ListenerFace(Uncopyable):
         return f"<{kind} {self._options.title!r} {state}: {channels} on {self._server()}>"
 
     # For the subclasses.
+
+    def _checked_channel(self, channel: str) -> str:
+        """Return the name of a channel to subscribe to, checked.
+
+        Raises:
+            ChannelError, TypeError: it is not possible.
+            RuntimeError: it can no longer be added; see `Stored.check_channel`.
+        """
+        channel = check_channel(channel)
+        if self._watch.stored is not None:
+            self._watch.stored.check_channel(channel)
+        return channel
 
     def _reading_in_batches(self, size: int) -> Stored:
         """Have messages read in batches, for an iteration that acknowledges them.

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 from pgnotify.atomic import pops
 from pgnotify.connecting.backoff import Backoff
 from pgnotify.connecting.source import Source
-from pgnotify.limits import check_channel, check_count, check_seconds, check_timeout
+from pgnotify.limits import check_count, check_seconds, check_timeout
 from pgnotify.listener.face import ListenerFace, check_callback
 from pgnotify.listener.gap import Gap
 from pgnotify.listener.lifecycle import Lifecycle
@@ -344,8 +344,9 @@ class Listener(ListenerFace):
             TypeError: the channel is not a str, or the callback cannot be called, or a call of it runs nothing, as that
                 of an async function.
             ListenerClosed: it was stopped, or it belongs to the process that this one was forked from.
+            RuntimeError: it has a durable name, reads already, and the channel is another one than those.
         """
-        channel = check_channel(channel)
+        channel = self._checked_channel(channel)
         check_callback(callback)
         return self._subscribe(channel, callback)
 
@@ -362,8 +363,9 @@ class Listener(ListenerFace):
         Raises:
             ChannelError, ValueError, TypeError: an argument is not possible.
             ListenerClosed: it was stopped, or it belongs to the process that this one was forked from.
+            RuntimeError: it has a durable name, reads already, and the channel is another one than those.
         """
-        channel = check_channel(channel)
+        channel = self._checked_channel(channel)
         size = self._options.queue_size if queue_size is None else check_count("queue_size", queue_size, 1)
         self._lifecycle.check_open()
         return Stream(_Streaming(self), channel, size)

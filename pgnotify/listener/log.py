@@ -157,6 +157,19 @@ class Log:
             _names(channels),
         )
 
+    def stands_by(self, subscription: str, stands_by: bool) -> None:
+        """Say whether this process reads for a durable subscription, or another one does."""
+        if stands_by:
+            log.info("%s: another process reads the subscription %r; standing by", self._name, subscription)
+        else:
+            log.info("%s: reading the subscription %r", self._name, subscription)
+
+    def not_acknowledged(self, subscription: str, error: Exception | None) -> None:
+        """Warn that the messages that were delivered last come again; see `events.NotAcknowledged`."""
+        why = "another process has taken over" if error is None else text_of(error)
+        message = "messages of the subscription %r are not acknowledged, and come again: %s"
+        self._repeats.log(logging.WARNING, "not acknowledged", message, subscription, why)
+
     def queue_usage(self, usage: float) -> None:
         """Warn once when the usage, from 0 to 1, passes a mark; again only if it has fallen below that mark."""
         passed = next((mark for mark in QUEUE_USAGES_TO_WARN_OF if usage >= mark), 0.0)

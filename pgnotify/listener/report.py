@@ -114,6 +114,11 @@ class Reporter:
                 self.log.refused(channel, error)
                 self._report_if_wanted(error)
                 self.changed()
+            case events.StandsBy(name, stands_by):
+                self.log.stands_by(name, stands_by)
+                self.changed()
+            case events.NotAcknowledged(name, error):
+                self.log.not_acknowledged(name, error)
             case events.Checked() as checked:
                 self._checked(checked)
             case events.Applied():

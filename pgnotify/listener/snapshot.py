@@ -29,6 +29,7 @@ def snapshot(options: Options, delivery: Delivery, routes: Routes) -> Status:
     counters, watch, link = reporter.counters, delivery.watch, delivery.watch.link
     channels = tuple(filter(routes.internal_channel.__ne__, tuple(watch.in_force)))
     unread, known_good = delivery.unread_seconds(), watch.known_good
+    stored = watch.stored
     waiting = sum(len(subscription.mailbox) for subscription in routes.subscriptions())
     return Status(
         name=options.title,
@@ -54,4 +55,7 @@ def snapshot(options: Options, delivery: Delivery, routes: Routes) -> Status:
         known_good_at=None if known_good is None else known_good.lost_at,
         last_error_at=counters.last_error_at,
         callback_errors=counters.callback_errors,
+        durable=options.durable,
+        standing_by=stored is not None and stored.stands_by,
+        held_up=stored is not None and stored.is_held_up,
     )

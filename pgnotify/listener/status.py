@@ -87,6 +87,15 @@ class Status:
     """When `last_error` happened; aware, in UTC. None if there is none."""
     callback_errors: int = 0
     """How many times a callback has raised an exception."""
+    durable: str | None = None
+    """The name of the durable subscription; None if there is none."""
+    standing_by: bool = False
+    """Whether another process reads for the durable subscription, and this one waits to take over."""
+    held_up: bool = False
+    """Whether no more is read from the outbox, because a consumer is busy with what it has, or nobody iterates.
+
+    With a durable subscription this is so while a piece is worked on: it is acknowledged before the next one is read.
+    """
 
     def as_dict(self) -> dict[str, Any]:
         """Return a dict for JSON: the state is a plain string, moments are in ISO 8601, channels are lists."""

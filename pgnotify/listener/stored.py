@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
+from pgnotify.errors import OutboxError
 from pgnotify.limits import check_channel
 from pgnotify.notification import Notification
 from pgnotify.program.actions import Program
+from pgnotify.protocol import cannot_query
 
 if TYPE_CHECKING:
     from pgnotify.listener.policy import Policy
@@ -56,6 +58,8 @@ class Stored(Protocol):
     """Whether it waits for the consumers."""
     progress: int | None
     """The id of a message up to which the consumers are done, if that is to be stored before they are done with all."""
+    stands_by: bool
+    """Whether another process reads, and this one waits to take over."""
     own_channel: str
     """The listener's own channel, whose notifications are delivered as they are."""
     keeps_position: bool
@@ -63,6 +67,13 @@ class Stored(Protocol):
 
     def consumers(self, consumers: Consumers) -> None:
         """Deliver to these."""
+
+    def check_channel(self, channel: str) -> None:
+        """Refuse a channel that can no longer be added.
+
+        Raises:
+            RuntimeError: messages on it may have been passed over.
+        """
 
     def in_batches_of(self, size: int) -> None:
         """Read pieces of this size at most, and leave their acknowledgement to the user.
@@ -125,6 +136,12 @@ class Store(Protocol):
             start: ``"new"`` or ``"all"``, for a name that is not known yet.
             own_channel: the listener's own channel, whose notifications are delivered as they are.
         """
+
+
+def needs_query(backend_or_error: object) -> OutboxError:
+    """Return the error for a backend without `query`, given that, or the error that says so."""
+    error = backend_or_error if isinstance(backend_or_error, Exception) else cannot_query(backend_or_error)
+    return OutboxError(f"{error}, which an outbox needs: use another driver, or a newer version of it")
 
 
 def check_store(outbox: object, durable: object, start: object) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pgnotify.atomic import at_once
 from pgnotify.errors import OutboxError
-from pgnotify.listener.events import ListenInForce
+from pgnotify.listener.events import ListenInForce, NotAcknowledged, StandsBy
 from pgnotify.listener.gap import Reason
 from pgnotify.outbox.batch import Batch
 from pgnotify.outbox.position import BEGINNING
@@ -18,6 +18,7 @@ from pgnotify.outbox.reading import POLL_SECONDS, Reading
 from pgnotify.outbox.rows import Rows, messages_of
 from pgnotify.outbox.statements import Statements, array
 from pgnotify.program.actions import Program, Query, Tell
+from pgnotify.program.interruption import is_interruption
 
 if TYPE_CHECKING:
     from pgnotify.listener.policy import Policy
@@ -90,6 +91,16 @@ class DurableReading(Reading):
         self._portion = 1
         self._stored_at = 0.0
         """When a piece or a part of it was stored or acknowledged, by the monotonic clock."""
+        self._read_channels: tuple[str, ...] = ()
+        """The channels that were read last; none if nothing was read yet."""
+
+    def check_channel(self, channel: str) -> None:
+        """Refuse a channel that was not read so far: messages on it that were stored before would be passed over."""
+        if self._read_channels and channel not in self._read_channels:
+            raise RuntimeError(
+                f"the subscription {self.name!r} is read already, so messages that wait on {channel!r} would be "
+                "lost: give all channels to the constructor, or subscribe before the listener starts"
+            )
 
     def in_batches_of(self, size: int) -> None:
         """Read pieces of this size at most, and leave their acknowledgement to the user."""
@@ -103,7 +114,7 @@ class DurableReading(Reading):
 
     def session_lost(self) -> None:
         """Forget what belonged to the session. The piece stays: its token still acknowledges it."""
-        self._is_active = self._holds_lock = False
+        self._is_active = self._holds_lock = self.stands_by = False
         self._stored_channels = self.progress = None
 
     def portion(self, waiting: int) -> int:
@@ -156,13 +167,17 @@ class DurableReading(Reading):
         """Acknowledge what the consumers are done with, and let another process take over."""
         piece, self.piece = self.piece, None
         undone = self._consumers.undone()
-        if piece is not None and self.is_automatic and undone is not None:
-            done = piece.until(undone)
+        done = piece.until(undone) if piece is not None and self.is_automatic and undone is not None else None
+        try:
             if done is not None:
-                yield Query(self._statements.acknowledge, done.parameters(self.name))
-        if self._holds_lock:
-            self._holds_lock = False
-            yield Query(self._statements.unlock, (self.name,))
+                yield from self._acknowledge_with(done.parameters(self.name))
+            if self._holds_lock:
+                self._holds_lock = False
+                yield Query(self._statements.unlock, (self.name,))
+        except Exception as error:
+            if is_interruption(error):
+                raise
+            yield Tell(NotAcknowledged(self.name, error))
 
     def _can_take_more(self) -> bool:
         """Return whether the consumers are done with everything: it is acknowledged before the next read."""
@@ -181,6 +196,7 @@ class DurableReading(Reading):
         if not channels:
             self._is_due, self.next_step_at = False, math.inf
             return False
+        self._read_channels = channels
         if not self._is_active and not (yield from self._become_active()):
             seconds = END_SECONDS if (yield from self._end_lost_session()) else POLL_SECONDS
             self._is_due, self.next_step_at = False, policy.clock() + seconds
@@ -193,10 +209,14 @@ class DurableReading(Reading):
         return True
 
     def _become_active(self) -> Program[bool]:
+        """Try to be the process that reads for the name, and tell the user of a change."""
         rows: Rows = yield Query(self._statements.lock, (self.name,))
         self._is_active = self._holds_lock = rows[0][0] == "true"
         if self._holds_lock:
             self._session = rows[0][1]
+        if self._is_active or not self.stands_by:
+            self.stands_by = not self._is_active
+            yield Tell(StandsBy(self.name, self.stands_by))
         return self._is_active
 
     def _end_lost_session(self) -> Program[bool]:
@@ -222,12 +242,19 @@ class DurableReading(Reading):
     def _acknowledge(self) -> Program[bool]:
         """Acknowledge the piece that the consumers are done with; return False if another process has taken over."""
         if self.piece is not None and self.is_automatic:
-            rows: Rows = yield Query(self._statements.acknowledge, self.piece.parameters(self.name), self._prepares)
+            is_ours = yield from self._acknowledge_with(self.piece.parameters(self.name))
             self.piece = None
-            # In a session of our own nobody can take over: then the answer to an earlier try was lost.
-            return bool(rows) or self._holds_lock
+            return is_ours
         self.piece = None
         return True
+
+    def _acknowledge_with(self, parameters: tuple[str | None, ...]) -> Program[bool]:
+        rows: Rows = yield Query(self._statements.acknowledge, parameters, self._prepares)
+        # In a session of our own nobody can take over: then the answer to an earlier try was lost.
+        if rows or self._holds_lock:
+            return True
+        yield Tell(NotAcknowledged(self.name, None))
+        return False
 
     def _read(self, watch: ListenerWatch, policy: Policy) -> Program[None]:
         token = str(uuid.uuid4())

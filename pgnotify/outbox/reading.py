@@ -11,6 +11,7 @@ import math
 from typing import TYPE_CHECKING
 
 from pgnotify.errors import NotPrimary, OutboxError, TransactionError, VoidPosition
+from pgnotify.listener.stored import needs_query
 from pgnotify.message import Message
 from pgnotify.outbox.rows import Head, Rows, head_of, is_cut_off
 from pgnotify.outbox.schema import VERSION, version_of
@@ -46,6 +47,7 @@ class Reading(abc.ABC):
 
     kind = Message
     keeps_position = False
+    stands_by = False
 
     def __init__(self, statements: Statements, watch: ListenerWatch, own_channel: str) -> None:
         self._statements = statements
@@ -90,6 +92,9 @@ class Reading(abc.ABC):
     @abc.abstractmethod
     def before_listen(self) -> Program[None]:
         """Make sure that messages which are stored after the next LISTEN will be read."""
+
+    def check_channel(self, channel: str) -> None:
+        """Accept each channel: what was stored on it before belongs to nobody."""
 
     def hinted(self) -> None:
         """Look for messages at the next opportunity."""
@@ -211,9 +216,7 @@ class Reading(abc.ABC):
         try:
             rows: Rows = yield Query(self._statements.look, (tables.schema, tables.name))
         except NotImplementedError as error:
-            raise OutboxError(
-                f"{error}, which an outbox needs: use another driver, or a newer version of it"
-            ) from error
+            raise needs_query(error) from error
         if not rows:
             raise OutboxError(f"there is no outbox {tables} in this database: run `pgnotify outbox install`")
         in_recovery, comment, may_read, _, read_only, owner, user = rows[0]

@@ -1,0 +1,175 @@
+"""A durable subscription goes on after a restart with what was not asked for; each name gets all; one process reads."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+
+import pytest
+
+from tests.helpers.listener_fronts import Listener, both_fronts
+from tests.helpers.listeners import AT_ONCE, Happened, interrupts_callbacks, next_payloads
+from tests.helpers.threads import Background
+from tests.helpers.waiting import PATIENCE, eventually
+
+pytestmark = both_fronts
+
+
+@pytest.fixture
+def durable(driver, address, outbox, channel):
+    """A function that makes a listener for a durable subscription to the channel, unless told otherwise."""
+
+    def make(name, *channels, **options):
+        return Listener(address.dsn, *(channels or (channel,)), driver=driver, outbox=outbox, durable=name, **options)
+
+    return make
+
+
+def test_what_is_sent_while_nobody_listens_reaches_every_name_that_is_known(durable, sender, channel, name):
+    names = [name, name + "2"]
+    for each in names:
+        with durable(each):
+            pass
+    sender.send(channel, 1, 2)
+
+    for each in names:
+        with durable(each) as listener:
+            assert next_payloads(listener, 2) == ["1", "2"]
+        with durable(each) as listener:
+            assert list(listener.notifications(timeout=0.05)) == []
+
+
+def test_the_next_listener_goes_on_with_what_was_not_asked_for(durable, sender, channel, name):
+    with durable(name, start="all") as listener:
+        sender.send_numbers(channel, 5)
+        for message in listener:
+            if message.payload == "2":
+                break  # so it is not known whether this one is done with
+
+    with durable(name) as listener:
+        assert next_payloads(listener, 2) == ["2", "3"]
+
+    with durable(name) as listener:
+        assert next_payloads(listener, 1) == ["4"]
+
+
+def test_a_stop_in_a_callback_acknowledges_up_to_it(durable, sender, channel, name):
+    called = Happened()
+
+    def stop_at_2(message):
+        called.append(message.payload)
+        if message.payload == "2":
+            listener.stop()
+
+    listener = durable(name)
+    listener.subscribe(channel, stop_at_2)
+    with listener:
+        sender.send_numbers(channel, 5)
+        listener.run()
+
+    with durable(name) as listener:
+        assert next_payloads(listener, 2) == ["3", "4"]
+    assert called == ["0", "1", "2"]
+
+
+def test_a_callback_that_ends_the_listener_with_an_error_is_called_again(durable, sender, channel, name):
+    def fail_at_2(message):
+        if message.payload == "2":
+            raise ValueError("not this one")
+
+    listener = durable(name, on_error="raise")
+    listener.subscribe(channel, fail_at_2)
+    with listener:
+        sender.send_numbers(channel, 5)
+        with pytest.raises(ValueError, match="not this one"):
+            listener.run()
+
+    with durable(name) as listener:
+        assert next_payloads(listener, 3) == ["2", "3", "4"]
+
+
+def test_a_stop_waits_for_workers_and_acknowledges_what_they_have_done(durable, sender, channel, name):
+    entered, may_return = threading.Event(), threading.Event()
+
+    def wait_at_2(message):
+        if message.payload == "2":
+            entered.set()
+            assert may_return.wait(PATIENCE)
+
+    listener = durable(name, workers=1)
+    listener.subscribe(channel, wait_at_2)
+    try:
+        listener.start()
+        sender.send_numbers(channel, 5)
+        assert entered.wait(PATIENCE)
+        stopping = Background(listener.stop)
+        eventually(lambda: interrupts_callbacks(listener))
+        may_return.set()
+        assert stopping.ended()
+    finally:
+        may_return.set()
+        listener.stop()
+
+    with durable(name) as listener:
+        assert next_payloads(listener, 2) == ["3", "4"]
+
+
+def test_a_stream_goes_on_with_what_it_has_not_asked_for(durable, sender, channel, name):
+    listener = durable(name, "another channel")
+    with listener.subscription(channel) as stream:
+        sender.send_numbers(channel, 5)
+        for message in stream:
+            if message.payload == "2":
+                break
+        listener.stop()
+
+    with durable(name) as listener:
+        assert next_payloads(listener, 3) == ["2", "3", "4"]
+
+
+def test_another_process_stands_by_until_the_first_one_ends(durable, sender, channel, name):
+    with listening_to(durable(name)) as first, listening_to(durable(name)) as second:
+        eventually(lambda: second.status().standing_by)
+        sender.send(channel, 1)
+        assert next_payloads(first, 1) == ["1"]
+        assert list(second.notifications(timeout=0.05)) == []
+        assert list(first.notifications(timeout=0)) == []
+        first.stop()
+        sender.send(channel, 2)
+
+        assert next_payloads(second, 1) == ["2"]
+        assert (first.status().standing_by, second.status().standing_by) == (False, False)
+        assert second.status().durable == name
+
+
+def test_a_loss_loses_nothing_and_what_was_not_acknowledged_comes_again(durable, sender, channel, name):
+    with listening_to(durable(name, backoff=AT_ONCE)) as listener:
+        sender.send(channel, 1)
+        assert next_payloads(listener, 1) == ["1"]
+        sender.session.terminate(listener.status().server_pid)
+        sender.send(channel, 2)
+
+        assert next_payloads(listener, 1) == ["2"]
+        assert listener.status().dropped == 0
+
+
+def test_a_channel_that_comes_too_late_is_refused(durable, sender, channel, name):
+    with listening_to(durable(name)) as listener:
+        sender.send(channel, 1)
+        assert next_payloads(listener, 1) == ["1"]
+
+        with pytest.raises(RuntimeError, match="give all channels to the constructor"):
+            listener.subscribe("another channel", print)
+        with pytest.raises(RuntimeError, match="give all channels to the constructor"):
+            listener.subscription("another channel")
+        listener.subscribe(channel, print)
+
+
+@contextmanager
+def listening_to(listener):
+    """Start a listener, and stop it at the end."""
+    try:
+        listener.start()
+        yield listener
+    finally:
+        listener.stop()
