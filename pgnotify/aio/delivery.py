@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import time
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
@@ -21,6 +22,7 @@ from pgnotify.listener.gap import Listening
 from pgnotify.listener.mailbox import Mailbox
 from pgnotify.listener.options import Options
 from pgnotify.listener.report import Reporter
+from pgnotify.listener.stored import Stored
 from pgnotify.listener.subscriptions import Queued
 from pgnotify.listener.watch import DroppedGap, ListenerWatch
 from pgnotify.notification import Notification
@@ -170,13 +172,15 @@ class AsyncDelivery:
 
     async def _serve_some(self, subscription: Queued) -> None:
         """Await the calls for the first notifications that wait, up to the next gap."""
-        items, callback = subscription.mailbox.items, subscription.callback
+        items, callback, stored = subscription.mailbox.items, subscription.callback, self.watch.stored
         try:
             for _ in range(min(TURN, len(items))):
                 if subscription.cancelled or self.is_over:
                     break
                 subscription.busy_since = clocks.elapsed()
                 await self._call(callback, items.popleft())
+                if stored is not None:
+                    self.done_with(stored, subscription.mailbox)
             if self.is_over:
                 subscription.mailbox.put_down()
         finally:
@@ -196,6 +200,11 @@ class AsyncDelivery:
             self.reporter.observed.callback_finished(notification.channel, seconds, failure)
         if failure is not None:
             self.reporter.report(failure, notification)
+
+    def done_with(self, stored: Stored, mailbox: Mailbox) -> None:
+        """Have it stored now and then how far a consumer is, which is done with what it has taken from its mailbox."""
+        if self.watch.is_settled and stored.done_with(mailbox.put_down, time.monotonic()):
+            self.inner.asked()
 
     # Overflows.
 

@@ -22,7 +22,7 @@ from pgnotify.aio.lifecycle import AsyncLifecycle, Stopping
 from pgnotify.aio.loop import as_failure
 from pgnotify.aio.probe import probe
 from pgnotify.aio.source import AsyncSource
-from pgnotify.aio.stream import AsyncNotifications, AsyncStream
+from pgnotify.aio.stream import AsyncMessages, AsyncNotifications, AsyncStream
 from pgnotify.connecting.backoff import Backoff
 from pgnotify.limits import check_count, check_seconds, check_timeout, is_async
 from pgnotify.listener.face import ListenerFace, check_callback
@@ -174,9 +174,14 @@ class AsyncListener(ListenerFace):
         self._lifecycle.check_process()
         if not self._mailbox and self._lifecycle.failure is None:  # otherwise these come first
             self._lifecycle.check_open()
-        return AsyncNotifications(
-            self, self._lifecycle, self._mailbox, self._front.pass_overflow, timeout, stop_after, self._delivery.kind
-        )
+        return self._iteration(timeout, stop_after)
+
+    def _iteration(self, timeout: float | None, stop_after: int | None) -> AsyncNotifications:
+        front, mailbox, stored, kind = self._front, self._mailbox, self._watch.stored, self._delivery.kind
+        arguments = self, self._lifecycle, mailbox, front.pass_overflow, timeout, stop_after, kind
+        if stored is None:
+            return AsyncNotifications(*arguments)
+        return AsyncMessages(partial(front.done_with, stored, mailbox), *arguments)
 
     async def wait_or_poll(self, healthy: float = 30.0, deaf: float = 1.0) -> Notification | Gap | None:
         """Wait for a hint that there is work. For code that looks for its work itself, and uses NOTIFY to look at once.

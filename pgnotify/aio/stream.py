@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from types import TracebackType
-from typing import Protocol
+from typing import Any, Protocol
 
 from pgnotify.aio.lifecycle import AsyncLifecycle
 from pgnotify.aio.loop import Future
@@ -79,6 +79,28 @@ class AsyncNotifications:
         if self._left is not None and not self._left:
             self._mailbox.put_down()
             raise StopAsyncIteration
+
+
+class AsyncMessages(AsyncNotifications):
+    """The messages of an outbox, in place of notifications. It is stored now and then how far the consumer is.
+
+    Args:
+        done_with: called when the consumer is done with what it has taken.
+        arguments: as for `AsyncNotifications`.
+    """
+
+    def __init__(self, done_with: Callable[[], object], *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._done_with = done_with
+        self._has_taken = False
+
+    async def __anext__(self) -> Notification:
+        """Return the next message; wait for it if necessary."""
+        if self._has_taken:
+            self._done_with()
+        message = await super().__anext__()
+        self._has_taken = True
+        return message
 
 
 class Streaming(Protocol):

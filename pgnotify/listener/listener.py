@@ -233,9 +233,10 @@ class Listener(ListenerFace):
 
     def _messages(self, stored: Stored, notifications: Iterator[Notification]) -> Iterator[Notification]:
         """Yield messages, and have it stored now and then how far the consumer is."""
+        mailbox = self._delivery.mailbox
         for message in notifications:
             yield message
-            if self._watch.is_settled and stored.done_with(cast("Message", message), time.monotonic()):
+            if self._watch.is_settled and stored.done_with(mailbox.put_down, time.monotonic()):
                 self._runner.wake()
                 self._lifecycle.wait_until(lambda: stored.progress is None, None)
 

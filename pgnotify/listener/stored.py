@@ -5,7 +5,7 @@ The loop calls these. `pgnotify.outbox` implements them.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pgnotify.errors import OutboxError
@@ -100,8 +100,13 @@ class Stored(Protocol):
     def delivered(self, begun_at: float, ended_at: float) -> None:
         """Take into account how long a delivery took, by the monotonic clock."""
 
-    def done_with(self, message: Message, now: float) -> bool:
-        """Take into account that the only consumer is done with a message; return whether to store that now."""
+    def done_with(self, put_down: Callable[[], object], now: float) -> bool:
+        """Take into account that a consumer is done with what it has taken; return whether to store that now.
+
+        Args:
+            put_down: called if it is time to store that, to say so to the consumer's mailbox.
+            now: the present moment, by the monotonic clock.
+        """
 
     def store_progress(self) -> Program[None]:
         """Store how far the consumers are; then `progress` is None."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import uuid
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
@@ -128,24 +128,16 @@ class DurableReading(Reading):
             self._portion = min(2 * self._portion, self.limit)
         elif seconds > STORED_EACH_SECONDS:
             self._portion = max(1, self._portion // 2)
-        self._done(frozenset(), ended_at)
+        self.done_with(_nothing, ended_at)
 
-    def done_with(self, message: Message, now: float) -> bool:
-        """Take into account that a consumer is done with a message; return whether to store that now."""
-        return self._done(frozenset((message.id,)), now)
-
-    def _done(self, done: frozenset[int], now: float) -> bool:
-        """Have it stored how far the consumers are, unless something was stored just now.
-
-        Args:
-            done: messages that the consumers do not know to be done.
-            now: the present moment.
-        """
+    def done_with(self, put_down: Callable[[], object], now: float) -> bool:
+        """Have it stored how far the consumers are, unless something was stored just now; see `Stored.done_with`."""
         piece = self.piece
         if piece is None or not self.is_automatic or now < self._stored_at + STORED_EACH_SECONDS:
             return False
+        put_down()
         undone = self._consumers.undone()
-        part = piece.until(set(undone) - done) if undone is not None else None
+        part = piece.until(undone) if undone is not None else None
         if part is None or part is piece:  # which is acknowledged when the consumers ask for more
             return False
         self.progress, self._stored_at = part.ids[-1], now
@@ -297,3 +289,7 @@ class DurableReading(Reading):
                 f"the subscription {self.name!r} needs a session that can write, and default_transaction_read_only is "
                 "on: add options='-c default_transaction_read_only=off' to its connection string"
             )
+
+
+def _nothing() -> None:
+    """Do nothing: no consumer says anything."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import abc
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pgnotify.errors import NotPrimary, OutboxError, TransactionError, VoidPosition
@@ -107,7 +108,7 @@ class Reading(abc.ABC):
     def delivered(self, begun_at: float, ended_at: float) -> None:
         """Do nothing."""
 
-    def done_with(self, message: Message, now: float) -> bool:
+    def done_with(self, put_down: Callable[[], object], now: float) -> bool:
         """Do nothing."""
         return False
 
