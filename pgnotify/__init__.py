@@ -55,6 +55,7 @@ if typing.TYPE_CHECKING:
     from pgnotify.listener.stream import Stream as Stream
     from pgnotify.listener.subscriptions import Subscription as Subscription
     from pgnotify.message import Message as Message
+    from pgnotify.outbox.batch import AsyncBatch as AsyncBatch
     from pgnotify.outbox.batch import Batch as Batch
     from pgnotify.outbox.outbox import Outbox as Outbox
     from pgnotify.program.state import ListenerState as ListenerState
@@ -65,6 +66,7 @@ __version__ = "0.1.0"
 # These names take longer to import than all the others together, so each is imported on first use.
 _LATER = {
     "AsyncBackend": "async_protocol",
+    "AsyncBatch": "outbox.batch",
     "AsyncConnection": "aio.connection",
     "AsyncListener": "aio.listener",
     "AsyncNotificationHandler": "aio.handler",
@@ -93,6 +95,7 @@ _LATER = {
 
 __all__ = [
     "AsyncBackend",
+    "AsyncBatch",
     "AsyncConnection",
     "AsyncListener",
     "AsyncNotificationHandler",

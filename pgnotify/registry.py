@@ -357,7 +357,8 @@ def _is_asynchronous(connection: object) -> bool:
 def _use_asyncio(connection: object) -> str:
     return (
         f"a {_class_path(type(connection))} is asynchronous, and cannot be used in blocking code: pass it to "
-        "pgnotify.AsyncNotificationHandler, AsyncListener, wrap_async(), notify_async() or notify_many_async()"
+        "pgnotify.AsyncNotificationHandler, AsyncListener, wrap_async(), notify_async() or notify_many_async(), or to "
+        "a method of Outbox that ends in _async"
     )
 
 

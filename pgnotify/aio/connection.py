@@ -55,7 +55,7 @@ class AsyncConnection(Uncopyable):
             TransactionError: the connection is inside a transaction.
             ConnectionLost: the server is gone.
         """
-        self._check_here()
+        self.check_here()
         await self.backend.listen(check_channel(channel))
 
     async def unlisten(self, channel: str) -> None:
@@ -64,7 +64,7 @@ class AsyncConnection(Uncopyable):
         Raises:
             ChannelError, TransactionError, ConnectionLost: as for `listen`.
         """
-        self._check_here()
+        self.check_here()
         await self.backend.unlisten(check_channel(channel))
 
     async def wait(self, timeout: float | None = None) -> bool:
@@ -80,7 +80,7 @@ class AsyncConnection(Uncopyable):
             TransactionError: the connection is inside a transaction, where nothing can arrive.
             ConnectionLost: the server is gone.
         """
-        self._check_here()
+        self.check_here()
         return await self.backend.wait(check_timeout(timeout), self._wakeup)
 
     def fetch(self) -> list[Notification]:
@@ -96,13 +96,13 @@ class AsyncConnection(Uncopyable):
     async def notify(self, channel: str, payload: str = "") -> None:
         """Send a notification; see `pgnotify.notify`."""
         channel, payload = check_channel(channel), check_payload(payload)
-        self._check_here()
+        self.check_here()
         await self.backend.notify(channel, payload)
 
     async def notify_many(self, notifications: Iterable[tuple[str, str]]) -> None:
         """Send any number of notifications in one round trip; see `pgnotify.notify_many`."""
         checked = [(check_channel(channel), check_payload(payload)) for channel, payload in notifications]
-        self._check_here()
+        self.check_here()
         many = getattr(self.backend, "notify_many", None)
         if many is None:
             raise NotImplementedError(f"{type(self.backend).__qualname__} does not offer notify_many")
@@ -148,7 +148,8 @@ class AsyncConnection(Uncopyable):
         if wakeup is not None and self._process == os.getpid():
             wakeup.forget()
 
-    def _check_here(self) -> None:
+    def check_here(self) -> None:
+        """Refuse a use on another event loop than its own, and in a forked child."""
         self._check_process()
         self._loop.check_is_running("this connection")
 

@@ -105,6 +105,8 @@ class AsyncDelivery:
     def deliver(self, at_most: int) -> bool:
         """Distribute notifications from the head of the queue; see `Delivery.deliver`."""
         inner = self.inner
+        if not inner.may_drop:  # and a batch must be whole
+            return inner.deliver(at_most) or bool(inner.mailbox)
         if inner.has_streams:
             at_most = min(at_most, TURN)
         elif inner.mailbox.size is not None:

@@ -22,7 +22,7 @@ from pgnotify.aio.lifecycle import AsyncLifecycle, Stopping
 from pgnotify.aio.loop import as_failure
 from pgnotify.aio.probe import probe
 from pgnotify.aio.source import AsyncSource
-from pgnotify.aio.stream import AsyncMessages, AsyncNotifications, AsyncStream
+from pgnotify.aio.stream import AsyncBatches, AsyncMessages, AsyncNotifications, AsyncStream
 from pgnotify.connecting.backoff import Backoff
 from pgnotify.limits import check_count, check_seconds, check_timeout, is_async
 from pgnotify.listener.face import ListenerFace, check_callback
@@ -182,6 +182,22 @@ class AsyncListener(ListenerFace):
         if stored is None:
             return AsyncNotifications(*arguments)
         return AsyncMessages(partial(front.done_with, stored, mailbox), *arguments)
+
+    def batches(self, size: int = 500, timeout: float | None = None) -> AsyncBatches:
+        """Return an asynchronous iterator over the messages of a durable subscription in batches.
+
+        You acknowledge each one in a transaction of yours, before you ask for the next one. See
+        `pgnotify.Listener.batches`, whose arguments and errors it has::
+
+            async for batch in listener.batches():
+                async with connection.transaction():
+                    ...  # the effects of its messages
+                    await batch.acknowledge(connection)
+        """
+        timeout, stored = check_timeout(timeout), self._reading_in_batches(size)
+        self._lifecycle.check_process()
+        self._lifecycle.check_open()
+        return AsyncBatches(self, self._lifecycle, self._delivery, stored, timeout)
 
     async def wait_or_poll(self, healthy: float = 30.0, deaf: float = 1.0) -> Notification | Gap | None:
         """Wait for a hint that there is work. For code that looks for its work itself, and uses NOTIFY to look at once.

@@ -15,8 +15,10 @@ from typing import Any, Protocol
 
 from pgnotify.aio.lifecycle import AsyncLifecycle
 from pgnotify.aio.loop import Future
+from pgnotify.listener.delivery import Delivery
 from pgnotify.listener.gap import Gap
 from pgnotify.listener.mailbox import Mailbox
+from pgnotify.listener.stored import AsyncBatch, Stored
 from pgnotify.listener.subscriptions import Queued
 from pgnotify.notification import Notification, new
 from pgnotify.uncopyable import Uncopyable
@@ -101,6 +103,45 @@ class AsyncMessages(AsyncNotifications):
         message = await super().__anext__()
         self._has_taken = True
         return message
+
+
+class AsyncBatches:
+    """The messages of a durable subscription in batches; see `AsyncListener.batches`.
+
+    Args:
+        listener: the iteration keeps it alive.
+        lifecycle: begins to read, and waits.
+        delivery: has the mailbox, and knows the class of messages.
+        stored: reads them.
+        timeout: seconds after which the iteration ends; None never ends it.
+    """
+
+    def __init__(
+        self, listener: object, lifecycle: AsyncLifecycle, delivery: Delivery, stored: Stored, timeout: float | None
+    ) -> None:
+        self._listener = listener
+        self._lifecycle = lifecycle
+        self._mailbox = delivery.mailbox
+        self._kind = delivery.kind
+        self._stored = stored
+        self._timeout = timeout
+        self._deadline: float | None = None
+
+    def __aiter__(self) -> AsyncBatches:
+        """Return itself."""
+        return self
+
+    async def __anext__(self) -> AsyncBatch:
+        """Return the next batch; wait for it if necessary. A step that is cancelled loses nothing."""
+        if self._timeout is not None and self._deadline is None:
+            self._deadline = time.monotonic() + self._timeout  # from the first step
+        mailbox, stored = self._mailbox, self._stored
+        mailbox.overflow()  # whatever was taken before is done with
+        if not await self._lifecycle.wait_first(lambda: stored.is_ready and bool(mailbox), self._deadline):
+            raise StopAsyncIteration
+        items = list(mailbox.items)
+        mailbox.items.clear()
+        return stored.async_batch([new(self._kind, plain) for plain in items])  # type: ignore[misc]
 
 
 class Streaming(Protocol):

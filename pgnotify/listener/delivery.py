@@ -45,6 +45,9 @@ class Delivery:
         kind: the class of what is delivered.
     """
 
+    may_drop = True
+    """Whether notifications are dropped if there is no room for them."""
+
     def __init__(
         self, watch: ListenerWatch, routes: Routes, reporter: Reporter, kind: type[Notification] = Notification
     ) -> None:

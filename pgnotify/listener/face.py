@@ -108,6 +108,7 @@ class ListenerFace(Uncopyable):
         if self._routes.subscriptions():
             raise RuntimeError("batches() takes the messages of all channels: cancel the subscriptions")
         stored.in_batches_of(size)
+        self._delivery.asked()
         return stored
 
     def _peer(self) -> str:

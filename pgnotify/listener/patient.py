@@ -119,6 +119,8 @@ class PatientDelivery(Delivery):
         watch, routes, reporter, kind: as in `Delivery`.
     """
 
+    may_drop = False
+
     _begun: tuple[list[Plain], int] | None = None
     """The messages that are being delivered, and how long the queue was at first; it stays if a callback raises."""
     _worker_failed = False
@@ -161,6 +163,13 @@ class PatientDelivery(Delivery):
         """Return whether all consumers have room for more."""
         limits = [(len(mailbox), mailbox.size) for mailbox in self._mailboxes()]
         return not self.watch.queue and all(size is None or waiting < size for waiting, size in limits)
+
+    def discard(self) -> None:
+        """Drop what waits for the iteration, for which it is read once more."""
+        with self.lock:
+            self.watch.queue.clear()
+            self.mailbox.items.clear()
+        self.mailbox.overflow()
 
     def undone(self) -> Collection[int] | None:
         """Return the ids of messages that the consumers are not done with; None if they are not known."""

@@ -36,6 +36,22 @@ class Batch(Protocol):
         """Return one of them."""
 
 
+class AsyncBatch(Protocol):
+    """The same for an event loop; see `pgnotify.AsyncBatch`."""
+
+    async def acknowledge(self, connection: Any) -> None:
+        """Record that they are done with, in the transaction of a connection."""
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+
+    def __iter__(self) -> Iterator[Message]:
+        """Yield them in order."""
+
+    def __getitem__(self, index: int) -> Message:
+        """Return one of them."""
+
+
 class Consumers(Protocol):
     """Those that messages are delivered to: callbacks, workers, streams, and the iteration."""
 
@@ -44,6 +60,9 @@ class Consumers(Protocol):
 
     def has_room(self) -> bool:
         """Return whether all have room for more."""
+
+    def discard(self) -> None:
+        """Drop what was delivered to the iteration and is still there, and what is about to be delivered."""
 
     def undone(self) -> Collection[int] | None:
         """Return the ids of delivered messages that they are not done with; None if that is not known."""
@@ -62,6 +81,8 @@ class Stored(Protocol):
     """Whether another process reads, and this one waits to take over."""
     own_channel: str
     """The listener's own channel, whose notifications are delivered as they are."""
+    is_ready: bool
+    """Whether messages are read as the consumers want them: in batches, if they have asked for batches."""
     keeps_position: bool
     """Whether the position is kept at the server, so that `leave` has something to store."""
 
@@ -84,6 +105,9 @@ class Stored(Protocol):
 
     def batch(self, messages: list[Message]) -> Batch:
         """Return all messages of the piece that was read last."""
+
+    def async_batch(self, messages: list[Message]) -> AsyncBatch:
+        """Return the same for an event loop."""
 
     def begin(self, watch: ListenerWatch, policy: Policy) -> Program[None]:
         """Begin a session, on a connection that has answered. LISTEN follows."""

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from pgnotify.outbox.durable import Piece
 
 
-class Batch(Sequence["Message"]):
-    """Messages of a durable subscription, in order. `Listener.batches` yields it.
+class Messages(Sequence["Message"]):
+    """Messages of a durable subscription, in order.
 
-    It is acknowledged as a whole, before the next one is asked for. If it is not, the next one has the same messages.
+    They are acknowledged as a whole, before the next ones are asked for. If not, the next ones are the same.
 
     Args:
         messages: at least one.
@@ -33,21 +33,10 @@ class Batch(Sequence["Message"]):
         self._name = name
         self._piece = piece
 
-    def acknowledge(self, connection: Any) -> None:
-        """Record that the batch is done with, in the transaction of a connection to the outbox's database.
-
-        Its effects are applied exactly once if they are committed in the same transaction.
-
-        Args:
-            connection: of any supported driver, not necessarily the listener's.
-
-        Raises:
-            Superseded: another process has taken over the subscription, or it was acknowledged before. Roll back.
-            ConnectionLost: the server is gone.
-        """
-        parameters = self._piece.parameters(self._name)
-        if not query(wrap(connection).backend, self._statements.acknowledge, parameters, joins=True):
-            raise self._superseded()
+    @property
+    def _acknowledgement(self) -> tuple[str, tuple[str | None, ...]]:
+        """The statement that acknowledges them, and its parameters."""
+        return self._statements.acknowledge, self._piece.parameters(self._name)
 
     def _superseded(self) -> Superseded:
         return Superseded(
@@ -73,3 +62,46 @@ class Batch(Sequence["Message"]):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {len(self)} messages of {self._name!r}>"
+
+
+class Batch(Messages):
+    """Messages of a durable subscription, in order. `Listener.batches` yields it.
+
+    It is acknowledged as a whole, before the next one is asked for. If it is not, the next one has the same messages.
+    """
+
+    def acknowledge(self, connection: Any) -> None:
+        """Record that the batch is done with, in the transaction of a connection to the outbox's database.
+
+        Its effects are applied exactly once if they are committed in the same transaction.
+
+        Args:
+            connection: of any supported driver, not necessarily the listener's.
+
+        Raises:
+            Superseded: another process has taken over the subscription, or it was acknowledged before. Roll back.
+            ConnectionLost: the server is gone.
+        """
+        if not query(wrap(connection).backend, *self._acknowledgement, joins=True):
+            raise self._superseded()
+
+
+class AsyncBatch(Messages):
+    """Messages of a durable subscription, in order. `AsyncListener.batches` yields it.
+
+    It is acknowledged as a whole, before the next one is asked for. If it is not, the next one has the same messages.
+    """
+
+    async def acknowledge(self, connection: Any) -> None:
+        """Do the same as `Batch.acknowledge`, without holding up the event loop.
+
+        Args:
+            connection: of any supported driver, asynchronous or not. One that blocks is used in a thread.
+
+        Raises:
+            Superseded, ConnectionLost: as for `Batch.acknowledge`.
+        """
+        from pgnotify.outbox import asynchronous
+
+        if not await asynchronous.run(connection, *self._acknowledgement):
+            raise self._superseded()

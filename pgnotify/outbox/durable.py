@@ -12,7 +12,7 @@ from pgnotify.atomic import at_once
 from pgnotify.errors import OutboxError
 from pgnotify.listener.events import ListenInForce, NotAcknowledged, StandsBy
 from pgnotify.listener.gap import Reason
-from pgnotify.outbox.batch import Batch
+from pgnotify.outbox.batch import AsyncBatch, Batch
 from pgnotify.outbox.position import BEGINNING
 from pgnotify.outbox.reading import POLL_SECONDS, Reading
 from pgnotify.outbox.rows import Rows, messages_of
@@ -33,6 +33,10 @@ QUICK_SECONDS = STORED_EACH_SECONDS / 4
 
 END_SECONDS = 0.05
 """After which the lock of a session that the server was asked to end is tried again."""
+
+
+# As a progress: the messages of before are to be forgotten.
+_START_OVER = 0
 
 
 class Piece:
@@ -106,16 +110,24 @@ class DurableReading(Reading):
         """Read pieces of this size at most, and leave their acknowledgement to the user."""
         self.limit = size
         self.is_automatic = False
+        self.is_ready = False
+        self.progress = _START_OVER
 
     def batch(self, messages: list[Message]) -> Batch:
         """Return all messages of the piece that was read last."""
         assert self.piece is not None, "messages were delivered, and the consumers have not asked for more"
         return Batch(messages, self._statements, self.name, self.piece)
 
+    def async_batch(self, messages: list[Message]) -> AsyncBatch:
+        """Return the same for an event loop."""
+        assert self.piece is not None, "messages were delivered, and the consumers have not asked for more"
+        return AsyncBatch(messages, self._statements, self.name, self.piece)
+
     def session_lost(self) -> None:
         """Forget what belonged to the session. The piece stays: its token still acknowledges it."""
         self._is_active = self._holds_lock = self.stands_by = False
-        self._stored_channels = self.progress = None
+        self._stored_channels = None
+        self.progress = None if self.is_ready else _START_OVER
 
     def portion(self, waiting: int) -> int:
         """Return how many to deliver, so that a slow callback does not keep long what others are done with."""
@@ -146,8 +158,18 @@ class DurableReading(Reading):
     def store_progress(self) -> Program[None]:
         """Acknowledge a part of the piece."""
         last, self.progress = self.progress, None
+        if not self.is_ready:
+            self._start_over()
+            return
         if self.piece is not None and last in self.piece.ids:
             yield Query(self._statements.acknowledge, (self.name, self.piece.token, str(last), "1"), self._prepares)
+
+    def _start_over(self) -> None:
+        """Forget what was read and not acknowledged: it is read again, in batches."""
+        self.piece = None
+        self._consumers.discard()
+        self.hinted()
+        self.is_ready = True
 
     def before_listen(self) -> Program[None]:
         """Make the subscription, unless there is one: it gets what is stored from now on."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pgnotify.listener.policy import Policy
     from pgnotify.listener.watch import ListenerWatch
     from pgnotify.message import Message
-    from pgnotify.outbox.batch import Batch
+    from pgnotify.outbox.batch import AsyncBatch, Batch
 
 
 class InMemoryReading(Reading):
@@ -40,6 +40,10 @@ class InMemoryReading(Reading):
         raise TypeError("batches() needs a name, under which they are acknowledged: pass durable=, too")
 
     def batch(self, messages: list[Message]) -> Batch:
+        """Refuse: see `in_batches_of`."""
+        raise NotImplementedError
+
+    def async_batch(self, messages: list[Message]) -> AsyncBatch:
         """Refuse: see `in_batches_of`."""
         raise NotImplementedError
 

@@ -70,18 +70,48 @@ class Outbox:
 
         Errors of the server are the driver's own, such as for a table that is not there, or a role that may not insert.
         """
-        parameters = (check_channel(channel), check_text_payload(payload))
-        query(_backend_of(connection), self._statements.send, parameters, joins=True)
+        query(_backend_of(connection), *self._sending(channel, payload), joins=True)
 
     def notify_many(self, connection: Any, notifications: Iterable[tuple[str, str]]) -> None:
         """Store any number of (channel, payload) pairs in order, in one round trip: all of them, or none.
 
         The errors are those of `notify`. Nothing is sent if there are none.
         """
+        if sending := self._sending_many(notifications):
+            query(_backend_of(connection), *sending, joins=True)
+
+    async def notify_async(self, connection: Any, channel: str, payload: str = "") -> None:
+        """Do the same as `notify`, without holding up the event loop.
+
+        Args:
+            connection: of any supported driver, asynchronous or not. One that blocks is used in a thread.
+            channel: as written, at most 63 bytes.
+            payload: of any size.
+
+        Raises:
+            RuntimeError: no event loop runs here, or the connection belongs to another one.
+
+        It also raises the errors of `notify`.
+        """
+        from pgnotify.outbox import asynchronous
+
+        await asynchronous.run(connection, *self._sending(channel, payload))
+
+    async def notify_many_async(self, connection: Any, notifications: Iterable[tuple[str, str]]) -> None:
+        """Do the same as `notify_many`, on a connection that `notify_async` takes."""
+        from pgnotify.outbox import asynchronous
+
+        if sending := self._sending_many(notifications):
+            await asynchronous.run(connection, *sending)
+
+    def _sending(self, channel: str, payload: str) -> tuple[str, tuple[str, ...]]:
+        """Return the statement that sends a message, and its parameters, checked."""
+        return self._statements.send, (check_channel(channel), check_text_payload(payload))
+
+    def _sending_many(self, notifications: Iterable[tuple[str, str]]) -> tuple[str, tuple[str, ...]] | None:
+        """Return the statement that sends several messages, and its parameters, checked; None if there are none."""
         checked = [(check_channel(channel), check_text_payload(payload)) for channel, payload in notifications]
-        if checked:
-            pairs = json.dumps(checked, ensure_ascii=False)
-            query(_backend_of(connection), self._statements.send_many, (pairs,), joins=True)
+        return (self._statements.send_many, (json.dumps(checked, ensure_ascii=False),)) if checked else None
 
     # Its tables.
 

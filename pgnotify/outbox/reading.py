@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pgnotify.listener.policy import Policy
     from pgnotify.listener.stored import Consumers
     from pgnotify.listener.watch import ListenerWatch
-    from pgnotify.outbox.batch import Batch
+    from pgnotify.outbox.batch import AsyncBatch, Batch
 
 MOST_ROWS = 500
 """How many messages a read returns at most."""
@@ -49,6 +49,7 @@ class Reading(abc.ABC):
     kind = Message
     keeps_position = False
     stands_by = False
+    is_ready = True
 
     def __init__(self, statements: Statements, watch: ListenerWatch, own_channel: str) -> None:
         self._statements = statements
@@ -134,6 +135,10 @@ class Reading(abc.ABC):
     @abc.abstractmethod
     def batch(self, messages: list[Message]) -> Batch:
         """Return all messages of the piece that was read last."""
+
+    @abc.abstractmethod
+    def async_batch(self, messages: list[Message]) -> AsyncBatch:
+        """Return the same for an event loop."""
 
     @abc.abstractmethod
     def session_lost(self) -> None:

@@ -132,6 +132,10 @@ class AsyncFront:
             self._wait_for(_settled(self._listener))
         return self._each(self._call(self._listener.notifications, timeout, stop_after))
 
+    def batches(self, size: int = 500, timeout: float | None = None) -> Iterator[BatchFront]:
+        batches = self._call(self._listener.batches, size, timeout)
+        return (BatchFront(self._thread, batch) for batch in self._each(batches))
+
     def wait_or_poll(self, healthy: float = 30.0, deaf: float = 1.0) -> Any:
         return self._wait_for(self._listener.wait_or_poll(healthy, deaf))
 
@@ -220,6 +224,23 @@ class SubscriptionFront:
 
     def __repr__(self) -> str:
         return repr(self._subscription).replace("AsyncSubscription", "Subscription")
+
+
+class BatchFront:
+    """An AsyncBatch with the face of a Batch."""
+
+    def __init__(self, thread: LoopThread, batch: Any) -> None:
+        self._thread = thread
+        self._batch = batch
+
+    def acknowledge(self, connection: Any) -> None:
+        self._thread.wait_for(self._batch.acknowledge(connection))
+
+    def __len__(self) -> int:
+        return len(self._batch)
+
+    def __getitem__(self, index: int) -> Any:
+        return self._batch[index]
 
 
 class StreamFront:

@@ -47,6 +47,14 @@ class Sending:
         self.session.sql(self._insert(f"SELECT {literal(channel)}, number::text FROM {numbers} AS number"))
         return list(map(str, range(count)))
 
+    def after(self, name: str) -> str | None:
+        """Return the id up to which a durable subscription is acknowledged within its set."""
+        ((after,),) = self.session.sql(f"SELECT after FROM {self._table('_subscription')} WHERE name = {literal(name)}")
+        return after
+
     def _insert(self, rows: str) -> str:
-        name = self._outbox.name.replace('"', '""')
-        return f'INSERT INTO public."{name}" (channel, payload) {rows}'
+        return f"INSERT INTO {self._table()} (channel, payload) {rows}"
+
+    def _table(self, suffix: str = "") -> str:
+        name = (self._outbox.name + suffix).replace('"', '""')
+        return f'public."{name}"'

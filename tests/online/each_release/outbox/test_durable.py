@@ -7,8 +7,12 @@ from contextlib import contextmanager
 
 import pytest
 
+import pgnotify
+from pgnotify import Superseded
+from pgnotify.testing.conformance._statements import run_statement
 from tests.helpers.listener_fronts import Listener, both_fronts
 from tests.helpers.listeners import AT_ONCE, Happened, interrupts_callbacks, next_payloads
+from tests.helpers.notifications import payloads
 from tests.helpers.threads import Background
 from tests.helpers.waiting import PATIENCE, eventually
 
@@ -163,6 +167,39 @@ def test_a_channel_that_comes_too_late_is_refused(durable, sender, channel, name
         with pytest.raises(RuntimeError, match="give all channels to the constructor"):
             listener.subscription("another channel")
         listener.subscribe(channel, print)
+
+
+def test_the_progress_of_a_slow_consumer_is_stored(durable, sender, channel, name, monkeypatch):
+    monkeypatch.setattr("pgnotify.outbox.durable.STORED_EACH_SECONDS", 0.0)
+    with durable(name) as listener:
+        sender.send_numbers(channel, 5)
+        messages = listener.notifications()
+        first, second, _ = next(messages), next(messages), next(messages)
+
+        eventually(lambda: sender.after(name) == str(second.id))
+        assert first.id < second.id
+
+
+def test_a_batch_comes_again_until_it_is_acknowledged_in_a_committed_transaction(
+    durable, driver, address, sender, channel, name
+):
+    with pgnotify.connect(address.dsn, driver=driver) as connection, durable(name) as listener:
+        sent = sender.send_numbers(channel, 25)
+        batches = listener.batches(10)
+        for end in ("ROLLBACK", "COMMIT"):
+            batch = next(batches)
+            assert payloads(batch) == sent[:10]
+            run_statement(connection.connection, "BEGIN")
+            batch.acknowledge(connection)
+            run_statement(connection.connection, end)
+        batch = next(batches)
+        assert payloads(batch) == sent[10:20]
+        batch.acknowledge(connection)
+        with pytest.raises(Superseded, match="this batch of 10 messages"):
+            batch.acknowledge(connection)
+
+    with durable(name) as listener:
+        assert next_payloads(listener, 5) == sent[20:]
 
 
 @contextmanager

@@ -1,0 +1,125 @@
+"""The outbox on asynchronous drivers: sending in the user's transaction, and batches that are acknowledged in it."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from contextlib import suppress
+
+import pytest
+
+import pgnotify
+from pgnotify import AsyncListener
+from tests.helpers.outbox import Sending, installed
+from tests.helpers.waiting import PATIENCE
+
+
+@pytest.fixture(scope="module")
+def outbox(address):
+    """An outbox."""
+    with installed(address) as outbox:
+        yield outbox
+
+
+@pytest.fixture
+def sender(session, outbox):
+    """Another session, which stores messages."""
+    return Sending(session, outbox)
+
+
+@pytest.fixture
+def name():
+    """The name of a durable subscription that no other test uses."""
+    return f"name {uuid.uuid4().hex[:12]}"
+
+
+class RolledBackError(Exception):
+    """Ends a transaction."""
+
+
+async def test_a_message_is_sent_with_the_users_transaction_or_not_at_all(native, address, outbox, channel):
+    connection = await native.connect()
+    async with AsyncListener(address.dsn, channel, driver=native.driver, outbox=outbox) as listener:
+        with suppress(RolledBackError):
+            async with connection.transaction():
+                await outbox.notify_async(connection, channel, "never")
+                raise RolledBackError
+        async with connection.transaction():
+            await outbox.notify_async(connection, channel, "1")
+            await outbox.notify_many_async(connection, [(channel, "2"), (channel, "x" * 10_000)])
+            await outbox.notify_many_async(connection, [])
+        await outbox.notify_async(connection, channel)
+
+        received = [each.payload async for each in listener.notifications(PATIENCE, 4)]
+
+    assert received == ["1", "2", "x" * 10_000, ""]
+
+
+async def test_a_blocking_connection_sends_in_a_thread(native, address, outbox, channel):
+    blocking = await pgnotify.connect_async(address.dsn, driver="psycopg")
+    async with (
+        blocking,
+        AsyncListener(address.dsn, channel, driver=native.driver, outbox=outbox) as listener,
+    ):
+        await outbox.notify_async(blocking, channel, "1")
+        await outbox.notify_async(blocking.connection, channel, "2")
+
+        assert [each.payload async for each in listener.notifications(PATIENCE, 2)] == ["1", "2"]
+
+
+async def test_the_blocking_names_refuse_an_asynchronous_connection_and_name_the_right_one(native, outbox, channel):
+    connection = await native.connect()
+
+    with pytest.raises(pgnotify.UnknownBackend, match="a method of Outbox that ends in _async"):
+        outbox.notify(connection, channel)
+
+
+async def test_a_batch_that_was_rolled_back_comes_again_and_an_acknowledged_one_does_not(
+    native, address, outbox, sender, channel, name
+):
+    connection = await native.connect()
+    effects = []
+    async with AsyncListener(
+        address.dsn, channel, driver=native.driver, outbox=outbox, durable=name, queue_size=1
+    ) as listener:
+        sent = sender.send_numbers(channel, 25)
+        first = True
+        async for batch in listener.batches(10):
+            seen = [each.payload for each in batch]
+            try:
+                async with connection.transaction():
+                    await batch.acknowledge(connection)
+                    if first:
+                        first = False
+                        raise RolledBackError
+            except RolledBackError:
+                assert seen == sent[:10]
+                continue
+            effects += seen
+            if len(effects) == 25:
+                with pytest.raises(pgnotify.Superseded, match="this batch of 5 messages"):
+                    await batch.acknowledge(connection)
+                break
+        assert [batch async for batch in listener.batches(timeout=0.05)] == []
+
+    assert effects == sent
+
+
+async def test_a_step_that_is_cancelled_loses_no_message(native, address, outbox, sender, channel, name):
+    async with AsyncListener(address.dsn, channel, driver=native.driver, outbox=outbox, durable=name) as listener:
+        messages = listener.notifications()
+        received = []
+        for number in range(20):
+            step = asyncio.ensure_future(anext(messages))
+            for _ in range(number % 7):
+                await asyncio.sleep(0)
+            if number % 2:
+                sender.send(channel, number)
+            step.cancel()
+            await asyncio.wait((step,))
+            if not step.cancelled():
+                received.append(step.result().payload)
+        left = 10 - len(received)
+        received += [each.payload async for each in listener.notifications(PATIENCE, left)]
+
+    assert received == [str(number) for number in range(20) if number % 2]
