@@ -89,5 +89,5 @@ class InMemoryReading(Reading):
         self._many = "1" if head.many and last is not None else None
         # An empty read with a fresh snapshot is the only proof that nothing is left.
         self._is_due = bool(messages) or last is not None or not head.is_fresh
-        watch.queue.extend(position.read(head, messages, last))
+        position.read(head, messages, last, watch.queue)
         return True

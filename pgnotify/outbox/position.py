@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Any, NamedTuple, TypeAlias
 
+from pgnotify.atomic import at_once
 from pgnotify.outbox.rows import Head, PlainMessage
 
 Key: TypeAlias = tuple[int, Any]
@@ -59,23 +60,30 @@ class Position:
         """Messages that were delivered before the session was lost, and may be read again."""
         self._latest: deque[Key] = deque(maxlen=REMEMBERED)
 
-    def read(self, head: Head, messages: list[PlainMessage], last: int | None) -> list[PlainMessage]:
+    def read(
+        self, head: Head, messages: list[PlainMessage], last: int | None, queue: deque[PlainMessage] | None = None
+    ) -> list[PlainMessage]:
         """Move past messages that were read; return those to deliver.
 
         Args:
             head: of the read.
             messages: in order.
             last: the id up to which their set was read; None if nothing is left of it.
+            queue: gets those to deliver in the moment in which the position moves.
         """
         self._flushed(head.flushed)
         if head.is_fresh:
             self._inserted = head.inserted
-        self.place = Place(head.upto) if last is None else Place(head.seen, head.upto, last)
+        place = Place(head.upto) if last is None else Place(head.seen, head.upto, last)
         keys = tuple((message[3], message[4]) for message in messages)
         if self._skipped:
             messages = [m for m, key in zip(messages, keys, strict=True) if key not in self._skipped]
-        self._latest.extend(keys)
-        self._pending.append(_Pending(self._inserted, self.place, keys))
+        at_once(
+            ((deque() if queue is None else queue).extend, (messages,)),
+            (self._latest.extend, (keys,)),
+            (self._pending.append, (_Pending(self._inserted, place, keys),)),
+            (setattr, (self, "place", place)),
+        )
         self._flushed(head.flushed)
         return messages
 
@@ -95,7 +103,8 @@ class Position:
         """Take into account that the log is on disk up to there."""
         pending = self._pending
         while pending and pending[0].inserted <= flushed:
-            self._certain = pending.popleft().place
+            self._certain = pending[0].place  # first: what is pending is left out when it is read again
+            pending.popleft()
             if self._skipped and self._certain.upto is None:  # all that it could leave out has been read again
                 self._skipped.clear()
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
+import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
 from pgnotify.outbox.position import BEGINNING, REMEMBERED, Place, Position
 from pgnotify.outbox.rows import Head
+from tests.helpers.interrupting import AVAILABLE, Interruption, TimeLimit, faults_at_each_place, time_limit
 
 # What may happen to a server: a message, a rollback, a flush, a crash, the end of a session; and a read of some rows.
 EVENTS = st.lists(
@@ -48,9 +50,23 @@ class Server:
         between = self.log[_xmax(seen) - 1 : _xmax(upto) - 1]
         found = [each for each in between if each is not None and each[3] > after][:limit]
         head = Head(
-            upto, seen, after, after, False, False, False, 0, False, bool(found), fresh, len(self.log), self.flushed
+            upto=upto,
+            seen=seen,
+            after=after,
+            looked_up_to=after,
+            is_copy=False,
+            is_ahead=False,
+            in_transaction=False,
+            expired=0,
+            many=False,
+            found_any=bool(found),
+            is_fresh=fresh,
+            is_taken=False,
+            inserted=len(self.log),
+            flushed=self.flushed,
+            timeline="1",
         )
-        got += position.read(head, found, found[-1][3] if len(found) == limit else None)
+        position.read(head, found, found[-1][3] if len(found) == limit else None, got)
         return bool(found) or not fresh
 
 
@@ -127,3 +143,47 @@ def test_another_server_is_read_from_the_beginning_without_the_latest() -> None:
     while server.read(position, 2, got):
         pass
     assert [each[3] for each in got] == [2, 1]
+
+
+class Read:
+    """Messages that are read in pieces; the session is lost, and they are read on."""
+
+    def __init__(self):
+        self.server = Server()
+        self.position = Position(self.server.snapshot(), 0)
+        self.got = deque()
+
+    def run(self, interruption: Interruption):
+        self.send(4)
+        self.server.happens("flush")
+        self.send(3)
+        with interruption.here():
+            self.until_done(lambda: self.server.read(self.position, 2, self.got))
+        self.send(2)
+        with interruption.here():
+            self.until_done(self.position.session_lost)
+        with interruption.here():
+            self.until_done(lambda: self.server.read(self.position, 2, self.got))
+        if list(self.got) != self.server.log:
+            yield f"it got {[message[3] for message in self.got]}"
+
+    def send(self, count):
+        for _ in range(count):
+            self.server.happens("message")
+
+    def until_done(self, step):
+        while True:
+            try:
+                if not step():
+                    return
+            except TimeLimit:
+                pass
+
+    def release(self):
+        pass
+
+
+@pytest.mark.skipif(not AVAILABLE, reason="the places are others")
+def test_a_signal_handler_that_raises_anywhere_makes_it_lose_and_double_nothing():
+    with time_limit() as raise_time_limit:
+        assert faults_at_each_place(Read, raise_time_limit) == ""
