@@ -199,6 +199,9 @@ class DurableReading(Reading):
 
     def _begin(self, snapshot: str, inserted: str, timeline: str, behind_pooler: bool) -> Program[None]:
         self._stored_channels = None
+        rows: Rows = yield Query(self._statements.position_is_void, (self.name,))
+        for is_copy, is_ahead in rows:
+            self._check_position(is_copy == "true", is_ahead == "true")
         # A lock of the session would stay with whichever session the pooler lends next.
         self._is_active = behind_pooler
         if not behind_pooler:

@@ -200,9 +200,12 @@ class Reading(abc.ABC):
         """
         if head.in_transaction:
             raise TransactionError("a transaction was left open on the connection, in which an outbox cannot be read")
-        if head.is_copy:
+        self._check_position(head.is_copy, head.is_ahead)
+
+    def _check_position(self, is_copy: bool, is_ahead: bool) -> None:
+        if is_copy:
             raise self._void("it is a copy")
-        if head.is_ahead:
+        if is_ahead:
             raise self._void("the server has lost transactions")
 
     def _void(self, why: str) -> VoidPosition:

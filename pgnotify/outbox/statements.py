@@ -66,6 +66,14 @@ SELECT {_HOME_IS_VOID}::pg_catalog.text, first.said, pg_catalog.pg_current_snaps
     {_SIZE}
 FROM {_HOMES}"""
 
+# $1 name. Whether its position belongs to other tables, and whether it is ahead of the server. No row: a new name.
+_POSITION_IS_VOID = """\
+SELECT (it.home OPERATOR(pg_catalog.<>) first.said)::pg_catalog.text,
+    (pg_catalog.pg_snapshot_xmax(it.seen) OPERATOR(pg_catalog.>)
+        pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot()))::pg_catalog.text
+FROM {subscriptions} AS it CROSS JOIN {home} AS first
+WHERE it.name OPERATOR(pg_catalog.=) $1::pg_catalog.text AND first.part OPERATOR(pg_catalog.=) 1"""
+
 # $1 name, $2 channels, $3 the position to begin at; NULL for the present one. For a new name only.
 _SUBSCRIBE = """\
 INSERT INTO {subscriptions} (name, channels, seen, home)
@@ -291,6 +299,11 @@ class Statements:
     def begin(self) -> str:
         """Begin to read in a session: whether positions are void, and the present one."""
         return self._filled(_BEGIN)
+
+    @cached_property
+    def position_is_void(self) -> str:
+        """Whether the position of a durable subscription means nothing here."""
+        return self._filled(_POSITION_IS_VOID)
 
     @cached_property
     def subscribe(self) -> str:
