@@ -7,7 +7,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from pgnotify.cli import outbox_replicate as outbox_replicate  # it adds a command
 from pgnotify.cli.demo import demonstrate
+from pgnotify.cli.outbox import outbox_app
 from pgnotify.testing import NoPostgreSQL, TemporaryPostgreSQL
 
 app = typer.Typer(
@@ -16,6 +18,7 @@ app = typer.Typer(
     help="PostgreSQL's LISTEN and NOTIFY on any driver.",
     pretty_exceptions_show_locals=False,  # one of them is the password
 )
+app.add_typer(outbox_app, name="outbox")
 # highlight=False and markup=False: a payload is shown exactly as it arrived.
 _console = Console(highlight=False, markup=False, soft_wrap=True)
 

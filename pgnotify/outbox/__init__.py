@@ -7,6 +7,7 @@ position does not. So nothing is skipped when transactions commit in another ord
 - `batch`: `Batch`, several messages that are acknowledged together.
 - `tables`: the names of an outbox's tables.
 - `schema`: the SQL text that makes them, and their rights.
+- `replication`: the SQL text that carries the messages to further servers.
 - `statements`: the statements that send, read and acknowledge.
 - `rows`: what the statement that reads returns.
 - `reading`: how a listener reads, without I/O: the part that is the same for all.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pgnotify.connection import wrap
 from pgnotify.limits import check_channel, check_text_payload
+from pgnotify.outbox import replication
 from pgnotify.outbox import schema as sql
 from pgnotify.outbox.durable import DurableReading
 from pgnotify.outbox.in_memory import InMemoryReading
@@ -127,6 +128,39 @@ class Outbox:
     def uninstall_sql(self) -> str:
         """Return the statements that remove the tables with all messages, for a migration back."""
         return sql.uninstall_sql(self._tables)
+
+    # On further servers.
+
+    def publication_sql(self) -> str:
+        """Return the statement that lets further servers have copies of the messages. Run it on the first server.
+
+        That needs PostgreSQL 15 or newer, and the setting ``wal_level = logical``.
+        """
+        return replication.publication_sql(self._tables)
+
+    def subscription_sql(self, source: str, name: str | None = None) -> str:
+        """Return the statements that have the messages copied to a further server. Run them there, after `install_sql`.
+
+        Listeners on that server get the messages. Sending there is refused. Its positions are its own, and each server
+        removes old messages by itself.
+
+        Args:
+            source: a libpq connection string of the first server, as it is seen from the further one.
+            name: of the subscription; None stands for the outbox's. Each further server of one first server needs a
+                different one.
+
+        The last statement cannot run in a transaction.
+        """
+        return replication.subscription_sql(
+            self._tables, source, self.name if name is None else check_channel(name, "name")
+        )
+
+    def standalone_sql(self) -> str:
+        """Return the statements that let a further server go on without the first one, so that it may send.
+
+        Run them there, when its subscription has been dropped.
+        """
+        return replication.standalone_sql(self._tables)
 
     # For `pgnotify.Listener` and `pgnotify.AsyncListener`; see `pgnotify.listener.stored.Store`.
 

@@ -106,7 +106,7 @@ OPERATOR(pg_catalog.||) ' '::pg_catalog.text OPERATOR(pg_catalog.||) first.said"
 
 _UNINSTALL = """\
 DROP TABLE IF EXISTS {messages}, {subscriptions}, {home};
-DROP FUNCTION IF EXISTS {hint}(), {hint_copied}(), {copied}(), {subscription_copied}();
+DROP FUNCTION IF EXISTS {hint}(), {hint_copied}(), {copied}(), {subscription_copied}(), {refuse}();
 """
 
 
@@ -158,7 +158,7 @@ def version_of(comment: str | None) -> int | None:
     return int(found[1]) if found else None
 
 
-def filled(template: str, tables: Tables) -> str:
+def filled(template: str, tables: Tables, **more: str) -> str:
     """Return a statement with the names of an outbox in the places of ``{messages}``, ``{home}`` and others."""
     names = {
         "messages": tables.messages,
@@ -168,12 +168,12 @@ def filled(template: str, tables: Tables) -> str:
         "version": str(VERSION),
         **{
             suffix: tables.qualified("_" + suffix)
-            for suffix in ("hint", "hint_copied", "copied", "subscription_copied")
+            for suffix in ("hint", "hint_copied", "copied", "subscription_copied", "refuse")
         },
     }
     names["mark_of_first"] = _replaced(_MARK, names)
     names["mark_home"] = _replaced(_MARK_HOME, names)
-    return _replaced(template, names)
+    return _replaced(template, names | more)
 
 
 def _replaced(template: str, names: dict[str, str]) -> str:

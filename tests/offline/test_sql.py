@@ -30,7 +30,7 @@ STATEMENT = re.compile(r"\s*(SELECT|WITH|INSERT|UPDATE|DELETE|MERGE|CREATE|ALTER
 # A value that a statement is formatted with, or a parameter in the notation of some driver. What it stands for depends
 # on its place: a value, a name, a relation.
 GAP = re.compile(r"\{[^{}]*\}|%s|(?<![:\w]):[a-z]\w*")
-STAND_INS = ("$1", "a.b", "a")
+STAND_INS = ("$1", "a.b", "a", "'a'")
 
 
 def statements_of_page(path: Path) -> Iterator[str]:
