@@ -157,9 +157,9 @@ def servers(session: nox.Session) -> None:
 
 @nox.session(tags=["others"])
 def web(session: nox.Session) -> None:
-    """Run the examples for web servers: with hundreds of clients, and in a browser."""
-    session.install("-e", ".[psycopg]", *_group("tests", "server", "wrappers", "web"))
-    _pytest(session, "tests/online/web", drivers=["psycopg"])
+    """Run the examples for web servers: with hundreds of clients, and in a browser; and the outbox's migrations."""
+    session.install("-e", ".[psycopg]", *_group("tests", "server", "wrappers", "web", "migrations"))
+    _pytest(session, "tests/online/web", "tests/online/migrations", drivers=["psycopg"])
 
 
 @nox.session(tags=["others"])
@@ -188,7 +188,7 @@ def frozen(session: nox.Session) -> None:
 def coverage(session: nox.Session) -> None:
     """Measure which branches of the package the tests take, and hold them to the threshold in pyproject.toml."""
     drivers = _install_all(
-        session, "tests", "metrics", "server", "wrappers", "tls", "green", "loops", "web", "coverage"
+        session, "tests", "metrics", "server", "wrappers", "tls", "green", "loops", "web", "migrations", "coverage"
     )
     session.run("coverage", "erase")
     env = {"PGNOTIFY_TEST_DRIVERS": ",".join([*drivers, "wrappers"])}
@@ -273,7 +273,7 @@ def build(session: nox.Session) -> None:
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
     """Run all tests with all drivers on each Python that this machine has."""
-    drivers = _install_all(session, "tests", "metrics", "types", "server", "wrappers", "tls", "web")
+    drivers = _install_all(session, "tests", "metrics", "types", "server", "wrappers", "tls", "web", "migrations")
     _pytest(session, "tests", drivers=[*drivers, "wrappers"])
 
 
