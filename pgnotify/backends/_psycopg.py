@@ -165,6 +165,9 @@ class OverPsycopg(Collecting):
 
     def _loaded(self, result: Any) -> Rows:
         """Return the rows of a result; in C, unless the client_encoding is SQL_ASCII."""
+        if not result.nfields:
+            return [()] * int(result.ntuples)
+        self._encoding()  # refuses one that Python lacks, with which psycopg 3.1 crashes
         is_ascii = self._connection.pgconn.parameter_status(b"client_encoding") == b"SQL_ASCII"
         transformer = Transformer(_Context(_unchecked_texts if is_ascii else _texts, self._connection))
         transformer.set_pgresult(result)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pgnotify.testing._wire import Session, literal
 
+SEND = "SELECT pg_catalog.pg_notify($1::pg_catalog.text, $2::pg_catalog.text)::pg_catalog.text"
+"""A statement for query(), whose effect another session can see."""
+
 
 def burst(session: Session, channel: str, count: int, start: int = 0) -> None:
     """Send the payloads "start", "start + 1" and so on, in one transaction."""

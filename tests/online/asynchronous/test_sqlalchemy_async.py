@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+from sqlalchemy.util import greenlet_spawn
 
 import pgnotify
 from pgnotify.errors import ConnectionLost
 from pgnotify.registry import async_backend_for
+from tests.helpers.sending import SEND
 from tests.online.asynchronous.native import arrivals, backend_of, nothing_arrives
 
 
@@ -70,6 +72,64 @@ async def test_notify_in_a_block_of_an_async_connection(engine, channel):
             await nothing_arrives(backend)
 
         assert await arrivals(backend, 1) == ["at commit"]
+    await engine.dispose()
+
+
+async def test_a_query_begins_the_transaction_of_an_async_connection_if_it_joins(engine, channel):
+    async with engine.connect() as listening, engine.connect() as connection:
+        backend, sending = backend_of(listening), backend_of(connection)
+        await backend.listen(channel)
+
+        await sending.query(SEND, (channel, "never"), joins=True)
+        await connection.rollback()
+        await sending.query(SEND, (channel, "at commit"), joins=True)
+        assert connection.in_transaction()
+        await sending.query(SEND, (channel, "in its block"))
+        await nothing_arrives(backend)
+        await connection.commit()
+        await sending.query(SEND, (channel, "at once"))
+
+        assert await arrivals(backend, 3) == ["at commit", "in its block", "at once"]
+    await engine.dispose()
+
+
+async def test_a_query_inside_run_sync(engine, channel):
+    def send(inside):
+        backend = pgnotify.wrap(inside).backend
+        backend.query(SEND, (channel, "never"), joins=True)
+        inside.rollback()
+        backend.query(SEND, (channel, "at commit"), joins=True)
+        assert inside.in_transaction()
+        inside.commit()
+        backend.query(SEND, (channel, "at once"))
+        assert not inside.in_transaction()
+        return backend.query("SELECT $1::pg_catalog.text", (None,))
+
+    async with engine.connect() as listening, engine.connect() as connection:
+        backend = backend_of(listening)
+        await backend.listen(channel)
+
+        assert await connection.run_sync(send) == [(None,)]
+
+        assert await arrivals(backend, 2) == ["at commit", "at once"]
+    await engine.dispose()
+
+
+async def test_a_query_joins_the_transaction_of_a_raw_connection(engine, channel):
+    async with engine.connect() as listening:
+        backend = backend_of(listening)
+        await backend.listen(channel)
+        raw = await engine.raw_connection()
+        sending = backend_of(raw)
+
+        await sending.query(SEND, (channel, "never"), joins=True)
+        await greenlet_spawn(raw.rollback)
+        await sending.query(SEND, (channel, "at commit"), joins=True)
+        await nothing_arrives(backend)
+        await greenlet_spawn(raw.commit)
+
+        assert await arrivals(backend, 1) == ["at commit"]
+        await greenlet_spawn(raw.close)
     await engine.dispose()
 
 

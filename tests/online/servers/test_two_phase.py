@@ -13,6 +13,7 @@ from pgnotify.connecting.conninfo import parse
 from pgnotify.errors import TransactionError
 from pgnotify.testing import NoPostgreSQL, TemporaryPostgreSQL
 from tests.helpers.backends import collect_payloads
+from tests.helpers.sending import SEND
 
 pytestmark = pytest.mark.drivers("psycopg", "psycopg2", "pg8000", "sqlalchemy")
 
@@ -90,10 +91,12 @@ def notifications_of(backend: Any, channel: str) -> dict[str, Callable[[], objec
     return {
         "notify": lambda: backend.notify(channel, "inside"),
         "notify_many": lambda: backend.notify_many([(channel, "inside")]),
+        "query": lambda: backend.query(SEND, (channel, "inside")),
+        "query that joins": lambda: backend.query(SEND, (channel, "inside"), joins=True),
     }
 
 
-@pytest.mark.parametrize("verb", ["notify", "notify_many"])
+@pytest.mark.parametrize("verb", ["notify", "notify_many", "query", "query that joins"])
 def test_a_rollback_takes_the_notification_back(begun, watcher, channel, verb: str):
     backend = pgnotify.wrap(begun).backend
     notifications_of(backend, channel)[verb]()
@@ -104,7 +107,7 @@ def test_a_rollback_takes_the_notification_back(begun, watcher, channel, verb: s
     assert collect_payloads(watcher, 1) == ["afterwards"]
 
 
-@pytest.mark.parametrize("verb", ["notify", "notify_many"])
+@pytest.mark.parametrize("verb", ["notify", "notify_many", "query", "query that joins"])
 def test_a_commit_sends_the_notification(begun, watcher, channel, verb: str):
     backend = pgnotify.wrap(begun).backend
     notifications_of(backend, channel)[verb]()
@@ -185,6 +188,12 @@ def test_a_two_phase_block_of_sqlalchemy_is_one(server, watcher, channel, name: 
         transaction = connection.begin_twophase()
         pgnotify.notify(connection, channel, "at the end")
         transaction.commit()
+        transaction = connection.begin_twophase()
+        pgnotify.wrap(connection).backend.query(SEND, (channel, "of a query"), joins=True)
+        transaction.rollback()
+        transaction = connection.begin_twophase()
+        pgnotify.wrap(connection).backend.query(SEND, (channel, "of another"))
+        transaction.commit()
     engine.dispose()
 
-    assert collect_payloads(watcher, 1) == ["at the end"]
+    assert collect_payloads(watcher, 2) == ["at the end", "of another"]

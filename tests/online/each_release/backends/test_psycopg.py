@@ -15,7 +15,7 @@ from pgnotify.testing import _proxy as proxies
 from pgnotify.testing._wire import Session, literal
 from pgnotify.waiting import Wakeup
 from tests.helpers.backends import collect, collect_payloads, until_lost
-from tests.helpers.sending import burst
+from tests.helpers.sending import SEND, burst
 from tests.helpers.waiting import eventually
 
 psycopg = pytest.importorskip("psycopg")
@@ -169,7 +169,7 @@ def test_a_handler_below_psycopg_is_put_back(backend, db, user, channel):
 # Modes
 
 
-@pytest.mark.parametrize("verb", ["listen", "unlisten", "notify"])
+@pytest.mark.parametrize("verb", ["listen", "unlisten", "notify", "query"])
 def test_in_pipeline_mode_it_is_refused(backend, db, channel, verb):
     backend.listen(channel)
     with db.pipeline(), pytest.raises(TransactionError):
@@ -202,6 +202,21 @@ def test_inside_a_transaction_block_it_is_refused_and_the_block_goes_on(backend,
     backend.listen(channel)
     session.notify(channel, "behind it")
     assert collect_payloads(backend, 1) == ["behind it"]
+
+
+@pytest.mark.parametrize("joins", [False, True])
+def test_a_query_in_a_transaction_block_has_its_effect_at_its_end(backend, db, connect, channel, joins):
+    receiver = pgnotify.wrap(connect()).backend
+    receiver.listen(channel)
+    with db.transaction() as outer:
+        backend.query(SEND, (channel, "never"), joins=joins)
+        raise psycopg.Rollback(outer)
+    with db.transaction():
+        backend.query(SEND, (channel, "in it"), joins=joins)
+        receiver.notify(channel, "meanwhile")
+        assert collect_payloads(receiver, 1) == ["meanwhile"]
+
+    assert collect_payloads(receiver, 1) == ["in it"]
 
 
 def test_a_transaction_block_sends_at_its_end(backend, db, connect, channel):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from contextlib import closing
+from contextlib import closing, suppress
 
 import pytest
 
@@ -12,7 +12,7 @@ from pgnotify.errors import ConnectionLost, TransactionError
 from pgnotify.testing import _proxy as proxies
 from pgnotify.testing._wire import literal
 from tests.helpers.backends import collect, collect_payloads, until_lost
-from tests.helpers.sending import send_numbers
+from tests.helpers.sending import SEND, send_numbers
 from tests.helpers.waiting import eventually
 
 psycopg2 = pytest.importorskip("psycopg2")
@@ -82,6 +82,21 @@ def test_a_with_block_sends_at_its_end(backend, db, connect, channel):
 
     with db:
         backend.notify(channel, "in it")
+        receiver.notify(channel, "meanwhile")
+        assert collect_payloads(receiver, 1) == ["meanwhile"]
+
+    assert collect_payloads(receiver, 1) == ["in it"]
+
+
+@pytest.mark.parametrize("joins", [False, True])
+def test_a_query_in_a_with_block_has_its_effect_at_its_end(backend, db, connect, channel, joins):
+    receiver = pgnotify.wrap(connect()).backend
+    receiver.listen(channel)
+    with suppress(ZeroDivisionError), db:
+        backend.query(SEND, (channel, "never"), joins=joins)
+        raise ZeroDivisionError
+    with db:
+        backend.query(SEND, (channel, "in it"), joins=joins)
         receiver.notify(channel, "meanwhile")
         assert collect_payloads(receiver, 1) == ["meanwhile"]
 

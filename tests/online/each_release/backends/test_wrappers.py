@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 import pgnotify
 from pgnotify.errors import ConnectionLost, TransactionError
 from tests.helpers.backends import collect, collect_payloads, until_lost
+from tests.helpers.sending import SEND
 from tests.helpers.waiting import eventually
 
 pytestmark = pytest.mark.drivers("wrappers")
@@ -213,6 +215,39 @@ def test_a_begin_block_without_a_statement_yet_is_one(engine, channel):
         backend.close()
 
 
+@pytest.mark.parametrize("joins", [False, True])
+def test_a_query_in_a_begin_block_has_its_effect_at_its_end(engine, channel, joins):
+    with engine.connect() as connection:
+        backend = pgnotify.wrap(connection).backend
+        backend.listen(channel)
+        with connection.begin() as transaction:
+            backend.query(SEND, (channel, "never"), joins=joins)
+            transaction.rollback()
+        with connection.begin():
+            backend.query(SEND, (channel, "at its end"), joins=joins)
+            assert backend.fetch() == []
+
+        assert collect_payloads(backend, 1) == ["at its end"]
+        backend.close()
+
+
+def test_a_query_that_joins_begins_the_transaction_of_its_connection(engine, channel):
+    with engine.connect() as connection:
+        backend = pgnotify.wrap(connection).backend
+        backend.listen(channel)
+        backend.query(SEND, (channel, "never"), joins=True)
+        connection.rollback()
+        backend.query(SEND, (channel, "at commit"), joins=True)
+        assert connection.in_transaction()
+        assert backend.fetch() == []
+        connection.commit()
+        backend.query(SEND, (channel, "at once"))
+        assert not connection.in_transaction()
+
+        assert collect_payloads(backend, 2) == ["at commit", "at once"]
+        backend.close()
+
+
 def test_autocommit_isolation_is_left_as_it_was(engine, session, channel):
     with engine.connect() as plain:
         connection = plain.execution_options(isolation_level="AUTOCOMMIT")
@@ -399,6 +434,25 @@ def test_an_atomic_block_that_fails_takes_its_notifications_back(django, atomic_
     backend.notify(channel, "afterwards")
 
     assert collect_payloads(backend, 1) == ["afterwards"]
+
+
+@pytest.mark.drivers("django")
+@pytest.mark.parametrize("joins", [False, True])
+def test_a_query_in_an_atomic_block_has_its_effect_at_its_end(django, atomic_is_ours, channel, joins):
+    backend = pgnotify.wrap(django).backend
+    backend.listen(channel)
+    with suppress(ZeroDivisionError), atomic():
+        backend.query(SEND, (channel, "never"), joins=joins)
+        raise ZeroDivisionError
+    with atomic():
+        with suppress(ZeroDivisionError), atomic():
+            backend.query(SEND, (channel, "never"), joins=joins)
+            raise ZeroDivisionError
+        backend.query(SEND, (channel, "at its end"), joins=joins)
+        assert backend.fetch() == []
+    backend.query(SEND, (channel, "at once"), joins=joins)
+
+    assert collect_payloads(backend, 2) == ["at its end", "at once"]
 
 
 @pytest.mark.drivers("django")
