@@ -327,6 +327,8 @@ class Releases(Protocol):
     def release(self) -> None:
         """Undo everything: unlisten what this backend listens to, drop what has arrived, take our hooks out.
 
+        Statements that `Queries.query` has prepared are deallocated, too.
+
         A second call does nothing.
 
         Raises:

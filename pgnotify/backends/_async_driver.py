@@ -75,11 +75,24 @@ class AsyncDriverBackend(SteppedBackend):
         """See `pgnotify.protocol.Releases.release`."""
         await self._perform(self.releasing())
 
-    @abc.abstractmethod
     async def query(
         self, sql: str, parameters: Sequence[str | None] = (), prepare: bool = False, joins: bool = False
     ) -> Rows:
-        """See `pgnotify.backends._driver.DriverBackend.query`."""
+        """See `pgnotify.protocol.Queries.query`."""
+        try:
+            return await self._query(sql, parameters, prepare and self._prepares, joins)
+        except self.DatabaseError as error:
+            if not self._stops_preparing(sql, error):
+                raise
+        return await self._query(sql, parameters, False, joins)
+
+    # For a driver's module to implement.
+
+    @abc.abstractmethod
+    async def _query(
+        self, sql: str, parameters: Sequence[str | None] = (), prepare: bool = False, joins: bool = False
+    ) -> Rows:
+        """Do the same as `query`. Without parameters, several statements are run as one transaction."""
 
     # What they share.
 
@@ -89,7 +102,7 @@ class AsyncDriverBackend(SteppedBackend):
             statement = next(steps)
             while True:
                 try:
-                    rows = await self.query(*statement)
+                    rows = await self._query(*statement)
                 except BaseException as error:
                     statement = steps.throw(error)
                 else:

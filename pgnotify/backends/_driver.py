@@ -93,13 +93,24 @@ class DriverBackend(SteppedBackend):
         """See `pgnotify.protocol.Releases.release`."""
         self._perform(self.releasing())
 
-    @abc.abstractmethod
     def query(
         self, sql: str, parameters: Sequence[str | None] = (), prepare: bool = False, joins: bool = False
     ) -> Rows:
-        """See `pgnotify.protocol.Queries.query`. Without parameters, several statements are run as one transaction."""
+        """See `pgnotify.protocol.Queries.query`."""
+        try:
+            return self._query(sql, parameters, prepare and self._prepares, joins)
+        except self.DatabaseError as error:
+            if not self._stops_preparing(sql, error):
+                raise
+        return self._query(sql, parameters, False, joins)
 
     # For a driver's module to implement.
+
+    @abc.abstractmethod
+    def _query(
+        self, sql: str, parameters: Sequence[str | None] = (), prepare: bool = False, joins: bool = False
+    ) -> Rows:
+        """Do the same as `query`. Without parameters, several statements are run as one transaction."""
 
     @abc.abstractmethod
     def _read(self, queue: deque[Plain]) -> int:
@@ -117,7 +128,7 @@ class DriverBackend(SteppedBackend):
             statement = next(steps)
             while True:
                 try:
-                    rows = self.query(*statement)
+                    rows = self._query(*statement)
                 except BaseException as error:
                     statement = steps.throw(error)
                 else:

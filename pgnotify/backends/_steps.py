@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import abc
 import json
+import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from itertools import count, repeat
+from itertools import repeat
 from typing import Any, ClassVar, TypeAlias, TypeVar
 
 from pgnotify.backends._encodings import refuse_changed
@@ -49,6 +50,7 @@ FROM pg_catalog.json_array_elements($1::pg_catalog.text::pg_catalog.json) AS pai
 
 _INSUFFICIENT_PRIVILEGE = "42501"
 _UNTRANSLATABLE_CHARACTER = "22P05"
+_NO_SUCH_STATEMENT = "26000"
 
 # For the rest of the session, but only if nobody has named it.
 NAME_SESSION = """\
@@ -62,12 +64,9 @@ Steps: TypeAlias = Generator[tuple[str, Sequence[str]], Rows, T]
 """Yields statements, each with its parameters; gets the rows of each, or its error; returns the result of a verb."""
 
 
-_numbers = count(1)
-
-
 def new_name() -> str:
-    """Return a name for a prepared statement that no other one of this process has."""
-    return f"pgnotify_{next(_numbers)}"
+    """Return a name for a prepared statement that no other one has, not even in a session that a pooler lends."""
+    return f"pgnotify_{os.urandom(8).hex()}"
 
 
 def quoted(channel: str) -> str:
@@ -273,6 +272,19 @@ class SteppedBackend(abc.ABC):
     def _prepared(self) -> dict[str, str]:
         """The names of the statements that were prepared, by their text."""
         return {}
+
+    _prepares = True
+    """Whether statements are prepared that may be."""
+
+    def _stops_preparing(self, sql: str, error: Exception) -> bool:
+        """Prepare no more statements if the session has lost this one; return whether it can run unprepared now.
+
+        A pooler has exchanged the session, or somebody has sent DISCARD ALL.
+        """
+        if sqlstate_of(error) != _NO_SUCH_STATEMENT or self._prepared.pop(sql, None) is None:
+            return False
+        self._prepares = False
+        return self.transaction_status() is TransactionStatus.IDLE
 
     @contextmanager
     def _listening_to(self, channels: Sequence[str]) -> Iterator[None]:

@@ -23,7 +23,7 @@ from pgnotify.backends._asyncpg_connect import connect
 from pgnotify.backends._asyncpg_tap import codec_of, mark_query, no_connection, taps
 from pgnotify.backends._encodings import encoded
 from pgnotify.backends._parameters import split
-from pgnotify.backends._steps import BATCH, Rows, Steps, quoted
+from pgnotify.backends._steps import BATCH, Rows, Steps, new_name, quoted
 from pgnotify.backends._transactions import TransactionStatus
 from pgnotify.errors import ConnectionLost, PgNotifyError, TransactionError
 from pgnotify.notification import Plain
@@ -147,10 +147,10 @@ class AsyncpgBackend(AsyncDriverBackend):
             return TransactionStatus.UNKNOWN
         return TransactionStatus.IN_TRANSACTION if self._connection.is_in_transaction() else TransactionStatus.IDLE
 
-    async def query(
+    async def _query(
         self, sql: str, parameters: Sequence[str | None] = (), prepare: bool = False, joins: bool = False
     ) -> Rows:
-        """See `pgnotify.protocol.Queries.query`. asyncpg begins no transactions by itself, so none is joined."""
+        """Run a statement. asyncpg begins no transactions by itself, so none is joined."""
         self._refuse_loss()
         try:
             if sql.startswith(_SCRIPTS):
@@ -187,11 +187,16 @@ class AsyncpgBackend(AsyncDriverBackend):
         statement = self._statements.get(sql)
         if statement is None or not prepare:
             statement = await self._connection._get_statement(
-                sql, None, named=prepare, use_cache=False, ignore_custom_codec=True, record_class=asyncpg.Record
+                sql,
+                None,
+                named=prepare and new_name(),
+                use_cache=False,
+                ignore_custom_codec=True,
+                record_class=asyncpg.Record,
             )
         if prepare:
             self._statements[sql] = statement
-            self._prepared[sql] = f'"{statement.name}"'
+            self._prepared[sql] = statement.name
         return statement
 
     @cached_property

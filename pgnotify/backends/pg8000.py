@@ -180,10 +180,10 @@ class Pg8000Backend(Collecting, DriverBackend):
         status = _TRANSACTION_STATUS.get(connection._transaction_status, TransactionStatus.UNKNOWN)
         return _IN_TRANSACTION if connection._xid is not None and status is _IDLE else status
 
-    def query(
+    def _query(
         self, sql: str, parameters: Sequence[str | None] = (), prepare: bool = False, joins: bool = False
     ) -> Rows:
-        """See `pgnotify.protocol.Queries.query`; below the implicit BEGIN and the paramstyle of pg8000's DB-API."""
+        """Run a statement, below the implicit BEGIN and the paramstyle of pg8000's DB-API."""
         if self._death is not None:
             raise self._lost() from self._death
         connection, encoding = self._connection, self._encoding()
@@ -489,7 +489,7 @@ class Pg8000Backend(Collecting, DriverBackend):
 
 
 # While these run, half a message may have been read or written.
-_AT_WORK = frozenset({Pg8000Backend.query.__code__, Pg8000Backend._read_one_message.__code__})
+_AT_WORK = frozenset({Pg8000Backend._query.__code__, Pg8000Backend._read_one_message.__code__})
 
 
 class _Context(pg8000.core.Context):  # type: ignore[misc]  # pg8000 has no types

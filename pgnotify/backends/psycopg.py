@@ -53,10 +53,10 @@ class PsycopgBackend(OverPsycopg, DriverBackend):
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
         super().__init__(connection, connection.lock)
 
-    def query(
+    def _query(
         self, sql: str, parameters: Sequence[str | None] = (), prepare: bool = False, joins: bool = False
     ) -> Rows:
-        """See `pgnotify.protocol.Queries.query`; through psycopg's lock, and interruptible by Ctrl-C."""
+        """Run a statement, through psycopg's lock and interruptible by Ctrl-C."""
         connection = self._connection
         try:
             with connection.lock:

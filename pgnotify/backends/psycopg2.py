@@ -108,10 +108,10 @@ class Psycopg2Backend(DriverBackend):
             return TransactionStatus.UNKNOWN
         return STATUS_OF[self._connection.get_transaction_status()]
 
-    def query(
+    def _query(
         self, sql: str, parameters: Sequence[str | None] = (), prepare: bool = False, joins: bool = False
     ) -> Rows:
-        """See `pgnotify.protocol.Queries.query`. Ctrl-C has no effect before it ends."""
+        """Run a statement. Ctrl-C has no effect before it ends."""
         encoding = self._encoding()
         values = _values(parameters, encoding)
         try:

@@ -95,10 +95,10 @@ class AsyncPsycopgBackend(OverPsycopg, AsyncDriverBackend):
             if not wait_readable(self.fileno(), 0):
                 break
 
-    async def query(
+    async def _query(
         self, sql: str, parameters: Sequence[str | None] = (), prepare: bool = False, joins: bool = False
     ) -> Rows:
-        """See `pgnotify.protocol.Queries.query`."""
+        """Run a statement, through psycopg's lock."""
         connection = self._connection
         try:
             async with connection.lock:

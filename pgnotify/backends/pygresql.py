@@ -183,10 +183,10 @@ class PyGreSQLBackend(DriverBackend):
             return TransactionStatus.UNKNOWN
         return STATUS_OF[self._connection.transaction()]
 
-    def query(
+    def _query(
         self, sql: str, parameters: Sequence[str | None] = (), prepare: bool = False, joins: bool = False
     ) -> Rows:
-        """See `pgnotify.protocol.Queries.query`. There is no implicit BEGIN here; pgdb's is above."""
+        """Run a statement. There is no implicit BEGIN here; pgdb's is above."""
         self._raise_if_lost()
         encoding = self._encoding()
         # Encoded here, and as bytes: PyGreSQL sends ASCII only where no encoding is declared.

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import cached_property
 
 from pgnotify.errors import ConnectionLost, PgNotifyError
-from pgnotify.protocol import Backend, Queries
+from pgnotify.protocol import Backend, Queries, Releases
 from pgnotify.testing.conformance._tools import holds, needs, not_applicable, same
 from pgnotify.testing.conformance.encodings import Encodings
 from pgnotify.testing.nasty import GOOD_PAYLOADS
@@ -200,6 +200,21 @@ class Querying(Encodings):
             self.querying.query(_ECHO, ("x",))
 
         same(self.querying.query(count), before, "prepared statements after query() without prepare=True")
+
+    @needs("sql")
+    def test_a_release_leaves_no_prepared_statement(self) -> None:
+        if not isinstance(self.backend, Releases):
+            raise not_applicable("the backend does not offer release()")
+        count = "SELECT pg_catalog.count(*)::pg_catalog.text FROM pg_catalog.pg_prepared_statements"
+        before = self.querying.query(count)
+        for text in ("x", "y"):
+            self.querying.query(_ECHO, (text,), prepare=True)
+            self.querying.query(f"{_ECHO}, {text!r}", (text,), prepare=True)
+
+        self.backend.release()
+
+        same(self.querying.query(count), before, "prepared statements after release()")
+        same(self.querying.query(_ECHO, ("next",), prepare=True), [("next",)])
 
     def test_a_statement_that_was_prepared_in_a_transaction_that_is_rolled_back_runs_again(self) -> None:
         for text in ("first", "second"):

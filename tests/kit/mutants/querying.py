@@ -127,6 +127,14 @@ class PreparesEverything(Mutant):
         return super().query(sql, parameters, True, joins)
 
 
+class LeavesWhatItHasPrepared(Mutant):
+    caught_by = "test_a_release_leaves_no_prepared_statement"
+
+    def release(self):
+        self.sound._prepared.clear()
+        super().release()
+
+
 class ForgetsThePlanAtARollback(Mutant):
     caught_by = "test_a_statement_that_was_prepared_in_a_transaction_that_is_rolled_back_runs_again"
 

@@ -268,3 +268,17 @@ def test_to_ask_one_that_was_invalidated_for_its_descriptor_opens_no_new_connect
         backend.fileno() if verb == "fileno" else backend.server_pid
 
     assert db.invalidated
+
+
+# Prepared statements
+
+
+def test_a_statement_whose_plan_the_session_has_lost_runs_unprepared_from_then_on(backend, user):
+    echo = "SELECT $1::pg_catalog.text"
+    assert backend.query(echo, ("a",), prepare=True) == [("a",)]
+
+    user.run("DEALLOCATE ALL")
+
+    for text in ("b", "c"):
+        assert backend.query(echo, (text,), prepare=True) == [(text,)]
+    assert backend.query("SELECT pg_catalog.count(*)::text FROM pg_catalog.pg_prepared_statements") == [("0",)]
