@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from pgnotify.errors import NotPrimary, OutboxError, TransactionError, VoidPosition
 from pgnotify.listener.stored import needs_query
 from pgnotify.message import Message
+from pgnotify.notification import Notification
 from pgnotify.outbox.rows import Head, Rows, head_of, is_cut_off
 from pgnotify.outbox.schema import VERSION, version_of
 from pgnotify.outbox.statements import Statements, array
@@ -46,7 +47,7 @@ class Reading(abc.ABC):
         own_channel: the listener's own channel.
     """
 
-    kind = Message
+    kind: type[Notification] = Message
     keeps_position = False
     stands_by = False
     is_ready = True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
 from typing_extensions import assert_type
@@ -31,6 +31,21 @@ def the_documented_handler(db: object, callback_of_mine: Any) -> None:
     handler.notify(db, stop=True, payload="x")
     with pgnotify.NotificationHandler(db, event="jobs", callback=print) as same:
         assert_type(same, pgnotify.NotificationHandler)
+
+
+def an_outbox(db: object) -> None:
+    outbox = pgnotify.Outbox("messages", schema="shop", max_age=timedelta(days=1))
+    outbox.notify(db, "orders", "payload")
+    outbox.notify_many(db, [("orders", "a"), ("orders", "b")])
+    assert_type(outbox.install_sql(senders=["shop"], readers=["billing"]), str)
+    assert_type(outbox.uninstall_sql(), str)
+    assert_type(outbox.publication_sql(), str)
+    assert_type(outbox.subscription_sql("host=first", name="east"), str)
+    with pgnotify.Listener("", "orders", outbox=outbox, durable="billing", start="all") as listener:
+        for batch in listener.batches(500, timeout=1.0):
+            assert_type(batch[0], pgnotify.Message)
+            assert_type(batch.acknowledge(db), None)
+    pgnotify.AsyncListener("", outbox=outbox)
 
 
 def a_wrapped_connection(db: object) -> None:
