@@ -54,9 +54,9 @@ if typing.TYPE_CHECKING:
     from pgnotify.listener.status import Status as Status
     from pgnotify.listener.stream import Stream as Stream
     from pgnotify.listener.subscriptions import Subscription as Subscription
+    from pgnotify.message import AsyncBatch as AsyncBatch
+    from pgnotify.message import Batch as Batch
     from pgnotify.message import Message as Message
-    from pgnotify.outbox.batch import AsyncBatch as AsyncBatch
-    from pgnotify.outbox.batch import Batch as Batch
     from pgnotify.outbox.outbox import Outbox as Outbox
     from pgnotify.program.state import ListenerState as ListenerState
     from pgnotify.testing.check import check as check
@@ -66,14 +66,14 @@ __version__ = "0.1.0"
 # These names take longer to import than all the others together, so each is imported on first use.
 _LATER = {
     "AsyncBackend": "async_protocol",
-    "AsyncBatch": "outbox.batch",
+    "AsyncBatch": "message",
     "AsyncConnection": "aio.connection",
     "AsyncListener": "aio.listener",
     "AsyncNotificationHandler": "aio.handler",
     "AsyncStream": "aio.stream",
     "AsyncSubscription": "aio.listener",
     "Backoff": "connecting.backoff",
-    "Batch": "outbox.batch",
+    "Batch": "message",
     "Gap": "listener.gap",
     "Listener": "listener.listener",
     "ListenerState": "program.state",

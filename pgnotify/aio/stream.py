@@ -11,17 +11,20 @@ import time
 from collections import deque
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pgnotify.aio.lifecycle import AsyncLifecycle
 from pgnotify.aio.loop import Future
 from pgnotify.listener.delivery import Delivery
 from pgnotify.listener.gap import Gap
 from pgnotify.listener.mailbox import Mailbox
-from pgnotify.listener.stored import AsyncBatch, Stored
+from pgnotify.listener.stored import Stored
 from pgnotify.listener.subscriptions import Queued
 from pgnotify.notification import Notification, new
 from pgnotify.uncopyable import Uncopyable
+
+if TYPE_CHECKING:
+    from pgnotify.message import AsyncBatch
 
 
 class AsyncNotifications:

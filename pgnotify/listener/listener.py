@@ -26,14 +26,14 @@ from pgnotify.listener.observer import Observer
 from pgnotify.listener.options import OnError, OnListening, Options
 from pgnotify.listener.probe import Probe, probe
 from pgnotify.listener.runner import ReconnectingRunner
-from pgnotify.listener.stored import Batch, Store, Stored
+from pgnotify.listener.stored import Store, Stored
 from pgnotify.listener.stream import SLOW, Stream
 from pgnotify.listener.subscriptions import Queued, Subscription
 from pgnotify.notification import Notification, new
 from pgnotify.program.ownership import Ownership
 
 if TYPE_CHECKING:
-    from pgnotify.message import Message
+    from pgnotify.message import Batch, Message
 
 
 class Listener(ListenerFace):

@@ -5,8 +5,8 @@ The loop calls these. `pgnotify.outbox` implements them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING, Protocol
 
 from pgnotify.errors import OutboxError
 from pgnotify.limits import check_channel
@@ -17,39 +17,7 @@ from pgnotify.protocol import cannot_query
 if TYPE_CHECKING:
     from pgnotify.listener.policy import Policy
     from pgnotify.listener.watch import ListenerWatch
-    from pgnotify.message import Message
-
-
-class Batch(Protocol):
-    """Messages that are acknowledged together; see `pgnotify.Batch`."""
-
-    def acknowledge(self, connection: Any) -> None:
-        """Record that they are done with, in the transaction of a connection."""
-
-    def __len__(self) -> int:
-        """Return how many there are."""
-
-    def __iter__(self) -> Iterator[Message]:
-        """Yield them in order."""
-
-    def __getitem__(self, index: int) -> Message:
-        """Return one of them."""
-
-
-class AsyncBatch(Protocol):
-    """The same for an event loop; see `pgnotify.AsyncBatch`."""
-
-    async def acknowledge(self, connection: Any) -> None:
-        """Record that they are done with, in the transaction of a connection."""
-
-    def __len__(self) -> int:
-        """Return how many there are."""
-
-    def __iter__(self) -> Iterator[Message]:
-        """Yield them in order."""
-
-    def __getitem__(self, index: int) -> Message:
-        """Return one of them."""
+    from pgnotify.message import AsyncBatch, Batch, Message
 
 
 class Consumers(Protocol):

@@ -4,7 +4,6 @@ NOTIFY is the hint, the table is the truth, and a position is a snapshot: unread
 position does not. So nothing is skipped when transactions commit in another order than they began, and nobody waits.
 
 - `outbox`: `Outbox`, the class that users call.
-- `batch`: `Batch`, several messages that are acknowledged together.
 - `tables`: the names of an outbox's tables.
 - `schema`: the SQL text that makes them, and their rights.
 - `replication`: the SQL text that carries the messages to further servers.

@@ -5,26 +5,27 @@ from __future__ import annotations
 import math
 import uuid
 from collections.abc import Callable, Collection
+from functools import partial
 from itertools import takewhile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pgnotify.atomic import at_once
+from pgnotify.connection import wrap
 from pgnotify.errors import OutboxError
 from pgnotify.listener.events import ListenInForce, NotAcknowledged, StandsBy
 from pgnotify.listener.gap import Reason
-from pgnotify.outbox.batch import AsyncBatch, Batch
+from pgnotify.message import AsyncBatch, Batch, Message
 from pgnotify.outbox.position import BEGINNING
 from pgnotify.outbox.reading import POLL_SECONDS, Reading
 from pgnotify.outbox.rows import Rows, messages_of
 from pgnotify.outbox.statements import Statements, array
 from pgnotify.program.actions import Program, Query, Tell
 from pgnotify.program.interruption import is_interruption
+from pgnotify.protocol import query
 
 if TYPE_CHECKING:
     from pgnotify.listener.policy import Policy
     from pgnotify.listener.watch import ListenerWatch
-    from pgnotify.message import Message
-
 
 # How often a slow consumer's progress is stored. After a crash, at most what it was done with since then comes again.
 STORED_EACH_SECONDS = 0.5
@@ -115,13 +116,16 @@ class DurableReading(Reading):
 
     def batch(self, messages: list[Message]) -> Batch:
         """Return all messages of the piece that was read last."""
-        assert self.piece is not None, "messages were delivered, and the consumers have not asked for more"
-        return Batch(messages, self._statements, self.name, self.piece)
+        return Batch(messages, self.name, partial(_acknowledged, *self._acknowledgement()))
 
     def async_batch(self, messages: list[Message]) -> AsyncBatch:
         """Return the same for an event loop."""
+        return AsyncBatch(messages, self.name, partial(_acknowledged_async, *self._acknowledgement()))
+
+    def _acknowledgement(self) -> tuple[str, tuple[str | None, ...]]:
+        """Return the statement that acknowledges the piece, and its parameters."""
         assert self.piece is not None, "messages were delivered, and the consumers have not asked for more"
-        return AsyncBatch(messages, self._statements, self.name, self.piece)
+        return self._statements.acknowledge, self.piece.parameters(self.name)
 
     def session_lost(self) -> None:
         """Forget what belonged to the session. The piece stays: its token still acknowledges it."""
@@ -318,3 +322,13 @@ class DurableReading(Reading):
 
 def _nothing() -> None:
     """Do nothing: no consumer says anything."""
+
+
+def _acknowledged(sql: str, parameters: tuple[str | None, ...], connection: Any) -> Rows:
+    return query(wrap(connection).backend, sql, parameters, joins=True)
+
+
+async def _acknowledged_async(sql: str, parameters: tuple[str | None, ...], connection: Any) -> Rows:
+    from pgnotify.outbox import asynchronous
+
+    return await asynchronous.run(connection, sql, parameters)

@@ -14,8 +14,7 @@ from pgnotify.program.actions import Program, Query
 if TYPE_CHECKING:
     from pgnotify.listener.policy import Policy
     from pgnotify.listener.watch import ListenerWatch
-    from pgnotify.message import Message
-    from pgnotify.outbox.batch import AsyncBatch, Batch
+    from pgnotify.message import AsyncBatch, Batch, Message
 
 
 class InMemoryReading(Reading):

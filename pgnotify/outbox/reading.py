@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from pgnotify.errors import NotPrimary, OutboxError, TransactionError, VoidPosition
 from pgnotify.listener.stored import needs_query
-from pgnotify.message import Message
+from pgnotify.message import AsyncBatch, Batch, Message
 from pgnotify.notification import Notification
 from pgnotify.outbox.rows import Head, Rows, head_of, is_cut_off
 from pgnotify.outbox.schema import VERSION, version_of
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from pgnotify.listener.policy import Policy
     from pgnotify.listener.stored import Consumers
     from pgnotify.listener.watch import ListenerWatch
-    from pgnotify.outbox.batch import AsyncBatch, Batch
 
 MOST_ROWS = 500
 """How many messages a read returns at most."""

@@ -52,7 +52,9 @@ def every_error():
     """Yield all exception classes that are defined here, those of drivers' backends excepted."""
     seen = set()
     for module in pkgutil.walk_packages(pgnotify.__path__, "pgnotify."):
-        if module.name.startswith(("pgnotify.backends.", "pgnotify.cli", "pgnotify.__main__")):
+        if module.name.startswith(
+            ("pgnotify.backends.", "pgnotify.cli", "pgnotify.outbox.django", "pgnotify.__main__")
+        ):
             continue
         for value in vars(importlib.import_module(module.name)).values():
             if isinstance(value, type) and issubclass(value, BaseException) and value.__module__.startswith("pgnotify"):

@@ -29,6 +29,7 @@ NEVER_IMPORTED = (
 def test_the_public_names_are_exactly_these():
     assert pgnotify.__all__ == [
         "AsyncBackend",
+        "AsyncBatch",
         "AsyncConnection",
         "AsyncListener",
         "AsyncNotificationHandler",
