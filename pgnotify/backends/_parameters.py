@@ -13,7 +13,7 @@ _TOKEN = re.compile(
     | '(?:[^']|'')*'                              # 'it''s'
     | "(?:[^"]|"")*"                              # "a name"
     | [^\W\d][\w$]*                               # a_name$1
-    | \$(?P<number>\d+)
+    | \$(?P<number>[0-9]+)
     | \$(?P<tag>(?:[^\W\d]\w*)?)\$.*?\$(?P=tag)\$ # $tag$ text $tag$
     | --[^\r\n]*
     | (?P<comment>/\*)

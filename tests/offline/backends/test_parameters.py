@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pgnotify.backends._parameters import split
 
@@ -36,3 +38,8 @@ def test_a_parameter_may_stand_beside_anything_else():
 ||$4||$$$1$$||"$1"||$5"""
 
     assert [part for part in split(sql) if isinstance(part, int)] == [1, 2, 3, 4, 5]
+
+
+@given(st.text(alphabet="$1٣a_eE'\"\\/*-% \né"))
+def test_nothing_of_a_statement_is_lost(sql):
+    assert "".join(f"${part}" if isinstance(part, int) else part for part in split(sql)) == sql
