@@ -285,7 +285,7 @@ def counted():
 )
 def test_the_work_is_linear_in_the_number_of_subscriptions(make, doing, count, monkeypatch):
     # It makes plain strings of the names, which do not count.
-    monkeypatch.setattr("pgnotify.listener.listener.check_channel", lambda channel: channel)
+    monkeypatch.setattr("pgnotify.listener.face.check_channel", lambda channel: channel)
 
     def work(count):
         listener = make("jobs")

@@ -60,6 +60,7 @@ def test_what_is_not_known_is_none_there_too():
         "last_error",
         "round_trip",
         "queue_usage",
+        "durable",
     }
 
 
