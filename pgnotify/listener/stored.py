@@ -155,5 +155,6 @@ def check_store(outbox: object, durable: object, start: object) -> None:
         if durable is not None or start != "new":
             option = "start" if durable is None else "durable"
             raise TypeError(f"{option} needs an outbox: pass outbox=pgnotify.Outbox(), too")
-    elif not hasattr(outbox, "reading"):
-        raise TypeError(f"outbox must be a pgnotify.Outbox, not {type(outbox).__name__}")
+    elif isinstance(outbox, type) or not hasattr(outbox, "reading"):
+        what = f"the class {outbox.__name__}" if isinstance(outbox, type) else type(outbox).__name__
+        raise TypeError(f"outbox must be a pgnotify.Outbox, not {what}")
