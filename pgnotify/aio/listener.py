@@ -331,6 +331,7 @@ class AsyncListener(ListenerFace):
             channel, callback, _cannot_wait, self._cancel, self._delivery.new_mailbox(None), internal, self._server
         )
         self._routes.add(subscription)
+        self._delivery.adopt(subscription)
         self._lifecycle.wake()
         return subscription
 
@@ -355,6 +356,7 @@ class AsyncListener(ListenerFace):
             self._server,
         )
         self._routes.add(queued)
+        self._delivery.adopt(queued)
         self._lifecycle.wake()
         return queued
 

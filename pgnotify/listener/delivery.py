@@ -104,6 +104,9 @@ class Delivery:
         """Whether any subscription has a queue of its own, whose consumer is not called here."""
         return bool(self._routes.queued)
 
+    def adopt(self, subscription: Subscription) -> None:
+        """Take into account that a subscription was added. Notifications that have arrived before are not its."""
+
     def drop_nothing(self) -> None:
         """Let the queues of all consumers grow. No more arrives, and everything that has arrived is in memory."""
         for mailbox in (self.mailbox, *(each.mailbox for each in self._routes.subscriptions())):

@@ -380,6 +380,7 @@ class Listener(ListenerFace):
             channel, callback, self._wait_listening, self._cancel, mailbox, internal, self._server
         )
         self._routes.add(subscription)
+        self._delivery.adopt(subscription)
         self._lifecycle.wake()
         return subscription
 
@@ -481,6 +482,7 @@ class _Streaming:
             listener._server,
         )
         listener._routes.add(stream)
+        listener._delivery.adopt(stream)
         listener._lifecycle.wake()
         return stream
 

@@ -8,19 +8,19 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
-from itertools import islice
+from itertools import islice, repeat
 
-from pgnotify.atomic import Call, at_once
+from pgnotify.atomic import Call, at_once, pops
 from pgnotify.listener import clocks
 from pgnotify.listener.delivery import Delivery, removal
 from pgnotify.listener.gap import Moment
 from pgnotify.listener.mailbox import Mailbox, Overflow
 from pgnotify.listener.report import Reporter
-from pgnotify.listener.subscriptions import Routes, Subscription
+from pgnotify.listener.subscriptions import Queued, Routes, Subscription
 from pgnotify.listener.timed import TimedDelivery
 from pgnotify.listener.watch import ListenerWatch
 from pgnotify.listener.workers import Interruptible
-from pgnotify.notification import Notification, Plain
+from pgnotify.notification import Notification, Plain, new
 
 # More than are delivered before the consumers have to be done with them.
 MOST_ABANDONED = 10_000
@@ -106,6 +106,19 @@ class PatientMailbox(Mailbox):
             in_hand = not waiting or waiting[0] is not self._put_down_before
             return list(self._given)[-len(waiting) - in_hand :]
 
+    def take_out(self, channel: str) -> list[Plain]:
+        """Remove the messages of a channel that wait, and return them, for another consumer."""
+        with self.lock:
+            waiting: list[Plain] = []
+            with suppress(IndexError):  # at the end; another thread may take some, too
+                waiting.extend(pops(self.items))
+            taken = [plain for plain in waiting if plain[0] == channel]
+            self.items.extend(plain for plain in waiting if plain[0] != channel)
+            ids = set(ids_of(taken))
+            self._given = deque(number for number in self._given if number not in ids)
+            self.is_done = self.is_done or not self._given
+            return taken
+
     def clear(self) -> None:
         """Remove everything, because the consumer is gone."""
         self._left(self.undone())
@@ -131,6 +144,8 @@ class PatientDelivery(Delivery):
     ) -> None:
         self._abandoned: deque[int] = deque(maxlen=MOST_ABANDONED)
         """The ids of messages that consumers were not done with when they went."""
+        self._returned: deque[Plain] = deque()
+        """Messages that waited for the iteration, for callbacks that were added since then."""
         super().__init__(watch, routes, reporter, kind)
 
     def new_mailbox(self, size: int | None) -> PatientMailbox:
@@ -140,10 +155,33 @@ class PatientDelivery(Delivery):
     def deliver(self, at_most: int) -> bool:
         """Do the same as `Delivery.deliver`."""
         queue = self.watch.queue
+        self.take_back()
         self._begun = list(islice(queue, at_most)), len(queue)
         outcome = super().deliver(at_most)
         self._begun = None
         return outcome
+
+    def adopt(self, subscription: Subscription) -> None:
+        """Give a subscription that was added the messages on its channel that wait for the iteration."""
+        with self.lock:
+            plains = self.mailbox.take_out(subscription.channel)  # type: ignore[attr-defined]
+            mailbox = subscription.mailbox
+            if plains and isinstance(subscription, Queued) and isinstance(mailbox, PatientMailbox):
+                mailbox.given(plains, len(mailbox.items))
+                mailbox.items.extend(map(new, repeat(self.kind), plains))
+            else:
+                self._returned.extend(plains)
+        if plains:
+            subscription.arrived() if isinstance(subscription, Queued) else self.asked()
+
+    def take_back(self) -> bool:
+        """Return messages to the head of the queue that `adopt` was called for; return whether there were any."""
+        if not self._returned:
+            return False
+        with self.lock:
+            self.watch.queue.extendleft(reversed(self._returned))
+            self._returned.clear()
+        return True
 
     def serve(self, subscription: Subscription, queue: deque[Plain], at_most: int, ends: Interruptible) -> None:
         """Do the same as `Delivery.serve`."""
@@ -155,14 +193,21 @@ class PatientDelivery(Delivery):
 
     def is_done(self) -> bool:
         """Return whether all consumers are done with everything that was delivered, and ask for more."""
-        if self.watch.queue or self._worker_failed or (self.workers is not None and not self.workers.is_idle):
+        if (
+            self.watch.queue
+            or self._returned
+            or self._worker_failed
+            or (self.workers is not None and not self.workers.is_idle)
+        ):
             return False
         return all(mailbox.is_done for mailbox in self._mailboxes())
 
     def has_room(self) -> bool:
         """Return whether all consumers have room for more."""
         limits = [(len(mailbox), mailbox.size) for mailbox in self._mailboxes()]
-        return not self.watch.queue and all(size is None or waiting < size for waiting, size in limits)
+        return not (self.watch.queue or self._returned) and all(
+            size is None or waiting < size for waiting, size in limits
+        )
 
     def discard(self) -> None:
         """Drop what waits for the iteration, for which it is read once more."""
@@ -175,7 +220,7 @@ class PatientDelivery(Delivery):
         """Return the ids of messages that the consumers are not done with; None if they are not known."""
         if self.workers is not None and (self._worker_failed or not self.workers.is_idle):
             return None
-        undone = {*ids_of(self.watch.queue), *self._interrupted(), *self._abandoned}
+        undone = {*ids_of(self.watch.queue), *ids_of(self._returned), *self._interrupted(), *self._abandoned}
         return undone.union(*(mailbox.undone() for mailbox in self._mailboxes()))
 
     def _interrupted(self) -> list[int]:

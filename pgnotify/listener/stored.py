@@ -29,6 +29,9 @@ class Consumers(Protocol):
     def has_room(self) -> bool:
         """Return whether all have room for more."""
 
+    def take_back(self) -> bool:
+        """Return messages to the queue that other consumers are to have; return whether there were any."""
+
     def discard(self) -> None:
         """Drop what was delivered to the iteration and is still there, and what is about to be delivered."""
 

@@ -119,6 +119,8 @@ class Reading(abc.ABC):
 
     def step(self, watch: ListenerWatch, policy: Policy) -> Program[bool]:
         """Read some messages, unless there is nothing to do."""
+        if self._consumers.take_back():
+            return True
         now = policy.clock()
         if not self._is_due and now < self.next_step_at:
             return False

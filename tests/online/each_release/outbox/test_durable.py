@@ -169,6 +169,24 @@ def test_a_channel_that_comes_too_late_is_refused(durable, sender, channel, name
         listener.subscribe(channel, print)
 
 
+def test_consumers_that_come_late_get_what_waits_for_the_iteration(durable, sender, channel, name):
+    others, called = [f"{channel} 2", f"{channel} 3"], Happened()
+    with listening_to(durable(name, channel, *others)) as listener:
+        for each in (*others, channel, *others):
+            sender.send(each, each)
+        eventually(lambda: listener.status().queued == 5)
+        listener.subscribe(others[0], called.append)
+        with listener.subscription(others[1]) as stream:
+            called.wait_for(2, PATIENCE)
+            assert payloads(stream.items(PATIENCE, 2)) == [others[1]] * 2
+            assert next_payloads(listener, 1) == [channel]
+            sender.send(others[1], "new")
+            assert list(listener.notifications(timeout=0.05)) == []
+            assert payloads(stream.items(PATIENCE, 1)) == ["new"]
+
+    assert payloads(called) == [others[0]] * 2
+
+
 def test_the_progress_of_a_slow_consumer_is_stored(durable, sender, channel, name, monkeypatch):
     monkeypatch.setattr("pgnotify.outbox.durable.STORED_EACH_SECONDS", 0.0)
     with durable(name) as listener:
