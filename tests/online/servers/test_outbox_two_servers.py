@@ -31,6 +31,9 @@ _WRITE_UNTIL = """
 def servers() -> Iterator[TwoServers]:
     """Two servers, of which the second one has a copy of the outbox of the first one."""
     try:
+        version = TemporaryPostgreSQL().version
+        if int(version.partition(".")[0]) < 15:
+            pytest.skip(f"not applicable: a publication of some columns needs PostgreSQL 15, this is {version}")
         with TwoServers(OUTBOX) as servers:
             yield servers
     except NoPostgreSQL as error:
@@ -150,6 +153,20 @@ def test_a_copy_goes_on_without_the_first_server(servers, outbox, channel, subsc
     _send(servers.second, outbox, channel, "3")
 
     assert _processed(servers, outbox, channel, 1) == ["3"]
+
+
+def test_a_copy_that_begins_again_has_everything_a_second_time(servers, outbox, channel, subscription):
+    """As is needed when the first server could not keep what the second one had not got yet."""
+    _send(servers.first, outbox, channel, "1", "2")
+    servers.first.sql(outbox.publication_sql())
+    servers.second.sql(subscribe := outbox.subscription_sql(servers.source, subscription))
+    assert _processed(servers, outbox, channel, 2, start="all") == ["1", "2"]
+
+    servers.second.sql(f"DROP SUBSCRIPTION {subscription}; TRUNCATE {outbox._tables.messages}")
+    _send(servers.first, outbox, channel, "3")
+    servers.second.sql(subscribe.splitlines()[-1])
+
+    assert _processed(servers, outbox, channel, 3) == ["1", "2", "3"]
 
 
 def test_uninstalling_leaves_nothing(servers, outbox, subscription):
