@@ -208,6 +208,13 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def bench_outbox(session: nox.Session) -> None:
+    """Measure the outbox beside its peers, for a quarter of an hour; what stands behind -- goes to it, as in bench."""
+    _install_all(session, "server", "bench-outbox")
+    session.run("python", "-m", "benchmarks.outbox", *session.posargs)
+
+
+@nox.session
 def soak(session: nox.Session) -> None:
     """Keep the ledger for minutes on all drivers; what stands behind -- goes to it, such as --minutes 10 --seed 1."""
     _install_all(session, "server", "loops")
@@ -250,6 +257,21 @@ def quick_bench(session: nox.Session) -> None:
         written = sorted(path.name for path in Path(directory).iterdir())
     if written != ["plot.svg", "report.md", "results.json"]:
         session.error(f"only {written} was written")
+    with tempfile.TemporaryDirectory() as directory:
+        few = "(drain, never|latency, alone|send, fsync off|catch up, 1|left).*, psycopg"
+        session.run(
+            "python",
+            "-m",
+            "benchmarks.outbox",
+            "--quick",
+            "--rounds",
+            "1",
+            "--only",
+            few,
+            "--output",
+            directory,
+            silent=True,
+        )
 
 
 @nox.session(tags=["others"])

@@ -98,8 +98,8 @@ def _measured(options: argparse.Namespace, directory: Path) -> Results:
             {
                 "date": date.today().isoformat(),
                 "command": _command(options),
-                "machine": _machine(),
-                "versions": _versions(server.version, program),
+                "machine": machine(),
+                "versions": versions(server.version, program),
                 "rounds": options.rounds,
                 "sizes": sizes._asdict(),
                 "skipped": [*skipped, *bench.skipped()],
@@ -117,7 +117,7 @@ def _measured(options: argparse.Namespace, directory: Path) -> Results:
             }
         )
         for line in found.data["skipped"]:
-            _say(f"left out: {line}")
+            say(f"left out: {line}")
         _measure(bench, found, options.rounds, re.compile(options.only))
     return found
 
@@ -131,29 +131,32 @@ def _command(options: argparse.Namespace) -> str:
 
 
 def _measure(bench: Bench, found: Results, rounds: int, only: re.Pattern[str]) -> None:
-    tasks = [task for task in bench.tasks() if only.search(_title(*task[:3]))]
+    tasks = [task for task in bench.tasks() if only.search(title(*task[:3]))]
     for number in range(rounds):
         for task in tasks:
             if number == 0 or not task.once:
-                _add(found, f"round {number + 1} of {rounds}", *task[:3], task.run())
+                add(found, f"round {number + 1} of {rounds}", *task[:3], task.run())
     for case, idle in (("", bench.idle), (IDLE_HANDLERS, bench.idle_handlers)):
-        if PROC.exists() and only.search(_title("idle", case, "")):
+        if PROC.exists() and only.search(title("idle", case, "")):
             for way, values in idle():
-                _add(found, "once", "idle", case, way, values)
+                add(found, "once", "idle", case, way, values)
 
 
-def _add(found: Results, when: str, measure: str, case: str, way: str, values: Values) -> None:
+def add(found: Results, when: str, measure: str, case: str, way: str, values: Values) -> None:
+    """Add the values of one measurement, and say them."""
     rounded = {name: None if value is None else float(f"{value:.5g}") for name, value in values.items()}
     found.add(measure, case, way, rounded)
     said = ", ".join(f"{name} {results.number(value)}" for name, value in rounded.items())
-    _say(f"{when}: {_title(measure, case, way)}: {said}")
+    say(f"{when}: {title(measure, case, way)}: {said}")
 
 
-def _title(measure: str, case: str, way: str) -> str:
+def title(measure: str, case: str, way: str) -> str:
+    """Return the name of a measurement."""
     return ", ".join(filter(None, (measure, case, way)))
 
 
-def _say(line: str) -> None:
+def say(line: str) -> None:
+    """Tell the user, beside the results."""
     print(line, file=sys.stderr, flush=True)
 
 
@@ -166,7 +169,8 @@ def _write(found: Results, directory: Path) -> list[Path]:
     return paths
 
 
-def _machine() -> dict[str, Any]:
+def machine() -> dict[str, Any]:
+    """Return what this runs on."""
     return {
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
@@ -181,7 +185,8 @@ def _processor() -> str:
     return models[0] if models else platform.processor() or "unknown processor"
 
 
-def _versions(postgresql: str, program: Compiled | None) -> dict[str, str]:
+def versions(postgresql: str, program: Compiled | None = None) -> dict[str, str]:
+    """Return the versions of all that plays a part."""
     versions = {"Python": platform.python_version(), "PostgreSQL": postgresql, "pgnotify": pgnotify.__version__}
     for name in (*DISTRIBUTIONS, "asyncpg", "uvloop", "sse-starlette"):
         try:

@@ -55,12 +55,12 @@ def drained(way: Way, address: Address, number: int, call: Call = lambda loop, c
         nonlocal received
         received += 1
 
-    _ready()
-    memory = _memory_mb("VmRSS")
+    ready()
+    memory = memory_mb("VmRSS")
     started, cpu = time.perf_counter(), time.process_time()
     call(loop, callback)
     seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
-    peak = _memory_mb("VmHWM")
+    peak = memory_mb("VmHWM")
     return {
         "seconds": seconds,
         "cpu": cpu,
@@ -94,7 +94,7 @@ def arriving(way: Way, address: Address, count: int) -> Figures:
             first = time.perf_counter(), time.process_time()
         received += 1
 
-    _ready()
+    ready()
     loop(callback)
     return {"seconds": last[0] - first[0], "cpu": last[1] - first[1], "received": received}
 
@@ -105,7 +105,7 @@ def latency(way: Way, address: Address, count: int) -> Figures:
     The clock stops between the callback and the sending, while the answer to the last NOTIFY is read.
     """
     loop = _listening(way, address)
-    _ready()
+    ready()
     with Session(*address) as session:
         pings = _Pings(session, count + WARM_UP)
         pings.send()
@@ -147,7 +147,7 @@ class _Pings:
 def idle(way: Way, address: Address) -> Figures:
     """Wait for nothing; the parent watches from outside, and ends it."""
     loop = _listening(way, address)
-    _ready()
+    ready()
     loop(lambda _: None)
     raise AssertionError("nothing was to arrive")
 
@@ -168,7 +168,7 @@ def idle_handlers(way: Way, address: Address, count: int) -> Figures:
         ]
         for each in made:
             await each.listen()
-        _ready()
+        ready()
         await asyncio.gather(*(each() for each in made))
 
     event_loops.new().run_until_complete(wait())
@@ -205,7 +205,7 @@ def fan_out(way: Way, address: Address, consumers: int, notifications: int, at_o
         if not missing:
             send()
 
-    _ready()
+    ready()
     with Session(*address) as session:
         send()
         loop(callback)
@@ -216,10 +216,10 @@ def consumers(way: Way, address: Address, count: int) -> Figures:
     """Have this many consumers wait."""
     assert way.prepare is not None
     way.prepare(address, [CHANNEL], STOP)  # imports what is needed, which is not counted
-    memory = _memory_mb("VmRSS")
+    memory = memory_mb("VmRSS")
     way.prepare(address, [CHANNEL] * count, STOP)
-    grown = _memory_mb("VmRSS")
-    _ready()
+    grown = memory_mb("VmRSS")
+    ready()
     return {"mb": None if memory is None or grown is None else grown - memory}
 
 
@@ -229,7 +229,7 @@ def publish(way: Way, address: Address, count: int) -> Figures:
     db = kind.connect(address)
     if hasattr(db, "autocommit"):
         db.autocommit = True
-    _ready()
+    ready()
     if way.group != "ours":
         return {"one_us": _each_us(_statement(way, db), count)}
     connection = pgnotify.wrap(db)
@@ -262,7 +262,7 @@ def handlers(way: Way, address: Address, count: int, notifications: int) -> Figu
     _allow_descriptors()
     assert way.prepare is not None
     loops = [way.prepare(address, ["first"], STOP)]  # imports the driver, which is not counted
-    memory = _memory_mb("VmRSS")
+    memory = memory_mb("VmRSS")
     loops = [way.prepare(address, [f"c{number}"], STOP) for number in range(count)]
     received: queue.SimpleQueue[None] = queue.SimpleQueue()
 
@@ -271,8 +271,8 @@ def handlers(way: Way, address: Address, count: int, notifications: int) -> Figu
 
     for loop in loops:
         threading.Thread(target=loop, args=(callback,), daemon=True).start()
-    grown = _memory_mb("VmRSS")
-    _ready()
+    grown = memory_mb("VmRSS")
+    ready()
     cpu = time.process_time()
     for _ in range(notifications):
         received.get()
@@ -293,13 +293,13 @@ def _allow_descriptors() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _ready() -> None:
+def ready() -> None:
     """Tell the parent, and wait for its signal."""
     print("ready", flush=True)
     sys.stdin.readline()
 
 
-def _memory_mb(field: str) -> float | None:
+def memory_mb(field: str) -> float | None:
     """Return a figure of this process's memory in MB, None where there is no /proc.
 
     Not getrusage(): its peak is inherited from the parent, through fork and exec.

@@ -171,7 +171,7 @@ class Bench:
                 with self._child(way, "idle_handlers", self._sizes.idle_handlers) as child:
                     yield from self._idle({way.name: child})
 
-    def _idle(self, children: dict[str, _Child]) -> Iterator[tuple[str, Values]]:
+    def _idle(self, children: dict[str, Child]) -> Iterator[tuple[str, Values]]:
         for child in children.values():
             child.go()
         time.sleep(SETTLING_SECONDS)
@@ -271,8 +271,8 @@ class Bench:
         return Session(*self._address)
 
     @contextmanager
-    def _child(self, way: Way, measure: str, *counts: int) -> Iterator[_Child]:
-        child = _Child(self._command(way, measure, *counts), self._environment())
+    def _child(self, way: Way, measure: str, *counts: int) -> Iterator[Child]:
+        child = Child(self._command(way, measure, *counts), self._environment())
         try:
             child.wait_until_ready()
             yield child
@@ -293,7 +293,7 @@ class Bench:
         return {**os.environ, ADDRESS_VARIABLE: address, "PGPASSWORD": password}
 
 
-class _Child:
+class Child:
     """A measuring process, which waits for a line before it begins."""
 
     def __init__(self, command: list[str], environment: dict[str, str]) -> None:
@@ -304,21 +304,27 @@ class _Child:
         self._gone = False
 
     def wait_until_ready(self) -> None:
+        """Wait until it could begin."""
         assert self._process.stdout is not None
         if self._process.stdout.readline() != "ready\n":
             raise RuntimeError(f"{self._command} did not begin")
 
     def go(self) -> None:
+        """Have it begin."""
         assert self._process.stdin is not None
         self._process.stdin.write("\n")
         self._process.stdin.flush()
         self._gone = True
 
-    def figures(self) -> dict[str, Any]:
-        """Start it if that has not happened, and return the figures that it prints at the end."""
+    def figures(self, seconds: float | None = None) -> dict[str, Any]:
+        """Start it if that has not happened, and return the figures that it prints at the end.
+
+        Raises:
+            subprocess.TimeoutExpired: it has not ended after so long.
+        """
         if not self._gone:
             self.go()
-        said, _ = self._process.communicate()
+        said, _ = self._process.communicate(timeout=seconds)
         if self._process.returncode:
             raise RuntimeError(f"{self._command} failed")
         figures: dict[str, Any] = json.loads(said)
@@ -331,6 +337,7 @@ class _Child:
         return switches, sum(int((thread / "schedstat").read_text().split()[0]) for thread in threads)
 
     def end(self) -> None:
+        """End it, wherever it is."""
         if self._process.poll() is None:
             self._process.kill()
         self._process.communicate()

@@ -99,7 +99,7 @@ def summary(results: Results) -> str:
 def targets_table(results: Results) -> str:
     """Return a row for each target: wanted, measured, and whether it is met."""
     rows = [(held.text, str(held.wanted), held.shown, held.verdict, held.detail) for held in targets(results)]
-    return _table(("target", "wanted", "measured", "", "detail"), rows, left=(0, 3, 4))
+    return padded(("target", "wanted", "measured", "", "detail"), rows, left=(0, 3, 4))
 
 
 def ways_table(results: Results) -> str:
@@ -115,7 +115,7 @@ def ways_table(results: Results) -> str:
             continue  # fetch() is measured only with many channels, and has its row there
         rows.append(("" if way.driver in named else way.driver, way.name, way.group, *_of_way(results, way.name)))
         named.add(way.driver)
-    return _table(header, rows, left=(0, 1, 2))
+    return padded(header, rows, left=(0, 1, 2))
 
 
 def asyncio_table(results: Results) -> str:
@@ -130,7 +130,7 @@ def asyncio_table(results: Results) -> str:
         if way.section == "asyncio":
             rows.append(("" if way.driver in named else way.driver, way.name, way.group, *_on_loop(results, way)))
             named.add(way.driver)
-    return _table(header, rows, left=(0, 1, 2))
+    return padded(header, rows, left=(0, 1, 2))
 
 
 def _on_loop(results: Results, way: Way) -> tuple[str, ...]:
@@ -167,7 +167,7 @@ def streams_table(results: Results) -> str:
         if way.section == "streams"
     ]
     header = (*("way", "one at a time", "CPU µs"), *("a hundred at a time", "CPU µs", "kB each"))
-    return _table(header, rows)
+    return padded(header, rows)
 
 
 def _of_way(results: Results, way: str) -> tuple[str, ...]:
@@ -191,7 +191,7 @@ def publish_table(results: Results) -> str:
     for way in _measured(results, "publish"):
         one, many = (results.median("publish", "", way, value) for value in ("one_us", "many_us"))
         rows.append((way, number(one), number(many), number(ratio(one, many))))
-    return _table(("way", "one by one", "in 1,000", "ratio"), rows)
+    return padded(("way", "one by one", "in 1,000", "ratio"), rows)
 
 
 def channels_table(results: Results) -> str:
@@ -206,7 +206,7 @@ def channels_table(results: Results) -> str:
         for way in _measured(results, "channels")
     ]
     numbers = [f"{int(case):,}" for case in cases]
-    return _table(("way", *numbers, *(f"CPU {each}" for each in numbers)), rows)
+    return padded(("way", *numbers, *(f"CPU {each}" for each in numbers)), rows)
 
 
 def handlers_table(results: Results) -> str:
@@ -217,7 +217,7 @@ def handlers_table(results: Results) -> str:
         for way in _measured(results, "handlers")
         for case in sorted(results.cases("handlers"), key=int)
     ]
-    return _table(("handlers", "CPU µs each", "kB each", "commits a second"), rows, left=())
+    return padded(("handlers", "CPU µs each", "kB each", "commits a second"), rows, left=())
 
 
 def import_table(results: Results) -> str:
@@ -226,7 +226,7 @@ def import_table(results: Results) -> str:
     for case in results.cases("import"):
         low, high = results.spread("import", case, "", "ms") or (None, None)
         rows.append((case, number(results.median("import", case, "", "ms")), _range(number(low), number(high))))
-    return _table(("import", "ms", MIN_MAX), rows)
+    return padded(("import", "ms", MIN_MAX), rows)
 
 
 def short_table(results: Results) -> str:
@@ -235,7 +235,7 @@ def short_table(results: Results) -> str:
         *("connection", "ours, per second", "to the driver's own way", "to the best loop by hand", "CPU each"),
         *("latency, p50", "a million pending", "idle wake-ups"),
     )
-    return _table(header, [_short(results, kind) for kind in BY_HAND])
+    return padded(header, [_short(results, kind) for kind in BY_HAND])
 
 
 def _short(results: Results, kind: str) -> tuple[str, ...]:
@@ -272,7 +272,7 @@ def _with_unit(value: float | None, unit: str) -> str:
     return MISSING if value is None else f"{number(value)} {unit}"
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]], left: Sequence[int] = (0,)) -> str:
+def padded(header: Sequence[str], rows: Iterable[Sequence[str]], left: Sequence[int] = (0,)) -> str:
     """Return a padded table, its columns to the right except for these."""
     texts = [tuple(cell.replace("|", r"\|") for cell in row) for row in rows]
     if not texts:

@@ -19,7 +19,7 @@ def outbox(session):
     """An outbox of this test's own, which nobody analyzes meanwhile."""
     outbox = pgnotify.Outbox(f"outbox_{uuid.uuid4().hex[:8]}")
     session.sql(outbox.install_sql())
-    session.sql(f"ALTER TABLE public.{outbox.name} SET (autovacuum_enabled = off)")
+    session.sql(f"ALTER TABLE public.{outbox.name} SET (autovacuum_enabled = false)")
     yield outbox
     session.sql(outbox.uninstall_sql())
 
