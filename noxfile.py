@@ -151,7 +151,7 @@ def tls(session: nox.Session) -> None:
 @nox.session(tags=["others"])
 def servers(session: nox.Session) -> None:
     """Run the tests with servers of their own, such as PgBouncer and a standby, with all drivers."""
-    drivers = _install_all(session, "tests", "server", "wrappers", "green", "loops")
+    drivers = _install_all(session, "tests", "server", "wrappers", "green", "loops", "cli")
     _pytest(session, "-n", "3", "tests/online/servers", drivers=drivers)  # they wait for their servers
 
 
@@ -188,7 +188,18 @@ def frozen(session: nox.Session) -> None:
 def coverage(session: nox.Session) -> None:
     """Measure which branches of the package the tests take, and hold them to the threshold in pyproject.toml."""
     drivers = _install_all(
-        session, "tests", "metrics", "server", "wrappers", "tls", "green", "loops", "web", "migrations", "coverage"
+        session,
+        "tests",
+        "metrics",
+        "server",
+        "wrappers",
+        "tls",
+        "green",
+        "loops",
+        "web",
+        "migrations",
+        "cli",
+        "coverage",
     )
     session.run("coverage", "erase")
     env = {"PGNOTIFY_TEST_DRIVERS": ",".join([*drivers, "wrappers"])}

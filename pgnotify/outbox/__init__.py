@@ -12,5 +12,8 @@ position does not. So nothing is skipped when transactions commit in another ord
 - `reading`: how a listener reads, without I/O: the part that is the same for all.
 - `in_memory`: with a position in memory, and `position`: how far back that goes after a loss.
 - `durable`: with a position in the outbox, under a name.
+- `sending`: why a message could not be stored.
+- `found`: whether there is an outbox, and whether it can be used.
+- `steps`: upkeep without I/O, and what runs it; `installing`, `retention`, `rebasing` and `status` are its tasks.
 - `django`: the outbox as an app of Django's, with a migration.
 """

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from pgnotify.atomic import at_once
 from pgnotify.connection import wrap
 from pgnotify.errors import OutboxError
-from pgnotify.listener.events import ListenInForce, NotAcknowledged, StandsBy
-from pgnotify.listener.gap import Reason
+from pgnotify.listener.events import NotAcknowledged, StandsBy
 from pgnotify.message import AsyncBatch, Batch, Message
+from pgnotify.outbox.found import Found, not_granted
 from pgnotify.outbox.position import BEGINNING
 from pgnotify.outbox.reading import POLL_SECONDS, Reading
 from pgnotify.outbox.rows import Rows, messages_of
@@ -285,13 +285,13 @@ class DurableReading(Reading):
         if not rows:
             raise OutboxError(f"the subscription {self.name!r} was removed from the outbox {self._statements.tables}")
         head = self._head_of(rows)
-        if head.expired:
-            yield from self._tell_expired(watch, policy, head.expired)
+        if head.expired and (yield from self._tell_expired(watch, policy, head.expired, head.expired_since)):
+            yield Query(self._statements.expired_told, (self.name, str(head.expired)))
         if head.is_fresh and not head.found_any:
             self._is_due = False
             return
         self._is_due = True
-        if not head.is_taken:  # another process has moved the position: read again
+        if not head.is_taken:  # another process has moved the position, or removes some of the messages: read again
             self._many = None
             return
         last = self._end_of(rows, head)
@@ -305,15 +305,10 @@ class DurableReading(Reading):
         # If a signal handler came between the two, the piece would be acknowledged and not delivered, or the reverse.
         at_once((watch.queue.extend, (messages,)), (setattr, (self, "piece", piece)))
 
-    def _tell_expired(self, watch: ListenerWatch, policy: Policy, count: int) -> Program[None]:
-        """Tell the user that messages were removed by retention before they were read."""
-        watch.clocks_read(policy.now())
-        gap = watch.link.unproved.gap(Reason.EXPIRED, self._channels(), count)
-        if (yield Tell(ListenInForce(gap.channels, gap, watch.link.backend))):
-            yield Query(self._statements.expired_told, (self.name, str(count)))
-
-    def _check_writable(self, read_only: bool, user: str, owner: str) -> None:
-        if read_only:
+    def _check_found(self, found: Found) -> None:
+        if not found.may_keep:
+            raise not_granted(found, self._statements.tables)
+        if found.is_read_only:
             raise OutboxError(
                 f"the subscription {self.name!r} needs a session that can write, and default_transaction_read_only is "
                 "on: add options='-c default_transaction_read_only=off' to its connection string"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pgnotify.outbox.position import BEGINNING, Position
 from pgnotify.outbox.reading import Reading
+from pgnotify.outbox.retention import missed_sql
 from pgnotify.outbox.rows import Rows, messages_of, place_of
 from pgnotify.outbox.statements import Statements
 from pgnotify.program.actions import Program, Query
@@ -33,6 +34,14 @@ class InMemoryReading(Reading):
         self._position: Position | None = None
         self._timeline = ""
         self._behind_pooler = False
+        self._known_home = ""
+        """The outbox's name when the position was last known to mean something."""
+        self._known_prunes = 0
+        """How many prunings the position has been compared with."""
+        self._missed = 0
+        """How many messages may have been removed unread; the user has not been told yet."""
+        self._missed_since = 0
+        """When the first of these was stored, in microseconds since the epoch."""
 
     def in_batches_of(self, size: int) -> None:
         """Refuse: nothing is acknowledged."""
@@ -62,10 +71,14 @@ class InMemoryReading(Reading):
     def _begin(self, snapshot: str, inserted: str, timeline: str, behind_pooler: bool) -> Program[None]:
         if self._position is None:
             self._position = Position(BEGINNING if self._start == "all" else snapshot, place_of(inserted))
-        elif timeline != self._timeline:
+            self._known_prunes = self.prunes
+        elif self.home != self._known_home:  # a copy, which was rebased
             self._position.start_over()
-        self._timeline, self._behind_pooler = timeline, behind_pooler
-        yield from ()
+            self._known_prunes = self.prunes
+        elif timeline != self._timeline:
+            yield from self._compare(self.prunes)
+            self._position.start_over()
+        self._timeline, self._behind_pooler, self._known_home = timeline, behind_pooler, self.home
 
     def _step(self, watch: ListenerWatch, policy: Policy) -> Program[bool]:
         position, channels = self._position, self._channels()
@@ -80,6 +93,10 @@ class InMemoryReading(Reading):
         parameters = (self._many, seen, self._channel_array(), str(after), upto, self.home)
         rows: Rows = yield Query(self._statements.read(self.limit, self._planned_for), parameters, self._prepares)
         head = self._head_of(rows)
+        if head.prunes != self._known_prunes:
+            yield from self._compare(head.prunes)
+        if self._missed and (yield from self._tell_expired(watch, policy, self._missed, self._missed_since)):
+            self._missed = 0
         if head.timeline != self._timeline:  # behind a pooler, which has another server now
             position.start_over()
             self._timeline, self._many = head.timeline, None
@@ -90,3 +107,16 @@ class InMemoryReading(Reading):
         self._is_due = bool(messages) or last is not None or not head.is_fresh
         position.read(head, messages, last, watch.queue)
         return True
+
+    def _compare(self, prunes: int) -> Program[None]:
+        """Count the messages that were removed and that the position has not read; at most one pruning too many."""
+        assert self._position is not None, "a session has begun"
+        seen, upto, after = self._position.place
+        known = min(self._known_prunes, prunes)  # a promoted standby may not have had the last ones
+        parameters = (seen, self._channel_array(), str(after), upto, str(known), str(prunes))
+        rows: Rows = yield Query(missed_sql(self._statements.tables), parameters)
+        missed, since = rows[0]
+        if since is not None:
+            self._missed_since = min(self._missed_since, int(since)) if self._missed else int(since)
+            self._missed += int(missed)
+        self._known_prunes = prunes

@@ -8,12 +8,17 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from pgnotify.connection import wrap
-from pgnotify.limits import check_channel, check_text_payload
-from pgnotify.outbox import replication
-from pgnotify.outbox import schema as sql
+from pgnotify.limits import check_channel, check_count, check_text_payload
+from pgnotify.outbox import replication, schema
 from pgnotify.outbox.durable import DurableReading
 from pgnotify.outbox.in_memory import InMemoryReading
+from pgnotify.outbox.installing import installing, uninstalling
+from pgnotify.outbox.rebasing import Rebased, rebasing
+from pgnotify.outbox.retention import pruning
+from pgnotify.outbox.sending import naming_remedies
 from pgnotify.outbox.statements import Statements
+from pgnotify.outbox.status import OutboxStatus, looking_at
+from pgnotify.outbox.steps import run
 from pgnotify.outbox.tables import DEFAULT_SCHEMA, Tables
 from pgnotify.protocol import Backend, query
 
@@ -67,11 +72,14 @@ class Outbox:
 
         Raises:
             ChannelError, PayloadError: PostgreSQL would refuse it; nothing is sent.
+            OutboxError: there is no outbox, or the role may not send. As after every error of the server's, a
+                transaction that was open has failed.
             ConnectionLost: the server is gone.
 
-        Errors of the server are the driver's own, such as for a table that is not there, or a role that may not insert.
+        Other errors of the server are the driver's own.
         """
-        query(_backend_of(connection), *self._sending(channel, payload), joins=True)
+        with naming_remedies(self._tables):
+            query(_backend_of(connection), *self._sending(channel, payload), joins=True)
 
     def notify_many(self, connection: Any, notifications: Iterable[tuple[str, str]]) -> None:
         """Store any number of (channel, payload) pairs in order, in one round trip: all of them, or none.
@@ -79,7 +87,8 @@ class Outbox:
         The errors are those of `notify`. Nothing is sent if there are none.
         """
         if sending := self._sending_many(notifications):
-            query(_backend_of(connection), *sending, joins=True)
+            with naming_remedies(self._tables):
+                query(_backend_of(connection), *sending, joins=True)
 
     async def notify_async(self, connection: Any, channel: str, payload: str = "") -> None:
         """Do the same as `notify`, without holding up the event loop.
@@ -96,14 +105,16 @@ class Outbox:
         """
         from pgnotify.outbox import asynchronous
 
-        await asynchronous.run(connection, *self._sending(channel, payload))
+        with naming_remedies(self._tables):
+            await asynchronous.run(connection, *self._sending(channel, payload))
 
     async def notify_many_async(self, connection: Any, notifications: Iterable[tuple[str, str]]) -> None:
         """Do the same as `notify_many`, on a connection that `notify_async` takes."""
         from pgnotify.outbox import asynchronous
 
         if sending := self._sending_many(notifications):
-            await asynchronous.run(connection, *sending)
+            with naming_remedies(self._tables):
+                await asynchronous.run(connection, *sending)
 
     def _sending(self, channel: str, payload: str) -> tuple[str, tuple[str, ...]]:
         """Return the statement that sends a message, and its parameters, checked."""
@@ -123,11 +134,94 @@ class Outbox:
             senders: roles that are given the right to send: to insert channel and payload, and nothing else.
             readers: roles that are given the rights that a listener needs.
         """
-        return sql.install_sql(self._tables, _roles(senders), _roles(readers))
+        return schema.install_sql(self._tables, _roles(senders), _roles(readers))
 
     def uninstall_sql(self) -> str:
         """Return the statements that remove the tables with all messages, for a migration back."""
-        return sql.uninstall_sql(self._tables)
+        return schema.uninstall_sql(self._tables)
+
+    def upgrade_sql(self, version: int) -> str:
+        """Return the statements that bring tables of an earlier version to this release's, for a migration.
+
+        They are empty for this release's own version. Run them in one transaction. They fail if the tables have another
+        version.
+
+        Raises:
+            ValueError: there is no such version.
+        """
+        return schema.upgrade_sql(self._tables, version)
+
+    def install(self, connection: Any, senders: Iterable[str] = (), readers: Iterable[str] = ()) -> None:
+        """Make the tables, or bring them to this release's version; and give roles their rights.
+
+        If they have it already, only rights are given. All is done in the caller's transaction if one is open, or if
+        the connection is not in autocommit mode. The caller commits it. Several processes may do this at once.
+
+        Args:
+            connection: of any supported driver, with the right to create tables in the schema, which must exist.
+            senders: roles that may send; see `install_sql`.
+            readers: roles that may listen.
+
+        Raises:
+            OutboxError: another table has the name, or the outbox is newer than this release.
+            ConnectionLost: the server is gone.
+        """
+        run(_backend_of(connection), installing(self._tables, _roles(senders), _roles(readers)), joins=True)
+
+    def uninstall(self, connection: Any) -> None:
+        """Remove the tables, with all messages and positions; in a transaction as `install` does.
+
+        Raises:
+            OutboxError: the table with the name is not an outbox.
+            ConnectionLost: the server is gone.
+        """
+        run(_backend_of(connection), uninstalling(self._tables), joins=True)
+
+    def prune(self, connection: Any, max_rows: int = 10_000) -> int:
+        """Remove messages that are older than `max_age`, the oldest first; return how many were removed.
+
+        Call it now and then, until it returns less than ``max_rows``. On an idle connection it has a transaction of its
+        own. A listener whose messages were removed before it has read them is told so, with a
+        ``Gap(reason="expired")``: one with a durable name exactly how many, another one how many at most.
+
+        Args:
+            connection: of any supported driver, with the rights of the owner of the tables.
+            max_rows: how many messages are removed at most.
+
+        Raises:
+            OutboxError: there is no outbox, or it has another version.
+            ConnectionLost: the server is gone.
+        """
+        check_count("max_rows", max_rows, 1)
+        return run(_backend_of(connection), pruning(self._tables, self.max_age, max_rows))
+
+    def status(self, connection: Any) -> OutboxStatus:
+        """Return how the outbox stands.
+
+        Args:
+            connection: of any supported driver, with the rights of a reader.
+
+        Raises:
+            NotPrimary, OutboxError: the outbox cannot be read here.
+            ConnectionLost: the server is gone.
+        """
+        return run(_backend_of(connection), looking_at(self._tables))
+
+    def rebase(self, connection: Any, name: str | None = None) -> Rebased:
+        """Make positions valid again that a `VoidPosition` was raised for, after a dump and restore or a copy.
+
+        They move to the beginning of the outbox. So its messages are delivered a second time, and none is lost. What is
+        not void stays as it is, so this may be repeated.
+
+        Args:
+            connection: of any supported driver, with the rights of the owner of the tables.
+            name: of the subscription to move; None moves all that are void.
+
+        Raises:
+            OutboxError: there is no outbox, or no subscription with this name.
+            ConnectionLost: the server is gone.
+        """
+        return run(_backend_of(connection), rebasing(self._tables, name))
 
     # On further servers.
 

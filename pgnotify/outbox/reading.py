@@ -9,16 +9,19 @@ from __future__ import annotations
 import abc
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pgnotify.errors import NotPrimary, OutboxError, TransactionError, VoidPosition
+from pgnotify.errors import TransactionError
+from pgnotify.listener.events import ListenInForce
+from pgnotify.listener.gap import Reason
 from pgnotify.listener.stored import needs_query
 from pgnotify.message import AsyncBatch, Batch, Message
 from pgnotify.notification import Notification
-from pgnotify.outbox.rows import Head, Rows, head_of, is_cut_off
-from pgnotify.outbox.schema import VERSION, version_of
+from pgnotify.outbox.found import Found, find_readable, void
+from pgnotify.outbox.rows import Head, Rows, head_of, is_cut_off, moment_of
 from pgnotify.outbox.statements import Statements, array
-from pgnotify.program.actions import Program, Query
+from pgnotify.program.actions import Program, Query, Tell
 
 if TYPE_CHECKING:
     from pgnotify.listener.policy import Policy
@@ -68,6 +71,8 @@ class Reading(abc.ABC):
         """The size of the table for which the server has planned the statement that reads, in bytes."""
         self.home = ""
         """The name of the outbox that this session has found."""
+        self.prunes = 0
+        """How often its messages were pruned when this session began."""
 
     # For the listener.
 
@@ -83,11 +88,12 @@ class Reading(abc.ABC):
         yield from self._look()
         rows: Rows = yield Query(self._statements.begin)
         if not rows:
-            raise OutboxError(f"the outbox {self._statements.tables} is not complete: install it again")
-        ((is_void, self.home, snapshot, inserted, timeline, table_bytes),) = rows
+            raise void(self._statements.tables, "it has lost its mark")
+        ((is_void, self.home, prunes, snapshot, inserted, timeline, table_bytes),) = rows
+        self.prunes = int(prunes or 0)
         self._planned_for = int(table_bytes)
         if is_void == "true":
-            raise self._void("it is a copy")
+            raise void(self._statements.tables, "it is a copy")
         yield from self._begin(snapshot, inserted, timeline, link.behind_pooler)
         self.hinted()
 
@@ -206,48 +212,40 @@ class Reading(abc.ABC):
 
     def _check_position(self, is_copy: bool, is_ahead: bool) -> None:
         if is_copy:
-            raise self._void("it is a copy")
+            raise void(self._statements.tables, "it is a copy")
         if is_ahead:
-            raise self._void("the server has lost transactions")
-
-    def _void(self, why: str) -> VoidPosition:
-        return VoidPosition(
-            f"the positions in the outbox {self._statements.tables} mean nothing here, as {why}: "
-            "run `pgnotify outbox rebase`, after which messages may come a second time"
-        )
+            raise void(self._statements.tables, "the server has lost transactions")
 
     def _look(self) -> Program[None]:
         """Find out whether the outbox can be read here.
 
         Raises:
-            NotPrimary: the server is a standby, where snapshots do not list running transactions.
-            OutboxError: it cannot be read.
+            NotPrimary, OutboxError: it cannot; see `pgnotify.outbox.found.find_readable`.
         """
         tables = self._statements.tables
         try:
             rows: Rows = yield Query(self._statements.look, (tables.schema, tables.name))
         except NotImplementedError as error:
             raise needs_query(error) from error
-        if not rows:
-            raise OutboxError(f"there is no outbox {tables} in this database: run `pgnotify outbox install`")
-        in_recovery, comment, may_read, _, read_only, owner, user = rows[0]
-        if in_recovery == "true":
-            raise NotPrimary("the server is a standby, where an outbox cannot be read: connect to the primary")
-        version = version_of(comment)
-        if version is None:
-            raise OutboxError(f"the table {tables} is not an outbox: choose another name, or another schema")
-        if version != VERSION:
-            remedy = "run `pgnotify outbox install`" if version < VERSION else "install a newer release of pgnotify"
-            raise OutboxError(f"the outbox {tables} has version {version}, this release reads {VERSION}: {remedy}")
-        if may_read != "true":
-            raise OutboxError(
-                f"the role {user} may not read the outbox {tables}: have {owner} run "
-                f"`pgnotify outbox sql --reader {user}`'s GRANT statements"
-            )
-        self._check_writable(read_only == "on", user, owner)
+        self._check_found(find_readable(rows, tables))
 
-    def _check_writable(self, read_only: bool, user: str, owner: str) -> None:
+    def _check_found(self, found: Found) -> None:
         """Refuse a session that cannot store positions, if it has to."""
+
+    def _tell_expired(self, watch: ListenerWatch, policy: Policy, count: int, since: int) -> Program[bool]:
+        """Tell the user that messages were removed by retention before they were read; return whether that is done.
+
+        Args:
+            watch: the listener's memory.
+            policy: has the clock.
+            count: how many.
+            since: when the first of them was stored, in microseconds since the epoch.
+        """
+        watch.clocks_read(policy.now())
+        gap = watch.link.unproved.gap(Reason.EXPIRED, self._channels(), count)
+        gap = replace(gap, lost_at=min(gap.lost_at, moment_of(since)))
+        is_told: bool = yield Tell(ListenInForce(gap.channels, gap, watch.link.backend))
+        return is_told
 
     def _channel_array(self) -> str:
         return array(self._channels())

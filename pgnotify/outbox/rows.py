@@ -42,6 +42,10 @@ class Head(NamedTuple):
     """Whether the set begins with this read."""
     is_taken: bool
     """Whether the token was stored, by which these messages are acknowledged."""
+    prunes: int
+    """How often messages were pruned so far."""
+    expired_since: int
+    """When the first of the expired messages was stored, in microseconds since the epoch; 0 if none has expired."""
     inserted: int
     """How far the server's log was written, as a number of bytes."""
     flushed: int
@@ -57,7 +61,7 @@ def head_of(rows: Rows) -> Head:
     upto, seen, after, void, counts, places = rows[0]
     after, looked_up_to = after.split()
     is_copy, is_ahead, in_transaction = void.split()
-    expired, many, found_any, is_fresh, is_taken = counts.split()
+    expired, many, found_any, is_fresh, is_taken, prunes, expired_since = counts.split()
     inserted, flushed, timeline, table_bytes = places.split()
     return Head(
         upto,
@@ -72,6 +76,8 @@ def head_of(rows: Rows) -> Head:
         found_any == "true",
         is_fresh == "true",
         is_taken == "true",
+        int(prunes),
+        int(expired_since),
         place_of(inserted),
         place_of(flushed),
         timeline,
@@ -92,6 +98,11 @@ def is_cut_off(rows: Rows, limit: int) -> bool:
     """Return whether a limit has ended these rows: that of rows, or that of bytes."""
     count = len(rows) - 1
     return count > 0 and not count == int(rows[-1][5]) < limit
+
+
+def moment_of(micros: int) -> datetime:
+    """Return the moment that is this many microseconds after 1970 began, in UTC."""
+    return _after_epoch(timedelta(microseconds=micros))
 
 
 def place_of(lsn: str) -> int:

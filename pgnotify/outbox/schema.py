@@ -52,11 +52,22 @@ CREATE TABLE {subscriptions} (
     after pg_catalog.int8 NOT NULL DEFAULT 0,
     batch pg_catalog.uuid,
     expired pg_catalog.int8 NOT NULL DEFAULT 0,
+    expired_since pg_catalog.timestamptz,
     home pg_catalog.text NOT NULL,
     moved_at pg_catalog.timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
 
-CREATE FUNCTION {hint}() RETURNS trigger LANGUAGE plpgsql SET search_path TO pg_catalog, pg_temp AS $$
+CREATE TABLE {pruned} (
+    number pg_catalog.int8 NOT NULL,
+    channel pg_catalog.text,
+    removed pg_catalog.int8 NOT NULL,
+    oldest pg_catalog.xid8 NOT NULL,
+    newest pg_catalog.xid8 NOT NULL,
+    last_id pg_catalog.int8 NOT NULL,
+    since pg_catalog.timestamptz NOT NULL
+);
+
+CREATE FUNCTION {hint}() RETURNS pg_catalog.trigger LANGUAGE plpgsql SET search_path TO pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM pg_catalog.pg_notify(sent.channel, ''::pg_catalog.text)
     FROM (SELECT DISTINCT channel FROM sent_now) AS sent;
@@ -65,7 +76,7 @@ END $$;
 CREATE TRIGGER hint AFTER INSERT ON {messages} REFERENCING NEW TABLE AS sent_now
     FOR EACH STATEMENT EXECUTE FUNCTION {hint}();
 
-CREATE FUNCTION {hint_copied}() RETURNS trigger LANGUAGE plpgsql SET search_path TO pg_catalog, pg_temp AS $$
+CREATE FUNCTION {hint_copied}() RETURNS pg_catalog.trigger LANGUAGE plpgsql SET search_path TO pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM pg_catalog.pg_notify(NEW.channel, ''::pg_catalog.text);
     RETURN NULL;
@@ -73,7 +84,7 @@ END $$;
 CREATE TRIGGER hint_copied AFTER INSERT ON {messages} FOR EACH ROW EXECUTE FUNCTION {hint_copied}();
 ALTER TABLE {messages} ENABLE REPLICA TRIGGER hint_copied;
 
-CREATE FUNCTION {copied}() RETURNS trigger LANGUAGE plpgsql SET search_path TO pg_catalog, pg_temp AS $$
+CREATE FUNCTION {copied}() RETURNS pg_catalog.trigger LANGUAGE plpgsql SET search_path TO pg_catalog, pg_temp AS $$
 BEGIN
     NEW.xid := pg_catalog.pg_current_xact_id();
     RETURN NEW;
@@ -81,7 +92,8 @@ END $$;
 CREATE TRIGGER copied BEFORE INSERT OR UPDATE ON {messages} FOR EACH ROW EXECUTE FUNCTION {copied}();
 ALTER TABLE {messages} ENABLE REPLICA TRIGGER copied;
 
-CREATE FUNCTION {subscription_copied}() RETURNS trigger LANGUAGE plpgsql SET search_path TO pg_catalog, pg_temp AS $$
+CREATE FUNCTION {subscription_copied}() RETURNS pg_catalog.trigger LANGUAGE plpgsql
+    SET search_path TO pg_catalog, pg_temp AS $$
 BEGIN
     NEW.home := 'copied';
     RETURN NEW;
@@ -93,19 +105,32 @@ COMMENT ON TABLE {messages} IS 'pgnotify outbox, version {version}';
 """
 
 # The first row has a random text. The second one repeats it beside what every logical copy changes: the transaction
-# that wrote the first row, and the oid of the table of messages.
+# that wrote the first row, and the oid of the table of messages. The third one is how often messages were pruned: each
+# read has to know, and reads this table anyway.
 _MARK_HOME = """\
 INSERT INTO {home} (part, said) VALUES (1, pg_catalog.gen_random_uuid()::pg_catalog.text);
 INSERT INTO {home} (part, said)
-SELECT 2, {mark_of_first} FROM {home} AS first WHERE first.part OPERATOR(pg_catalog.=) 1"""
+SELECT 2, {mark_of_first} FROM {home} AS first WHERE first.part OPERATOR(pg_catalog.=) 1;
+INSERT INTO {home} (part, said) VALUES (3, '0')"""
 
 _MARK = """\
 first.xmin::pg_catalog.text OPERATOR(pg_catalog.||) ' '::pg_catalog.text \
 OPERATOR(pg_catalog.||) ({messages_text}::pg_catalog.regclass)::pg_catalog.oid::pg_catalog.text \
 OPERATOR(pg_catalog.||) ' '::pg_catalog.text OPERATOR(pg_catalog.||) first.said"""
 
+# Two processes may upgrade at once.
+_ONLY_FROM = """\
+BEGIN
+    IF NOT coalesce((pg_catalog.regexp_match(
+        pg_catalog.obj_description({regclass}::pg_catalog.regclass::pg_catalog.oid, 'pg_class'),
+        '^pgnotify outbox, version (\\d+)'))[1] OPERATOR(pg_catalog.=) '{from}', false)
+    THEN
+        RAISE EXCEPTION 'the outbox does not have version {from}';
+    END IF;
+END"""
+
 _UNINSTALL = """\
-DROP TABLE IF EXISTS {messages}, {subscriptions}, {home};
+DROP TABLE IF EXISTS {messages}, {subscriptions}, {home}, {pruned};
 DROP FUNCTION IF EXISTS {hint}(), {hint_copied}(), {copied}(), {subscription_copied}(), {refuse}();
 """
 
@@ -130,7 +155,7 @@ def rights_sql(tables: Tables, senders: Iterable[str], readers: Iterable[str]) -
         lines.append(f"GRANT INSERT (channel, payload) ON TABLE {tables.messages} TO {quoted(role)};")
     for role in readers:
         lines.append(f"GRANT USAGE ON SCHEMA {schema} TO {quoted(role)};")
-        lines.append(f"GRANT SELECT ON TABLE {tables.messages}, {tables.home} TO {quoted(role)};")
+        lines.append(f"GRANT SELECT ON TABLE {tables.messages}, {tables.home}, {tables.pruned} TO {quoted(role)};")
         lines.append(f"GRANT SELECT, INSERT, UPDATE ON TABLE {tables.subscriptions} TO {quoted(role)};")
     return "".join(line + "\n" for line in lines)
 
@@ -143,13 +168,24 @@ def uninstall_sql(tables: Tables) -> str:
 def upgrade_sql(tables: Tables, version: int) -> str:
     """Return the statements that lead from an earlier version to `VERSION`; empty if it is that one.
 
+    They are to run in one transaction. They fail, and change nothing, if the tables have another version by then.
+
     Raises:
         ValueError: there is no such version.
     """
-    if not 0 < version <= VERSION:
-        raise ValueError(f"version {version} of the outbox is not known, this release knows 1 to {VERSION}")
-    steps = "".join(filled(UPGRADES[each], tables) for each in range(version, VERSION))
-    return steps and f"{steps}COMMENT ON TABLE {tables.messages} IS 'pgnotify outbox, version {VERSION}';\n"
+    oldest = min(UPGRADES, default=VERSION)
+    if not oldest <= version <= VERSION:
+        raise ValueError(f"version {version} of the outbox is not known, this release knows {oldest} to {VERSION}")
+    return "".join(_step(tables, each) for each in range(version, VERSION))
+
+
+def _step(tables: Tables, version: int) -> str:
+    """Return the statements that lead from a version to the next one."""
+    guard = _ONLY_FROM.replace("{from}", str(version)).replace("{regclass}", literal(tables.messages))
+    comment = f"COMMENT ON TABLE {tables.messages} IS 'pgnotify outbox, version {version + 1}';\n"
+    return f"LOCK TABLE {tables.messages} IN ACCESS EXCLUSIVE MODE;\nDO {literal(guard)};\n" + (
+        filled(UPGRADES[version], tables).rstrip() + "\n" + comment
+    )
 
 
 def version_of(comment: str | None) -> int | None:
@@ -164,6 +200,7 @@ def filled(template: str, tables: Tables, **more: str) -> str:
         "messages": tables.messages,
         "subscriptions": tables.subscriptions,
         "home": tables.home,
+        "pruned": tables.pruned,
         "messages_text": literal(tables.messages),
         "version": str(VERSION),
         **{

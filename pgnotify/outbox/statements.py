@@ -30,41 +30,62 @@ SELECT pair.value OPERATOR(pg_catalog.->>) 0, pair.value OPERATOR(pg_catalog.->>
 FROM pg_catalog.json_array_elements($1::pg_catalog.text::pg_catalog.json) WITH ORDINALITY AS pair (value, place)
 ORDER BY pair.place"""
 
-# $1 schema, $2 name. No row: there is no such table. It needs no right to anything.
-_LOOK = """\
+# $1 schema, $2 name. No row: there is no such table. It needs no right to anything. See `pgnotify.outbox.found`.
+LOOK = """\
 SELECT pg_catalog.pg_is_in_recovery()::pg_catalog.text,
     pg_catalog.obj_description(messages.oid, 'pg_class'),
-    (pg_catalog.has_schema_privilege(space.oid, 'USAGE')
-        AND pg_catalog.has_table_privilege(messages.oid, 'SELECT'))::pg_catalog.text,
-    pg_catalog.has_any_column_privilege(messages.oid, 'INSERT')::pg_catalog.text,
+    parts.are_complete::pg_catalog.text,
+    (pg_catalog.has_schema_privilege(space.oid, 'USAGE') AND parts.may_be_read)::pg_catalog.text,
+    parts.may_be_kept::pg_catalog.text,
+    parts.are_hidden::pg_catalog.text,
     pg_catalog.current_setting('transaction_read_only'),
     pg_catalog.pg_get_userbyid(messages.relowner)::pg_catalog.text,
     current_user::pg_catalog.text
 FROM pg_catalog.pg_class AS messages
 JOIN pg_catalog.pg_namespace AS space ON space.oid OPERATOR(pg_catalog.=) messages.relnamespace
+CROSS JOIN LATERAL (
+    SELECT pg_catalog.count(*) OPERATOR(pg_catalog.=) 4::pg_catalog.int8 AS are_complete,
+        pg_catalog.bool_and(pg_catalog.has_table_privilege(part.oid, 'SELECT')) AS may_be_read,
+        pg_catalog.bool_and(part.relname::pg_catalog.text OPERATOR(pg_catalog.<>)
+                ($2::pg_catalog.text OPERATOR(pg_catalog.||) '_subscription'::pg_catalog.text)
+            OR (pg_catalog.has_table_privilege(part.oid, 'INSERT')
+                AND pg_catalog.has_table_privilege(part.oid, 'UPDATE'))) AS may_be_kept,
+        pg_catalog.bool_or(pg_catalog.row_security_active(part.oid) AND NOT EXISTS (
+            SELECT FROM pg_catalog.pg_policy AS policy
+            WHERE policy.polrelid OPERATOR(pg_catalog.=) part.oid)) AS are_hidden
+    FROM pg_catalog.pg_class AS part
+    WHERE part.relnamespace OPERATOR(pg_catalog.=) space.oid
+        AND part.relname OPERATOR(pg_catalog.=) ANY (ARRAY[
+            $2::pg_catalog.text::pg_catalog.name,
+            ($2::pg_catalog.text OPERATOR(pg_catalog.||) '_subscription'::pg_catalog.text)::pg_catalog.name,
+            ($2::pg_catalog.text OPERATOR(pg_catalog.||) '_home'::pg_catalog.text)::pg_catalog.name,
+            ($2::pg_catalog.text OPERATOR(pg_catalog.||) '_pruned'::pg_catalog.text)::pg_catalog.name])
+) AS parts
 WHERE space.nspname OPERATOR(pg_catalog.=) $1::pg_catalog.text::pg_catalog.name
     AND messages.relname OPERATOR(pg_catalog.=) $2::pg_catalog.text::pg_catalog.name"""
 
-# Whether positions belong to other tables than these, of which these are a copy; and the name of these.
-_HOME_IS_VOID = """\
+# Whether positions belong to other tables than these, of which these are a copy; or the server's counter is behind. An
+# ordered look at the end of the index finds that with two buffers, also if all messages there are dead.
+HOME_IS_VOID = """\
 (second.said OPERATOR(pg_catalog.<>) ({mark_of_first})
-    OR coalesce((SELECT
-            newest.xid OPERATOR(pg_catalog.>=) pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())
-        FROM {messages} AS newest ORDER BY newest.xid DESC, newest.id DESC LIMIT 1), false))"""
-_HOMES = """\
+    OR coalesce((SELECT true FROM {messages} AS ahead
+        WHERE ahead.xid OPERATOR(pg_catalog.>=) pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())
+        ORDER BY ahead.xid, ahead.id LIMIT 1), false))"""
+HOMES = """\
 {home} AS first JOIN {home} AS second
     ON first.part OPERATOR(pg_catalog.=) 1 AND second.part OPERATOR(pg_catalog.=) 2"""
-
+_PRUNES = "(SELECT third.said FROM {home} AS third WHERE third.part OPERATOR(pg_catalog.=) 3)"
 _SIZE = "pg_catalog.pg_relation_size({messages_text}::pg_catalog.regclass)::pg_catalog.text"
 
-# One row: whether all positions are void, the home's name, the present snapshot, how far the log is written, its
-# timeline, and the size of the table in bytes.
+# One row: whether all positions are void, the home's name, how often messages were pruned, the present snapshot, how
+# far the log is written, its timeline, and the size of the table in bytes.
 _BEGIN = f"""\
-SELECT {_HOME_IS_VOID}::pg_catalog.text, first.said, pg_catalog.pg_current_snapshot()::pg_catalog.text,
+SELECT {HOME_IS_VOID}::pg_catalog.text, first.said, {_PRUNES},
+    pg_catalog.pg_current_snapshot()::pg_catalog.text,
     pg_catalog.pg_current_wal_insert_lsn()::pg_catalog.text,
     pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), 1, 8),
     {_SIZE}
-FROM {_HOMES}"""
+FROM {HOMES}"""
 
 # $1 name. Whether its position belongs to other tables, and whether it is ahead of the server. No row: a new name.
 _POSITION_IS_VOID = """\
@@ -89,14 +110,14 @@ WHERE name OPERATOR(pg_catalog.=) $1::pg_catalog.text
     AND channels OPERATOR(pg_catalog.<>) $2::pg_catalog.text::pg_catalog.text[]"""
 
 # $1 name. A session holds the lock while its process is the active one.
-_KEY = """\
+KEY = """\
 pg_catalog.hashtextextended($1::pg_catalog.text,
     ({messages_text}::pg_catalog.regclass)::pg_catalog.oid::pg_catalog.int8)"""
 _SESSION = """\
 it.pid::pg_catalog.text OPERATOR(pg_catalog.||) ' '::pg_catalog.text
     OPERATOR(pg_catalog.||) pg_catalog.date_part('epoch', it.backend_start)::pg_catalog.text"""
 _LOCK = f"""\
-SELECT pg_catalog.pg_try_advisory_lock({_KEY})::pg_catalog.text, {_SESSION}
+SELECT pg_catalog.pg_try_advisory_lock({KEY})::pg_catalog.text, {_SESSION}
 FROM pg_catalog.pg_stat_activity AS it WHERE it.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()"""
 # $2 a session, as the statement above names it. The server keeps a session, and its locks, that ends without a word.
 _END_SESSION = f"""\
@@ -105,9 +126,9 @@ FROM pg_catalog.pg_stat_activity AS it JOIN pg_catalog.pg_locks AS held ON held.
 WHERE held.locktype OPERATOR(pg_catalog.=) 'advisory'::pg_catalog.text AND held.granted
     AND held.objsubid OPERATOR(pg_catalog.=) 1::pg_catalog.int2
     AND ((held.classid::pg_catalog.int8 OPERATOR(pg_catalog.<<) 32)
-        OPERATOR(pg_catalog.|) held.objid::pg_catalog.int8) OPERATOR(pg_catalog.=) {_KEY}
+        OPERATOR(pg_catalog.|) held.objid::pg_catalog.int8) OPERATOR(pg_catalog.=) {KEY}
     AND ({_SESSION}) OPERATOR(pg_catalog.=) $2::pg_catalog.text"""
-_UNLOCK = f"SELECT pg_catalog.pg_advisory_unlock({_KEY})::pg_catalog.text"
+_UNLOCK = f"SELECT pg_catalog.pg_advisory_unlock({KEY})::pg_catalog.text"
 
 # $1 not NULL: it is known that many are left. The other parameters are those of the position. No parameter is
 # anywhere else, except for a name: so a plan made for their values seems no better than a generic one, and the server
@@ -115,12 +136,13 @@ _UNLOCK = f"SELECT pg_catalog.pg_advisory_unlock({_KEY})::pg_catalog.text"
 # messages.
 _POSITION_OF_NAME = """\
 SELECT $1::pg_catalog.text IS NOT NULL AS is_many, seen, channels, after, upto IS NULL AS fresh,
-    coalesce(upto, pg_catalog.pg_current_snapshot()) AS upto, expired, home, batch
+    coalesce(upto, pg_catalog.pg_current_snapshot()) AS upto, expired, expired_since,
+    home, batch
 FROM {subscriptions} WHERE name OPERATOR(pg_catalog.=) $2::pg_catalog.text"""
 _POSITION_IN_MEMORY = """\
 SELECT $1::pg_catalog.text IS NOT NULL AS is_many, given.seen, given.channels, given.after,
     given.upto IS NULL AS fresh, coalesce(given.upto, pg_catalog.pg_current_snapshot()) AS upto,
-    0::pg_catalog.int8 AS expired, given.home
+    0::pg_catalog.int8 AS expired, NULL::pg_catalog.timestamptz AS expired_since, given.home
 FROM (SELECT $2::pg_catalog.text::pg_catalog.pg_snapshot AS seen, $3::pg_catalog.text::pg_catalog.text[] AS channels,
     $4::pg_catalog.text::pg_catalog.int8 AS after, $5::pg_catalog.text::pg_catalog.pg_snapshot AS upto,
     $6::pg_catalog.text AS home) AS given"""
@@ -129,7 +151,7 @@ FROM (SELECT $2::pg_catalog.text::pg_catalog.pg_snapshot AS seen, $3::pg_catalog
 # second one might run on a server that has crashed in between. $3 is a new token, by which they are acknowledged.
 # What is stored has to outlive a crash, whatever the session's synchronous_commit is. The new snapshot must see all
 # that the old one sees. If the position is void, or another process has moved it by now, nothing is taken. If there is
-# nothing new, nothing is written.
+# nothing new, nothing is written. If some of the messages are being removed, the user is told of them instead.
 _TAKEN = """, durably AS MATERIALIZED (
     SELECT pg_catalog.set_config('synchronous_commit', CASE
         WHEN pg_catalog.current_setting('synchronous_commit') OPERATOR(pg_catalog.=) 'off' THEN 'on'
@@ -144,6 +166,7 @@ _TAKEN = """, durably AS MATERIALIZED (
         AND (it.upto IS NULL AND m.fresh
             OR it.upto::pg_catalog.text OPERATOR(pg_catalog.=) m.upto::pg_catalog.text AND NOT m.fresh)
         AND it.after OPERATOR(pg_catalog.=) m.after
+        AND it.expired OPERATOR(pg_catalog.=) m.expired
         AND (it.batch IS NULL AND m.batch IS NULL OR it.batch OPERATOR(pg_catalog.=) m.batch)
         AND (m.many OR NOT m.fresh OR EXISTS (SELECT FROM probe))
         AND pg_catalog.pg_snapshot_xmax(m.upto) OPERATOR(pg_catalog.>=) pg_catalog.pg_snapshot_xmax(m.seen)
@@ -177,21 +200,26 @@ WITH s AS MATERIALIZED (
         ORDER BY xid, id LIMIT {_MANY + 1}) AS o)
     LIMIT {_MANY + 1}
 ), m AS MATERIALIZED (
-    SELECT s.*, s.is_many OR p.found_many AS many, CASE WHEN (s.is_many OR p.found_many) AND s.fresh THEN least(
-        (SELECT pg_catalog.min(id OPERATOR(pg_catalog.+) 0::pg_catalog.int8) FROM {{messages}}
-            WHERE xid OPERATOR(pg_catalog.>=) pg_catalog.pg_snapshot_xmax(s.seen)
-                AND ROW(xid, id) OPERATOR(pg_catalog.<) ROW(pg_catalog.pg_snapshot_xmax(s.upto), 0::pg_catalog.int8)),
-        (SELECT pg_catalog.min(o.id) FROM pg_catalog.pg_snapshot_xip(s.seen) AS x CROSS JOIN LATERAL (
-            SELECT id FROM {{messages}}
-            WHERE xid OPERATOR(pg_catalog.>=) x
-                AND ROW(xid, id) OPERATOR(pg_catalog.<=) ROW(x, 9223372036854775807::pg_catalog.int8)
-                AND pg_catalog.pg_visible_in_snapshot(x, s.upto)
-            ORDER BY xid, id LIMIT 1) AS o)) OPERATOR(pg_catalog.-) 1::pg_catalog.int8
-        ELSE s.after END AS low
+    SELECT s.*, s.is_many OR p.found_many AS many, CASE
+        WHEN NOT (s.is_many OR p.found_many) OR NOT s.fresh THEN s.after
+        WHEN NOT (SELECT pg_catalog.pg_visible_in_snapshot(xid, s.seen) FROM {{messages}} ORDER BY id LIMIT 1)
+            THEN 0::pg_catalog.int8
+        ELSE least(
+            (SELECT pg_catalog.min(id OPERATOR(pg_catalog.+) 0::pg_catalog.int8) FROM {{messages}}
+                WHERE xid OPERATOR(pg_catalog.>=) pg_catalog.pg_snapshot_xmax(s.seen)
+                    AND ROW(xid, id)
+                        OPERATOR(pg_catalog.<) ROW(pg_catalog.pg_snapshot_xmax(s.upto), 0::pg_catalog.int8)),
+            (SELECT pg_catalog.min(o.id) FROM pg_catalog.pg_snapshot_xip(s.seen) AS x CROSS JOIN LATERAL (
+                SELECT id FROM {{messages}}
+                WHERE xid OPERATOR(pg_catalog.>=) x
+                    AND ROW(xid, id) OPERATOR(pg_catalog.<=) ROW(x, 9223372036854775807::pg_catalog.int8)
+                    AND pg_catalog.pg_visible_in_snapshot(x, s.upto)
+                ORDER BY xid, id LIMIT 1) AS o)) OPERATOR(pg_catalog.-) 1::pg_catalog.int8
+        END AS low
     FROM s CROSS JOIN (
         SELECT pg_catalog.count(*) OPERATOR(pg_catalog.>) {_MANY}::pg_catalog.int8 AS found_many FROM probe) AS p
 ), v AS MATERIALIZED (
-    SELECT coalesce((SELECT {_HOME_IS_VOID} OR m.home OPERATOR(pg_catalog.<>) first.said FROM {_HOMES}), true)
+    SELECT coalesce((SELECT {HOME_IS_VOID} OR m.home OPERATOR(pg_catalog.<>) first.said FROM {HOMES}), true)
             AS is_copy,
         pg_catalog.pg_snapshot_xmax(m.seen) OPERATOR(pg_catalog.>)
             pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot()) AS is_ahead,
@@ -237,7 +265,11 @@ SELECT m.upto::pg_catalog.text, m.seen::pg_catalog.text,
         OPERATOR(pg_catalog.||) ' '::pg_catalog.text
         OPERATOR(pg_catalog.||) (m.many OR EXISTS (SELECT FROM probe))::pg_catalog.text
         OPERATOR(pg_catalog.||) ' '::pg_catalog.text OPERATOR(pg_catalog.||) m.fresh::pg_catalog.text
-        OPERATOR(pg_catalog.||) ' '::pg_catalog.text OPERATOR(pg_catalog.||) {{is_taken}}::pg_catalog.text,
+        OPERATOR(pg_catalog.||) ' '::pg_catalog.text OPERATOR(pg_catalog.||) {{is_taken}}::pg_catalog.text
+        OPERATOR(pg_catalog.||) ' '::pg_catalog.text OPERATOR(pg_catalog.||) coalesce({_PRUNES}, '0'::pg_catalog.text)
+        OPERATOR(pg_catalog.||) ' '::pg_catalog.text
+        OPERATOR(pg_catalog.||) coalesce(pg_catalog.int8(pg_catalog.date_part('epoch', m.expired_since)
+            OPERATOR(pg_catalog.*) 1000000::pg_catalog.float8), 0::pg_catalog.int8)::pg_catalog.text,
     pg_catalog.pg_current_wal_insert_lsn()::pg_catalog.text
         OPERATOR(pg_catalog.||) ' '::pg_catalog.text
         OPERATOR(pg_catalog.||) pg_catalog.pg_current_wal_flush_lsn()::pg_catalog.text
@@ -265,7 +297,8 @@ RETURNING name"""
 
 # $1 name, $2 how many of the expired messages the user was told of.
 _EXPIRED_TOLD = """\
-UPDATE {subscriptions} SET expired = expired OPERATOR(pg_catalog.-) $2::pg_catalog.text::pg_catalog.int8
+UPDATE {subscriptions} SET expired = expired OPERATOR(pg_catalog.-) $2::pg_catalog.text::pg_catalog.int8,
+    expired_since = CASE WHEN expired OPERATOR(pg_catalog.>) $2::pg_catalog.text::pg_catalog.int8 THEN expired_since END
 WHERE name OPERATOR(pg_catalog.=) $1::pg_catalog.text"""
 
 
@@ -293,7 +326,7 @@ class Statements:
     @cached_property
     def look(self) -> str:
         """Look whether the outbox is there, and what may be done with it."""
-        return _LOOK
+        return LOOK
 
     @cached_property
     def begin(self) -> str:

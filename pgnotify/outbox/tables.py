@@ -49,6 +49,11 @@ class Tables:
         """The table of the two rows that tell a copy from the original."""
         return self.qualified("_home")
 
+    @property
+    def pruned(self) -> str:
+        """The table of what retention has removed."""
+        return self.qualified("_pruned")
+
     def qualified(self, suffix: str) -> str:
         """Return the name of an object of the outbox, as SQL has it."""
         return f"{quoted(self.schema)}.{quoted(self.name + suffix)}"

@@ -7,6 +7,7 @@ sent, which include statements that are put together from parts.
 from __future__ import annotations
 
 import ast
+import importlib
 import itertools
 import re
 from collections.abc import Iterator
@@ -14,6 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from pgnotify.outbox import schema
+from pgnotify.outbox.schema import filled, install_sql
+from pgnotify.outbox.statements import Statements
+from pgnotify.outbox.tables import Tables
 from tests.helpers.unqualified import WITH_PGLAST, unqualified
 
 pytestmark = WITH_PGLAST
@@ -21,8 +26,12 @@ pytestmark = WITH_PGLAST
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "examples").rglob("*.md")]
 NASTY = ROOT / "pgnotify" / "testing" / "nasty.py"  # texts that must never be run as a statement
+OUTBOX = ROOT / "pgnotify" / "outbox"  # has templates, see `outbox_statements`
 MODULES = [
-    path for folder in ("pgnotify", "benchmarks", "examples") for path in (ROOT / folder).rglob("*.py") if path != NASTY
+    path
+    for folder in ("pgnotify", "benchmarks", "examples")
+    for path in (ROOT / folder).rglob("*.py")
+    if path != NASTY and OUTBOX not in path.parents
 ]
 
 # In capitals, at the beginning of a text or of a line. SET, SHOW, LISTEN and the like look nothing up.
@@ -68,6 +77,21 @@ def _in_lines(text: str) -> Iterator[str]:
             yield found[0].lstrip(' "#')
 
 
+def outbox_statements() -> Iterator[tuple[str, str]]:
+    """Yield the statements of an outbox, each with the name of its template, and the conditions of its scripts."""
+    tables = Tables("jobs", "app")
+    statements = Statements(tables)
+    yield from (("read", statements.read(500)), ("read_name", statements.read_name(500)))
+    yield "install_sql", install_sql(tables, ["sender"], ["reader"])
+    condition = schema._ONLY_FROM.replace("{from}", "1").replace("{regclass}", "'a.b'").split("IF NOT")[1].split("THEN")
+    yield "_ONLY_FROM", f"SELECT {condition[0]}"
+    for path in sorted(OUTBOX.glob("*.py")):
+        module = importlib.import_module(f"pgnotify.outbox.{path.stem}")
+        for name, text in vars(module).items():
+            if isinstance(text, str) and STATEMENT.match(text) and "{position}" not in text:
+                yield f"{path.stem}.{name}", filled(text, tables)
+
+
 def checked(statement: str) -> list[str] | None:
     """Return the names without a schema, or None if it is prose, or a part of a statement."""
     from pglast.parser import ParseError
@@ -89,6 +113,8 @@ FOUND = [
     for statement in statements_of(path)
 ]
 
+FOUND += [pytest.param(statement, id=f"outbox: {name}") for name, statement in outbox_statements()]
+
 
 @pytest.mark.parametrize("statement", FOUND)
 def test_a_statement_names_every_schema(statement):
@@ -105,4 +131,5 @@ def test_the_statements_are_found():
     assert "SELECT pg_catalog.pg_notify('jobs', '42'); NOTIFY jobs, '42';" in found  # in a block of a page
     assert "SELECT 1 FROM {}" in found  # in an f-string
     assert any("pg_listening_channels" in statement for statement in found)
+    assert any("advisory_unlock" in statement for statement in found)  # of an outbox
     assert len(found) > 30

@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 
 import pgnotify
-from pgnotify import Listener
+from pgnotify import Listener, Listening, Outbox
 from pgnotify.cli.demo import demonstrate
 from pgnotify.registry import installed_drivers
 from pgnotify.testing import BackendConformance
@@ -22,6 +23,7 @@ from tests.helpers.listeners import Watching, next_payloads
 from tests.helpers.logged import Logged, logging_server
 from tests.helpers.twins import PATHS, Twins, twins
 from tests.helpers.unqualified import WITH_PGLAST, unqualified
+from tests.helpers.waiting import eventually
 from tests.kinds import Kind
 
 CHANNEL = "jobs"
@@ -113,6 +115,32 @@ def send_what_strings_make(driver: str, address: Address) -> None:
         assert listener.probe().delivering == "yes"
 
 
+def use_an_outbox(address: Address) -> None:
+    """Install an outbox, send, listen with a name and without, and keep it up."""
+    outbox = Outbox("jobs_outbox", max_age=timedelta(microseconds=1))
+    with pgnotify.connect(address.dsn) as db:
+        outbox.install(db, senders=["postgres"], readers=["postgres"])
+        outbox.install(db)
+        outbox.notify(db, CHANNEL, "1")
+        outbox.notify_many(db, [(CHANNEL, "2"), (CHANNEL, "3")])
+        for durable in (None, "billing"):
+            told: list[Listening] = []
+            with Listener(
+                address.dsn, CHANNEL, outbox=outbox, durable=durable, start="all", on_listening=told.append
+            ) as listener:
+                assert next_payloads(listener, 3) == ["1", "2", "3"]
+        with Listener(address.dsn, CHANNEL, outbox=outbox, durable="billing") as listener:
+            next(listener.batches(2)).acknowledge(db)
+        outbox.notify(db, CHANNEL, "4")
+        assert outbox.prune(db) == 4
+        with Listener(address.dsn, CHANNEL, outbox=outbox, durable="billing", on_listening=told.append) as listener:
+            listener.start()
+            eventually(lambda: told[-1].gap)
+        assert outbox.rebase(db, "billing").new_home is False
+        assert len(outbox.status(db).subscriptions) == 1
+        outbox.uninstall(db)
+
+
 # Twins on the search_path.
 
 
@@ -159,6 +187,13 @@ def test_no_twin_is_called_by_connections_from_a_string(driver, path, trap):
     assert trap.called() == set()
 
 
+@pytest.mark.drivers("psycopg")
+def test_no_twin_is_called_by_an_outbox(path, trap):
+    use_an_outbox(trap.address)
+
+    assert trap.called() == set()
+
+
 # The server's log.
 
 
@@ -188,6 +223,14 @@ def test_each_statement_of_connections_from_a_string_names_its_schemas(driver, l
     send_what_strings_make(driver, logged.address)
 
     assert_qualified(logged, at_least=3)
+
+
+@WITH_PGLAST
+@pytest.mark.drivers("psycopg")
+def test_each_statement_of_an_outbox_names_its_schemas(logged):
+    use_an_outbox(logged.address)
+
+    assert_qualified(logged, at_least=20)
 
 
 @WITH_PGLAST
