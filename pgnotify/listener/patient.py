@@ -48,6 +48,8 @@ class PatientMailbox(Mailbox):
         self._left = left
         self.is_done = True
         """Whether the consumer is done with everything that was put in. It changes under the lock."""
+        self.has_consumer = False
+        """Whether a consumer has ever asked for anything."""
         self._given: deque[int] = deque()
         """The ids of what was put in since then, and perhaps taken."""
         self._put_down_before: object = None
@@ -61,9 +63,9 @@ class PatientMailbox(Mailbox):
     def overflow(self) -> Overflow | None:
         """Take into account that the consumer asks for more, as it finds nothing here. There is no overflow."""
         with self.lock:
-            if self.items or self.is_done:
+            if self.items or (self.is_done and self.has_consumer):
                 return None
-            self.is_done = True
+            self.is_done = self.has_consumer = True
             self._given.clear()
         self._asked()
         return None
@@ -192,7 +194,10 @@ class PatientDelivery(Delivery):
             raise
 
     def is_done(self) -> bool:
-        """Return whether all consumers are done with everything that was delivered, and ask for more."""
+        """Return whether all consumers are done with everything that was delivered, and ask for more.
+
+        Each channel must have one. Otherwise its messages would be passed over if a stream is opened a moment later.
+        """
         if (
             self.watch.queue
             or self._returned
@@ -200,7 +205,14 @@ class PatientDelivery(Delivery):
             or (self.workers is not None and not self.workers.is_idle)
         ):
             return False
-        return all(mailbox.is_done for mailbox in self._mailboxes())
+        return all(mailbox.is_done for mailbox in self._mailboxes()) and self._all_are_consumed()
+
+    def _all_are_consumed(self) -> bool:
+        """Return whether each wanted channel has a callback or a stream, or the iteration has begun."""
+        if self.mailbox.has_consumer:  # type: ignore[attr-defined]
+            return True
+        called, queued = self._routes.of, self._routes.queued
+        return all(channel in called or channel in queued for channel in list(self._routes.wanted.channels))
 
     def has_room(self) -> bool:
         """Return whether all consumers have room for more."""

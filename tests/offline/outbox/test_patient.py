@@ -26,6 +26,7 @@ class Consuming:
         self.watch = ListenerWatch(self.routes.wanted)
         reporter = Reporter(Options(on_error="raise"), self.watch, self.routes, lambda: None)
         self.delivery = PatientDelivery(self.watch, self.routes, reporter, Message)
+        self.delivery.mailbox.has_consumer = True  # the iteration has begun
         self.asked = 0
         self.delivery.asked = self._count
 

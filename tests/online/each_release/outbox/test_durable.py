@@ -119,7 +119,7 @@ def test_a_stop_waits_for_workers_and_acknowledges_what_they_have_done(durable, 
 
 
 def test_a_stream_goes_on_with_what_it_has_not_asked_for(durable, sender, channel, name):
-    listener = durable(name, "another channel")
+    listener = durable(name)
     with listener.subscription(channel) as stream:
         sender.send_numbers(channel, 5)
         for message in stream:
@@ -169,11 +169,30 @@ def test_a_channel_that_comes_too_late_is_refused(durable, sender, channel, name
         listener.subscribe(channel, print)
 
 
+def test_nothing_is_read_before_each_channel_has_a_consumer(durable, sender, channel, name):
+    with durable(name, channel, f"{channel} 2"):
+        pass
+    sender.send(channel, 1)
+    sender.send(f"{channel} 2", 2)
+
+    with listening_to(durable(name, channel, f"{channel} 2")) as listener:
+        eventually(lambda: listener.status().held_up)
+        with listener.subscription(channel) as first:
+            eventually(lambda: listener.status().held_up)
+            assert listener.status().notifications == 0
+            with listener.subscription(f"{channel} 2") as second:
+                assert payloads(second.items(PATIENCE, 1)) == ["2"]
+                assert payloads(first.items(PATIENCE, 1)) == ["1"]
+
+
 def test_consumers_that_come_late_get_what_waits_for_the_iteration(durable, sender, channel, name):
     others, called = [f"{channel} 2", f"{channel} 3"], Happened()
     with listening_to(durable(name, channel, *others)) as listener:
+        assert list(listener.notifications(timeout=0)) == []  # so it has begun
+        sender.session.sql("BEGIN")
         for each in (*others, channel, *others):
             sender.send(each, each)
+        sender.session.sql("COMMIT")
         eventually(lambda: listener.status().queued == 5)
         listener.subscribe(others[0], called.append)
         with listener.subscription(others[1]) as stream:
