@@ -65,11 +65,10 @@ def test_a_stop_in_a_callback_acknowledges_up_to_it(durable, sender, channel, na
         if message.payload == "2":
             listener.stop()
 
-    listener = durable(name)
+    sender.send_numbers(channel, 5)
+    listener = durable(name, start="all")
     listener.subscribe(channel, stop_at_2)
-    with listener:
-        sender.send_numbers(channel, 5)
-        listener.run()
+    listener.run()
 
     with durable(name) as listener:
         assert next_payloads(listener, 2) == ["3", "4"]
@@ -81,12 +80,12 @@ def test_a_callback_that_ends_the_listener_with_an_error_is_called_again(durable
         if message.payload == "2":
             raise ValueError("not this one")
 
-    listener = durable(name, on_error="raise")
+    sender.send_numbers(channel, 5)
+    listener = durable(name, start="all", on_error="raise")
     listener.subscribe(channel, fail_at_2)
-    with listener:
-        sender.send_numbers(channel, 5)
-        with pytest.raises(ValueError, match="not this one"):
-            listener.run()
+    with pytest.raises(ValueError, match="not this one"):
+        listener.run()
+    listener.stop()
 
     with durable(name) as listener:
         assert next_payloads(listener, 3) == ["2", "3", "4"]
