@@ -27,6 +27,9 @@ from pgnotify.program.state import ListenerState, State
 # How long the end of the event loop, or an error in the body of `async with`, waits for the goodbye to the server.
 PATIENCE_SECONDS = 5.0
 
+# How much of its time a stop leaves for storing how far the consumers are, if coroutine functions do not return.
+SECONDS_TO_STORE = 0.5
+
 # The event loop finds the socket readable, then wakes the task, and then that delivers.
 TURNS_TO_LOOK = 3
 
@@ -340,7 +343,7 @@ class AsyncLifecycle:
     async def _store_position(self, runner: AsyncReconnectingRunner) -> None:
         """Store how far the consumers are, after the calls of coroutine functions that are under way."""
         self._delivery.is_over = True
-        await self._rest.wait_for_callbacks()
+        await self._rest.wait_for_callbacks(spare=SECONDS_TO_STORE)
         await self._rest.cancel_callbacks()
         assert self._watch.stored is not None, "the caller has looked"
         await runner.run(self._watch.stored.leave(self._watch), self._delivery)

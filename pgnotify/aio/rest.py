@@ -51,14 +51,19 @@ class Rest:
         if lost is not None and not self._policy.can_reconnect:
             raise lost
 
-    async def wait_for_callbacks(self, ends: Callable[[], bool] = lambda: False) -> None:
+    async def wait_for_callbacks(self, ends: Callable[[], bool] = lambda: False, spare: float = 0.0) -> None:
         """Wait until no coroutine function has anything left to do, and tell of the gaps that are reached.
 
         Args:
             ends: ends the wait if it returns True, as the deadline does.
+            spare: how many seconds before the deadline to end, but not before half of the time is over.
         """
+        begun = time.monotonic()
         while tasks := self._delivery.tasks.callbacks():
-            left = LOOK_EACH_SECONDS if self.deadline is None else self.deadline - time.monotonic()
+            now = time.monotonic()
+            left = LOOK_EACH_SECONDS
+            if self.deadline is not None:  # which another stop may have changed
+                left = self.deadline - min(spare, max(0.0, self.deadline - begun) / 2) - now
             if left <= 0 or ends():
                 break
             await self._tell_of_gaps()

@@ -79,7 +79,13 @@ class ListenerFace(Uncopyable):
         if "_hints" not in vars(self):  # it is set last
             return f"<{kind}, not initialized>"
         state, channels = self._reporter.counters.state, self._routes.described()
-        return f"<{kind} {self._options.title!r} {state}: {channels} on {self._server()}>"
+        return f"<{kind} {self._options.title!r} {state}: {channels}{self._durable()} on {self._server()}>"
+
+    def _durable(self) -> str:
+        """Describe the durable subscription, if there is one."""
+        name, stored = self._options.durable, self._watch.stored
+        stands_by = stored is not None and stored.stands_by
+        return "" if name is None else f" as {name!r}{', standing by,' if stands_by else ''}"
 
     # For the subclasses.
 

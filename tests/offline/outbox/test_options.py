@@ -90,3 +90,10 @@ def test_batches_need_a_durable_name_and_no_other_consumers():
     listener.subscribe("jobs", print)
     with pytest.raises(RuntimeError, match="cancel the subscriptions"):
         listener.batches()
+
+
+@both_fronts
+def test_a_repr_shows_the_durable_name():
+    listener = Listener("host=/nowhere", "jobs", outbox=Outbox(), durable="billing")
+
+    assert repr(listener).startswith("<Listener 'pgnotify' idle: 'jobs' as 'billing' on ")

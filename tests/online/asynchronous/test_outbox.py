@@ -123,3 +123,37 @@ async def test_a_step_that_is_cancelled_loses_no_message(native, address, outbox
         received += [each.payload async for each in listener.notifications(PATIENCE, left)]
 
     assert received == [str(number) for number in range(20) if number % 2]
+
+
+async def test_the_end_of_the_event_loop_acknowledges_what_was_done(native, address, outbox, sender, channel, name):
+    async def take_three():
+        listener = AsyncListener(address.dsn, channel, driver=native.driver, outbox=outbox, durable=name, start="all")
+        messages = listener.notifications()
+        return listener, [(await anext(messages)).payload for _ in range(3)]
+
+    sender.send_numbers(channel, 5)
+    ended, taken = await asyncio.to_thread(asyncio.run, take_three())
+    assert taken == ["0", "1", "2"]
+    assert ended.status().state == "closed"
+
+    async with AsyncListener(address.dsn, channel, driver=native.driver, outbox=outbox, durable=name) as listener:
+        assert [each.payload async for each in listener.notifications(PATIENCE, 3)] == ["2", "3", "4"]
+
+
+async def test_a_call_that_a_stop_has_cut_short_is_made_again(native, address, outbox, sender, channel, name):
+    entered = asyncio.Event()
+
+    async def stay_in_2(message):
+        if message.payload == "2":
+            entered.set()
+            await asyncio.Event().wait()
+
+    sender.send_numbers(channel, 5)
+    listener = AsyncListener(address.dsn, driver=native.driver, outbox=outbox, durable=name, start="all")
+    listener.subscribe(channel, stay_in_2)
+    await listener.start()
+    await entered.wait()
+    assert await listener.stop(timeout=0.4)
+
+    async with AsyncListener(address.dsn, channel, driver=native.driver, outbox=outbox, durable=name) as listener:
+        assert [each.payload async for each in listener.notifications(PATIENCE, 3)] == ["2", "3", "4"]
