@@ -234,6 +234,13 @@ def soak(session: nox.Session) -> None:
 
 
 @nox.session
+def soak_outbox(session: nox.Session) -> None:
+    """Play interleavings and crashes around an outbox for minutes; what stands behind -- goes to it, as to soak."""
+    _install_all(session, "tests", "server")
+    session.run("python", "-m", "tests.soak", *session.posargs)
+
+
+@nox.session
 def mutants(session: nox.Session) -> None:
     """Change a module in many small ways, and show each change that some tests do not notice.
 

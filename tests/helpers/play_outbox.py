@@ -36,10 +36,17 @@ class Policy:
 class SmallStatements(Statements):
     """Statements with small limits, so that few messages are many."""
 
-    def _read(self, position: str, limit: int) -> str:
-        small = super()._read(position, limit).replace("LIMIT 2001", "LIMIT 4").replace("2000::", "3::")
-        assert small.count("LIMIT 5000") == 2
-        return small.replace("5000", "6")
+    def read_name(self, limit: int, table_bytes: int) -> str:
+        return _small(super().read_name(limit, table_bytes))
+
+    def read(self, limit: int, table_bytes: int) -> str:
+        return _small(super().read(limit, table_bytes))
+
+
+def _small(statement: str) -> str:
+    small = statement.replace("LIMIT 2001", "LIMIT 4").replace(" 2000::", " 3::").replace("LIMIT 5000", "LIMIT 6")
+    assert small.count("LIMIT 6") == 2
+    return small.replace(" 5000::", " 6::")
 
 
 def small_outbox(name: str) -> pgnotify.Outbox:
