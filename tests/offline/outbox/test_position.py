@@ -65,6 +65,7 @@ class Server:
             inserted=len(self.log),
             flushed=self.flushed,
             timeline="1",
+            table_bytes=0,
         )
         position.read(head, found, found[-1][3] if len(found) == limit else None, got)
         return bool(found) or not fresh
