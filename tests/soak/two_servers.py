@@ -38,6 +38,7 @@ SECOND = {
     "max_logical_replication_workers": 20,
     "max_worker_processes": 24,
 }
+GIVEN_UP = "terminating logical replication worker due to timeout"
 BACKOFF = pgnotify.Backoff(0.05, 0.5)
 FAULTS = ("link reset", "link silent", "first killed", "second killed")
 _INSERT = "INSERT INTO public.effects (id, payload) VALUES (%s, %s)"
@@ -110,11 +111,22 @@ class TwoServers:
         if fault == "link reset":
             self.link.reset()
         elif fault == "link silent":
-            self.link.blackhole()
+            self._silence()
         else:
             server = self.first if fault == "first killed" else self.second
             server.kill()
             server.start()
+
+    def _silence(self) -> None:
+        """Let nothing pass until the second server has noticed.
+
+        A worker that was about to connect waits for ever: there is no time-out for that.
+        """
+        noticed = self.second.log().count(GIVEN_UP)
+        self.link.blackhole()
+        with suppress(AssertionError):
+            return eventually(lambda: self.second.log().count(GIVEN_UP) > noticed, patience=5.0)
+        return self.link.reset()
 
 
 class Trial:
@@ -253,10 +265,12 @@ class Trial:
     def _until_through(self, count: int) -> None:
         """Return when so many more messages have come through to all listeners, or one of the threads has failed."""
         before = self._counts()
-        eventually(
-            lambda: self._failures or min(map(operator.sub, self._counts(), before)) >= count,
-            f"{count} more messages are through, after {before}",
-        )
+        try:
+            eventually(lambda: self._failures or min(map(operator.sub, self._counts(), before)) >= count)
+        except AssertionError:
+            last, logs = list(self._faults), (self._servers.first.log(), self._servers.second.log())
+            tails = "\n\n".join("\n".join(log.splitlines()[-20:]) for log in logs)
+            raise AssertionError(f"{self._counts()} came through, after {before}, {last}\n{tails}") from None
 
     def _until_all_is_there(self) -> None:
         sent = len(self._sent())
