@@ -6,9 +6,13 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import multiprocessing
+import re
 import statistics
 import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import psycopg
@@ -16,6 +20,7 @@ import psycopg
 import pgnotify
 from pgnotify.testing import TemporaryPostgreSQL
 
+PAGE = Path(__file__).parents[1] / "docs" / "outbox-scale.md"
 SENDERS = (1, 4, 16)
 LISTENERS = (1, 4, 16, 64)
 CHANNEL = "orders"
@@ -29,8 +34,6 @@ class Figures(NamedTuple):
 
     sent: float
     """Messages a second, at full speed, until every listener has all of them."""
-    delivered: float
-    """The same, times the listeners."""
     latency: float
     """Seconds from the call of `notify` to the callback, p50, at CALM_PER_SECOND."""
 
@@ -45,7 +48,7 @@ def measure(dsn: str, senders: int, listeners: int, seconds: float) -> Figures:
     full = _run(dsn, outbox, senders, listeners, seconds, None)
     [count] = {count for count, _, _ in full.values()}  # each listener gets everything
     rate = count / max(taken for _, taken, _ in full.values())
-    return Figures(rate, rate * listeners, latency)
+    return Figures(rate, latency)
 
 
 def _run(
@@ -99,23 +102,41 @@ def _listen(number: int, dsn: str, outbox: pgnotify.Outbox, senders: int, start:
     listener.run()
 
 
+def table(server: TemporaryPostgreSQL, options: argparse.Namespace) -> Iterator[str]:
+    """Yield the lines of the table, each as soon as it was measured."""
+    server.sql(pgnotify.Outbox().install_sql())
+    pgnotify.Listener("", outbox=pgnotify.Outbox())  # has all modules imported once, before the forks
+    yield "| senders | listeners | sent, per second | delivered, per second | latency, p50 |"
+    yield "| ---: | ---: | ---: | ---: | ---: |"
+    for senders, listeners in itertools.product(options.senders, options.listeners):
+        rounds = [measure(server.dsn, senders, listeners, options.seconds) for _ in range(options.rounds)]
+        sent, latency = max(each.sent for each in rounds), min(each.latency for each in rounds)
+        yield f"| {senders} | {listeners} | {sent:,.0f} | {sent * listeners:,.0f} | {latency * 1000:.2f} ms |"
+
+
+def put_into(page: Path, name: str, lines: Iterable[str]) -> None:
+    """Put a table between its two marks on a page."""
+    pattern = rf"(?<=<!-- scale:{name} -->\n).*?(?=<!-- /scale -->)"
+    page.write_text(re.sub(pattern, "\n" + "\n".join(lines) + "\n\n", page.read_text(), count=1, flags=re.DOTALL))
+
+
 def main() -> None:
-    """Print a table."""
+    """Print a table, and put it on its page if asked to."""
     parser = argparse.ArgumentParser("python -m benchmarks.outbox_scale", description=__doc__)
     parser.add_argument("--seconds", type=float, default=4.0, help="of sending, each time; default: %(default)s")
     parser.add_argument("--senders", type=int, nargs="+", default=SENDERS)
     parser.add_argument("--listeners", type=int, nargs="+", default=LISTENERS)
+    parser.add_argument("--rounds", type=int, default=1, help="of which the best counts; default: %(default)s")
     parser.add_argument("--fsync", action="store_true", help="have each commit wait for the disk")
+    parser.add_argument("--publish", action="store_true", help="put the table on docs/outbox-scale.md")
     options = parser.parse_args()
-    print("| senders | listeners | sent, per second | delivered, per second | latency, p50 |")
-    print("| ---: | ---: | ---: | ---: | ---: |")
+    lines: list[str] = []
     with TemporaryPostgreSQL(settings={"fsync": options.fsync}) as server:
-        server.sql(pgnotify.Outbox().install_sql())
-        for senders in options.senders:
-            for listeners in options.listeners:
-                sent, delivered, latency = measure(server.dsn, senders, listeners, options.seconds)
-                cells = (f"{sent:,.0f}", f"{delivered:,.0f}", f"{latency * 1000:.2f} ms")
-                print(f"| {senders} | {listeners} | {' | '.join(cells)} |", flush=True)
+        for line in table(server, options):
+            print(line, flush=True)
+            lines.append(line)
+    if options.publish:
+        put_into(PAGE, "fsync" if options.fsync else "no-fsync", lines)
 
 
 if __name__ == "__main__":
