@@ -1,7 +1,8 @@
 """The examples in the documentation pass type checkers, as strict as a user may set them.
 
 A block that is marked `python` is a whole program, or a test. One that is marked `py` is a part, and uses names that
-its page explains. The blocks of docs/write-a-backend.md stand in the example there, which a test compares.
+its page explains. One that is marked `python3` stands in a project of another library, which is not installed here. The
+blocks of docs/write-a-backend.md stand in the example there, which a test compares.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ PAGES = [page for page in [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))] 
 
 NAMES = {
     "README": """
+connection: object = None
 def catch_up(event: pgnotify.Listening) -> None: ...
 def work(arg_dict: object) -> None: ...
 """,
@@ -40,6 +42,11 @@ dsn: str = ""
 listener = pgnotify.Listener(dsn)
 def callback(notification: pgnotify.Notification) -> None: ...
 def work_through_the_table() -> None: ...
+""",
+    "outbox": """
+import psycopg
+dsn: str = ""
+outbox = pgnotify.Outbox()
 """,
 }
 """What the parts on a page use."""
@@ -64,6 +71,7 @@ def test_there_are_examples_on_these_pages() -> None:
         "asyncio",
         "handler",
         "listener",
+        "outbox",
         "testing",
         "watching",
     }
