@@ -13,7 +13,8 @@ from pgnotify.testing import TemporaryPostgreSQL
 from tests.ledger import tables
 from tests.ledger.faults import FAULTS, plan, possible
 from tests.ledger.loops import LOOPS
-from tests.ledger.trial import CHANNELS, FUNCTIONS, INSTALLED_ASYNC, MODES, Outcome, Trial, is_async
+from tests.ledger.outbox.participant import is_stored
+from tests.ledger.trial import CHANNELS, FUNCTIONS, INSTALLED_ASYNC, MODES, STORED_MODES, Outcome, Trial, is_async
 
 LONGEST_PAUSE = 1.5
 
@@ -29,8 +30,7 @@ def main() -> int:
     runs: list[tuple[str, Outcome]] = []
     _say(f"seed {options.seed}")
     for driver in options.driver:
-        possible_modes = [mode for mode in options.modes if is_async(mode) or driver not in ASYNC_DRIVERS]
-        for modes in [possible_modes] if options.together else [[mode] for mode in possible_modes]:
+        for modes in _grouped(options, driver):
             with TemporaryPostgreSQL() as server:
                 trial = Trial(server, modes, driver, options.seed, options.loop)
                 faults = plan(options.seed, possible(options.faults, modes), CHANNELS, options.pause)
@@ -46,6 +46,15 @@ def main() -> int:
     return 0 if all(outcome.holds for _, outcome in runs) else 1
 
 
+def _grouped(options: argparse.Namespace, driver: str) -> list[list[str]]:
+    """Return the modes of each trial. Those with an outbox have trials of their own."""
+    modes = [mode for mode in options.modes if is_async(mode) or driver not in ASYNC_DRIVERS]
+    if not options.together:
+        return [[mode] for mode in modes]
+    groups = [[mode for mode in modes if is_stored(mode) is stored] for stored in (False, True)]
+    return [group for group in groups if group]
+
+
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser("python -m tests.ledger", description=__doc__)
     installed = [*installed_drivers(), *INSTALLED_ASYNC]
@@ -59,7 +68,13 @@ def _options() -> argparse.Namespace:
         help=f"one of {', '.join(names)}; may be repeated; default: {', '.join(installed)}",
         metavar="NAME",
     )
-    parser.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES), help="how the listener is used")
+    parser.add_argument(
+        "--modes",
+        nargs="+",
+        choices=(*MODES, *STORED_MODES),
+        default=[*MODES, *STORED_MODES],
+        help="how the listener is used",
+    )
     parser.add_argument("--loop", choices=LOOPS, default="asyncio", help="the event loops; default: %(default)s")
     parser.add_argument("--together", action="store_true", help="a listener of each mode at once, not in turn")
     parser.add_argument("--faults", nargs="+", choices=list(FAULTS), default=list(FAULTS), help="which ones strike")

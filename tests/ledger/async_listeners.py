@@ -59,6 +59,8 @@ class AsyncParticipant(Participant):
 
     Steps of iterations and of streams, and calls of wait_or_poll(), are cancelled at random moments.
     """
+    OWN = ("async iterate", "async pull")
+    """Those whose channels are the listener's own."""
     QUEUED = ("async iterate", "async coroutine", "async streams", "async pull")
     STREAMS = "async streams"
     HINTS = "async pull"
@@ -78,7 +80,7 @@ class AsyncParticipant(Participant):
 
     def _made(self) -> AsyncListener:
         setting = self.setting
-        own = setting.channels if self.mode in ("async iterate", "async pull") else ()
+        own = setting.channels if self.way in self.OWN else ()
         with _making, setting.clock.read_by_listeners(self._has_read):
             listener = AsyncListener(
                 setting.source,
@@ -91,10 +93,11 @@ class AsyncParticipant(Participant):
                 heartbeat=HEARTBEAT,
                 answer_timeout=DEADLINE,
                 backoff=BACKOFF,
+                **self._more_options,
             )
-        for channel in setting.channels if self.mode == "async run" else ():
+        for channel in setting.channels if self.way == "async run" else ():
             listener.subscribe(channel, self._receive)
-        for channel in setting.channels if self.mode == "async coroutine" else ():
+        for channel in setting.channels if self.way == "async coroutine" else ():
             listener.subscribe(channel, self._receive_slowly)
         return listener
 
@@ -141,6 +144,11 @@ class AsyncParticipant(Participant):
         assert self._main is not None, "it runs"
         self._loop.call_soon_threadsafe(self._main.cancel)
 
+    @property
+    def may_lose_its_loop(self) -> bool:
+        """True."""
+        return True
+
     def _on_the_loop(self, function: Callable[[], T]) -> T:
         async def call() -> T:
             return function()
@@ -176,7 +184,7 @@ class AsyncParticipant(Participant):
         try:
             async with AsyncExitStack() as stack:
                 users = [asyncio.ensure_future(each) for each in await self._users(stack)]
-                if self.mode not in _RUN:
+                if self.way not in _RUN:
                     self._tell_of_end()
                 self.may_be_struck = self.in_main
                 await self._until_ended(users)
@@ -203,18 +211,18 @@ class AsyncParticipant(Participant):
     async def _users(self, stack: AsyncExitStack) -> list[Coroutine[Any, Any, None]]:
         """Return what uses the listener, which listens by then, unless it is run()."""
         listener = self.listener
-        if self.mode in _RUN:
+        if self.way in _RUN:
             return [listener.run()]
         await stack.enter_async_context(listener)
-        if self.mode == "async streams":
+        if self.way == "async streams":
             opened = [
                 await stack.enter_async_context(listener.subscription(book.channels[0], self._queue_size(book)))
                 for book in self.books
             ]
             users = [self._iterate(stream.__anext__, book) for stream, book in zip(opened, self.books, strict=True)]
-        elif self.mode == "async visits":
+        elif self.way == "async visits":
             users = [self._visit(channel) for channel in self.setting.channels]
-        elif self.mode == "async pull":
+        elif self.way == "async pull":
             users = [self._pull()]
         else:
             users = [self._iterate(listener.notifications().__anext__, self.books[0])]
@@ -307,9 +315,9 @@ class AsyncParticipant(Participant):
         await self._pause(self._rng.random() * QUEUE_SIZE < 1)
 
     async def _on_listening(self, event: Listening) -> None:
-        if event.gap is not None and self.mode not in (self.STREAMS, self.HINTS):
+        if event.gap is not None and self.way not in (self.STREAMS, self.HINTS):
             self._announce(event.gap, self.books[0])
-        if self.mode in _RUN:
+        if self.way in _RUN:
             self._tell_of_end()
         if POISON in event.channels:
             await self._take_away(event.connection)

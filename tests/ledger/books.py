@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
 from pgnotify.listener.gap import Gap
+from pgnotify.notification import Notification
 
 
 class Sent(NamedTuple):
@@ -61,6 +62,8 @@ class Book:
     channels: tuple[str, ...]
     """Those that the user hears of."""
     entries: list[Entry] = field(default_factory=list)
+    lives: list[int] = field(default_factory=list)
+    """Where among the entries each further life of the process began, which has its position from the outbox."""
     since: float | None = None
     """When the user had come, of one that comes and goes, in seconds since the epoch; None for one that stays."""
 
@@ -80,6 +83,11 @@ class Book:
     def latest(self) -> list[Delivered]:
         """Return the notifications among its latest entries, the newest first."""
         return [entry for entry in reversed(self.entries[-_LATEST:]) if isinstance(entry, Delivered)]
+
+
+def number_of(item: Notification) -> int:
+    """Return the number in a payload. What follows it says nothing here."""
+    return int(item.payload.split(None, 1)[0])
 
 
 class Strike(NamedTuple):

@@ -16,6 +16,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tests.ledger.async_listeners import CTRL_C_ENDS_A_LOOP, AsyncParticipant
 from tests.ledger.clock import STEP
+from tests.ledger.outbox.async_listeners import StoringAsyncListener
+from tests.ledger.outbox.participant import is_stored, may_end_a_loop
+from tests.ledger.outbox.processes import ReaderProcess
 from tests.ledger.participant import HEARTBEAT, QUEUE_SIZE
 
 if TYPE_CHECKING:
@@ -160,6 +163,37 @@ def _fill_queues(trial: Trial) -> None:
     trial.until(lambda _: not trial.sender.is_bursting, "waits for a sender that does not end")
 
 
+def _backlog(trial: Trial, _: Fault) -> Iterator[float]:
+    """Have more wait than the users have room for."""
+    with trial.users_slow():
+        trial.sender.burst(2 * QUEUE_SIZE)
+        trial.until(lambda _: not trial.sender.is_bursting, "waits for a sender that does not end")
+    yield time.time()
+
+
+def _backlog_and_restart(trial: Trial, _: Fault) -> Iterator[float]:
+    """The same, and a crash of the server meanwhile."""
+    with trial.users_slow():
+        trial.sender.burst(2 * QUEUE_SIZE)
+        trial.until(lambda _: not trial.sender.is_bursting, "waits for a sender that does not end")
+        with trial.server_down():
+            trial.server.kill()
+            trial.server.start()
+    yield time.time()
+
+
+def _kill_readers(trial: Trial, fault: Fault) -> Iterator[float]:
+    """Kill the processes that read, while messages arrive."""
+    rng = random.Random(fault.pause)
+    trial.sender.burst(QUEUE_SIZE)
+    trial.until(lambda _: not trial.sender.is_bursting, "waits for a sender that does not end")
+    trial.pause(rng.uniform(0, LONGEST_WAIT))
+    began = time.time()
+    for each in trial.processes:
+        each.kill()
+    yield began
+
+
 def _interrupt(number: int, trial: Trial, fault: Fault) -> Iterator[float]:
     """Have a signal handler raise at random moments of the main thread, and cut the connections in between."""
     rng = random.Random(fault.pause)
@@ -194,7 +228,8 @@ def _end_loops(trial: Trial, fault: Fault) -> Iterator[float]:
         trial.pause(rng.uniform(0, LONGEST_WAIT))
         began = time.time()
         for participant in trial.on_loops:
-            participant.end_loop()
+            if participant.may_lose_its_loop:
+                participant.end_loop()
     yield began
 
 
@@ -218,6 +253,9 @@ FAULTS: dict[str, Callable[[Trial, Fault], Iterator[float]]] = {
     "subscription lost": _lose_subscription,
     "overflow": _overflow,
     "overflow and restart": _overflow_and_restart,
+    "backlog": _backlog,
+    "backlog and kill -9": _backlog_and_restart,
+    "reader killed": _kill_readers,
     "Ctrl-C": partial(_interrupt, signal.SIGINT),
     "time limit": partial(_interrupt, signal.SIGUSR1),
     "clock set": _set_clock,
@@ -233,16 +271,25 @@ OVERFLOWS = ("overflow", "overflow and restart")
 """Those that leave a gap of a full queue; the first one leaves no other."""
 OF_LOOPS = ("loop ended", "loop held up")
 """Those that strike listeners on event loops only."""
-WITHOUT_GAP = ("overflow", "loop held up")
+OF_PROCESSES = ("reader killed",)
+"""Those that strike listeners in processes of their own only."""
+OF_STORED = ("backlog", "backlog and kill -9")
+"""Those for listeners that read an outbox, which drop nothing."""
+WITHOUT_GAP = ("overflow", "loop held up", "backlog")
 """Those after which no connection need be lost."""
 
 
 def possible(kinds: Sequence[str], modes: Sequence[str]) -> list[str]:
     """Return those that can strike listeners in these modes, the first of which the main thread uses."""
     impossible: set[str] = set()
-    if not any(mode in AsyncParticipant.MODES for mode in modes):
+    impossible.update(OVERFLOWS if is_stored(modes[0]) else OF_STORED)
+    if not any(mode in ReaderProcess.MODES for mode in modes):
+        impossible.update(OF_PROCESSES)
+    if not any(mode in (*AsyncParticipant.MODES, *StoringAsyncListener.MODES) for mode in modes):
         impossible.update(OF_LOOPS)
-    if modes[0] in AsyncParticipant.MODES:
+    if modes[0].startswith("async"):
         # An exception of a signal handler may be raised in any task, and in the event loop itself.
-        impossible.update(["time limit"] if CTRL_C_ENDS_A_LOOP else ["time limit", "Ctrl-C"])
+        impossible.update(
+            ["time limit"] if CTRL_C_ENDS_A_LOOP and may_end_a_loop(modes[0]) else ["time limit", "Ctrl-C"]
+        )
     return [kind for kind in kinds if kind not in impossible]

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from tests.ledger.books import Announced, Delivered, Entry, Sent
 from tests.ledger.clock import STEP
-from tests.ledger.judge import Verdict, wrongly_delivered
+from tests.ledger.judge import Verdict, doubled_in, wrongly_delivered
 
 LATE_SECONDS = 10.0
 """After which a hint is as good as lost."""
@@ -44,6 +44,7 @@ def judge_hints(sent: Sequence[Sent], book: Sequence[Entry]) -> Verdict:
         unsure=len(sent) - sure,
         unaccounted=tuple(unaccounted),
         wrong=tuple(wrong),
+        doubled=doubled_in(book),
         gaps=Counter(str(gap.reason) for gap in gaps),
         gap_seconds=sum((gap.restored_at - gap.lost_at).total_seconds() % STEP for gap in gaps),
         dropped=sum(gap.dropped for gap in gaps),

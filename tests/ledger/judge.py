@@ -47,6 +47,10 @@ class Verdict:
     """How many gaps were announced, by their reasons."""
     gap_seconds: float = 0.0
     """How long they were, in all, without the hours by which the clock was set."""
+    doubled: int = 0
+    """How many deliveries were of what had been delivered before, in the same life of a process."""
+    again: int = 0
+    """The same in a later life, of what was not acknowledged before."""
     dropped: int = 0
     """How many the gaps of full queues say that they dropped."""
     recoveries: dict[str, list[float]] = field(default_factory=dict)
@@ -146,6 +150,7 @@ def judge(
         unsure=len(sent) - sure,
         unaccounted=unaccounted,
         wrong=tuple(wrong),
+        doubled=doubled_in(book),
         gaps=Counter(str(placed.gap.reason) for placed in gaps),
         gap_seconds=sum(placed.seconds for placed in gaps),
         dropped=sum(placed.gap.dropped for placed in gaps),
@@ -166,12 +171,20 @@ def together(verdicts: Iterable[Verdict]) -> Verdict:
             lost_in_driver=total.lost_in_driver + each.lost_in_driver,
             unaccounted=total.unaccounted + each.unaccounted,
             wrong=total.wrong + each.wrong,
+            doubled=total.doubled + each.doubled,
+            again=total.again + each.again,
             gaps=total.gaps + each.gaps,
             gap_seconds=total.gap_seconds + each.gap_seconds,
             dropped=total.dropped + each.dropped,
             recoveries={**total.recoveries, **recoveries},
         )
     return total
+
+
+def doubled_in(book: Sequence[Entry]) -> int:
+    """Return how many deliveries were not the first one of their number."""
+    numbers = [entry.number for entry in book if isinstance(entry, Delivered)]
+    return len(numbers) - len({*numbers})
 
 
 def _not_excused(missing: Sequence[Sent], lost_in_driver: Sequence[float]) -> list[Sent]:

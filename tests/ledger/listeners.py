@@ -16,7 +16,7 @@ from pgnotify.listener.gap import Gap, Listening
 from pgnotify.listener.mailbox import Mailbox
 from pgnotify.listener.status import Status
 from pgnotify.notification import Notification
-from tests.ledger.books import Announced, Book, Delivered
+from tests.ledger.books import Announced, Book, Delivered, number_of
 from tests.ledger.participant import (
     BACKOFF,
     DEADLINE,
@@ -39,6 +39,8 @@ class BlockingParticipant(Participant):
 
     Workers and streams have start(); workers in the main thread have run().
     """
+    OWN = ("iterate", "pull", "batches")
+    """Those whose channels are the listener's own."""
     QUEUED = ("iterate", "workers", "streams")
     STREAMS = "streams"
 
@@ -46,7 +48,7 @@ class BlockingParticipant(Participant):
         super().__init__(mode, setting, in_main)
         self._told_in_vain: Gap | None = None
         """The gap whose on_listening was interrupted; the listener tells of it again."""
-        own = setting.channels if mode in ("iterate", "pull") else ()
+        own = setting.channels if self.way in self.OWN else ()
         with setting.clock.read_by_listeners(self._has_read):
             self.listener = Listener(
                 setting.source,
@@ -55,13 +57,14 @@ class BlockingParticipant(Participant):
                 name=f"ledger {mode}",
                 on_listening=self._on_listening,
                 on_error=self._report,
-                workers=2 if mode == "workers" else 0,
+                workers=2 if self.way == "workers" else 0,
                 queue_size=QUEUE_SIZE,
                 heartbeat=HEARTBEAT,
                 answer_timeout=DEADLINE,
                 backoff=BACKOFF,
+                **self._more_options,
             )
-        for channel in setting.channels if mode in ("run", "workers") else ():
+        for channel in setting.channels if self.way in ("run", "workers") else ():
             self.listener.subscribe(channel, self._receive)
 
     def stop(self) -> bool:
@@ -103,15 +106,15 @@ class BlockingParticipant(Participant):
             self.errors.append(error)
 
     def _use(self, stack: ExitStack) -> None:
-        if self.mode in ("iterate", "streams") or (self.mode == "workers" and not self.in_main):
+        if self.way in ("iterate", "streams", "batches") or (self.way == "workers" and not self.in_main):
             self.listener.start()
-        if self.mode == "pull":
+        if self.way in ("pull", "alone"):
             self.listener.__enter__()
         items: Iterable[Notification | Gap] = self.listener
-        if self.mode == "streams":
+        if self.way == "streams":
             items = self._streams(stack)
             self.listens = True
-        if self.mode != "workers" or self.in_main:
+        if self.way != "workers" or self.in_main:
             while self._is_interrupted(items):
                 pass
 
@@ -138,17 +141,20 @@ class BlockingParticipant(Participant):
         """Return False when it has come to its end, and True after an exception of a signal handler."""
         try:
             self.may_be_struck = self.in_main
-            if self.mode in ("run", "workers"):
-                self.listener.run()
-            else:
-                for item in items:
-                    self._receive(item)
+            self._read_all(items)
         except (KeyboardInterrupt, TimeLimit) as error:
             self.may_be_struck = False
             self._account_for(error)
             self.struck += 1
             return True
         return False
+
+    def _read_all(self, items: Iterable[Notification | Gap]) -> None:
+        if self.way in ("run", "workers"):
+            self.listener.run()
+        else:
+            for item in items:
+                self._receive(item)
 
     def _account_for(self, error: BaseException) -> None:
         """Write down the item that a user was interrupted with: it counts as delivered."""
@@ -167,11 +173,11 @@ class BlockingParticipant(Participant):
 
     def _on_listening(self, event: Listening) -> None:
         gap, in_vain = event.gap, self._told_in_vain
-        is_told_here = gap is not None and self.mode != self.STREAMS
+        is_told_here = gap is not None and self.way != self.STREAMS
         if is_told_here and not (gap == in_vain and _is_written(gap, self.books[0])):
             self._write(gap, self.books[0])
         self._told_in_vain = None
-        self.listens = self.listens or self.mode != self.STREAMS
+        self.listens = self.listens or self.way != self.STREAMS
         if POISON in event.channels:
             self._take_away(event.connection)
 
@@ -187,4 +193,4 @@ class BlockingParticipant(Participant):
 def _is_written(item: Notification | Gap, book: Book) -> bool:
     if isinstance(item, Gap):
         return any(isinstance(each, Announced) and each.gap == item for each in book.entries[-500:])
-    return any(isinstance(each, Delivered) and each.number == int(item.payload) for each in book.entries[-20:])
+    return any(isinstance(each, Delivered) and each.number == number_of(item) for each in book.entries[-20:])

@@ -6,7 +6,7 @@ import random
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 from pgnotify.connecting.backoff import Backoff
@@ -14,7 +14,7 @@ from pgnotify.listener.gap import Gap, Reason
 from pgnotify.listener.mailbox import Mailbox
 from pgnotify.listener.status import Status
 from pgnotify.notification import Notification
-from tests.ledger.books import Announced, Book, Delivered
+from tests.ledger.books import Announced, Book, Delivered, number_of
 from tests.ledger.clock import STEP, WallClock
 
 HEARTBEAT = DEADLINE = 0.3
@@ -46,6 +46,13 @@ class Setting(NamedTuple):
     """To listen to."""
     clock: WallClock
     """What their wall clock shows."""
+    connect: Callable[[], Any]
+    """Opens a connection of the DB-API, in no autocommit mode, for the users' own statements.
+
+    No proxy is on its way: its driver would wait for ever in a black hole.
+    """
+    connect_async: Callable[[], Coroutine[Any, Any, Any]] | None = None
+    """The same for an event loop; None where the driver has nothing for one."""
     loop: str = "asyncio"
     """One of `LOOPS`, for those on event loops."""
 
@@ -70,12 +77,17 @@ class Participant(ABC):
     VISITS: ClassVar[str | None] = None
     """The one with streams that come and go, if there is one. Each has a book of its own."""
 
+    WAYS: ClassVar[Mapping[str, str]] = {}
+    """How the listener is used, by the mode, where that has another name."""
+
     def __init__(self, mode: str, setting: Setting, in_main: bool = False) -> None:
         self.mode = mode
+        self.way = self.WAYS.get(mode, mode)
+        """How the listener is used, whatever it reads."""
         self.in_main = in_main
         self.setting = setting
         channels = setting.channels
-        self.books = [Book((each,)) for each in channels * 2] if mode == self.STREAMS else [Book(channels)]
+        self.books = [Book((each,)) for each in channels * 2] if self.way == self.STREAMS else [Book(channels)]
         """Appended to from several threads, in the order in which it happened. Those of slow streams come last."""
         self.visits: list[Book] = []
         """Those of streams that came and went; the only other book has what on_listening was told then."""
@@ -137,7 +149,7 @@ class Participant(ABC):
     @property
     def has_a_queue(self) -> bool:
         """Whether it may overflow."""
-        return self.mode in self.QUEUED
+        return self.way in self.QUEUED
 
     @property
     def can_take_no_more(self) -> bool:
@@ -151,7 +163,7 @@ class Participant(ABC):
     @property
     def judged(self) -> list[Book]:
         """Those of its books that are held against what was sent."""
-        return self.visits if self.mode == self.VISITS else self.books
+        return self.visits if self.way == self.VISITS else self.books
 
     def marks(self) -> list[int]:
         """Return how many entries each of its books has now."""
@@ -164,14 +176,14 @@ class Participant(ABC):
         """
         return any(
             isinstance(entry, Announced)
-            and ((entry.gap.reason is Reason.QUEUE_OVERFLOW) is overflow or (self.mode == self.HINTS and not overflow))
+            and ((entry.gap.reason is Reason.QUEUE_OVERFLOW) is overflow or (self.way == self.HINTS and not overflow))
             for book, mark in zip(self.books, marks, strict=True)
             for entry in book.entries[mark:]
         )
 
     def has_received_beyond(self, number: int) -> bool:
         """Whether something was delivered that was sent later than that number, to each of its users."""
-        if self.mode == self.VISITS:
+        if self.way == self.VISITS:
             return self.is_up_to_date(number, number)
         return all(any(each.number > number for each in book.latest()) for book in self.books)
 
@@ -182,9 +194,9 @@ class Participant(ABC):
             number: one on each channel was sent later than this.
             latest: the number that was sent last. A hint says that of the latest one only.
         """
-        if self.mode == self.HINTS:
+        if self.way == self.HINTS:
             return self.has_received_beyond(latest - 1)
-        if self.mode == self.VISITS:
+        if self.way == self.VISITS:
             latest_visits = self.visits[-_MOST_VISITS:]
             delivered = {each.channel for book in latest_visits for each in book.latest() if each.number > number}
             return delivered == {*self.setting.channels}
@@ -199,7 +211,7 @@ class Participant(ABC):
             self._announce(item, book)
         else:
             # The number comes first: from then on it is written down, whatever interrupts this. The padding is blank.
-            book.entries.append(Delivered(int(item.payload), item.channel, time.time()))
+            book.entries.append(Delivered(number_of(item), item.channel, time.time()))
 
     def _announce(self, gap: Gap, book: Book) -> None:
         now = time.time()
@@ -207,9 +219,19 @@ class Participant(ABC):
         set_by = STEP * round((gap.restored_at.timestamp() - now) / STEP)
         book.entries.append(Announced(gap, now, set_by))
 
+    @property
+    def _more_options(self) -> dict[str, Any]:
+        """The listener's options that others do not have."""
+        return {}
+
+    @property
+    def may_lose_its_loop(self) -> bool:
+        """Whether another listener on a new event loop may go on in its place."""
+        return False
+
     def _is_lazy(self, book: Book) -> bool:
         """Whether the user of a book is to pause now."""
-        return self.mode == self.STREAMS and self._is_slow(book) and self._rng.random() * LAZY_EACH < 1
+        return self.way == self.STREAMS and self._is_slow(book) and self._rng.random() * LAZY_EACH < 1
 
     def _is_slow(self, book: Book) -> bool:
         return any(each is book for each in self.books[len(self.setting.channels) :])

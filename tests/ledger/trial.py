@@ -8,27 +8,41 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from pgnotify.registry import ASYNC_DRIVERS, DRIVERS
 from pgnotify.testing import TemporaryPostgreSQL
 from pgnotify.testing._proxy import Proxy
 from pgnotify.testing._wire import Session
-from tests.kinds import KINDS
+from pgnotify.testing.address import Address
+from tests.kinds import KINDS, NATIVE
 from tests.ledger.async_listeners import AsyncParticipant
-from tests.ledger.books import Strike
+from tests.ledger.books import Book, Strike
 from tests.ledger.clock import WallClock
-from tests.ledger.faults import FAULTS, OF_LOOPS, OVERFLOWS, WITHOUT_GAP, Fault
+from tests.ledger.faults import FAULTS, OF_LOOPS, OF_PROCESSES, OVERFLOWS, WITHOUT_GAP, Fault
 from tests.ledger.hints import judge_hints
 from tests.ledger.judge import LOOK_BACK_SECONDS, Verdict, judge, together
 from tests.ledger.listeners import BlockingParticipant
+from tests.ledger.outbox import effects
+from tests.ledger.outbox.async_listeners import StoringAsyncListener
+from tests.ledger.outbox.judge import judge_stored
+from tests.ledger.outbox.listeners import StoringListener
+from tests.ledger.outbox.participant import OUTBOX, Storing, is_durable, is_stored
+from tests.ledger.outbox.processes import ReaderProcess
+from tests.ledger.outbox.sender import OutboxSender
+from tests.ledger.outbox.sessions import Notifying, NotifyingAsync, SendingSession
 from tests.ledger.participant import Participant, Setting, TimeLimit
 from tests.ledger.sender import Sender
 
 MODES = (*BlockingParticipant.MODES, *AsyncParticipant.MODES)
 """How a listener is used."""
+STORED_MODES = (*StoringListener.MODES, *StoringAsyncListener.MODES, *ReaderProcess.MODES)
+"""The same, of those with an outbox. A trial has only these, or none of them."""
+_CLASSES = (BlockingParticipant, AsyncParticipant, StoringListener, StoringAsyncListener, ReaderProcess)
 CHANNELS = ("jobs", "Orders of today", "Ü\"it's %s :x $1 ?\\", "日" * 21)
 
 PATIENCE_SECONDS = 20.0
@@ -41,6 +55,8 @@ _LAST_TRIES = 5
 
 INSTALLED_ASYNC = [name for name, driver in ASYNC_DRIVERS.items() if importlib.util.find_spec(driver.module)]
 """The asynchronous drivers that are installed."""
+OF_DBAPI = {kind.driver: kind for kind in KINDS if kind.name in ("psycopg", "psycopg2", "pg8000.dbapi", "pgdb")}
+"""The kinds of connection that users' own statements have, by their drivers."""
 FUNCTIONS = {kind.name: kind for kind in KINDS if kind.name not in DRIVERS}
 """Kinds of connection that a function connects."""
 
@@ -92,19 +108,27 @@ class Trial:
         self.server = server
         self.proxy = Proxy(server.host, server.port)
         self.clock = WallClock()
-        self.sender = Sender(server.address, CHANNELS, random.Random(seed), self.clock)
+        self.is_stored = is_stored(modes[0])
+        """Whether all listeners have an outbox."""
+        self.sender: Sender | OutboxSender
+        if self.is_stored:
+            self.sender = OutboxSender(server.address, CHANNELS, random.Random(seed), _senders(driver, server.address))
+        else:
+            self.sender = Sender(server.address, CHANNELS, random.Random(seed), self.clock)
         self._never = threading.Event()
         self._strikes: list[Strike] = []
         self._ended_at = math.inf
         to = server.address._replace(host=self.proxy.host, port=self.proxy.port)
         by_name = driver in (*DRIVERS, *ASYNC_DRIVERS)
         source = to.dsn if by_name else lambda: FUNCTIONS[driver].connect(to)
-        setting = Setting(source, driver if by_name else None, CHANNELS, self.clock, loop)
+        setting = Setting(
+            source, driver if by_name else None, CHANNELS, self.clock, *connectors(driver, server.address), loop
+        )
         self.participants: list[Participant] = [
-            (AsyncParticipant if is_async(mode) else BlockingParticipant)(mode, setting, in_main=mode == modes[0])
-            for mode in modes
+            _class_of(mode)(mode, setting, in_main=mode == modes[0]) for mode in modes
         ]
         self.on_loops = [each for each in self.participants if isinstance(each, AsyncParticipant)]
+        self.processes = [each for each in self.participants if isinstance(each, ReaderProcess)]
         self._swallows_notifications = driver not in SWALLOW_NOTHING
         self._handled = 0
         self.swallowed = 0
@@ -115,6 +139,8 @@ class Trial:
         """Have the faults strike until that time has passed, or there are no more, and judge. For the main thread."""
         errors: list[str] = []
         with ExitStack() as stack:
+            if self.is_stored:
+                self.control(f"{OUTBOX.install_sql()}; {effects.TABLE}")
             stack.enter_context(self.clock.read_by_listeners())
             stack.enter_context(self.proxy)
             stack.enter_context(self._time_limits())
@@ -134,12 +160,25 @@ class Trial:
 
     def _judge(self, participant: Participant) -> Verdict:
         sent, strikes, ended_at = self.sender.sent, self._strikes, self._ended_at
+        if isinstance(self.sender, OutboxSender) and isinstance(participant, Storing):
+            of, in_one_order = self.sender.session_of, participant.has_one_order
+            return together(
+                judge_stored(book.due(sent), of, book, strikes, in_one_order)
+                for book in self._stored_books(participant)
+            )
         if participant.mode == participant.HINTS:
             return judge_hints(sent, participant.books[0].entries)
         return together(
             judge(book.due(sent), book.entries, strikes, ended_at, participant.lost_in_driver)
             for book in participant.judged
         )
+
+    def _stored_books(self, participant: Participant) -> Sequence[Book]:
+        """Return those of a listener; of one whose consumer takes batches, what that has done."""
+        if not participant.way.endswith("batches"):
+            return participant.judged
+        with Session(*self.server.address) as session:
+            return [effects.book_of(participant.mode, CHANNELS, session)]
 
     def _course(self, faults: Iterator[Fault], seconds: float, errors: list[str]) -> None:
         deadline = time.monotonic() + seconds
@@ -261,7 +300,7 @@ class Trial:
             if fault.kind in OVERFLOWS:
                 self.until(lambda each: each.has_gap_since(marks[id(each)], True), "has not overflowed", self.queued)
             if fault.kind not in WITHOUT_GAP:
-                struck = [each for each in self.participants if _is_struck(each, fault)]
+                struck = [each for each in self.participants if is_struck(each, fault.kind)]
                 self.until(lambda each: each.has_gap_since(marks[id(each)]), f"has no gap from {fault.kind}", struck)
             self._await_deliveries(f"has received nothing after {fault.kind}")
             next(strike, None)
@@ -287,13 +326,37 @@ class Trial:
         raise NotBack("not all listeners are up to date at the end")
 
 
+def connectors(
+    driver: str, address: Address
+) -> tuple[Callable[[], Any], Callable[[], Coroutine[Any, Any, Any]] | None]:
+    """Return what opens connections of the DB-API, in no autocommit mode, and a driver's asynchronous ones, if any."""
+    native = next((kind for kind in NATIVE if kind.name == driver), None)
+    kind = OF_DBAPI.get(driver, OF_DBAPI["psycopg"])
+    return partial(kind.connect, address), native and partial(native.connect, address)
+
+
+def _senders(driver: str, address: Address) -> list[Callable[[], SendingSession]]:
+    """Return what makes the sessions that send with a driver."""
+    connect, connect_async = connectors(driver, address)
+    return [partial(Notifying, connect) if connect_async is None else partial(NotifyingAsync, connect_async)]
+
+
 def is_async(mode: str) -> bool:
     """Return whether it is a way to use a listener on an event loop."""
-    return mode in AsyncParticipant.MODES
+    return mode.startswith("async")
 
 
-def _is_struck(participant: Participant, fault: Fault) -> bool:
-    """Whether a gap must follow."""
-    if fault.kind == "subscription lost" and participant.mode == participant.VISITS:
-        return False  # the next stream may listen again before that is noticed
-    return fault.kind not in OF_LOOPS or is_async(participant.mode)
+def _class_of(mode: str) -> type[Participant]:
+    return next(each for each in _CLASSES if mode in each.MODES)
+
+
+def is_struck(participant: Participant, kind: str) -> bool:
+    """Return whether a fault of a kind has each of its users lose the connection."""
+    if kind == "subscription lost":
+        # The next stream may listen again before that is noticed, and a name with an outbox has the channels it has.
+        return participant.way != participant.VISITS and not (
+            is_stored(participant.mode) and is_durable(participant.mode)
+        )
+    if kind in OF_PROCESSES:
+        return isinstance(participant, ReaderProcess)
+    return kind not in OF_LOOPS or participant.may_lose_its_loop

@@ -8,9 +8,9 @@ import pytest
 
 from pgnotify.listener.gap import Gap, Reason, utc
 from tests.ledger.books import Announced, Book, Delivered, Sent, Strike
-from tests.ledger.faults import FAULTS, OF_LOOPS, plan, possible
+from tests.ledger.faults import FAULTS, OF_LOOPS, OF_PROCESSES, OF_STORED, OVERFLOWS, plan, possible
 from tests.ledger.judge import judge, together
-from tests.ledger.trial import MODES, is_async
+from tests.ledger.trial import MODES, STORED_MODES, is_async
 
 LOST, OVERFLOW = Reason.CONNECTION_LOST, Reason.QUEUE_OVERFLOW
 
@@ -286,9 +286,17 @@ def test_loops_are_struck_where_there_are_any_and_a_time_limit_strikes_none():
     blocking = [mode for mode in MODES if not is_async(mode)]
     on_loops = [mode for mode in MODES if is_async(mode)]
 
-    assert possible(list(FAULTS), blocking) == [kind for kind in FAULTS if kind not in OF_LOOPS]
-    assert possible(list(FAULTS), [*blocking, *on_loops]) == list(FAULTS)
+    without_outbox = [kind for kind in FAULTS if kind not in (*OF_STORED, *OF_PROCESSES)]
+    assert possible(list(FAULTS), blocking) == [kind for kind in without_outbox if kind not in OF_LOOPS]
+    assert possible(list(FAULTS), [*blocking, *on_loops]) == without_outbox
     assert "time limit" not in possible(list(FAULTS), on_loops)
+
+
+def test_listeners_with_an_outbox_overflow_never_and_only_processes_are_killed():
+    with_outbox = [kind for kind in FAULTS if kind not in OVERFLOWS]
+
+    assert possible(list(FAULTS), STORED_MODES) == with_outbox
+    assert "reader killed" not in possible(list(FAULTS), ["outbox run"])
 
 
 def test_the_same_seed_has_the_same_faults():
