@@ -60,7 +60,6 @@ class AsyncParticipant(Participant):
     Steps of iterations and of streams, and calls of wait_or_poll(), are cancelled at random moments.
     """
     OWN = ("async iterate", "async pull")
-    """Those whose channels are the listener's own."""
     QUEUED = ("async iterate", "async coroutine", "async streams", "async pull")
     STREAMS = "async streams"
     HINTS = "async pull"
@@ -80,7 +79,7 @@ class AsyncParticipant(Participant):
 
     def _made(self) -> AsyncListener:
         setting = self.setting
-        own = setting.channels if self.way in self.OWN else ()
+        own = setting.channels if self.has_own_channels else ()
         with _making, setting.clock.read_by_listeners(self._has_read):
             listener = AsyncListener(
                 setting.source,

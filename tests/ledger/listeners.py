@@ -40,7 +40,6 @@ class BlockingParticipant(Participant):
     Workers and streams have start(); workers in the main thread have run().
     """
     OWN = ("iterate", "pull", "batches")
-    """Those whose channels are the listener's own."""
     QUEUED = ("iterate", "workers", "streams")
     STREAMS = "streams"
 
@@ -48,7 +47,7 @@ class BlockingParticipant(Participant):
         super().__init__(mode, setting, in_main)
         self._told_in_vain: Gap | None = None
         """The gap whose on_listening was interrupted; the listener tells of it again."""
-        own = setting.channels if self.way in self.OWN else ()
+        own = setting.channels if self.has_own_channels else ()
         with setting.clock.read_by_listeners(self._has_read):
             self.listener = Listener(
                 setting.source,

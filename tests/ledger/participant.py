@@ -77,6 +77,8 @@ class Participant(ABC):
     VISITS: ClassVar[str | None] = None
     """The one with streams that come and go, if there is one. Each has a book of its own."""
 
+    OWN: ClassVar[tuple[str, ...]] = ()
+    """Those whose channels are the listener's own."""
     WAYS: ClassVar[Mapping[str, str]] = {}
     """How the listener is used, by the mode, where that has another name."""
 
@@ -223,6 +225,11 @@ class Participant(ABC):
     def _more_options(self) -> dict[str, Any]:
         """The listener's options that others do not have."""
         return {}
+
+    @property
+    def has_own_channels(self) -> bool:
+        """Whether the channels are the listener's own, and not those of subscriptions only."""
+        return self.way in self.OWN
 
     @property
     def may_lose_its_loop(self) -> bool:

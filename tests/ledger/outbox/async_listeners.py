@@ -24,6 +24,7 @@ class StoringAsyncListener(Storing, AsyncParticipant):
         "async outbox streams": "async streams",
         "async outbox durable": "async iterate",
         "async outbox durable coroutine": "async coroutine",
+        "async outbox durable streams": "async streams",
         "async outbox batches": "async batches",
     }
     MODES = tuple(WAYS)

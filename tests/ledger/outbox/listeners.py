@@ -24,6 +24,7 @@ class StoringListener(Storing, BlockingParticipant):
         "outbox durable alone": "alone",
         "outbox durable run": "run",
         "outbox durable workers": "workers",
+        "outbox durable streams": "streams",
         "outbox batches": "batches",
     }
     MODES = tuple(WAYS)

@@ -31,9 +31,9 @@ def is_durable(mode: str) -> bool:
 def may_end_a_loop(mode: str) -> bool:
     """Return whether another listener on a new event loop may go on in the place of one.
 
-    Without a name it begins at the present.
+    Without a name it begins at the present. Streams are opened one by one, and so does the second one of a channel.
     """
-    return is_durable(mode) or not is_stored(mode)
+    return (is_durable(mode) and "streams" not in mode) or not is_stored(mode)
 
 
 class Storing(Participant):
@@ -47,6 +47,11 @@ class Storing(Participant):
     def may_lose_its_loop(self) -> bool:
         """Whether another listener on a new event loop may go on in its place."""
         return may_end_a_loop(self.mode) and self.mode.startswith("async")
+
+    @property
+    def has_own_channels(self) -> bool:
+        """Whether the channels are the listener's own; a name takes no later ones."""
+        return super().has_own_channels or (self.way.endswith("streams") and is_durable(self.mode))
 
     @property
     def has_one_order(self) -> bool:
