@@ -70,6 +70,8 @@ class InMemoryReading(Reading):
 
     def _begin(self, snapshot: str, inserted: str, timeline: str, behind_pooler: bool) -> Program[None]:
         if self._position is None:
+            # There is no earlier place to go back to, so this one has to be on disk.
+            yield Query(self._statements.flush)
             self._position = Position(BEGINNING if self._start == "all" else snapshot, place_of(inserted))
             self._known_prunes = self.prunes
         elif self.home != self._known_home:  # a copy, which was rebased
@@ -91,7 +93,8 @@ class InMemoryReading(Reading):
             self._many = None
         seen, upto, after = position.place
         parameters = (self._many, seen, self._channel_array(), str(after), upto, self.home)
-        rows: Rows = yield Query(self._statements.read(self.limit, self._planned_for), parameters, self._prepares)
+        statement = self._statements.read(self.limit, self._planned_for, flushes=self._behind_pooler)
+        rows: Rows = yield Query(statement, parameters, self._prepares)
         head = self._head_of(rows)
         if head.prunes != self._known_prunes:
             yield from self._compare(head.prunes)
@@ -105,6 +108,8 @@ class InMemoryReading(Reading):
         self._many = "1" if head.many and last is not None else None
         # An empty read with a fresh snapshot is the only proof that nothing is left.
         self._is_due = bool(messages) or last is not None or not head.is_fresh
+        if head.is_taken:
+            head = head._replace(flushed=max(head.flushed, head.inserted))
         position.read(head, messages, last, watch.queue)
         return True
 

@@ -41,7 +41,8 @@ class Head(NamedTuple):
     is_fresh: bool
     """Whether the set begins with this read."""
     is_taken: bool
-    """Whether the token was stored, by which these messages are acknowledged."""
+    """Whether the token was stored, by which these messages are acknowledged; or, without a name, whether the log is
+    on disk up to `inserted` since the statement has ended."""
     prunes: int
     """How often messages were pruned so far."""
     expired_since: int

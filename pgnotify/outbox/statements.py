@@ -147,17 +147,28 @@ FROM (SELECT $2::pg_catalog.text::pg_catalog.pg_snapshot AS seen, $3::pg_catalog
     $4::pg_catalog.text::pg_catalog.int8 AS after, $5::pg_catalog.text::pg_catalog.pg_snapshot AS upto,
     $6::pg_catalog.text AS home) AS given"""
 
+# The transaction of a statement is on disk when it has ended, whatever the session's synchronous_commit is.
+_DURABLY = """\
+durably AS MATERIALIZED (
+    SELECT pg_catalog.set_config('synchronous_commit', CASE
+        WHEN pg_catalog.current_setting('synchronous_commit') OPERATOR(pg_catalog.=) 'off' THEN 'on'
+        ELSE pg_catalog.current_setting('synchronous_commit') END, true)
+)"""
+
+# A message for nobody, in the log: at its commit, all that was in the log before is flushed. Everybody may write it, in
+# a session that is read-only, too.
+_MARK = """\
+SELECT pg_catalog.pg_logical_emit_message(true, 'pgnotify'::pg_catalog.text, ''::pg_catalog.text)::pg_catalog.text
+    FROM durably"""
+_FLUSH = f"WITH {_DURABLY} {_MARK}"
+
 # A read under a name stores that its messages are about to be delivered, in the same statement: behind a pooler a
 # second one might run on a server that has crashed in between. $3 is a new token, by which they are acknowledged.
 # What is stored has to outlive a crash, whatever the session's synchronous_commit is. The new snapshot must see all
 # that the old one sees. If the position is void, or another process has moved it by now, nothing is taken. If there is
 # nothing new, nothing is written. If some of the messages are being removed, the user is told of them instead.
-_TAKEN = """, durably AS MATERIALIZED (
-    SELECT pg_catalog.set_config('synchronous_commit', CASE
-        WHEN pg_catalog.current_setting('synchronous_commit') OPERATOR(pg_catalog.=) 'off' THEN 'on'
-        ELSE pg_catalog.current_setting('synchronous_commit') END, true)
-), taken AS (
-    UPDATE {subscriptions} AS it SET upto = m.upto, batch = $3::pg_catalog.text::pg_catalog.uuid,
+_TAKEN = f""", {_DURABLY}, taken AS (
+    UPDATE {{subscriptions}} AS it SET upto = m.upto, batch = $3::pg_catalog.text::pg_catalog.uuid,
         moved_at = pg_catalog.clock_timestamp()
     FROM m CROSS JOIN v CROSS JOIN durably
     WHERE NOT (v.is_copy OR v.is_ahead OR v.in_transaction)
@@ -173,6 +184,13 @@ _TAKEN = """, durably AS MATERIALIZED (
         AND NOT EXISTS (
             SELECT FROM pg_catalog.pg_snapshot_xip(m.upto) AS x WHERE pg_catalog.pg_visible_in_snapshot(x, m.seen))
     RETURNING it.name
+)"""
+
+# Without a name, and behind a pooler, where the server may have crashed between any two statements: the position is
+# known to be on disk if that is done in the statement that reads.
+_FLUSHED = f""", {_DURABLY}, flushed AS MATERIALIZED (
+    {_MARK} CROSS JOIN m CROSS JOIN v
+    WHERE NOT v.in_transaction AND (m.many OR NOT m.fresh OR EXISTS (SELECT FROM probe))
 )"""
 
 # The first row is about the position, see `pgnotify.outbox.rows.Head`. Each other row is a message: id, channel,
@@ -311,7 +329,7 @@ class Statements:
 
     def __init__(self, tables: Tables) -> None:
         self.tables = tables
-        self._reads: dict[tuple[str, int, int], str] = {}
+        self._reads: dict[tuple[str, str, int, int], str] = {}
 
     @cached_property
     def send(self) -> str:
@@ -372,12 +390,25 @@ class Statements:
         """
         return self._read(_POSITION_OF_NAME, _TAKEN, "EXISTS (SELECT FROM taken)", limit, table_bytes)
 
-    def read(self, limit: int, table_bytes: int) -> str:
-        """Read at most this many of the messages after a position that is kept in memory; see `read_name`."""
+    def read(self, limit: int, table_bytes: int, flushes: bool = False) -> str:
+        """Read at most this many of the messages after a position that is kept in memory; see `read_name`.
+
+        Args:
+            limit: how many.
+            table_bytes: as in `read_name`.
+            flushes: whether to have the log on disk up to there, if there is anything new.
+        """
+        if flushes:
+            return self._read(_POSITION_IN_MEMORY, _FLUSHED, "EXISTS (SELECT FROM flushed)", limit, table_bytes)
         return self._read(_POSITION_IN_MEMORY, "", "false", limit, table_bytes)
 
+    @cached_property
+    def flush(self) -> str:
+        """Have the log on disk up to here."""
+        return _FLUSH
+
     def _read(self, position: str, taken: str, is_taken: str, limit: int, table_bytes: int) -> str:
-        key = position, limit, table_bytes
+        key = position, taken, limit, table_bytes
         if key not in self._reads:
             text = self._filled_read(position, taken, is_taken, limit)
             self._reads[key] = f"{text}\n-- planned for a table of {table_bytes} bytes"

@@ -39,8 +39,8 @@ class SmallStatements(Statements):
     def read_name(self, limit: int, table_bytes: int) -> str:
         return _small(super().read_name(limit, table_bytes))
 
-    def read(self, limit: int, table_bytes: int) -> str:
-        return _small(super().read(limit, table_bytes))
+    def read(self, limit: int, table_bytes: int, flushes: bool = False) -> str:
+        return _small(super().read(limit, table_bytes, flushes))
 
 
 def _small(statement: str) -> str:
@@ -107,6 +107,12 @@ class Reader:
 
     def undone(self) -> set[int]:
         return self.left
+
+    def take_back(self) -> bool:
+        return False
+
+    def discard(self) -> None:
+        """Do nothing: nothing is kept here."""
 
     # What a test does.
 

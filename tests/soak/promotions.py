@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 
 import pgnotify
-from pgnotify.outbox.batch import Batch
+from pgnotify.message import Batch
 from pgnotify.testing import TemporaryPostgreSQL
 from tests.helpers.play_outbox import Reader
 from tests.helpers.standby import Standby

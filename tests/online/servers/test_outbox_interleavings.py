@@ -76,8 +76,8 @@ class Interleavings(RuleBasedStateMachine):
     dsn: str
     writers: list[Writer]
 
-    @initialize(small=st.booleans())
-    def begin(self, small: bool) -> None:
+    @initialize(small=st.booleans(), pooled=st.booleans())
+    def begin(self, small: bool, pooled: bool) -> None:
         self.number = next(numbers)
         self.admin = psycopg.connect(self.dsn, autocommit=True)
         name = f"outbox_{self.number}"
@@ -97,7 +97,7 @@ class Interleavings(RuleBasedStateMachine):
         self.pair = [self._reader("once", pooled=True) for _ in range(2)]
         self.batches: list[Any] = []
         self.reader = self._reader("named")
-        self.lasting = self._reader(None)
+        self.lasting = Reader(self.outbox, self.dsn, CHANNELS, None, pooled=pooled)
         for reader in (*self.pair, self.reader, self.lasting):
             assert reader.step() == []
 
