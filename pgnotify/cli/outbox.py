@@ -12,9 +12,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-import pgnotify
 from pgnotify.connecting.conninfo import parse
 from pgnotify.connecting.keywords import SECRETS
+from pgnotify.connection import connect
 from pgnotify.outbox.outbox import Outbox
 from pgnotify.outbox.status import MOST_COUNTED, OutboxStatus, SubscriptionStatus
 
@@ -69,7 +69,7 @@ def install(
     """Make an outbox, or upgrade it; and give roles their rights. It may be repeated."""
     with _told(dsn):
         outbox = Outbox(name, schema)
-        with pgnotify.connect(dsn) as connection:
+        with connect(dsn) as connection:
             outbox.install(connection, sender or (), reader or ())
             version = outbox.status(connection).version
     _console.print(f"the outbox {schema}.{name} is installed, version {version}")
@@ -80,7 +80,7 @@ def status(dsn: Dsn = "", name: Name = "pgnotify_outbox", schema: Schema = "publ
     """Show how much is in an outbox, and how far each subscription is. The exit code is 2 if positions are void."""
     with _told(dsn):
         outbox = Outbox(name, schema)
-        with pgnotify.connect(dsn) as connection:
+        with connect(dsn) as connection:
             found = outbox.status(connection)
     _console.print(_table_of(f"{schema}.{name}", found))
     if found.subscriptions:
@@ -101,7 +101,7 @@ def prune(
     """Remove messages that are older than --max-age, in several transactions if there are many."""
     with _told(dsn):
         outbox = Outbox(name, schema, max_age=_age(max_age))
-        with pgnotify.connect(dsn) as connection:
+        with connect(dsn) as connection:
             total = count = outbox.prune(connection, max_rows)
             while count == max_rows:
                 count = outbox.prune(connection, max_rows)
@@ -122,7 +122,7 @@ def rebase(
         typer.confirm("Messages of the subscriptions that are moved will be delivered again. Continue?", abort=True)
     with _told(dsn):
         outbox = Outbox(name, schema)
-        with pgnotify.connect(dsn) as connection:
+        with connect(dsn) as connection:
             done = outbox.rebase(connection, subscription)
     _console.print(
         f"{'marked the copy as an outbox of its own, ' if done.new_home else ''}moved {done.subscriptions} "

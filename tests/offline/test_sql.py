@@ -81,7 +81,8 @@ def outbox_statements() -> Iterator[tuple[str, str]]:
     """Yield the statements of an outbox, each with the name of its template, and the conditions of its scripts."""
     tables = Tables("jobs", "app")
     statements = Statements(tables)
-    yield from (("read", statements.read(500)), ("read_name", statements.read_name(500)))
+    yield from (("read", statements.read(500, 0)), ("read_name", statements.read_name(500, 0)))
+    yield "read, and flush", statements.read(500, 0, flushes=True)
     yield "install_sql", install_sql(tables, ["sender"], ["reader"])
     condition = schema._ONLY_FROM.replace("{from}", "1").replace("{regclass}", "'a.b'").split("IF NOT")[1].split("THEN")
     yield "_ONLY_FROM", f"SELECT {condition[0]}"

@@ -62,6 +62,8 @@ class Server:
             found_any=bool(found),
             is_fresh=fresh,
             is_taken=False,
+            prunes=0,
+            expired_since=0,
             inserted=len(self.log),
             flushed=self.flushed,
             timeline="1",
