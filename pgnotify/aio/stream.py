@@ -140,7 +140,7 @@ class AsyncBatches:
             self._deadline = time.monotonic() + self._timeout  # from the first step
         mailbox, stored = self._mailbox, self._stored
         mailbox.overflow()  # whatever was taken before is done with
-        if not await self._lifecycle.wait_first(lambda: stored.is_ready and bool(mailbox), self._deadline):
+        if not await self._lifecycle.wait_first(lambda: stored.has_batch(len(mailbox.items)), self._deadline):
             raise StopAsyncIteration
         items = list(mailbox.items)
         mailbox.items.clear()

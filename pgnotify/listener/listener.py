@@ -283,7 +283,7 @@ class Listener(ListenerFace):
         mailbox, kind = self._delivery.mailbox, cast("type[Message]", self._delivery.kind)
         while True:
             mailbox.overflow()  # whatever was taken before is done with
-            if not self._lifecycle.wait_first(lambda: stored.is_ready and bool(mailbox), deadline):
+            if not self._lifecycle.wait_first(lambda: stored.has_batch(len(mailbox.items)), deadline):
                 return
             count = len(mailbox.items)
             yield stored.batch(list(map(new, repeat(kind), islice(pops(mailbox.items), count))))

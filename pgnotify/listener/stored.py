@@ -52,8 +52,6 @@ class Stored(Protocol):
     """Whether another process reads, and this one waits to take over."""
     own_channel: str
     """The listener's own channel, whose notifications are delivered as they are."""
-    is_ready: bool
-    """Whether messages are read as the consumers want them: in batches, if they have asked for batches."""
     keeps_position: bool
     """Whether the position is kept at the server, so that `leave` has something to store."""
 
@@ -73,6 +71,9 @@ class Stored(Protocol):
         Raises:
             TypeError: the position is kept in memory, so there is nothing to acknowledge.
         """
+
+    def has_batch(self, waiting: int) -> bool:
+        """Return whether so many messages that wait for the consumer are a whole batch: it is acknowledged as one."""
 
     def batch(self, messages: list[Message]) -> Batch:
         """Return all messages of the piece that was read last."""

@@ -85,6 +85,8 @@ class DurableReading(Reading):
         self._start = start
         self.is_automatic = True
         """Whether a piece is acknowledged when the consumers ask for more. Otherwise they do that themselves."""
+        self._is_ready = True
+        """Whether messages are read as the consumers want them: in batches, if they have asked for batches."""
         self.piece: Piece | None = None
         self._stored_channels: tuple[str, ...] | None = None
         """The channels of the subscription, as this session has stored them."""
@@ -111,8 +113,12 @@ class DurableReading(Reading):
         """Read pieces of this size at most, and leave their acknowledgement to the user."""
         self.limit = size
         self.is_automatic = False
-        self.is_ready = False
+        self._is_ready = False
         self.progress = _START_OVER
+
+    def has_batch(self, waiting: int) -> bool:
+        """Return whether the whole piece waits: a listener that ends delivers it message by message."""
+        return self._is_ready and self.piece is not None and waiting >= len(self.piece.ids)
 
     def batch(self, messages: list[Message]) -> Batch:
         """Return all messages of the piece that was read last."""
@@ -131,7 +137,7 @@ class DurableReading(Reading):
         """Forget what belonged to the session. The piece stays: its token still acknowledges it."""
         self._is_active = self._holds_lock = self.stands_by = False
         self._stored_channels = None
-        self.progress = None if self.is_ready else _START_OVER
+        self.progress = None if self._is_ready else _START_OVER
 
     def portion(self, waiting: int) -> int:
         """Return how many to deliver, so that a slow callback does not keep long what others are done with."""
@@ -162,7 +168,7 @@ class DurableReading(Reading):
     def store_progress(self) -> Program[None]:
         """Acknowledge a part of the piece."""
         last, self.progress = self.progress, None
-        if not self.is_ready:
+        if not self._is_ready:
             self._start_over()
             return
         if self.piece is not None and last in self.piece.ids:
@@ -173,7 +179,7 @@ class DurableReading(Reading):
         self.piece = None
         self._consumers.discard()
         self.hinted()
-        self.is_ready = True
+        self._is_ready = True
 
     def before_listen(self) -> Program[None]:
         """Make the subscription, unless there is one: it gets what is stored from now on."""
@@ -183,9 +189,10 @@ class DurableReading(Reading):
 
     def leave(self, watch: ListenerWatch) -> Program[None]:
         """Acknowledge what the consumers are done with, and let another process take over."""
-        piece, self.piece = self.piece, None
-        undone = self._consumers.undone()
-        done = piece.until(undone) if piece is not None and self.is_automatic and undone is not None else None
+        piece, undone, done = self.piece, self._consumers.undone(), None
+        if self.is_automatic:  # otherwise the user may acknowledge it after the end
+            self.piece = None
+            done = piece.until(undone) if piece is not None and undone is not None else None
         try:
             if done is not None:
                 yield from self._acknowledge_with(done.parameters(self.name))

@@ -52,7 +52,6 @@ class Reading(abc.ABC):
     kind: type[Notification] = Message
     keeps_position = False
     stands_by = False
-    is_ready = True
 
     def __init__(self, statements: Statements, watch: ListenerWatch, own_channel: str) -> None:
         self._statements = statements
@@ -139,6 +138,10 @@ class Reading(abc.ABC):
     @abc.abstractmethod
     def in_batches_of(self, size: int) -> None:
         """Read pieces of this size at most, and leave their acknowledgement to the user."""
+
+    def has_batch(self, waiting: int) -> bool:
+        """Return whether so many messages that wait for the consumer are a whole batch."""
+        return False
 
     @abc.abstractmethod
     def batch(self, messages: list[Message]) -> Batch:
