@@ -90,7 +90,8 @@ def outbox_statements() -> Iterator[tuple[str, str]]:
         module = importlib.import_module(f"pgnotify.outbox.{path.stem}")
         for name, text in vars(module).items():
             if isinstance(text, str) and STATEMENT.match(text) and "{position}" not in text:
-                yield f"{path.stem}.{name}", filled(text, tables)
+                names = {"publication": '"jobs"', "subscription": '"jobs"', "source": "'host=first'"}
+                yield f"{path.stem}.{name}", filled(text, tables, **names)
 
 
 def checked(statement: str) -> list[str] | None:
