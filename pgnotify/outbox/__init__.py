@@ -15,5 +15,6 @@ position does not. So nothing is skipped when transactions commit in another ord
 - `sending`: why a message could not be stored.
 - `found`: whether there is an outbox, and whether it can be used.
 - `steps`: upkeep without I/O, and what runs it; `installing`, `retention`, `rebasing` and `status` are its tasks.
+- `asynchronous`: what runs them on an event loop.
 - `django`: the outbox as an app of Django's, with a migration.
 """

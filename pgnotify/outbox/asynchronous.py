@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 from pgnotify.aio.connection import wrap_async
 from pgnotify.async_protocol import query
-from pgnotify.outbox.rows import Rows
+from pgnotify.outbox.steps import Steps
+
+T = TypeVar("T")
 
 
-async def run(connection: Any, sql: str, parameters: tuple[str | None, ...]) -> Rows:
-    """Run a statement of the user's transaction on a connection of any kind; one that blocks is used in a thread."""
+async def run(connection: Any, steps: Steps[T], joins: bool = False) -> T:
+    """Do the same as `pgnotify.outbox.steps.run`, on a connection of any kind; one that blocks is used in a thread."""
     wrapped = wrap_async(connection)
     wrapped.check_here()
-    return await query(wrapped.backend, sql, parameters, joins=True)
+    try:
+        sql, parameters = next(steps)
+        while True:
+            try:
+                rows = await query(wrapped.backend, sql, parameters, joins=joins)
+            except Exception as error:
+                sql, parameters = steps.throw(error)
+            else:
+                sql, parameters = steps.send(rows)
+    except StopIteration as end:
+        result: T = end.value
+        return result

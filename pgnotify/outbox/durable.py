@@ -19,6 +19,7 @@ from pgnotify.outbox.position import BEGINNING
 from pgnotify.outbox.reading import POLL_SECONDS, Reading
 from pgnotify.outbox.rows import Rows, messages_of
 from pgnotify.outbox.statements import Statements, array
+from pgnotify.outbox.steps import one_step
 from pgnotify.program.actions import Program, Query, Tell
 from pgnotify.program.interruption import is_interruption
 from pgnotify.protocol import query
@@ -331,6 +332,6 @@ def _acknowledged(sql: str, parameters: tuple[str | None, ...], connection: Any)
 
 
 async def _acknowledged_async(sql: str, parameters: tuple[str | None, ...], connection: Any) -> Rows:
-    from pgnotify.outbox import asynchronous
+    from pgnotify.outbox import asynchronous  # it imports asyncio
 
-    return await asynchronous.run(connection, sql, parameters)
+    return await asynchronous.run(connection, one_step(sql, parameters), joins=True)

@@ -8,7 +8,7 @@ from pgnotify.errors import OutboxError
 from pgnotify.outbox import schema
 from pgnotify.outbox.found import Found, find, other_version
 from pgnotify.outbox.statements import LOOK
-from pgnotify.outbox.steps import Steps
+from pgnotify.outbox.steps import Steps, script
 from pgnotify.outbox.tables import Tables
 
 # $1 a text that names the outbox. Inside a transaction, other processes wait until that ends.
@@ -28,12 +28,12 @@ def installing(tables: Tables, senders: Iterable[str], readers: Iterable[str]) -
     text = _missing(found, tables)
     if text:
         try:
-            yield text, ()
+            yield script(text), ()
         except Exception:
             if not (yield from _is_installed(tables)):
                 raise  # otherwise another process was faster
     if rights := schema.rights_sql(tables, senders, readers):
-        yield rights, ()
+        yield script(rights), ()
 
 
 def uninstalling(tables: Tables) -> Steps[None]:
@@ -43,7 +43,7 @@ def uninstalling(tables: Tables) -> Steps[None]:
         OutboxError: the table with the name is not an outbox.
     """
     yield from _looking(tables)
-    yield schema.uninstall_sql(tables), ()
+    yield script(schema.uninstall_sql(tables)), ()
 
 
 def _looking(tables: Tables) -> Steps[Found | None]:

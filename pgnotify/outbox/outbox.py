@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pgnotify.connection import wrap
 from pgnotify.limits import check_channel, check_count, check_text_payload
@@ -18,13 +18,15 @@ from pgnotify.outbox.retention import pruning
 from pgnotify.outbox.sending import naming_remedies
 from pgnotify.outbox.statements import Statements
 from pgnotify.outbox.status import OutboxStatus, looking_at
-from pgnotify.outbox.steps import run
+from pgnotify.outbox.steps import Steps, one_step, run
 from pgnotify.outbox.tables import DEFAULT_SCHEMA, Tables
 from pgnotify.protocol import Backend, query
 
 if TYPE_CHECKING:
     from pgnotify.listener.watch import ListenerWatch
     from pgnotify.outbox.reading import Reading
+
+T = TypeVar("T")
 
 
 class Outbox:
@@ -103,18 +105,14 @@ class Outbox:
 
         It also raises the errors of `notify`.
         """
-        from pgnotify.outbox import asynchronous
-
         with naming_remedies(self._tables):
-            await asynchronous.run(connection, *self._sending(channel, payload))
+            await _run_async(connection, one_step(*self._sending(channel, payload)), joins=True)
 
     async def notify_many_async(self, connection: Any, notifications: Iterable[tuple[str, str]]) -> None:
         """Do the same as `notify_many`, on a connection that `notify_async` takes."""
-        from pgnotify.outbox import asynchronous
-
         if sending := self._sending_many(notifications):
             with naming_remedies(self._tables):
-                await asynchronous.run(connection, *sending)
+                await _run_async(connection, one_step(*sending), joins=True)
 
     def _sending(self, channel: str, payload: str) -> tuple[str, tuple[str, ...]]:
         """Return the statement that sends a message, and its parameters, checked."""
@@ -223,6 +221,29 @@ class Outbox:
         """
         return run(_backend_of(connection), rebasing(self._tables, name))
 
+    # The same without holding up the event loop, on connections that `notify_async` takes.
+
+    async def install_async(self, connection: Any, senders: Iterable[str] = (), readers: Iterable[str] = ()) -> None:
+        """Do the same as `install`."""
+        await _run_async(connection, installing(self._tables, _roles(senders), _roles(readers)), joins=True)
+
+    async def uninstall_async(self, connection: Any) -> None:
+        """Do the same as `uninstall`."""
+        await _run_async(connection, uninstalling(self._tables), joins=True)
+
+    async def prune_async(self, connection: Any, max_rows: int = 10_000) -> int:
+        """Do the same as `prune`."""
+        check_count("max_rows", max_rows, 1)
+        return await _run_async(connection, pruning(self._tables, self.max_age, max_rows))
+
+    async def status_async(self, connection: Any) -> OutboxStatus:
+        """Do the same as `status`."""
+        return await _run_async(connection, looking_at(self._tables))
+
+    async def rebase_async(self, connection: Any, name: str | None = None) -> Rebased:
+        """Do the same as `rebase`."""
+        return await _run_async(connection, rebasing(self._tables, name))
+
     # On further servers.
 
     def publication_sql(self) -> str:
@@ -267,6 +288,12 @@ class Outbox:
 
 def _backend_of(connection: Any) -> Backend:
     return wrap(connection).backend
+
+
+async def _run_async(connection: Any, steps: Steps[T], joins: bool = False) -> T:
+    from pgnotify.outbox import asynchronous  # it imports asyncio
+
+    return await asynchronous.run(connection, steps, joins)
 
 
 def _roles(roles: Iterable[str]) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from contextlib import suppress
+from datetime import timedelta
 
 import pytest
 
@@ -157,3 +158,28 @@ async def test_a_call_that_a_stop_has_cut_short_is_made_again(native, address, o
 
     async with AsyncListener(address.dsn, channel, driver=native.driver, outbox=outbox, durable=name) as listener:
         assert [each.payload async for each in listener.notifications(PATIENCE, 3)] == ["2", "3", "4"]
+
+
+async def test_the_tables_are_kept_up_on_any_connection(native, address, session):
+    outbox = pgnotify.Outbox(f"upkeep {uuid.uuid4().hex[:8]}", max_age=timedelta(microseconds=1))
+    connection = await native.connect()
+    blocking = await pgnotify.connect_async(address.dsn, driver="psycopg")
+    async with blocking:
+        with pytest.raises(pgnotify.OutboxError, match="there is no outbox"):
+            await outbox.notify_async(connection, "jobs", "1")
+        with suppress(RolledBackError):
+            async with connection.transaction():
+                await outbox.install_async(connection)
+                raise RolledBackError
+        with pytest.raises(pgnotify.OutboxError, match="there is no outbox"):
+            await outbox.status_async(connection)
+
+        await outbox.install_async(connection, senders=["postgres"])
+        await outbox.notify_many_async(connection, [("jobs", "1"), ("jobs", "2"), ("jobs", "3")])
+        assert (await outbox.status_async(connection)).messages == 3
+        assert await outbox.prune_async(connection, max_rows=2) == 2
+        assert await outbox.prune_async(blocking) == 1
+        await outbox.rebase_async(connection)
+        await outbox.uninstall_async(blocking)
+        with pytest.raises(pgnotify.OutboxError, match="there is no outbox"):
+            await outbox.prune_async(connection)
