@@ -263,8 +263,19 @@ class PatientDelivery(Delivery):
                         stream.mailbox.given(its, max(0, len(stream.mailbox.items) - len(its)))
         return has_shared
 
+    def _enqueue(self, plains: list[Plain]) -> None:
+        if self.workers is not None:
+            self._abandon_unwanted(plains)
+        super()._enqueue(plains)
+
+    def _abandon_unwanted(self, plains: list[Plain]) -> None:
+        """Record messages that are dropped because their last consumer was cancelled just now."""
+        channels = self._routes.wanted.channels
+        self._abandoned.extend(ids_of(plain for plain in plains if plain[0] not in channels))
+
     def _enqueue_for_iteration(self, plains: list[Plain]) -> None:
         with self.lock:
+            self._abandon_unwanted(plains)
             calls, _ = self.mailbox.plan(self._still_wanted(plains), self.watch.queue_complete_until, clocks.now())
             at_once(*calls, removal(self.watch.queue, len(plains)))
 

@@ -172,3 +172,56 @@ def test_a_worker_is_not_done_while_its_callback_runs_nor_if_that_fails(consumin
     finally:
         goes_on.set()
         workers.close(drain=False, deadline=None)
+
+
+def test_what_waits_on_a_channel_whose_last_consumer_has_gone_is_not_done(consuming):
+    consuming.deliver("own", "gone", "own")
+    consuming.delivery.mailbox.items.clear()
+    consuming.delivery.mailbox.overflow()
+
+    assert consuming.undone() == [2]
+
+
+def test_what_waits_for_the_iteration_goes_to_a_stream_that_comes_late(consuming):
+    consuming.deliver("own", "own")
+    stream = consuming.stream("own")
+    consuming.delivery.adopt(stream)
+
+    assert [each.id for each in stream.mailbox.items] == [1, 2]
+    assert list(consuming.delivery.mailbox.items) == []
+    assert consuming.undone() == [1, 2]
+
+
+def test_what_waits_for_the_iteration_goes_to_a_callback_that_comes_late(consuming):
+    called = []
+    consuming.deliver("own", "own")
+    consuming.callback("own", called.append)
+    consuming.delivery.adopt(consuming.routes.of["own"][0])
+
+    assert not consuming.delivery.is_done()
+    assert consuming.delivery.take_back()
+    consuming.delivery.deliver(2)
+    assert [each.id for each in called] == [1, 2]
+    assert consuming.undone() == []
+
+
+def test_a_consumer_that_puts_down_what_it_has_has_nothing_in_hand(consuming):
+    consuming.deliver("own", "own", "own")
+    mailbox = consuming.delivery.mailbox
+    mailbox.items.popleft()
+    assert consuming.undone() == [1, 2, 3]
+
+    mailbox.put_down()
+
+    assert consuming.undone() == [2, 3]
+    mailbox.items.popleft()
+    assert consuming.undone() == [2, 3]
+
+
+def test_nothing_is_done_while_a_channel_has_no_consumer(consuming):
+    consuming.delivery.mailbox.has_consumer = False
+    assert not consuming.delivery.is_done()
+
+    consuming.stream("own")
+
+    assert consuming.delivery.is_done()
