@@ -234,6 +234,8 @@ class DurableReading(Reading):
         if not (yield from self._acknowledge()):
             self._is_due, self.next_step_at = False, policy.clock() + POLL_SECONDS
             return False
+        if watch.stop_requested:  # perhaps a stream was closed just before, whose messages would be passed over
+            return False
         yield from self._read(watch, policy)
         return True
 
