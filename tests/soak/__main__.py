@@ -30,7 +30,7 @@ def main() -> int:
     _say(f"seed {options.seed}")
     ends_at = time.monotonic() + options.minutes * 60
     all_counts: list[Counts] = []
-    promotions = 0
+    refused = 0
     interleaved = time.monotonic()
     with TemporaryPostgreSQL(settings={"max_prepared_transactions": 20}) as server:
         while time.monotonic() < interleaved + (ends_at - interleaved) / 3:
@@ -42,8 +42,8 @@ def main() -> int:
             crashes = Crashes(server, options.seed + len(all_counts))
             all_counts.append(crashes.run(lambda _, end=round_ends: time.monotonic() >= end))  # type: ignore[misc]
         _say(str(all_counts[-1]))
-        promotions += promote_one(options.seed + promotions)
-        _say(f"promotions: {promotions}")
+        refused += promote_one(options.seed + len(all_counts))
+    _say(f"promotions: {len(all_counts)}, late batches that were refused: {refused}")
     _say(
         f"crashes: {sum(each.crashes for each in all_counts)}, ids again: {sum(each.ids_again for each in all_counts)}"
     )

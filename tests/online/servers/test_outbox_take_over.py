@@ -7,6 +7,7 @@ import sys
 import textwrap
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
@@ -97,6 +98,25 @@ def test_what_the_first_process_acknowledges_after_that_is_refused(server, sende
     assert [message.payload for message in messages] == ["one", "two"]
     with psycopg.connect(server.dsn) as connection:
         new.reading.batch(messages).acknowledge(connection)
+    new.lose()
+
+
+def test_a_read_that_waits_for_an_acknowledgement_goes_on_after_it(server, sender, channel):
+    old, new = (Reader(OUTBOX, server.dsn, [channel], channel, pooled=True) for _ in range(2))
+    for each in (old, new):
+        each.reading.in_batches_of(1)
+        assert each.step() == []
+    OUTBOX.notify_many(sender, [(channel, "one"), (channel, "two")])
+    batch = old.reading.batch(old.step())
+    with ThreadPoolExecutor(1) as executor, psycopg.connect(server.dsn) as connection:
+        batch.acknowledge(connection)
+        reading = executor.submit(new.step)
+        eventually(lambda: sender.execute("SELECT FROM pg_locks WHERE NOT granted").fetchall())
+        connection.commit()
+        assert reading.result() == []  # what it has read is no longer unread
+
+    assert [message.payload for message in new.step()] == ["two"]
+    old.lose()
     new.lose()
 
 
