@@ -1,8 +1,9 @@
 """Readers of an outbox while its server crashes, again and again, with transaction ids that come again.
 
-Three readers run: one acknowledges in the transaction of its effects, one has a name, one has none. Most transactions
-are rolled back, and nothing flushes their records, so a crash takes their ids back. What is in the table at the end
-decides: each message has its effect once, and reaches the others.
+These readers run: one acknowledges in the transaction of its effects, one has a name, one has none, and another one
+without a name is behind PgBouncer in transaction mode, if that is installed. Most transactions are rolled back, and
+nothing flushes their records, so a crash takes their ids back. What is in the table at the end decides: each message
+has its effect once, and reaches the others.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import psycopg
 
 import pgnotify
 from pgnotify.testing import TemporaryPostgreSQL
+from tests.helpers.pooler import PgBouncer, find_pgbouncer
 
 # The log's writer is slow, so that a crash takes much back.
 SETTINGS = {"wal_writer_delay": "5s", "autovacuum": "off"}
@@ -49,9 +51,10 @@ class Counts(NamedTuple):
     named: int
     unnamed: int
     """How many different messages reached these readers; with those that a crash has taken back."""
-    missing: tuple[int, int, int]
-    doubled: tuple[int, int]
-    """Of the first reader, and of the last one."""
+    missing: tuple[int, int, int, int]
+    """At the reader with effects, with a name, without, and behind the pooler."""
+    doubled: tuple[int, int, int]
+    """At these, except for the one with a name."""
 
     @property
     def holds(self) -> bool:
@@ -77,6 +80,7 @@ class Crashes:
         self._crashes = self._ids_again = self._superseded = self._late = 0
         self.named: list[str] = []
         self.unnamed: list[str] = []
+        self.pooled: list[str] = []
         self.errors: list[BaseException] = []
 
     def run(self, ends: Callable[[int], bool]) -> Counts:
@@ -85,6 +89,8 @@ class Crashes:
             connection.execute(self._outbox.install_sql())
             connection.execute(EFFECTS)
         with (
+            self._pooled_dsn() as pooled_dsn,
+            self._listener(OFTEN, ALL, dsn=pooled_dsn, heartbeat=1.0) as pooled,
             self._listener(OFTEN, ALL) as unnamed,
             self._listener(ALL, durable="named") as named,
             self._listener(ALL, durable="once") as once,
@@ -93,6 +99,7 @@ class Crashes:
                 threading.Thread(target=self._reporting, args=(target, *arguments), daemon=True)
                 for target, *arguments in (
                     (self._collect, unnamed, self.unnamed),
+                    (self._collect, pooled, self.pooled),
                     (self._collect, named, self.named),
                     (self._process, once),
                     *((self._write, number) for number in range(WRITERS)),
@@ -103,7 +110,7 @@ class Crashes:
             while not ends(self._crashes) and not self.errors:
                 self._crash()
             self._stop.set()
-            for thread in threads[3:]:
+            for thread in threads[4:]:
                 thread.join(PATIENCE)
             self._wait_for_the_end()
         if self.errors:
@@ -178,10 +185,16 @@ class Crashes:
             self._kill_a_backend()
         else:
             self._kill_the_server()
-        assert self._wait_for(self._answers, PATIENCE), "the server does not come back"
-        with self._connected() as connection:
-            rows = connection.execute("SELECT pg_snapshot_xmax(pg_current_snapshot())::text::int8").fetchall()
-        self._ids_again += rows[0][0] <= before
+        after: list[int] = []
+
+        def is_back() -> bool:
+            with suppress(psycopg.OperationalError), self._connected() as connection:
+                (row,) = connection.execute("SELECT pg_snapshot_xmax(pg_current_snapshot())::text::int8").fetchall()
+                after.append(row[0])
+            return bool(after)
+
+        assert self._wait_for(is_back, PATIENCE), "the server does not come back"
+        self._ids_again += after[0] <= before
         self._crashes += 1
 
     def _kill_a_backend(self) -> None:
@@ -213,15 +226,17 @@ class Crashes:
 
     def _wait_for_the_end(self) -> None:
         def all_have_all() -> bool:
+            if not self._answers():  # the latest crash was not noticed until now
+                return False
             often, everywhere = self._stored()
             have = everywhere <= self._effects().keys() and everywhere <= set(self.named)
-            return bool(self.errors) or (have and often | everywhere <= set(self.unnamed))
+            return bool(self.errors) or (have and often | everywhere <= set(self.unnamed) & set(self.pooled))
 
         self._wait_for(all_have_all, PATIENCE)
 
     def _counts(self) -> Counts:
         often, everywhere = self._stored()
-        effects, unnamed = self._effects(), Counter(self.unnamed)
+        effects, unnamed, pooled = self._effects(), Counter(self.unnamed), Counter(self.pooled)
         return Counts(
             self._crashes,
             self._ids_again,
@@ -235,10 +250,12 @@ class Crashes:
                 len(everywhere - effects.keys()),
                 len(everywhere - set(self.named)),
                 len((often | everywhere) - unnamed.keys()),
+                len((often | everywhere) - pooled.keys()),
             ),
             (
                 sum(count > 1 for count in effects.values()) + len(effects.keys() - everywhere),
                 sum(count > 1 for count in unnamed.values()),
+                sum(count > 1 for count in pooled.values()),
             ),
         )
 
@@ -251,10 +268,17 @@ class Crashes:
         with self._connected() as connection:
             return Counter(payload for (payload,) in connection.execute("SELECT payload FROM effects"))
 
-    def _listener(self, *channels: str, **options: Any) -> pgnotify.Listener:
-        return pgnotify.Listener(
-            self._server.dsn, *channels, outbox=self._outbox, driver="psycopg", start="all", backoff=BACKOFF, **options
-        )
+    @contextmanager
+    def _pooled_dsn(self) -> Iterator[str]:
+        if find_pgbouncer() is None:
+            yield self._server.dsn
+            return
+        with PgBouncer(self._server.address, "transaction") as pooler:
+            yield pooler.dsn
+
+    def _listener(self, *channels: str, dsn: str | None = None, **options: Any) -> pgnotify.Listener:
+        options = {"driver": "psycopg", "start": "all", "backoff": BACKOFF, **options}
+        return pgnotify.Listener(dsn or self._server.dsn, *channels, outbox=self._outbox, **options)
 
     @contextmanager
     def _connected(self) -> Iterator[psycopg.Connection[Any]]:
