@@ -53,7 +53,7 @@ class ReaderProcess(Storing):
         entries: list[Delivered] = []
         self._lives.append(entries)
         command = [sys.executable, "-m", "tests.ledger.outbox.reader", self.mode, setting.source, setting.driver or ""]
-        with subprocess.Popen([*command, *setting.channels], stdout=subprocess.PIPE) as child:
+        with subprocess.Popen([*command, *setting.channels], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
             self._children.append(child)
             if self._is_stopping:
                 child.kill()

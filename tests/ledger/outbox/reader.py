@@ -10,6 +10,7 @@ import logging
 import os
 import random
 import sys
+import threading
 import time
 from typing import Any
 
@@ -24,6 +25,7 @@ LONGEST_WORK = 0.05
 def main(mode: str, source: str, driver: str, *channels: str) -> None:
     """Read until the process is killed."""
     logging.disable()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
 
     def print_(message: Notification) -> None:
         number, length = message.payload.split()
@@ -54,6 +56,12 @@ def main(mode: str, source: str, driver: str, *channels: str) -> None:
         for message in listener:
             print_(message)
             time.sleep(_pause())
+
+
+def _end_with_parent() -> None:
+    """End this process when the other one does, whose end of the pipe is closed then."""
+    sys.stdin.read()
+    os._exit(0)
 
 
 def _pause() -> float:
