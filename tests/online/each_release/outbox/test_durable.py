@@ -238,6 +238,14 @@ def test_a_batch_comes_again_until_it_is_acknowledged_in_a_committed_transaction
         assert next_payloads(listener, 5) == sent[20:]
 
 
+def test_a_batch_is_whole_even_if_its_messages_are_delivered_one_by_one(durable, sender, channel, name, monkeypatch):
+    monkeypatch.setattr("pgnotify.outbox.durable.DurableReading.portion", lambda self, waiting: 1)  # as at the end
+    with durable(name) as listener:
+        sent = sender.send_numbers(channel, 10)
+
+        assert payloads(next(listener.batches(10))) == sent
+
+
 @contextmanager
 def listening_to(listener):
     """Start a listener, and stop it at the end."""
