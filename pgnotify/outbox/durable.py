@@ -245,6 +245,8 @@ class DurableReading(Reading):
         self._is_active = self._holds_lock = rows[0][0] == "true"
         if self._holds_lock:
             self._session = rows[0][1]
+            if self._has_own_sessions:
+                yield Query(self._statements.free_soon)
         if self._is_active or not self.stands_by:
             self.stands_by = not self._is_active
             yield Tell(StandsBy(self.name, self.stands_by))

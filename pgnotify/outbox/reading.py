@@ -66,6 +66,8 @@ class Reading(abc.ABC):
         self._many: str | None = None
         """Not None if the set that is being read is known to be a large one."""
         self._prepares = True
+        self._has_own_sessions = False
+        """Whether the sessions are the listener's own, and not one of the user's."""
         self._planned_for = 0
         """The size of the table for which the server has planned the statement that reads, in bytes."""
         self.home = ""
@@ -84,6 +86,7 @@ class Reading(abc.ABC):
         self._many = None
         link = watch.link
         self._prepares = not link.behind_pooler
+        self._has_own_sessions = policy.can_reconnect
         yield from self._look()
         rows: Rows = yield Query(self._statements.begin)
         if not rows:

@@ -128,6 +128,13 @@ WHERE held.locktype OPERATOR(pg_catalog.=) 'advisory'::pg_catalog.text AND held.
     AND ((held.classid::pg_catalog.int8 OPERATOR(pg_catalog.<<) 32)
         OPERATOR(pg_catalog.|) held.objid::pg_catalog.int8) OPERATOR(pg_catalog.=) {KEY}
     AND ({_SESSION}) OPERATOR(pg_catalog.=) $2::pg_catalog.text"""
+# The server notices within half a minute that a machine was cut off, and not after hours: until then it keeps the lock.
+# A probe is answered by the machine, however long a process holds still; user_timeout is for hints that nobody takes.
+_FREE_SOON = """\
+SELECT pg_catalog.set_config('tcp_keepalives_idle', '10', false),
+    pg_catalog.set_config('tcp_keepalives_interval', '5', false),
+    pg_catalog.set_config('tcp_keepalives_count', '3', false),
+    pg_catalog.set_config('tcp_user_timeout', '25000', false)"""
 _UNLOCK = f"SELECT pg_catalog.pg_advisory_unlock({KEY})::pg_catalog.text"
 
 # $1 not NULL: it is known that many are left. The other parameters are those of the position. No parameter is
@@ -375,6 +382,11 @@ class Statements:
     def end_session(self) -> str:
         """End a session that holds the lock of a name."""
         return self._filled(_END_SESSION)
+
+    @cached_property
+    def free_soon(self) -> str:
+        """Have the server end the session, which frees its locks, within half a minute of the loss of the machine."""
+        return _FREE_SOON
 
     @cached_property
     def unlock(self) -> str:

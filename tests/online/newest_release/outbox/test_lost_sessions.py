@@ -7,6 +7,7 @@ import uuid
 import pytest
 
 import pgnotify
+from pgnotify.protocol import query
 from tests.helpers.network import through
 
 
@@ -28,3 +29,18 @@ def test_a_durable_listener_goes_on_although_its_lost_session_still_holds_the_lo
         messages = [message.payload for message in listener.notifications(timeout=20, stop_after=1)]
 
     assert messages == ["meanwhile"]
+
+
+SETTINGS = "SELECT pg_catalog.current_setting('tcp_keepalives_idle'), pg_catalog.current_setting('tcp_user_timeout')"
+
+
+@pytest.mark.parametrize("is_ours", [True, False], ids=["ours", "theirs"])
+def test_a_session_of_ours_with_a_lock_ends_soon_after_its_machine_was_cut_off(address, session, outbox, is_ours):
+    events = []
+    ((idle, timeout),) = session.sql(SETTINGS)
+    with pgnotify.connect(address.dsn) as connection:
+        source = address.dsn if is_ours else connection.connection
+        with pgnotify.Listener(source, "orders", outbox=outbox, durable="billing", on_listening=events.append):
+            settings = query(pgnotify.wrap(events[-1].connection).backend, SETTINGS)
+
+    assert settings == [("10", "25000") if is_ours else (idle, timeout)]
