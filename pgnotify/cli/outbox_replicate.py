@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pgnotify.cli.outbox import outbox_app
+from pgnotify.cli.outbox import Name, Schema, outbox_app
 from pgnotify.outbox.outbox import Outbox
 
 ANY_SOURCE = "host=FIRST dbname=DATABASE user=ROLE"
@@ -23,8 +23,8 @@ class Server(str, enum.Enum):
 @outbox_app.command()
 def replicate(
     sql: Annotated[bool, typer.Option("--sql", help="Print the SQL. Nothing else is possible: you run it.")] = False,
-    name: Annotated[str, typer.Option(help="The outbox's name.")] = "pgnotify_outbox",
-    schema: Annotated[str, typer.Option(help="The outbox's schema.")] = "public",
+    name: Name = "pgnotify_outbox",
+    schema: Schema = "public",
     source: Annotated[
         str, typer.Option(help="A connection string of the first server, as the second one sees it.")
     ] = ANY_SOURCE,
