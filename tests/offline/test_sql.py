@@ -88,8 +88,10 @@ def outbox_statements() -> Iterator[tuple[str, str]]:
     yield "_ONLY_FROM", f"SELECT {condition[0]}"
     for path in sorted(OUTBOX.glob("*.py")):
         module = importlib.import_module(f"pgnotify.outbox.{path.stem}")
-        for name, text in vars(module).items():
-            if isinstance(text, str) and STATEMENT.match(text) and "{position}" not in text:
+        texts = {name: text for name, text in vars(module).items() if isinstance(text, str) and STATEMENT.match(text)}
+        for name, text in texts.items():
+            is_part = any(text in other and text != other for other in texts.values())
+            if not is_part and "{position}" not in text:
                 names = {"publication": '"jobs"', "subscription": '"jobs"', "source": "'host=first'"}
                 yield f"{path.stem}.{name}", filled(text, tables, **names)
 
