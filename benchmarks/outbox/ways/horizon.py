@@ -17,7 +17,7 @@ ALTER TABLE public.horizon SET (autovacuum_enabled = false)"""
 _READ = f"""SELECT xid::pg_catalog.text, id, payload FROM public.horizon
 WHERE ROW(xid, id) OPERATOR(pg_catalog.>) ROW(%s::pg_catalog.xid8, %s::pg_catalog.int8)
     AND xid OPERATOR(pg_catalog.<) pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())
-ORDER BY xid, id LIMIT {MOST_ROWS}"""
+ORDER BY horizon.xid, horizon.id LIMIT {MOST_ROWS}"""
 
 
 class Stored(Store):
