@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks import results, tables
+from benchmarks.outbox import tables as outbox_tables
+from benchmarks.outbox import targets as outbox_targets
 
 ROOT = Path(__file__).parents[3]
 DOCS = ROOT / "docs"
@@ -37,3 +39,11 @@ def test_the_numbers_were_all_measured_in_one_run_of_one_command():
 
     assert measured.data["command"] == "make bench"
     assert [target.text for target in results.targets(measured) if target.met is None] == []
+
+
+def test_the_numbers_of_the_outbox_are_those_that_were_measured():
+    measured = results.read(DOCS / "performance-outbox.json")
+    text = (DOCS / "performance-outbox.md").read_text()
+
+    assert tables.put_into(text, outbox_tables.by_name(measured)) == text
+    assert [target.text for target in outbox_targets.targets(measured) if target.met is None] == []
