@@ -95,12 +95,14 @@ SELECT (it.home OPERATOR(pg_catalog.<>) first.said)::pg_catalog.text,
 FROM {subscriptions} AS it CROSS JOIN {home} AS first
 WHERE it.name OPERATOR(pg_catalog.=) $1::pg_catalog.text AND first.part OPERATOR(pg_catalog.=) 1"""
 
-# $1 name, $2 channels, $3 the position to begin at; NULL for the present one. For a new name only.
+# $1 name, $2 channels, $3 the position to begin at; NULL for the present one. For a new name only. To look first
+# does not wait for a transaction of the user's that has acknowledged; ON CONFLICT does.
 _SUBSCRIBE = """\
 INSERT INTO {subscriptions} (name, channels, seen, home)
 SELECT $1::pg_catalog.text, $2::pg_catalog.text::pg_catalog.text[],
     coalesce($3::pg_catalog.text::pg_catalog.pg_snapshot, pg_catalog.pg_current_snapshot()), first.said
 FROM {home} AS first WHERE first.part OPERATOR(pg_catalog.=) 1
+    AND NOT EXISTS (SELECT FROM {subscriptions} AS it WHERE it.name OPERATOR(pg_catalog.=) $1::pg_catalog.text)
 ON CONFLICT (name) DO NOTHING"""
 
 # $1 name, $2 channels.

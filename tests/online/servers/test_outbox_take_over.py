@@ -18,7 +18,7 @@ from pgnotify.testing import NoPostgreSQL, TemporaryPostgreSQL
 from tests.helpers.play_outbox import Reader
 from tests.helpers.pooler import NOT_INSTALLED, PgBouncer, find_pgbouncer
 from tests.helpers.recorded import Recorded
-from tests.helpers.waiting import eventually
+from tests.helpers.waiting import PATIENCE, eventually
 
 pytestmark = pytest.mark.drivers("psycopg")
 
@@ -99,6 +99,24 @@ def test_what_the_first_process_acknowledges_after_that_is_refused(server, sende
     with psycopg.connect(server.dsn) as connection:
         new.reading.batch(messages).acknowledge(connection)
     new.lose()
+
+
+def test_another_process_comes_to_stand_by_while_a_batch_is_acknowledged(server, sender, channel):
+    OUTBOX.notify(sender, channel, "one")
+    active, other = (Reader(OUTBOX, server.dsn, [channel], channel, start="all") for _ in range(2))
+    active.reading.in_batches_of(1)
+    batch = active.reading.batch(active.step())
+    with psycopg.connect(server.dsn) as connection:
+        batch.acknowledge(connection)
+        with ThreadPoolExecutor(1) as executor:
+            try:
+                assert executor.submit(other.step).result(PATIENCE) == []
+            finally:
+                connection.rollback()
+
+    assert other.reading.stands_by
+    active.lose()
+    other.lose()
 
 
 def test_a_read_that_waits_for_an_acknowledgement_goes_on_after_it(server, sender, channel):
