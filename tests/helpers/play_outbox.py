@@ -28,6 +28,7 @@ class Policy:
     """The part of a policy that the reader uses."""
 
     clock = staticmethod(time.monotonic)
+    can_reconnect = True
 
     def now(self) -> Moment:
         return Moment(time.time(), time.monotonic())
