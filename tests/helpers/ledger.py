@@ -14,7 +14,7 @@ from tests.ledger.trial import CHANNELS, Trial
 
 SEED = 5
 LONGEST_PAUSE = 0.1
-FAULTS = ("reset", "kill -9", "backlog", "reader killed", "time limit")
+FAULTS = ("reset", "kill -9", "reader killed", "time limit")
 """Those that the position has to survive; `nox -s soak` has all."""
 
 
