@@ -129,9 +129,11 @@ def test_messages_that_are_removed_between_a_read_and_its_batch_are_told_and_not
         begin(listener)
         told.next()
         with Session(*address) as other:
-            other.sql(f"BEGIN; LOCK TABLE {tables.subscriptions} IN EXCLUSIVE MODE")  # lets others read
+            other.sql(f"BEGIN; SELECT 1 FROM {tables.subscriptions} FOR UPDATE")  # lets others read
             send(outbox, db, "a", "b")
-            waits = f"SELECT 1 FROM pg_locks WHERE NOT granted AND relation = '{tables.subscriptions}'::regclass"
+            waits = (
+                "SELECT 1 FROM pg_stat_activity WHERE application_name LIKE 'pgnotify%' AND wait_event_type = 'Lock'"
+            )
             eventually(lambda: session.sql(waits), "the listener has read, and waits to take the batch")
             make_older(other, outbox, ["a"])
             other.sql(f"{with_values(outbox)}; COMMIT")
