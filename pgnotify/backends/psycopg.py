@@ -8,13 +8,16 @@ that any statement reads along the way, undecoded, and `fetch` reads the rest.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import psycopg
+from psycopg.generators import execute
 
 from pgnotify.backends._driver import DriverBackend
 from pgnotify.backends._psycopg import OverPsycopg, in_the_making
 from pgnotify.backends._steps import Rows
+from pgnotify.backends._transactions import TransactionStatus
 
 
 def wrap(connection: Any) -> PsycopgBackend:
@@ -57,17 +60,31 @@ class PsycopgBackend(OverPsycopg, DriverBackend):
         self, sql: str, parameters: Sequence[str | None] = (), prepare: bool = False, joins: bool = False
     ) -> Rows:
         """Run a statement, through psycopg's lock and interruptible by Ctrl-C."""
-        connection = self._connection
+        connection, has_begun = self._connection, False
         try:
             with connection.lock:
+                has_begun = True
                 rows: Rows = connection.wait(self._rows(sql, parameters, prepare, joins))
                 return rows
         except BaseException as error:
             if not isinstance(error, KeyboardInterrupt):  # after that psycopg reads on, and its place is unknown
                 self._shared_inbox.raw.extend(in_the_making(error))
+            if has_begun and not isinstance(error, psycopg.Error):
+                self._read_answer()
             if lost := self._loss_by(error):
                 raise lost from error
             raise
+
+    def _read_answer(self) -> None:
+        """Read the answer to a statement that an interruption has left: otherwise the connection stays busy.
+
+        psycopg cancels the statement, and reads on if the interruption came while it waited. If it came between two
+        steps of ours, nobody reads.
+        """
+        connection = self._connection
+        with suppress(psycopg.Error), connection.lock:
+            if self.transaction_status() is TransactionStatus.ACTIVE:
+                connection.wait(execute(connection.pgconn))
 
     def end(self) -> None:
         """Close the connection, and not what ``close_returns`` of its pool makes of that."""
