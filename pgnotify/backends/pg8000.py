@@ -188,7 +188,7 @@ class Pg8000Backend(Collecting, DriverBackend):
             raise self._lost() from self._death
         connection, encoding = self._connection, self._encoding()
         # Encoded before anything is sent, and not as pg8000 does it: that sends ASCII only in SQL_ASCII.
-        statement, values = sql.encode(encoding), encoded(parameters, encoding)
+        statement, values = sql.encode(encoding), encoded(parameters, encoding) if parameters else []
         if connection._xid is not None:
             self._begin_two_phase(connection._xid)
         elif joins and not getattr(connection, "autocommit", True) and self.transaction_status() is _IDLE:
@@ -268,7 +268,7 @@ class Pg8000Backend(Collecting, DriverBackend):
         if context.error is not None:
             raise context.error
 
-    def _process(self, code: bytes, body: bytes, context: _Context) -> None:
+    def _process(self, code: bytes, body: bytes, context: Any) -> None:
         """Take a row, and have pg8000 process any other message.
 
         Raises:
@@ -409,7 +409,7 @@ class Pg8000Backend(Collecting, DriverBackend):
         """Take a message that has not arrived in full, or have pg8000 take one that is not a notification."""
         usock = self._connection._usock
         timeout = usock.gettimeout()
-        context = _Context()
+        context = pg8000.core.Context(None)  # no row comes by itself
         try:
             seconds = self._rest_seconds if timeout is None else timeout
             usock.settimeout(seconds)
