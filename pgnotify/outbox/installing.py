@@ -11,10 +11,12 @@ from pgnotify.outbox.statements import LOOK
 from pgnotify.outbox.steps import Steps, script
 from pgnotify.outbox.tables import Tables
 
-# $1 a text that names the outbox. Inside a transaction, other processes wait until that ends.
+# Other processes wait until the transaction ends. All outboxes of a database share the lock: the schema's rights are in
+# one row, which two transactions cannot change at once.
 _WAIT_FOR_OTHERS = """\
 SELECT pg_catalog.pg_advisory_xact_lock(
-    pg_catalog.hashtextextended($1::pg_catalog.text, 0::pg_catalog.int8))::pg_catalog.text"""
+    pg_catalog.hashtextextended('pgnotify outbox'::pg_catalog.text, 0::pg_catalog.int8))::pg_catalog.text;
+"""
 
 
 def installing(tables: Tables, senders: Iterable[str], readers: Iterable[str]) -> Steps[None]:
@@ -23,17 +25,17 @@ def installing(tables: Tables, senders: Iterable[str], readers: Iterable[str]) -
     Raises:
         OutboxError: another table has the name, or the outbox is newer than this release.
     """
-    yield _WAIT_FOR_OTHERS, (f"pgnotify outbox {tables}",)
+    yield script(_WAIT_FOR_OTHERS), ()  # as far as there is a transaction that holds it
     found = yield from _looking(tables)
     text = _missing(found, tables)
     if text:
         try:
-            yield script(text), ()
+            yield script(_WAIT_FOR_OTHERS + text), ()
         except Exception:
             if not (yield from _is_installed(tables)):
                 raise  # otherwise another process was faster
     if rights := schema.rights_sql(tables, senders, readers):
-        yield script(rights), ()
+        yield script(_WAIT_FOR_OTHERS + rights), ()
 
 
 def uninstalling(tables: Tables) -> Steps[None]:
