@@ -66,7 +66,7 @@ class Way(NamedTuple):
     @property
     def absent(self) -> str | None:
         """Why it cannot be measured here, or None."""
-        missing = [module for module in self.modules if importlib.util.find_spec(module) is None]
+        missing = [module for module in self.modules if importlib.util.find_spec(module.partition(".")[0]) is None]
         if missing:
             return f"{', '.join(missing)} not installed"
         module = importlib.import_module(f"benchmarks.outbox.ways.{self.module}")

@@ -11,7 +11,10 @@ from pgnotify import AsyncListener, Outbox, OutboxError
 from pgnotify.testing.memory import MemoryServer
 from tests.helpers.listener_fronts import Listener, both_fronts
 
-NOWHERE = "host=/nowhere"
+
+def nowhere():
+    """Stand in for a function that connects, without any driver."""
+    raise OSError("nowhere")
 
 
 class FiveVerbs(pgnotify.Backend):
@@ -51,7 +54,7 @@ def server():
 @both_fronts
 def test_what_makes_no_sense_is_refused(options, error, message):
     with pytest.raises(error, match=message):
-        Listener(NOWHERE, "jobs", **options)
+        Listener(nowhere, "jobs", **options)
 
 
 @both_fronts
@@ -81,10 +84,10 @@ def test_an_asynchronous_connection_without_queries_is_refused_at_once(server):
 @both_fronts
 def test_batches_need_a_durable_name_and_no_other_consumers():
     with pytest.raises(TypeError, match=r"batches\(\) needs an outbox"):
-        Listener(NOWHERE, "jobs").batches()
+        Listener(nowhere, "jobs").batches()
     with pytest.raises(TypeError, match="pass durable="):
-        Listener(NOWHERE, "jobs", outbox=Outbox()).batches()
-    listener = Listener(NOWHERE, "jobs", outbox=Outbox(), durable="x")
+        Listener(nowhere, "jobs", outbox=Outbox()).batches()
+    listener = Listener(nowhere, "jobs", outbox=Outbox(), durable="x")
     with pytest.raises(ValueError, match="size"):
         listener.batches(0)
     listener.subscribe("jobs", print)
@@ -94,6 +97,6 @@ def test_batches_need_a_durable_name_and_no_other_consumers():
 
 @both_fronts
 def test_a_repr_shows_the_durable_name():
-    listener = Listener("host=/nowhere", "jobs", outbox=Outbox(), durable="billing")
+    listener = Listener(nowhere, "jobs", outbox=Outbox(), durable="billing")
 
     assert repr(listener).startswith("<Listener 'pgnotify' idle: 'jobs' as 'billing' on ")

@@ -206,7 +206,7 @@ def test_a_pooler_refuses_options_unless_it_is_told_to_ignore_them(connect, pool
         connect(pooler("session").dsn, options="-c search_path=pg_catalog")
 
     ignoring = pooler("session", ignore_startup_parameters="options")
-    assert _query(connect(ignoring.dsn, options="-c search_path=pg_catalog"), "SELECT 1") == [(1,)]
+    assert _query(connect(ignoring.dsn, options="-c search_path=pg_catalog"), "SELECT '1'::pg_catalog.text") == [("1",)]
 
 
 # The fixture itself.

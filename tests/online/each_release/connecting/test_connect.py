@@ -121,7 +121,7 @@ def test_the_next_host_is_tried_when_one_refuses(driver: str, address: Address):
         there = f"{address.host}:{address.port}"
         dsn = address.dsn.replace(there, f"127.0.0.1:{taken.getsockname()[1]},{there}")
         with pgnotify.connect(dsn, driver=driver) as connection:
-            assert _query(connection, "SELECT 1") == [(1,)]
+            assert _query(connection, "SELECT '1'::pg_catalog.text") == [("1",)]
 
 
 def test_a_server_that_cannot_be_reached_is_the_drivers_error(driver: str):
@@ -153,7 +153,7 @@ def test_a_session_that_is_not_as_wanted_is_refused(driver: str, address: Addres
 
 def test_a_session_that_is_as_wanted_is_used(driver: str, address: Address):
     with pgnotify.connect(address.dsn, driver=driver, target_session_attrs="read-write") as connection:
-        assert _query(connection, "SELECT 1") == [(1,)]
+        assert _query(connection, "SELECT '1'::pg_catalog.text") == [("1",)]
 
 
 def test_an_unknown_parameter_is_refused_before_connecting(driver: str):
