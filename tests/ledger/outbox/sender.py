@@ -108,6 +108,12 @@ class OutboxSender:
 
     def send_one_each(self) -> None:
         """Send one to each channel, now; when the threads have ended."""
+        session = self._sessions[0]
+        if not session.is_connected:  # a fault has struck it just before the end
+            try:
+                session.connect()
+            except Exception:  # of whichever driver; the caller tries again
+                session.hang_up()
         self._send(0, self._channels, random.Random(0), simply=True)
 
     def __enter__(self) -> OutboxSender:
