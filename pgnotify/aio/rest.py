@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from pgnotify.aio.delivery import AsyncDelivery
+from pgnotify.aio.delivery import TURN, AsyncDelivery
 from pgnotify.aio.reconnecting import AsyncReconnectingRunner
 from pgnotify.listener.draining import deliver_queue, fetch_after_unlisten, fetch_arrived
 from pgnotify.listener.policy import Policy
@@ -43,7 +43,7 @@ class Rest:
                 if error is self._delivery.reporter.raised:
                     raise
                 lost = error
-            await runner.run(deliver_queue(watch, self._has_time), self._delivery)
+            await runner.run(deliver_queue(watch, self._has_time, TURN), self._delivery)
             if lost is not None:
                 break
         await self._tell_of_gaps()

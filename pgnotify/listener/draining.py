@@ -18,10 +18,10 @@ from pgnotify.program.interruption import is_interruption
 BATCHES_BEFORE_UNLISTEN = 100
 
 
-def deliver_queue(watch: ListenerWatch, has_time: Callable[[], bool]) -> p.Program[None]:
-    """Deliver the notifications in the queue, as long as there is time."""
+def deliver_queue(watch: ListenerWatch, has_time: Callable[[], bool], at_most: int = 1) -> p.Program[None]:
+    """Deliver the notifications in the queue, this many at a time, as long as there is time."""
     while watch.queue and has_time():
-        yield p.DELIVER_ONE
+        yield p.Deliver(at_most)
 
 
 def fetch_arrived(watch: ListenerWatch, policy: Policy) -> p.Program[None]:
