@@ -289,9 +289,11 @@ def test_raise_has_it_raised_where_it_is_read(make, sender):
         read(listener)
         send(sender, 1)
 
-        with pytest.raises(ZeroDivisionError):
+        # On an event loop it has begun to read, and may have ended before this.
+        with pytest.raises((ZeroDivisionError, ListenerClosed)) as raised:
             listener.run()
 
+        assert ZeroDivisionError in (raised.type, type(raised.value.__cause__))
         assert payloads(called) == ["1"]
 
 
