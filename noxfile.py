@@ -128,7 +128,7 @@ def wrappers(session: nox.Session) -> None:
     _pytest(session, EACH_RELEASE, drivers=["wrappers"])
 
 
-@nox.session(tags=["drivers"])
+@nox.session(tags=["others"])
 @nox.parametrize("release", ["newest", "oldest"], ids=["newest", "oldest"])
 def asynchronous(session: nox.Session, release: str) -> None:
     """Run the tests of asynchronous drivers with their newest releases, in SQLAlchemy too, or with the oldest."""
