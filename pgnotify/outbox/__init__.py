@@ -1,4 +1,4 @@
-"""The outbox: what a committed transaction stored reaches every listener, whoever was away.
+"""The outbox: what a committed transaction stored reaches every listener, also one that was away.
 
 NOTIFY is the hint, the table is the truth, and a position is a snapshot: unread is what a newer snapshot sees and the
 position does not. So nothing is skipped when transactions commit in another order than they began, and nobody waits.

@@ -1,4 +1,4 @@
-"""A reader whose position is kept in memory: reconnects lose nothing, and it begins anew with the process."""
+"""A reader whose position is kept in memory: reconnects lose nothing, a restart begins again."""
 
 from __future__ import annotations
 

@@ -290,7 +290,7 @@ class Crashes:
         while not condition():
             if time.monotonic() > deadline:
                 return False
-            time.sleep(0.02)
+            time.sleep(0.02)  # between two looks, never instead of one
         return True
 
 

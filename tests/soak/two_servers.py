@@ -152,7 +152,7 @@ class Trial:
         self._faults: Counter[str] = Counter()
 
     def run(self, faults: list[str] | None = None, seconds: float = 0.0, between: int = 200) -> Report:
-        """Have faults strike while all are at work, and return what came of it.
+        """Have faults strike while all are at work, and return the outcome.
 
         Args:
             faults: in this order; None has all of them strike by turns for some seconds.

@@ -55,7 +55,7 @@ def main(mode: str, source: str, driver: str, *channels: str) -> None:
         listener.start()  # so that it is read on while this prints
         for message in listener:
             print_(message)
-            time.sleep(_pause())
+            time.sleep(_pause())  # a consumer that takes its time
 
 
 def _end_with_parent() -> None:

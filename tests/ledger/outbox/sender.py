@@ -191,7 +191,7 @@ def _store(session: SendingSession, messages: list[Stored], rng: random.Random, 
             session.store(part, rng)
             kept += part
         if rng.random() < STAYS:
-            time.sleep(rng.uniform(0, LONGEST_STAY))
+            time.sleep(rng.uniform(0, LONGEST_STAY))  # a transaction that stays open, so that commits cross
     return [] if rng.random() < ROLLED_BACK else kept
 
 
