@@ -31,6 +31,7 @@ nox.options.sessions = [
     "asynchronous",
     "tls",
     "servers",
+    "command_line",
     "web",
     "kit",
     "example",
@@ -153,6 +154,13 @@ def servers(session: nox.Session) -> None:
     """Run the tests with servers of their own, such as PgBouncer and a standby, with all drivers."""
     drivers = _install_all(session, "tests", "server", "wrappers", "green", "loops", "cli")
     _pytest(session, "-n", "3", "tests/online/servers", drivers=drivers)  # they wait for their servers
+
+
+@nox.session(tags=["others"])
+def command_line(session: nox.Session) -> None:
+    """Run each command as a process; those that need servers of their own are in the session before."""
+    session.install("-e", ".[psycopg,cli]", *_group("tests", "server"))
+    _pytest(session, "tests/online/cli", drivers=["psycopg"])
 
 
 @nox.session(tags=["others"])

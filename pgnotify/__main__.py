@@ -10,10 +10,11 @@ def main() -> None:
     try:
         from pgnotify.cli.app import app
     except ModuleNotFoundError as error:
-        if error.name not in ("typer", "rich"):
+        if error.name != "typer":
             raise
-        sys.exit(f'pgnotify: the command line needs {error.name}: pip install "pgnotify-handler[cli]"')
-    app()
+        print('pgnotify: the command line is not installed: pip install "pgnotify-handler[cli]"', file=sys.stderr)
+        sys.exit(2)
+    app(prog_name="pgnotify")
 
 
 if __name__ == "__main__":

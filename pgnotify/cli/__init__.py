@@ -1,6 +1,11 @@
 """The command line: it reads arguments and prints results. Needs the extra ``[cli]``.
 
-- `app`: which commands there are, their options, and the exit code.
-- `outbox`: the commands `pgnotify outbox …`.
-- `demo`: the notifications that `pgnotify demo` sends, and its report of them.
+- `app`: which commands there are, and `--version`.
+- `command_line`: what holds for all of them: errors in one line, exit codes, `--debug`.
+- `errors`: the line that an error becomes, without secrets.
+- `options`, `target`: the options that several commands have, and the server that they choose.
+- `demo`, `outbox`, `outbox_replicate`: a command each, or a group of them.
+
+`pgnotify --help` must be quick. So a command's module imports typer at its top, and in its function the modules that
+the command works with. Rich is imported where something is drawn.
 """

@@ -10,12 +10,25 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import typer
+
+from pgnotify.cli.options import Dsn
 from pgnotify.connection import Connection, connect, notify_many
 from pgnotify.handler.handler import NotificationHandler
 
 CHANNEL = 'pgnotify "demo"'
 BURST = 1000
 TIMEOUT = 20.0  # seconds without any notification, after which the demonstration has failed
+
+
+def demo(dsn: Dsn = None) -> None:
+    """Send notifications through a real PostgreSQL, and show how a callback receives them."""
+    from pgnotify.cli.target import server
+
+    with server(dsn, embedded=not dsn) as place:
+        if not dsn:
+            typer.echo("started a PostgreSQL")
+        demonstrate(place, typer.echo)
 
 
 class Received(NamedTuple):

@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import timedelta
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from pgnotify.connecting.conninfo import parse
-from pgnotify.connecting.keywords import SECRETS
+from pgnotify.cli.command_line import Group
+from pgnotify.cli.drawing import draw
+from pgnotify.cli.options import Dsn
 from pgnotify.connection import connect
-from pgnotify.outbox.outbox import Outbox
-from pgnotify.outbox.status import MOST_COUNTED, OutboxStatus, SubscriptionStatus
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from pgnotify.outbox.outbox import Outbox
+    from pgnotify.outbox.status import OutboxStatus, SubscriptionStatus
 
 outbox_app = typer.Typer(
-    no_args_is_help=True, help="The outbox: messages that are stored with the sender's transaction."
+    cls=Group,
+    help="The outbox: messages that are stored with the sender's transaction.",
+    rich_markup_mode=None,
 )
-# highlight=False and markup=False: names are shown exactly as they are.
-_console = Console(highlight=False, markup=False, soft_wrap=True)
-_errors = Console(highlight=False, markup=False, soft_wrap=True, stderr=True)
 
-Dsn = Annotated[str, typer.Option(envvar="PGNOTIFY_DSN", help="A libpq connection string; PG… variables complete it.")]
 Name = Annotated[str, typer.Option(help="The name of the outbox.")]
 Schema = Annotated[str, typer.Option(help="The schema of the outbox.")]
 Senders = Annotated[list[str] | None, typer.Option("--sender", help="A role that may send; repeat it for more.")]
@@ -47,71 +47,67 @@ def sql(
     uninstall: Annotated[bool, typer.Option(help="Print the statements that remove it instead.")] = False,
 ) -> None:
     """Print the statements that make an outbox, for a migration."""
-    with _told():
-        outbox = Outbox(name, schema)
-        if uninstall:
-            text = outbox.uninstall_sql()
-        elif upgrade_from is not None:
-            text = outbox.upgrade_sql(upgrade_from)
-        else:
-            text = outbox.install_sql(sender or (), reader or ())
-        typer.echo(text, nl=False)
+    outbox = _outbox(name, schema)
+    if uninstall:
+        text = outbox.uninstall_sql()
+    elif upgrade_from is not None:
+        text = outbox.upgrade_sql(upgrade_from)
+    else:
+        text = outbox.install_sql(sender or (), reader or ())
+    typer.echo(text, nl=False)
 
 
 @outbox_app.command()
 def install(
-    dsn: Dsn = "",
+    dsn: Dsn = None,
     name: Name = "pgnotify_outbox",
     schema: Schema = "public",
     sender: Senders = None,
     reader: Readers = None,
 ) -> None:
     """Make an outbox, or upgrade it; and give roles their rights. It may be repeated."""
-    with _told(dsn):
-        outbox = Outbox(name, schema)
-        with connect(dsn) as connection:
-            outbox.install(connection, sender or (), reader or ())
-            version = outbox.status(connection).version
-    _console.print(f"the outbox {schema}.{name} is installed, version {version}")
+    outbox = _outbox(name, schema)
+    with connect(dsn or "") as connection:
+        outbox.install(connection, sender or (), reader or ())
+        version = outbox.status(connection).version
+    typer.echo(f"the outbox {schema}.{name} is installed, version {version}")
 
 
 @outbox_app.command()
-def status(dsn: Dsn = "", name: Name = "pgnotify_outbox", schema: Schema = "public") -> None:
+def status(dsn: Dsn = None, name: Name = "pgnotify_outbox", schema: Schema = "public") -> None:
     """Show how much is in an outbox, and how far each subscription is. The exit code is 2 if positions are void."""
-    with _told(dsn):
-        outbox = Outbox(name, schema)
-        with connect(dsn) as connection:
-            found = outbox.status(connection)
-    _console.print(_table_of(f"{schema}.{name}", found))
+    outbox = _outbox(name, schema)
+    with connect(dsn or "") as connection:
+        found = outbox.status(connection)
+    draw(_table_of(f"{schema}.{name}", found))
     if found.subscriptions:
-        _console.print(_table_of_subscriptions(found))
+        draw(_table_of_subscriptions(found))
     if found.is_void or any(each.is_void for each in found.subscriptions):
-        _errors.print("pgnotify: positions are void, as this is a copy: run `pgnotify outbox rebase`")
+        typer.echo("pgnotify: positions are void, as this is a copy: run `pgnotify outbox rebase`", err=True)
         raise typer.Exit(2)
 
 
 @outbox_app.command()
 def prune(
-    dsn: Dsn = "",
+    dsn: Dsn = None,
     name: Name = "pgnotify_outbox",
     schema: Schema = "public",
     max_age: MaxAge = "7d",
     max_rows: MaxRows = 10_000,
 ) -> None:
     """Remove messages that are older than --max-age, in several transactions if there are many."""
-    with _told(dsn):
-        outbox = Outbox(name, schema, max_age=_age(max_age))
-        with connect(dsn) as connection:
-            total = count = outbox.prune(connection, max_rows)
-            while count == max_rows:
-                count = outbox.prune(connection, max_rows)
-                total += count
-    _console.print(f"removed {total} messages older than {max_age}")
+    outbox = _outbox(name, schema, max_age=_age(max_age))
+    with connect(dsn or "") as connection:
+        total = count = outbox.prune(connection, max_rows)
+        while count == max_rows:
+            count = outbox.prune(connection, max_rows)
+            total += count
+    typer.echo(f"removed {total} messages older than {max_age}")
 
 
 @outbox_app.command()
 def rebase(
-    dsn: Dsn = "",
+    dsn: Dsn = None,
     name: Name = "pgnotify_outbox",
     schema: Schema = "public",
     subscription: Annotated[str | None, typer.Option(help="Move this one only.")] = None,
@@ -120,38 +116,19 @@ def rebase(
     """Make void positions valid again, after a dump and restore or a copy: messages come a second time."""
     if not yes:
         typer.confirm("Messages of the subscriptions that are moved will be delivered again. Continue?", abort=True)
-    with _told(dsn):
-        outbox = Outbox(name, schema)
-        with connect(dsn) as connection:
-            done = outbox.rebase(connection, subscription)
-    _console.print(
+    outbox = _outbox(name, schema)
+    with connect(dsn or "") as connection:
+        done = outbox.rebase(connection, subscription)
+    typer.echo(
         f"{'marked the copy as an outbox of its own, ' if done.new_home else ''}moved {done.subscriptions} "
         f"subscriptions to the beginning, and {done.messages} messages to this server's transactions"
     )
 
 
-@contextmanager
-def _told(dsn: str = "") -> Iterator[None]:
-    """Print an error in one line, and exit."""
-    try:
-        yield
-    except typer.Exit:
-        raise
-    except Exception as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        _errors.print(f"pgnotify: {_without_secrets(lines[0], dsn)}")
-        raise typer.Exit(1) from None
+def _outbox(name: str, schema: str, max_age: timedelta = timedelta(days=7)) -> Outbox:
+    from pgnotify.outbox.outbox import Outbox
 
-
-def _without_secrets(message: str, dsn: str) -> str:
-    """Return a message without the secrets of a connection string, should a driver quote one."""
-    try:
-        parameters = parse(dsn)
-    except ValueError:
-        return message  # which is about the string, and quotes nothing of it that may be a secret
-    for secret in filter(None, map(parameters.get, SECRETS)):
-        message = message.replace(secret, "***")
-    return message
+    return Outbox(name, schema, max_age=max_age)
 
 
 def _age(text: str) -> timedelta:
@@ -162,6 +139,10 @@ def _age(text: str) -> timedelta:
 
 
 def _table_of(name: str, found: OutboxStatus) -> Table:
+    from rich.table import Table
+
+    from pgnotify.outbox.status import MOST_COUNTED
+
     table = Table(title=f"outbox {name}", show_header=False)
     for field, value in (
         ("version", str(found.version)),
@@ -175,6 +156,8 @@ def _table_of(name: str, found: OutboxStatus) -> Table:
 
 
 def _table_of_subscriptions(found: OutboxStatus) -> Table:
+    from rich.table import Table
+
     table = Table()
     columns: dict[str, Callable[[SubscriptionStatus], str]] = {
         "subscription": lambda each: each.name,

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from pgnotify.cli.command_line import CannotBegin
 from pgnotify.cli.outbox import Name, Schema, outbox_app
-from pgnotify.outbox.outbox import Outbox
 
 ANY_SOURCE = "host=FIRST dbname=DATABASE user=ROLE"
 
@@ -34,9 +34,10 @@ def replicate(
     on: Annotated[Server | None, typer.Option(help="Print only what is for this server.")] = None,
 ) -> None:
     """Print the SQL that has PostgreSQL copy the messages to a second server, with listeners of its own."""
+    from pgnotify.outbox.outbox import Outbox
+
     if not sql:
-        typer.echo("pgnotify: replicate prints SQL for two servers and runs nothing: add --sql", err=True)
-        raise typer.Exit(2)
+        raise CannotBegin("replicate prints SQL for two servers and runs nothing: add --sql")
     outbox = Outbox(name, schema)
     parts = {
         Server.FIRST: outbox.publication_sql(),

@@ -1,0 +1,59 @@
+"""The server that a command connects to: one that runs already, or one that is started for the command."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from pgnotify.cli.command_line import CannotBegin
+
+
+@contextmanager
+def server(dsn: str | None, embedded: bool) -> Iterator[str]:
+    """Yield a connection string: the given one, or that of a PostgreSQL that ends with the block.
+
+    Raises:
+        CannotBegin: both are given, or no PostgreSQL can be started.
+    """
+    if not embedded:
+        yield dsn or ""
+        return
+    if dsn:
+        raise CannotBegin("--embedded starts a server of its own: leave out the connection string (or PGNOTIFY_DSN)")
+    from pgnotify.testing.finder import NoPostgreSQL
+    from pgnotify.testing.postgresql import TemporaryPostgreSQL
+
+    try:
+        temporary = TemporaryPostgreSQL()
+    except NoPostgreSQL as error:
+        raise CannotBegin(str(error)) from error
+    with temporary:
+        yield temporary.dsn
+
+
+def split_dsn(arguments: Sequence[str], dsn: str | None) -> tuple[list[str], str | None]:
+    """Take a connection string from the end of positional arguments.
+
+    Args:
+        arguments: names, of channels for example, and perhaps a connection string as the last one. A URI is taken for
+            one, and pairs such as ``host=db dbname=app`` in which each keyword is libpq's.
+        dsn: the value of --dsn. If it is given, the last argument is a name, too.
+
+    Returns:
+        The names, and the connection string; None if there is none.
+    """
+    if dsn is not None or not arguments or not _is_dsn(arguments[-1]):
+        return list(arguments), dsn
+    return list(arguments[:-1]), arguments[-1]
+
+
+def _is_dsn(text: str) -> bool:
+    from pgnotify.connecting.conninfo import is_uri, parse
+    from pgnotify.connecting.keywords import KEYWORDS
+
+    if is_uri(text):
+        return True
+    try:
+        return "=" in text and parse(text).keys() <= KEYWORDS.keys()
+    except ValueError:
+        return False

@@ -1,0 +1,52 @@
+"""`pgnotify` as a process, and within the process of the test."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import NamedTuple
+
+COMMAND = (sys.executable, "-m", "pgnotify")
+
+# A terminal's settings, and a server that the machine's user has set, are not for tests.
+_LEFT_OUT = ("PGNOTIFY_DSN", "FORCE_COLOR", "NO_COLOR", "COLUMNS")
+
+
+class Ended(NamedTuple):
+    """How a command ended, and the text that it printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+def environment(**variables: str) -> dict[str, str]:
+    """Return the environment of a command, with these variables in addition."""
+    kept = {name: value for name, value in os.environ.items() if name not in _LEFT_OUT}
+    return {**kept, "PYTHONUNBUFFERED": "", "PYTHONUTF8": "1", **variables}
+
+
+def run(*arguments: str, given: str = "", timeout: float = 30.0, **variables: str) -> Ended:
+    """Run a command to its end. `given` is its standard input; further variables are added to its environment."""
+    done = subprocess.run(
+        [*COMMAND, *arguments],
+        input=given,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        env=environment(**variables),
+    )
+    return Ended(done.returncode, done.stdout, done.stderr)
+
+
+def start(*arguments: str, stdin: int | None = subprocess.DEVNULL, **variables: str) -> subprocess.Popen[str]:
+    """Start a command, with pipes for its output; the caller ends it."""
+    return subprocess.Popen(
+        [*COMMAND, *arguments],
+        stdin=stdin,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(**variables),
+    )

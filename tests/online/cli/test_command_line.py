@@ -1,0 +1,94 @@
+"""What holds for all commands."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import pgnotify
+from tests.helpers.command_line import COMMAND, environment, run
+
+pytest.importorskip("typer")
+pytest.importorskip("rich")
+
+UNREACHABLE = "postgresql://ann:hu%20sh@127.0.0.1:1/x"
+
+
+def test_it_shows_its_version():
+    assert run("--version") == (0, f"pgnotify {pgnotify.__version__}\n", "")
+
+
+@pytest.mark.parametrize("group", [[], ["outbox"]])
+def test_without_a_command_it_shows_its_help(group):
+    assert run(*group) == run(*group, "--help")
+    assert run(*group).code == 0
+
+
+def test_help_and_a_wrong_option_do_without_rich():
+    loads = "import sys; from pgnotify.__main__ import main\ntry: main()\nfinally: print('rich' in sys.modules)"
+    for argument in ("--help", "--wrong"):
+        done = subprocess.run([sys.executable, "-c", loads, argument], capture_output=True, text=True)
+        assert done.stdout.endswith("False\n"), done
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--wrong"], "No such option: --wrong"),
+        (["outbox", "stat"], "No such command 'stat'. Did you mean 'status'? (see pgnotify outbox --help)"),
+        (["outbox", "prune", "--max-rows", "x"], "see pgnotify outbox prune --help"),
+    ],
+)
+def test_a_wrong_use_is_one_line_and_exit_code_2(arguments, says):
+    code, out, err = run(*arguments)
+
+    assert (code, out) == (2, "")
+    assert err.startswith("pgnotify: ")
+    assert err.count("\n") == 1
+    assert says in err
+
+
+@pytest.mark.parametrize("where", ["option", "environment"])
+def test_a_refused_connection_is_one_line_without_the_password(where):
+    done = (
+        run("outbox", "status", "--dsn", UNREACHABLE)
+        if where == "option"
+        else run("outbox", "status", PGNOTIFY_DSN=UNREACHABLE)
+    )
+
+    assert (done.code, done.out) == (1, "")
+    assert done.err.startswith("pgnotify: ")
+    assert done.err.count("\n") == 1
+    assert "refused" in done.err
+    assert "hu" not in done.err.replace("that host", "")
+
+
+@pytest.mark.parametrize("arguments", [["--debug", "outbox", "status"], ["outbox", "status", "--debug"]])
+def test_debug_shows_the_traceback(arguments):
+    done = run(*arguments, "--dsn", "host=127.0.0.1 port=1")
+
+    assert done.code == 1
+    assert "Traceback" in done.err
+
+
+def test_a_closed_pipe_ends_it_quietly():
+    """The statements are longer than a pipe's buffer, and nobody reads them."""
+    command = [*COMMAND, "outbox", "sql", "--name", "n", *(x for n in range(3000) for x in ("--sender", f"role{n}"))]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
+    ) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.wait(30) == 0
+        assert process.stderr.read() == ""
+
+
+def test_without_the_extra_it_says_what_to_install():
+    hidden = "import sys; sys.modules['typer'] = None; from pgnotify.__main__ import main; main()"
+
+    done = subprocess.run([sys.executable, "-c", hidden, "demo"], capture_output=True, text=True)
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == 'pgnotify: the command line is not installed: pip install "pgnotify-handler[cli]"\n'
