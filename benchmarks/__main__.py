@@ -31,7 +31,8 @@ ROUNDS = 5
 ROOT = Path(__file__).resolve().parent.parent
 OUTPUT = ROOT / "build" / "benchmarks"
 DOCS = ROOT / "docs"
-PAGES = (DOCS / "performance.md", ROOT / "README.md")
+PUBLISHED = ROOT / "benchmarks" / "published"
+PAGES = (DOCS / "why" / "performance.md", ROOT / "README.md")
 """The pages with tables that are made from the results; see `tables.put_into`."""
 
 
@@ -55,8 +56,8 @@ def main() -> None:
 
 def publish(found: Results) -> None:
     """Put the results where the documentation shows them."""
-    results.write(found, DOCS / "performance.json")
-    plot.draw(found, DOCS / "performance.svg")
+    results.write(found, PUBLISHED / "performance.json")
+    plot.draw(found, DOCS / "images" / "performance.svg")
     for page in PAGES:
         page.write_text(tables.put_into(page.read_text(), tables.by_name(found)))
 

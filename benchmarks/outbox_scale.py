@@ -20,7 +20,7 @@ import psycopg
 import pgnotify
 from pgnotify.testing import TemporaryPostgreSQL
 
-PAGE = Path(__file__).parents[1] / "docs" / "outbox-scale.md"
+PAGE = Path(__file__).parents[1] / "docs" / "how-to" / "outbox-scale.md"
 SENDERS = (1, 4, 16)
 LISTENERS = (1, 4, 16, 64)
 CHANNEL = "orders"
@@ -128,7 +128,7 @@ def main() -> None:
     parser.add_argument("--listeners", type=int, nargs="+", default=LISTENERS)
     parser.add_argument("--rounds", type=int, default=1, help="of which the best counts; default: %(default)s")
     parser.add_argument("--fsync", action="store_true", help="have each commit wait for the disk")
-    parser.add_argument("--publish", action="store_true", help="put the table on docs/outbox-scale.md")
+    parser.add_argument("--publish", action="store_true", help="put the table on docs/how-to/outbox-scale.md")
     options = parser.parse_args()
     lines: list[str] = []
     with TemporaryPostgreSQL(settings={"fsync": options.fsync}) as server:

@@ -113,7 +113,7 @@ class Backend(Protocol):
 class FetchesPlain(Protocol):
     """A backend that can return plain tuples, for a caller that takes them apart at once.
 
-    Making a `Notification` costs as much as reading one from the socket (0.1 µs; see docs/performance.md).
+    Making a `Notification` costs as much as reading one from the socket (0.1 µs; see docs/why/performance.md).
     """
 
     def fetch_plain(self) -> Sequence[Plain]:

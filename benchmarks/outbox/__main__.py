@@ -16,7 +16,7 @@ from datetime import date
 from pathlib import Path
 
 from benchmarks import results
-from benchmarks.__main__ import DOCS, ROOT, add, machine, say, title, versions
+from benchmarks.__main__ import DOCS, PUBLISHED, ROOT, add, machine, say, title, versions
 from benchmarks.outbox import tables
 from benchmarks.outbox.measuring import QUICK, Bench, Sizes
 from benchmarks.results import Results
@@ -25,7 +25,7 @@ from pgnotify.testing import TemporaryPostgreSQL
 
 ROUNDS = 3
 OUTPUT = ROOT / "build" / "benchmarks-outbox"
-PAGE, FILE = DOCS / "performance-outbox.md", DOCS / "performance-outbox.json"
+PAGE, FILE = DOCS / "why" / "performance-outbox.md", PUBLISHED / "performance-outbox.json"
 PEERS = ("pgque-py", "pgqueuer", "procrastinate")
 
 
@@ -48,7 +48,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--only", default="", metavar="REGEX", help='of "measure, case, way", such as "drain.*durable"')
     parser.add_argument("--quick", action="store_true", help="measure little, to see that everything runs")
     parser.add_argument("--output", type=Path, default=OUTPUT, help="directory (default: %(default)s)")
-    parser.add_argument("--publish", action="store_true", help="put the results into docs/, too")
+    parser.add_argument(
+        "--publish", action="store_true", help="put the results into docs/ and benchmarks/published/, too"
+    )
     parser.add_argument("--results", type=Path, metavar="FILE", help="measure nothing, show earlier results")
     return parser.parse_args()
 

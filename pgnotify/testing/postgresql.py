@@ -70,7 +70,7 @@ class TemporaryPostgreSQL(Uncopyable):
 
     The role postgres has a password, which TCP asks for; it is in `dsn` and in `address`. The Unix
     socket asks for none, and lies in a directory that no other account can enter. A client with
-    the password is the server's superuser, and can do all that the server's process can: docs/testing.md
+    the password is the server's superuser, and can do all that the server's process can: docs/how-to/testing.md
     says as which account that runs. The data would not survive a crash of the machine (fsync is off).
 
     Args:

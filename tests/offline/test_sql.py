@@ -24,7 +24,7 @@ from tests.helpers.unqualified import WITH_PGLAST, unqualified
 pytestmark = WITH_PGLAST
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "examples").rglob("*.md")]
+PAGES = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")]
 NASTY = ROOT / "pgnotify" / "testing" / "nasty.py"  # texts that must never be run as a statement
 OUTBOX = ROOT / "pgnotify" / "outbox"  # has templates, see `outbox_statements`
 MODULES = [

@@ -12,7 +12,7 @@ pytest_plugins = ["pytester"]
 PLUGIN = ("-p", "pgnotify.testing.plugin", "-p", "no:cacheprovider", "-W", "error")
 PYTEST_ASYNCIO = ("-p", "pytest_asyncio.plugin", "-o", "asyncio_default_fixture_loop_scope=function")
 
-PAGE = (Path(__file__).parents[2] / "docs" / "testing.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "testing.md").read_text()
 
 CONFTEST = """
     import pytest

@@ -685,7 +685,7 @@ def test_without_a_driver_the_test_is_skipped_with_what_to_install_and_starts_no
 # It runs in test_async_fixtures.py.
 ON_ASYNCIO = "pytest.mark.asyncio"
 NEEDS_DRIVER = "(notifications: Notifications, postgresql_server: PostgreSQLServer)"
-PAGE = (Path(__file__).parent.parent.parent / "docs" / "testing.md").read_text()
+PAGE = (Path(__file__).parent.parent.parent / "docs" / "how-to" / "testing.md").read_text()
 
 
 def blocks(language: str) -> list[str]:

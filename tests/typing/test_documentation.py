@@ -2,7 +2,7 @@
 
 A block that is marked `python` is a whole program, or a test. One that is marked `py` is a part, and uses names that
 its page explains. One that is marked `python3` stands in a project of another library, which is not installed here. The
-blocks of docs/write-a-backend.md stand in the example there, which a test compares.
+blocks of docs/how-to/write-a-backend.md stand in the example there, which a test compares.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = [page for page in [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))] if page.stem != "write-a-backend"]
+PAGES = [page for page in [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))] if page.stem != "write-a-backend"]
 
 NAMES = {
     "README": """

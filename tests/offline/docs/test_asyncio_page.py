@@ -10,7 +10,7 @@ import pytest
 
 import pgnotify
 
-PAGE = (Path(__file__).parents[3] / "docs" / "asyncio.md").read_text()
+PAGE = (Path(__file__).parents[3] / "docs" / "reference" / "asyncio.md").read_text()
 SHOWN = re.findall(r"^\| .*? \| `(\w+: .*)` \|$", PAGE, re.MULTILINE)
 
 

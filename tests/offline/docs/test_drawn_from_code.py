@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import pytest
 
 from benchmarks import results, tables
+from benchmarks.drawing import states
 from benchmarks.outbox import tables as outbox_tables
 from benchmarks.outbox import targets as outbox_targets
 
 ROOT = Path(__file__).parents[3]
 DOCS = ROOT / "docs"
+PUBLISHED = ROOT / "benchmarks" / "published"
 
 
 def test_the_picture_of_the_states_is_that_of_the_table():
-    spec = importlib.util.spec_from_file_location("draw_states", DOCS / "draw_states.py")
-    draw_states = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(draw_states)
-    page = (DOCS / "states.md").read_text()
+    page = states.PAGE.read_text()
 
     assert "idle --> listening: LISTEN in force" in page
-    assert draw_states.drawn(page) == page
+    assert states.drawn(page) == page
 
 
-@pytest.mark.parametrize("page", [DOCS / "performance.md", ROOT / "README.md"], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [DOCS / "why" / "performance.md", ROOT / "README.md"], ids=lambda page: page.name)
 def test_the_numbers_of_a_page_are_those_that_were_measured(page):
-    measured = results.read(DOCS / "performance.json")
+    measured = results.read(PUBLISHED / "performance.json")
     text = page.read_text()
 
     assert "<!-- bench:" in text
@@ -35,15 +33,15 @@ def test_the_numbers_of_a_page_are_those_that_were_measured(page):
 
 
 def test_the_numbers_were_all_measured_in_one_run_of_one_command():
-    measured = results.read(DOCS / "performance.json")
+    measured = results.read(PUBLISHED / "performance.json")
 
     assert measured.data["command"] == "make bench"
     assert [target.text for target in results.targets(measured) if target.met is None] == []
 
 
 def test_the_numbers_of_the_outbox_are_those_that_were_measured():
-    measured = results.read(DOCS / "performance-outbox.json")
-    text = (DOCS / "performance-outbox.md").read_text()
+    measured = results.read(PUBLISHED / "performance-outbox.json")
+    text = (DOCS / "why" / "performance-outbox.md").read_text()
 
     assert tables.put_into(text, outbox_tables.by_name(measured)) == text
     assert [target.text for target in outbox_targets.targets(measured) if target.met is None] == []

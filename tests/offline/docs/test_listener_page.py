@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pgnotify
 
-PAGE = (Path(__file__).parents[3] / "docs" / "listener.md").read_text()
+PAGE = (Path(__file__).parents[3] / "docs" / "reference" / "listener.md").read_text()
 [RECIPE] = re.findall(r"^```py\n(with .*?wait_or_poll.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
 
 

@@ -11,7 +11,7 @@ from pgnotify import Listener, Observer
 from tests.helpers.listeners import AT_ONCE, its_connection
 from tests.helpers.waiting import IN_MEMORY
 
-PAGE = (Path(__file__).parents[3] / "docs" / "watching.md").read_text()
+PAGE = (Path(__file__).parents[3] / "docs" / "how-to" / "watching.md").read_text()
 HEALTH, PROMETHEUS, OPENTELEMETRY = re.findall(r"^```python\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
 
 

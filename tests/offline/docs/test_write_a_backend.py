@@ -12,7 +12,7 @@ from pgnotify.testing import AsyncBackendConformance, BackendConformance
 from pgnotify.testing.conformance import running
 
 ROOT = Path(__file__).parents[3]
-PAGE = (ROOT / "docs" / "write-a-backend.md").read_text()
+PAGE = (ROOT / "docs" / "how-to" / "write-a-backend.md").read_text()
 EXAMPLE = ROOT / "examples" / "backend-asyncpg"
 BLOCKS = re.findall(r"^```(?:python|toml)\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
 
@@ -41,10 +41,10 @@ def test_the_page_has_blocks_and_is_short():
 
 
 def test_the_links_of_the_page_lead_somewhere():
-    targets = re.findall(r"\]\((\.\./[^)]+)\)", PAGE)
+    targets = re.findall(r"\]\(((?:\.\./)+[^)]+)\)", PAGE)
 
     assert targets
-    assert [target for target in targets if not (ROOT / "docs" / target).exists()] == []
+    assert [target for target in targets if not (ROOT / "docs" / "how-to" / target).exists()] == []
 
 
 def test_the_counts_of_the_page_are_those_of_the_tests_that_there_are():

@@ -37,17 +37,17 @@ def test_the_readme_runs_as_pasted(address: Address, capsys: pytest.CaptureFixtu
 
 @pytest.mark.parametrize("name", ["asyncio.md", "listener.md"])
 def test_a_page_runs_and_prints_what_it_says(name: str, address: Address, capsys: pytest.CaptureFixture[str]):
-    page = (ROOT / "docs" / name).read_text()
+    page = (ROOT / "docs" / "reference" / name).read_text()
     says = page.split("```\n\n```\n", 1)[1].partition("```")[0]
 
-    exec(_code_of(f"docs/{name}").replace("postgresql://localhost/postgres", address.dsn), {})
+    exec(_code_of(f"docs/reference/{name}").replace("postgresql://localhost/postgres", address.dsn), {})
 
     assert capsys.readouterr().out == says
 
 
 def test_the_handlers_page_runs(address: Address):
     with pgnotify.connect(address.dsn) as connection:
-        exec(_code_of("docs/handler.md"), {"connection": connection})
+        exec(_code_of("docs/reference/handler.md"), {"connection": connection})
 
 
 @pytest.mark.parametrize("end", ["stop", "SIGTERM"])

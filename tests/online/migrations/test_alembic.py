@@ -17,7 +17,7 @@ from tests.kinds import Address
 alembic = pytest.importorskip("alembic")
 pytest.importorskip("sqlalchemy")
 
-PAGE = (Path(__file__).parents[3] / "docs" / "outbox.md").read_text()
+PAGE = (Path(__file__).parents[3] / "docs" / "how-to" / "outbox.md").read_text()
 [REVISION] = re.findall(r"^```\w+\n([^`]*^from alembic import op\n.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
 # As `alembic init` writes it, without the logs.
 ENVIRONMENT = """

@@ -60,7 +60,7 @@ def test_by_default_the_fixture_listens_on_the_postgresql_server_as_the_page_sho
 ):
     monkeypatch.setenv("PGNOTIFY_TEST_DSN", address.dsn)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
-    page = (Path(__file__).parents[4] / "docs" / "testing.md").read_text()
+    page = (Path(__file__).parents[4] / "docs" / "how-to" / "testing.md").read_text()
     needs = "(notifications: Notifications, postgresql_server: PostgreSQLServer)"
     (block,) = (block for block in page.split("```python\n") if needs in block)
     pytester.path.joinpath("test_page.py").write_text(block.partition("```")[0])

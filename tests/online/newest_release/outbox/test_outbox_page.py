@@ -18,7 +18,7 @@ from tests.kinds import Address
 
 pytestmark = pytest.mark.drivers("psycopg")
 
-PAGE = (Path(__file__).parents[4] / "docs" / "outbox.md").read_text()
+PAGE = (Path(__file__).parents[4] / "docs" / "how-to" / "outbox.md").read_text()
 EXAMPLES = re.findall(r"^```py\n(.*?)^```(?:\n\n```\n(.*?)^```)?$", PAGE, re.DOTALL | re.MULTILINE)
 [SQL] = re.findall(r"^```sql\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
 TABLES = """

@@ -1,6 +1,6 @@
-"""Draw the pictures in docs/states.md from the tables of the state machine.
+"""Draw the pictures in docs/reference/states.md from the tables of the state machine.
 
-python docs/draw_states.py
+python -m benchmarks.drawing.states
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pgnotify.program.state import LISTENER_TRANSITIONS, TRANSITIONS, ListenerState, State
 
-PAGE = Path(__file__).with_name("states.md")
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "states.md"
 
 
 def picture() -> str:
