@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check docs bench clean
 
 demo: $(VENV)/demo  ## notifications through a real PostgreSQL, into a callback
 	$(BIN)/python -m pgnotify demo
@@ -17,6 +17,9 @@ test-%: $(VENV)/nox
 
 check: $(VENV)/nox  ## lint, types and the tests without a server: for the hand that edits
 	$(BIN)/nox -s lint types offline
+
+docs: $(VENV)/nox  ## the site in build/docs, and every block of code in it
+	$(BIN)/nox -s docs
 
 bench: $(VENV)/nox  ## what every way to listen costs, side by side: forty minutes
 	$(BIN)/nox -s bench

@@ -23,6 +23,7 @@ nox.options.reuse_venv = "yes"
 nox.options.sessions = [
     "lint",
     "types",
+    "docs",
     "offline",
     "server",
     "newest",
@@ -81,9 +82,20 @@ def lint(session: nox.Session) -> None:
 @nox.session(tags=["others"])
 def types(session: nox.Session) -> None:
     """Check the types of the package, what users rely on of them, and the examples in the documentation."""
-    session.install("-e", ".[psycopg,pg8000,cli]", *_group("types", "tests", "metrics"), "sqlalchemy>=2")
+    session.install("-e", ".[psycopg,pg8000,cli]", *_group("types", "tests", "metrics", "examples"), "sqlalchemy>=2")
     session.run("mypy", "pgnotify", "tests/typing")
     session.run("pytest", "tests/typing")
+
+
+@nox.session(tags=["others"])
+def docs(session: nox.Session) -> None:
+    """Build the site in build/docs, where every warning is an error, and run every block of code in it."""
+    groups = ("docs", "examples", "tests", "server", "wrappers", "web", "metrics", "migrations", "loop-plugins")
+    drivers = _install_all(session, *groups)
+    site = str(Path("build", "docs").absolute())
+    session.run("sphinx-build", "--quiet", "--fresh-env", "--fail-on-warning", "--keep-going", "docs", site)
+    session.env["PGNOTIFY_SITE"] = site
+    _pytest(session, "tests/docs", drivers=drivers)
 
 
 @nox.session(tags=["others"])

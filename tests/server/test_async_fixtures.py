@@ -116,15 +116,3 @@ def test_without_such_a_plugin_they_are_fixtures_as_others(pytester: pytest.Pyte
     result = pytester.runpytest_subprocess(*PLUGIN)
 
     result.assert_outcomes(passed=1)
-
-
-def test_the_page_runs(pytester: pytest.Pytester) -> None:
-    if importlib.util.find_spec("pytest_asyncio") is None:
-        pytest.skip("pytest_asyncio is not installed")
-    (block,) = (each.partition("```")[0] for each in PAGE.split("```python\n")[1:] if "pytest.mark.asyncio" in each)
-    pytester.makeconftest(CONFTEST)
-    pytester.makepyfile(block)
-
-    result = pytester.runpytest_subprocess(*PLUGIN, *PYTEST_ASYNCIO)
-
-    result.assert_outcomes(passed=1)

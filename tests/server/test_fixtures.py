@@ -17,7 +17,6 @@ from typing import Any
 import pytest
 
 from pgnotify import Backend, ChannelError, ConnectionLost, TransactionError, UnknownBackend, registry
-from pgnotify.testing import NoPostgreSQL, find_postgresql
 from pgnotify.testing import notifications as module
 from pgnotify.testing.memory import MemoryConnection, MemoryServer
 from pgnotify.testing.notifications import Notifications
@@ -679,36 +678,14 @@ def test_without_a_driver_the_test_is_skipped_with_what_to_install_and_starts_no
     result.stdout.fnmatch_lines(['SKIPPED*no driver is installed*pip install "pgnotify-handler[[]psycopg]"'])
 
 
-# The page about them.
+# The page about them. Its examples run in tests/docs/.
 
-# It runs in tests/online/, test_notifications_fixture.py.
-# It runs in test_async_fixtures.py.
-ON_ASYNCIO = "pytest.mark.asyncio"
-NEEDS_DRIVER = "(notifications: Notifications, postgresql_server: PostgreSQLServer)"
 PAGE = (Path(__file__).parent.parent.parent / "docs" / "how-to" / "testing.md").read_text()
 
 
 def blocks(language: str) -> list[str]:
     """Return the code blocks of the page."""
     return [block.partition("```")[0] for block in PAGE.split(f"```{language}\n")[1:]]
-
-
-def test_the_page_runs(pytester: pytest.Pytester) -> None:
-    try:
-        find_postgresql()
-    except NoPostgreSQL as error:
-        pytest.skip(str(error))
-    for_conftest = [block for block in blocks("python") if block.startswith("# conftest.py\n")]
-    others = (*for_conftest, *(block for block in blocks("python") if NEEDS_DRIVER in block or ON_ASYNCIO in block))
-    tests = [block for block in blocks("python") if block not in others]
-    pytester.path.joinpath("conftest.py").write_text("\n".join(for_conftest))
-    for number, block in enumerate(tests):
-        pytester.path.joinpath(f"test_{number}.py").write_text(block)
-
-    result = pytester.runpytest_inprocess("-W", "error", "-p", "no:cacheprovider")
-
-    result.assert_outcomes(passed=len(tests))
-    assert len(tests) == len(blocks("python")) - 4
 
 
 def test_the_page_shows_what_a_failed_expectation_says(collector: Notifications, sender: MemoryConnection) -> None:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,9 +12,6 @@ from pgnotify.testing._wire import Session
 from pgnotify.testing.notifications import Notifications
 from tests.helpers.threads import Background
 from tests.helpers.waiting import PATIENCE
-from tests.kinds import Address
-
-pytest_plugins = ["pytester"]
 
 
 def test_what_is_sent_is_expected_and_nothing_else(connect: Callable[..., Any], session: Session, channel: str):
@@ -52,19 +46,3 @@ def _listener(session: Session, channel: str) -> int:
     rows = session.sql("SELECT pid, query FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
     (pid,) = (pid for pid, query in rows if query is not None and channel.replace('"', '""') in query)
     return int(pid or 0)
-
-
-@pytest.mark.drivers("psycopg")  # it is the same with each
-def test_by_default_the_fixture_listens_on_the_postgresql_server_as_the_page_shows(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, address: Address
-):
-    monkeypatch.setenv("PGNOTIFY_TEST_DSN", address.dsn)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
-    page = (Path(__file__).parents[4] / "docs" / "how-to" / "testing.md").read_text()
-    needs = "(notifications: Notifications, postgresql_server: PostgreSQLServer)"
-    (block,) = (block for block in page.split("```python\n") if needs in block)
-    pytester.path.joinpath("test_page.py").write_text(block.partition("```")[0])
-
-    result = pytester.runpytest_subprocess("-p", "pgnotify.testing.plugin", "-p", "no:cacheprovider")
-
-    result.assert_outcomes(passed=1)
