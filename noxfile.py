@@ -84,6 +84,7 @@ def types(session: nox.Session) -> None:
     """Check the types of the package, what users rely on of them, and the examples in the documentation."""
     session.install("-e", ".[psycopg,pg8000,cli]", *_group("types", "tests", "metrics", "examples"), "sqlalchemy>=2")
     session.run("mypy", "pgnotify", "tests/typing")
+    session.run("pyright")
     session.run("pytest", "tests/typing")
 
 
