@@ -60,6 +60,16 @@ NEWEST_RELEASE = "tests/online/newest_release"
 # The drivers that run on an event loop themselves, and one that does so beside blocking.
 ASYNCHRONOUS = "tests/online/asynchronous"
 
+FORMS = Path(".github", "ISSUE_TEMPLATE")
+READ_BY_GITHUB = {
+    "citation-file-format": ["CITATION.cff"],
+    "dependabot": [".github/dependabot.yml"],
+    "github-workflows": sorted(map(str, Path(".github", "workflows").glob("*.yml"))),
+    "github-issue-config": [str(FORMS / "config.yml")],
+    "github-issue-forms": sorted(str(form) for form in FORMS.glob("*.yml") if form.stem != "config"),
+}
+"""The files that GitHub reads, under the names of their schemas in check-jsonschema."""
+
 # Two processes, each with a server of its own: the tests wait for the other side for more than half of their time, and
 # `make test` runs two sessions at once. More of them would each collect the tests first.
 # A process that has run out of tests takes some from another, since the slow ones stand together.
@@ -73,10 +83,13 @@ os.environ["PYTHONPYCACHEPREFIX"] = str(Path(".nox", "bytecode").absolute())
 
 @nox.session(tags=["others"])
 def lint(session: nox.Session) -> None:
-    """Hold the code to ruff's rules and format."""
+    """Hold the code to ruff's rules and format, the workflows to zizmor's, and what GitHub reads to its schemas."""
     session.install(*_group("lint"))
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
+    session.run("zizmor", "--offline", "--persona", "pedantic", "--no-progress", ".github")
+    for schema, files in READ_BY_GITHUB.items():
+        session.run("check-jsonschema", "--builtin-schema", f"vendor.{schema}", *files)
 
 
 @nox.session(tags=["others"])
@@ -203,6 +216,16 @@ def frozen(session: nox.Session) -> None:
     session.install(".", *_group("tests", "server", "frozen"))  # not -e: the hook is found in the distribution
     drivers = _install_drivers(session, {driver: _extra(driver) for driver in DRIVERS})
     _pytest(session, "tests/frozen", drivers=drivers)
+
+
+@nox.session
+def lowest(session: nox.Session) -> None:
+    """Run the tests with the lowest versions that the metadata allows, of drivers, frameworks and tools at once."""
+    groups = ["tests", "metrics", "server", "loop-plugins", "wrappers", "cli", "loops", "green", "web", "migrations"]
+    with_wheels = [driver for driver in DRIVERS if driver != PYGRESQL]  # its lowest version has a session, `oldest`
+    extras = ",".join([*with_wheels, "asyncpg", "cli", "embedded"])
+    session.install("--resolution", "lowest-direct", "-e", f".[{extras}]", *_group(*groups))
+    _pytest(session, "tests/offline", "tests/server", "tests/online", drivers=[*with_wheels, "wrappers"])
 
 
 @nox.session
