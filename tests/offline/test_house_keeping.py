@@ -173,3 +173,26 @@ def test_every_session_that_the_workflow_runs_is_in_the_noxfile():
 
     assert {"offline", "newest", "oldest", "coverage", "lowest"} <= run
     assert run <= {node.name for node in NOXFILE.body if isinstance(node, ast.FunctionDef)}
+
+
+# The hooks
+
+
+def test_a_hook_has_a_release_that_the_session_lint_allows():
+    hooks = [hook for repo in loaded(".pre-commit-config.yaml")["repos"] for hook in repo["hooks"]]
+    pinned = {Requirement(each) for hook in hooks for each in hook["additional_dependencies"]}
+    allowed = {each.name: each.specifier for each in requirements("lint")}
+
+    assert allowed.keys() <= {each.name for each in pinned}
+    for each in pinned:
+        (release,) = each.specifier
+        assert release.operator == "=="
+        assert each.name not in allowed or allowed[each.name].contains(release.version)
+
+
+def test_every_hook_comes_from_pypi():
+    """So that it can be installed wherever `make test` runs."""
+    repos = loaded(".pre-commit-config.yaml")["repos"]
+
+    assert [repo["repo"] for repo in repos] == ["local"]
+    assert {hook["language"] for hook in repos[0]["hooks"]} == {"python"}
