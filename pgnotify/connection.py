@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pgnotify.errors import UnknownBackend
 from pgnotify.handler.handler import NotificationHandler
@@ -16,8 +16,11 @@ from pgnotify.limits import check_channel, check_payload, check_timeout, is_asyn
 from pgnotify.notification import Notification
 from pgnotify.program.forks import forget_after_fork, keep_for_ever
 from pgnotify.protocol import Backend, NotifiesMany
-from pgnotify.registry import backend_for, connect_with
+from pgnotify.registry import backend_for, connect_with, one_driver
 from pgnotify.uncopyable import Uncopyable
+
+if TYPE_CHECKING:
+    from pgnotify.connecting.dialect import ConnectionString
 
 
 class Connection(Uncopyable):
@@ -140,28 +143,30 @@ class Connection(Uncopyable):
         return f"<{type(self).__name__} of a {cls.__module__}.{cls.__qualname__} at {id(self.connection):#x}>"
 
 
-def connect(dsn: str = "", driver: str | None = None, **options: Any) -> Connection:
+def connect(dsn: ConnectionString = "", driver: str | None = None, **options: Any) -> Connection:
     """Open a connection, in autocommit mode, and return it wrapped.
 
     Args:
         dsn: a libpq connection string, as a URI or as key=value pairs; missing parameters come
-            from the PG… environment variables and libpq's defaults, on every driver.
-        driver: its name, as in `pgnotify.registry.DRIVERS`; None takes the first of these that is
-            installed.
+            from the PG… environment variables and libpq's defaults, on every driver. A URI may name the
+            driver, as in ``postgresql+psycopg2://``, as SQLAlchemy's do. SQLAlchemy's URL objects are taken, too.
+        driver: its name, as in `pgnotify.registry.DRIVERS`; None takes the one that the URI names, or
+            the first of these that is installed.
         options: libpq's connection parameters, such as ``application_name="jobs"``; they override
             those in the string.
 
     Raises:
         UnknownBackend: the driver is unknown or not installed.
-        ValueError: the string cannot be read, has a parameter that the driver cannot express, or has an sslmode
-            other than verify-full beside sslrootcert=system.
+        ValueError: the string cannot be read, has a parameter that the driver cannot express, has an sslmode
+            other than verify-full beside sslrootcert=system, or names another driver than ``driver``.
 
     If the server cannot be reached or refuses, the driver's own error is raised.
     """
-    from pgnotify.connecting import conninfo  # a third of the time to import pgnotify, and only connect() needs it
+    from pgnotify.connecting import conninfo, dialect  # a third of the time to import pgnotify; only connect() needs it
 
+    dsn = dialect.written_out(dsn)
     parameters = conninfo.ready(conninfo.merge(dsn, options))
-    return wrap(connect_with(driver)(parameters))
+    return wrap(connect_with(one_driver(dialect.driver_in(dsn), driver))(parameters))
 
 
 def wrap(connection: Any) -> Connection:

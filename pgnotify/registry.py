@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from pgnotify.async_protocol import AsyncBackend
 from pgnotify.errors import UnknownBackend
-from pgnotify.limits import check_runs, plain
+from pgnotify.limits import check_runs, is_async, plain
 from pgnotify.protocol import Backend
 
 if TYPE_CHECKING:
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 ENTRY_POINT_GROUP = "pgnotify.backends"
 ASYNC_ENTRY_POINT_GROUP = "pgnotify.async_backends"
+DRIVER_ENTRY_POINT_GROUP = "pgnotify.drivers"
+"""Of a further driver that `pgnotify.connect` can open a connection with: its name, and the path of the function that
+takes the connection parameters as a dict of strings. It may be a coroutine function, for `pgnotify.connect_async`."""
 
 Factory: TypeAlias = Callable[[Any], Backend]
 """Makes a backend from a connection, or raises a TypeError that says what to pass instead."""
@@ -186,7 +189,10 @@ def connect_with(driver: str | None) -> Callable[[dict[str, str]], object]:
     Raises:
         UnknownBackend: there is no such driver, or it is not installed, or it is asynchronous.
     """
-    return _connect_with(driver, DRIVERS)
+    connect = _connect_with(driver, DRIVERS)
+    if is_async(connect):  # a plug-in's
+        raise UnknownBackend(_connect_asynchronously(driver))
+    return connect
 
 
 def connect_async_with(driver: str | None) -> tuple[Callable[[dict[str, str]], Any], bool]:
@@ -194,13 +200,45 @@ def connect_async_with(driver: str | None) -> tuple[Callable[[dict[str, str]], A
 
     All drivers are possible. One that blocks is preferred, as its connections are read faster.
     """
+    connect = _connect_with(driver, {**DRIVERS, **ASYNC_DRIVERS})
+    return connect, is_async(connect)
+
+
+def one_driver(in_uri: str | None, driver: str | None) -> str | None:
+    """Return the name of the driver to connect with, if the connection URI or the caller names one.
+
+    Two ways of one driver do not contradict each other, such as the blocking one in the URI and the asynchronous one of
+    the caller's: the caller's counts.
+
+    Raises:
+        UnknownBackend: there is no driver of the name in the URI.
+        ValueError: both name one, and not the same.
+    """
+    if in_uri is None:
+        return driver
     drivers = {**DRIVERS, **ASYNC_DRIVERS}
-    name = _first_installed(drivers) if driver is None else _known(driver, drivers)
-    return _connect_with(name, drivers), name in ASYNC_DRIVERS
+    try:
+        named = _known(in_uri, drivers)
+    except UnknownBackend as error:
+        raise UnknownBackend(
+            f"{error}. Write postgresql:// in place of postgresql+{in_uri}:// to have one of them chosen"
+        ) from None
+    if driver is None:
+        return named
+    chosen = _known(driver, drivers)
+    if _module_of(named, drivers) != _module_of(chosen, drivers):
+        raise ValueError(f"the connection URI names the driver {in_uri!r}, and driver= names {driver!r}: leave out one")
+    return chosen
+
+
+def _module_of(name: str, drivers: dict[str, Driver]) -> str:
+    return drivers[name].module if name in drivers else name
 
 
 def _connect_with(driver: str | None, drivers: dict[str, Driver]) -> Callable[[dict[str, str]], Any]:
     name = _first_installed(drivers) if driver is None else _known(driver, drivers)
+    if name not in drivers:
+        return _plugged_in(name)
     chosen = drivers[name]
     if not _installed(chosen):
         raise UnknownBackend(f"driver {name!r} is not installed: {_pip_install(chosen.extra)}")
@@ -249,6 +287,8 @@ def _registered_for(package: str, group: str) -> _Found | None:
 
 
 def _built_in(group: str) -> dict[str, str]:
+    if group == DRIVER_ENTRY_POINT_GROUP:
+        return {name: driver.connect for name, driver in (DRIVERS | ASYNC_DRIVERS).items()}
     return BUILT_IN if group == ENTRY_POINT_GROUP else ASYNC_BUILT_IN
 
 
@@ -277,7 +317,7 @@ def _loaded(claim: EntryPoint) -> _Found:
     return _Found(factory, lambda: _description(claim))
 
 
-@functools.lru_cache(maxsize=2)  # the scan reads a file of every installed distribution
+@functools.lru_cache(maxsize=3)  # the scan reads a file of every installed distribution
 def _entry_points(group: str) -> _EntryPoints:
     found = _EntryPoints({}, [])
     for entry_point in _scan(group, found.never_used):
@@ -309,9 +349,13 @@ def _entry_points_of(distribution: Distribution, group: str, unreadable: list[st
 
 def _obstacle(name: str, group: str) -> str | None:
     if name in _built_in(group):
+        if group == DRIVER_ENTRY_POINT_GROUP:
+            return "the built-in driver takes precedence. Give it another name"
         register = "register" if group == ENTRY_POINT_GROUP else "register_async"
         return f"the built-in backend takes precedence. To replace it, call pgnotify.{register}({name!r}, …)"
     if not name.isidentifier():
+        if group == DRIVER_ENTRY_POINT_GROUP:
+            return f"{name!r} is not an identifier, so no connection URI can have it"
         return f"{name!r} is not a top-level package. Name it after the one of the connection's class"
     return None
 
@@ -391,12 +435,24 @@ def _known(driver: str, drivers: dict[str, Driver]) -> str:
     name = _ALIASES.get(name, name)
     if name not in drivers:
         if name in ASYNC_DRIVERS:
-            raise UnknownBackend(
-                f"driver {name!r} is asynchronous: use pgnotify.connect_async() or pgnotify.AsyncListener"
-            )
+            raise UnknownBackend(_connect_asynchronously(name))
+        if name.isidentifier() and _plugged_in_for(name, DRIVER_ENTRY_POINT_GROUP):
+            return name
         shown = repr(driver) if name.isidentifier() else "of this name"  # not a connection string, with its password
-        raise UnknownBackend(f"there is no driver {shown} to connect with; the drivers are {', '.join(drivers)}")
+        known = [*drivers, *_entry_points(DRIVER_ENTRY_POINT_GROUP).by_package]
+        raise UnknownBackend(f"there is no driver {shown} to connect with; the drivers are {', '.join(known)}")
     return name
+
+
+def _connect_asynchronously(name: str | None) -> str:
+    return f"driver {name!r} is asynchronous: use pgnotify.connect_async() or pgnotify.AsyncListener"
+
+
+def _plugged_in(name: str) -> Callable[[dict[str, str]], Any]:
+    """Return the function that a plug-in connects with."""
+    found = _plugged_in_for(name, DRIVER_ENTRY_POINT_GROUP)
+    assert found is not None, "the caller has looked"
+    return found.factory
 
 
 def _installed(driver: Driver) -> bool:

@@ -20,11 +20,11 @@ from pgnotify.errors import PgNotifyError
 from pgnotify.limits import check_channel, check_payload, check_timeout, is_async
 from pgnotify.notification import Notification
 from pgnotify.program.forks import forget_after_fork, keep_for_ever
-from pgnotify.registry import connect_async_with
+from pgnotify.registry import connect_async_with, one_driver
 from pgnotify.uncopyable import Uncopyable
 
 if TYPE_CHECKING:
-    from pgnotify.aio.handler import AsyncNotificationHandler
+    from pgnotify.connecting.dialect import ConnectionString
 
 
 class AsyncConnection(Uncopyable):
@@ -179,28 +179,31 @@ class AsyncConnection(Uncopyable):
         return f"<{type(self).__name__} of a {cls.__module__}.{cls.__qualname__} at {id(self.connection):#x}>"
 
 
-async def connect_async(dsn: str = "", driver: str | None = None, **options: Any) -> AsyncConnection:
+async def connect_async(dsn: ConnectionString = "", driver: str | None = None, **options: Any) -> AsyncConnection:
     """Open a connection, in autocommit mode, and return it wrapped. The event loop is never held up.
 
     Args:
         dsn: a libpq connection string, as a URI or as key=value pairs; missing parameters come
-            from the PG… environment variables and libpq's defaults, on every driver.
-        driver: its name, as in `pgnotify.registry.DRIVERS` or `pgnotify.registry.ASYNC_DRIVERS`; None takes the first
-            of these that is installed.
+            from the PG… environment variables and libpq's defaults, on every driver. A URI may name the
+            driver, as in ``postgresql+asyncpg://``, as SQLAlchemy's do. SQLAlchemy's URL objects are taken, too.
+        driver: its name, as in `pgnotify.registry.DRIVERS` or `pgnotify.registry.ASYNC_DRIVERS`; None takes the one
+            that the URI names, or the first of these that is installed.
         options: libpq's connection parameters, such as ``application_name="jobs"``; they override
             those in the string.
 
     Raises:
         UnknownBackend: the driver is unknown or not installed.
-        ValueError: the string cannot be read, or has a parameter that the driver cannot express.
+        ValueError: the string cannot be read, has a parameter that the driver cannot express, or names another driver
+            than ``driver``.
 
     If the server cannot be reached or refuses, the driver's own error is raised. If it is cancelled, a connection that
     is opened by then is closed.
     """
-    from pgnotify.connecting import conninfo
+    from pgnotify.connecting import conninfo, dialect
 
+    dsn = dialect.written_out(dsn)
     parameters = conninfo.ready(conninfo.merge(dsn, options))
-    connect, is_coroutine_function = connect_async_with(driver)
+    connect, is_coroutine_function = connect_async_with(one_driver(dialect.driver_in(dsn), driver))
     if is_coroutine_function:
         return wrap_async(await connect(parameters))
     return wrap_async(await open_in_thread(Loop(), lambda: connect(parameters), lambda opened: opened.close()))

@@ -3,6 +3,7 @@
 What a connection string means:
 
 - `conninfo`: how one is read, overridden by options, and written.
+- `dialect`: what a URI means that names its driver.
 - `keywords`: which keywords exist, their environment variables, and which values they accept.
 - `defaults`: what the service file and the environment add.
 - `hosts`: which addresses to try, and in which order.

@@ -18,6 +18,7 @@ from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from pgnotify.connecting.defaults import with_defaults, with_verification
+from pgnotify.connecting.dialect import libpq_form
 from pgnotify.connecting.hosts import hosts, is_port_number
 from pgnotify.connecting.keywords import (
     SECRETS,
@@ -77,6 +78,8 @@ class Uri(NamedTuple):
 def parse(dsn: str) -> dict[str, str]:
     """Read a connection string, key=value or URI, as libpq's PQconninfoParse does.
 
+    A URI that names a driver is read, too; see `dialect`.
+
     Returns:
         The parameters that the string contains: no defaults, nothing from the environment. Values are not checked,
         except that they can be sent; hosts() refuses `port=x`. Bytes that are not UTF-8 (`%ff`) are decoded with
@@ -85,6 +88,7 @@ def parse(dsn: str) -> dict[str, str]:
     Raises:
         ValueError: libpq would not read it either. The message says where the error is, and never shows a password.
     """
+    dsn = libpq_form(dsn)
     refuse_unsendable(dsn, "the connection string")
     _refuse_other_scheme(dsn)
     return _parse_uri(dsn) if is_uri(dsn) else _parse_pairs(dsn)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 from pgnotify.connecting.conninfo import decoded, is_uri, parse, serialize, split_uri
 from pgnotify.connecting.defaults import with_defaults
+from pgnotify.connecting.dialect import libpq_form
 from pgnotify.connecting.hosts import Address, hosts
 from pgnotify.connecting.keywords import SECRETS, environment
 
@@ -27,6 +28,7 @@ def redacted(dsn: str) -> str:
     A URI stays a URI. Only the form is kept of a string that is unreadable, or in which part of a password seems to be
     read as something else (because a "/" in it is not written as %2F). Never raises ValueError.
     """
+    dsn = libpq_form(dsn)
     try:
         return _redacted_uri(dsn) if is_uri(dsn) else serialize(_masked(parse(dsn)))
     except ValueError:
@@ -39,6 +41,7 @@ def place_of(dsn: str) -> str:
     Values from the environment are included. A service is only named, since its values may change at any time. Where
     part of a password seems to be read as something else, it is "***". Never raises ValueError.
     """
+    dsn = libpq_form(dsn)
     try:
         parameters = parse(dsn)
         service = {**environment(), **parameters}.get("service")

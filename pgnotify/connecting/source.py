@@ -13,13 +13,14 @@ from typing import Any
 
 from pgnotify.connecting.conninfo import parse, ready
 from pgnotify.connecting.defaults import with_defaults
+from pgnotify.connecting.dialect import driver_in, is_connection_string, written_out
 from pgnotify.connecting.lookup import with_every_address
 from pgnotify.connecting.redact import place_of
 from pgnotify.connecting.session_name import session_name
 from pgnotify.errors import ConnectionLost, SourceError
 from pgnotify.limits import check_runs, name_of
 from pgnotify.protocol import Backend, NamesPool, Pool, connection_of, end
-from pgnotify.registry import backend_for, connect_with
+from pgnotify.registry import backend_for, connect_with, one_driver
 
 DEFAULT_NAME = "pgnotify"
 
@@ -37,7 +38,8 @@ class AnySource:
 
     Args:
         source: the connection string, function or connection that the user passed.
-        driver: the driver's name, for a connection string only; None selects the first that is installed.
+        driver: the driver's name, for a connection string only; None selects the one in the string, or the first that
+            is installed.
         name: the application_name that the server shows, unless the connection string sets another; None for the
             default of `pgnotify.connecting.session_name`.
         answer_timeout: seconds for each host to answer, unless the connection string has a connect_timeout.
@@ -47,13 +49,13 @@ class AnySource:
         from_dsn: whether connections are opened here, from a connection string.
 
     Raises:
-        ValueError: the connection string cannot be read, its sslmode is too weak for sslrootcert=system, or a driver
-            was named without a connection string.
+        ValueError: the connection string cannot be read, its sslmode is too weak for sslrootcert=system, a driver was
+            named without a connection string, or another one than the string names.
         UnknownBackend, TypeError: no backend fits, there is no such driver, or it is not installed.
     """
 
     def __init__(self, source: Any, driver: str | None, name: str | None, answer_timeout: float) -> None:
-        self.from_dsn = isinstance(source, str)
+        self.from_dsn = is_connection_string(source)
         if driver is not None and not self.from_dsn:
             raise ValueError(f"driver= goes with a connection string; a {type(source).__name__} has its own")
         self.can_reconnect = self.from_dsn or callable(source)
@@ -67,8 +69,9 @@ class AnySource:
         """That of the connection that was passed; None if there may be several."""
         self._open: Callable[[], Any]
         if self.from_dsn:
+            source = written_out(source)
             parameters = ready(parse(source))
-            connect = self._connect_with(driver)
+            connect = self._connect_with(one_driver(driver_in(source), driver))
 
             def open_one() -> Any:
                 completed = _completed(parameters, name, answer_timeout, self.seeks_primary)

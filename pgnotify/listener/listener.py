@@ -44,8 +44,9 @@ class Listener(ListenerFace):
     the listener keeps reading only if `workers` run the callbacks, or if you iterate after `start`.
 
     Args:
-        source: a connection string; or a function that takes nothing and returns a new connection of any supported
-            driver; or a connection. A connection cannot be replaced when it is lost, and it is not closed.
+        source: a connection string, as `pgnotify.connect` takes it; or a function that takes nothing and returns a new
+            connection of any supported driver; or a connection. A connection cannot be replaced when it is lost, and it
+            is not closed.
         channels: the channels to listen to, as written, at most 63 bytes each. Notifications of a channel go to the
             iteration, unless the channel has a subscription.
         on_listening: called with a `Listening` event each time LISTEN has come into force, before any newer
@@ -66,7 +67,8 @@ class Listener(ListenerFace):
         backoff: how long to wait between attempts to connect.
         name: for the logs, and for the server's pg_stat_activity unless the connection has an application_name. None
             stands for "pgnotify", and on the server for "pgnotify: <program> <process ID>".
-        driver: only with a connection string; None takes the first of `pgnotify.registry.DRIVERS` that is installed.
+        driver: only with a connection string; None takes the one that its URI names, or the first of
+            `pgnotify.registry.DRIVERS` that is installed.
         observer: told of states, batches, drops, gaps, callbacks and heartbeats; see `Observer`.
         outbox: a `pgnotify.Outbox`. Then messages that are stored in it are delivered, each a `Message`, in place of
             notifications, which only tell that there are some. A reconnect loses none, and none is dropped: it is read

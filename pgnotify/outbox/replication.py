@@ -7,6 +7,7 @@ messages itself, so that a reader of the copy that is slow is told of them as of
 
 from __future__ import annotations
 
+from pgnotify.connecting.dialect import libpq_form
 from pgnotify.outbox.schema import filled
 from pgnotify.outbox.tables import Tables, literal, quoted
 
@@ -53,7 +54,11 @@ def subscription_sql(tables: Tables, source: str, name: str) -> str:
         name: of the subscription, and of its slot on the first server: each further server needs another one.
     """
     return filled(_REFUSE, tables) + filled(
-        _SUBSCRIBE, tables, publication=quoted(tables.name), subscription=quoted(name), source=literal(source)
+        _SUBSCRIBE,
+        tables,
+        publication=quoted(tables.name),
+        subscription=quoted(name),
+        source=literal(libpq_form(source)),
     )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from pgnotify.connecting.conninfo import parse
+from pgnotify.connecting.dialect import libpq_form
 from pgnotify.connecting.hosts import hosts
 from pgnotify.testing._programs import run_psql
 from pgnotify.testing.address import Address
@@ -50,8 +51,8 @@ class ExternalPostgreSQL:
     """A server that is running already, and that PGNOTIFY_TEST_DSN names."""
 
     def __init__(self, dsn: str) -> None:
-        self.dsn = dsn
-        """The connection string, unchanged."""
+        self.dsn = libpq_form(dsn)
+        """The connection string, as libpq reads it: without the driver that a URI may name."""
         address = hosts(parse(dsn))[0]
         self.host = address.hostaddr or address.host
         """The first host in it: a name, an address or a socket directory."""

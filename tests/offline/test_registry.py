@@ -38,14 +38,14 @@ def plug_in(tmp_path, monkeypatch):
     """A function that installs a distribution with an entry point, in a directory of the test's own."""
     monkeypatch.syspath_prepend(tmp_path)
 
-    def install(distribution, name, value, source="", metadata=None):
+    def install(distribution, name, value, source="", metadata=None, group=registry.ENTRY_POINT_GROUP):
         if metadata is None:
             metadata = f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.5\n".encode()
         info = tmp_path / f"{distribution.replace('-', '_')}-1.5.dist-info"
         info.mkdir()
         if metadata is not ABSENT:
             (info / "METADATA").write_bytes(metadata)
-        (info / "entry_points.txt").write_text(f"[pgnotify.backends]\n{name} = {value}\n")
+        (info / "entry_points.txt").write_text(f"[{group}]\n{name} = {value}\n")
         module = value.partition(":")[0]
         if source:
             (tmp_path / f"{module}.py").write_text(source)
@@ -635,3 +635,94 @@ def test_a_connection_string_in_the_place_of_the_driver_is_not_shown():
         registry.connect_with("postgresql://u:hunter@h")
 
     assert "hunter" not in str(caught.value)
+
+
+# The driver that a connection URI names
+
+
+@pytest.mark.parametrize(
+    ("in_uri", "driver", "chosen"),
+    [
+        (None, None, None),
+        (None, "pg8000", "pg8000"),
+        ("psycopg2", None, "psycopg2"),
+        ("PSYCOPG", None, "psycopg"),
+        ("psycopg3", None, "psycopg"),
+        ("asyncpg", None, "asyncpg"),
+        ("psycopg_async", None, "psycopg_async"),
+        ("psycopg", "PsycoPG3", "psycopg"),
+        ("pygresql", "pg", "pygresql"),
+        ("psycopg", "psycopg_async", "psycopg_async"),  # one driver, of which SQLAlchemy decides by the kind of engine
+        ("psycopg_async", "psycopg", "psycopg"),
+    ],
+)
+def test_the_driver_is_the_one_that_is_named(in_uri, driver, chosen):
+    assert registry.one_driver(in_uri, driver) == chosen
+
+
+def test_two_drivers_are_refused_and_both_named():
+    with pytest.raises(
+        ValueError, match=r"^the connection URI names the driver 'psycopg2', and driver= names 'asyncpg'"
+    ):
+        registry.one_driver("psycopg2", "asyncpg")
+
+
+def test_a_driver_in_a_uri_that_there_is_not_is_refused_with_the_remedy():
+    with pytest.raises(UnknownBackend) as caught:
+        registry.one_driver("psycopg2cffi", "psycopg2")
+
+    assert str(caught.value) == (
+        "there is no driver 'psycopg2cffi' to connect with; the drivers are psycopg, psycopg2, pg8000, pygresql, "
+        "psycopg_async, asyncpg. Write postgresql:// in place of postgresql+psycopg2cffi:// to have one of them chosen"
+    )
+
+
+CONNECTS = """
+def connect(parameters):
+    return "blocking", parameters
+
+async def connect_async(parameters):
+    return "asynchronous", parameters
+"""
+
+
+def test_a_plug_in_connects_by_its_name(plug_in):
+    plug_in("my-driver", "mydriver", "plugged:connect", CONNECTS, group=registry.DRIVER_ENTRY_POINT_GROUP)
+
+    assert registry.one_driver("MyDriver", None) == "mydriver"
+    assert registry.connect_with("mydriver")({"host": "h"}) == ("blocking", {"host": "h"})
+    connect, is_coroutine_function = registry.connect_async_with("mydriver")
+    assert (connect({}), is_coroutine_function) == (("blocking", {}), False)
+
+
+def test_a_plug_in_that_is_asynchronous_connects_on_event_loops_only(plug_in):
+    plug_in("my-driver", "mydriver", "plugged:connect_async", CONNECTS, group=registry.DRIVER_ENTRY_POINT_GROUP)
+
+    assert registry.connect_async_with("mydriver")[1]
+    with pytest.raises(UnknownBackend, match=r"^driver 'mydriver' is asynchronous: use pgnotify\.connect_async\(\)"):
+        registry.connect_with("mydriver")
+
+
+def test_two_drivers_of_plug_ins_contradict_each_other(plug_in):
+    plug_in("my-driver", "mydriver", "plugged:connect", CONNECTS, group=registry.DRIVER_ENTRY_POINT_GROUP)
+
+    with pytest.raises(ValueError, match="'mydriver', and driver= names 'pg'"):
+        registry.one_driver("mydriver", "pg")
+
+
+def test_an_unknown_driver_is_told_with_those_of_plug_ins(plug_in):
+    plug_in("my-driver", "mydriver", "plugged:connect", CONNECTS, group=registry.DRIVER_ENTRY_POINT_GROUP)
+
+    with pytest.raises(UnknownBackend, match=r"the drivers are psycopg, .*, mydriver$"):
+        registry.connect_with("oracle")
+
+
+@pytest.mark.parametrize(
+    ("name", "obstacle"),
+    [("asyncpg", "the built-in driver takes precedence"), ("my-driver", "no connection URI can have it")],
+)
+def test_a_driver_of_a_plug_in_that_can_never_be_used_is_warned_of(plug_in, name, obstacle):
+    plug_in("my-driver", name, "plugged:connect", CONNECTS, group=registry.DRIVER_ENTRY_POINT_GROUP)
+
+    with pytest.warns(UserWarning, match=obstacle), pytest.raises(UnknownBackend):
+        registry.connect_with("oracle")

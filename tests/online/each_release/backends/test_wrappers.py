@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 import pgnotify
+from pgnotify.connecting.conninfo import parse
+from pgnotify.connecting.dialect import written_out
 from pgnotify.errors import ConnectionLost, TransactionError
 from tests.helpers.backends import collect, collect_payloads, until_lost
 from tests.helpers.sending import SEND
@@ -35,6 +37,37 @@ def engine(request, address) -> Iterator[Any]:
     opened = sqlalchemy.create_engine(url, pool_size=1, max_overflow=0, pool_timeout=5)
     yield opened
     opened.dispose()
+
+
+def test_the_url_of_an_engine_opens_a_connection_of_its_driver(engine):
+    with pgnotify.connect(engine.url) as connection, engine.connect() as other:
+        ours, theirs = connection.connection, other.connection.driver_connection
+        assert type(ours).__module__.partition(".")[0] == type(theirs).__module__.partition(".")[0]
+
+
+def test_a_url_means_what_it_means_for_an_engine():
+    sqlalchemy = pytest.importorskip("sqlalchemy")
+    pytest.importorskip("psycopg2")
+    query = {"options": "-c work_mem=1MB -c jit=off", "host": ("a:1", "b:2", "c"), "sslmode": "require"}
+    url = sqlalchemy.URL.create("postgresql+psycopg2", "jöe", "p@ss/w o+r:d?&%41", database="a shop", query=query)
+    (_, expected) = sqlalchemy.create_engine(url).dialect.create_connect_args(url)
+
+    parameters = parse(written_out(url))
+
+    assert parameters == expected
+
+
+def test_the_text_of_a_url_is_refused_with_the_remedy():
+    sqlalchemy = pytest.importorskip("sqlalchemy")
+    url = sqlalchemy.make_url("postgresql+psycopg://joe:hunter@localhost:1/shop")
+
+    with pytest.raises(ValueError, match=r"render_as_string\(hide_password=False\)"):
+        pgnotify.connect(str(url))
+
+
+def test_a_url_in_the_place_of_a_connection_is_refused(engine):
+    with pytest.raises(TypeError, match=r"not a sqlalchemy\.engine\.url\.URL"):
+        pgnotify.notify(engine.url, "jobs")
 
 
 def listened_to(connection) -> list[str]:

@@ -43,6 +43,13 @@ def test_a_uri_and_pairs_mean_the_same(driver: str, address: Address):
             assert _query(connection, "SELECT current_database(), current_user") == [("postgres", "postgres")]
 
 
+def test_a_uri_may_name_the_driver(driver: str, address: Address):
+    dsn = address.dsn.replace("postgresql:", f"postgresql+{driver}:", 1)
+
+    with pgnotify.connect(dsn) as connection, pgnotify.connect(address.dsn, driver) as other:
+        assert type(connection.connection) is type(other.connection)
+
+
 def test_a_new_connection_listens_and_notifies(driver: str, address: Address, channel: str):
     with pgnotify.connect(address.dsn, driver=driver) as connection:
         connection.listen(channel)
