@@ -149,6 +149,7 @@ def backend_for(connection: object) -> Backend:
     Other errors of a factory pass through. Entry points are scanned if neither `register` nor the
     built-in table fits. Then a UserWarning reports each entry point that can never be used.
     """
+    _refuse_string(connection, "pgnotify.connect() and pgnotify.Listener")
     for found, driver_object in _matches(connection, ENTRY_POINT_GROUP):
         try:
             backend: Backend = _made_by(found, driver_object)
@@ -166,6 +167,7 @@ def async_backend_for(connection: object) -> AsyncBackend | None:
 
     Raises the same errors as `backend_for`, but not if nothing fits.
     """
+    _refuse_string(connection, "pgnotify.connect_async() and pgnotify.AsyncListener")
     for found, driver_object in _matches(connection, ASYNC_ENTRY_POINT_GROUP):
         if (made := found.factory(driver_object)) is not None:
             backend: AsyncBackend = _checked(found, made)
@@ -404,6 +406,13 @@ def _use_asyncio(connection: object) -> str:
         "pgnotify.AsyncNotificationHandler, AsyncListener, wrap_async(), notify_async() or notify_many_async(), or to "
         "a method of Outbox that ends in _async"
     )
+
+
+def _refuse_string(connection: object, takes_it: str) -> None:
+    if isinstance(connection, str):  # which is not shown, as it may have a password
+        raise UnknownBackend(
+            f"a str is not a connection: a connection string is for {takes_it}, which open one. Pass a connection here"
+        )
 
 
 def _nothing_fits(connection: object) -> str:

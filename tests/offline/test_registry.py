@@ -560,7 +560,7 @@ def test_nothing_fits_says_when_no_driver_is_installed(monkeypatch):
         backend_for(driver_class("strange")())
 
 
-@pytest.mark.parametrize("thing", [None, 5, "postgresql://", object(), print, type])
+@pytest.mark.parametrize("thing", [None, 5, b"postgresql://", object(), print, type])
 def test_what_is_no_connection_is_a_type_error(thing):
     with pytest.raises(TypeError, match=r"^no backend fits a "):
         backend_for(thing)
