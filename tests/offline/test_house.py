@@ -17,7 +17,7 @@ PACKAGE = Path(pgnotify.__file__).parent
 LINE = (
     "errors atomic uncopyable threads | waiting | notification | message limits protocol | async_protocol"
     " | program registry | connecting handler | listener backends connection | aio"
-    " | testing outbox | __init__ cli | __main__"
+    " | testing outbox contrib | __init__ cli | __main__"
 )
 ROW = {name: number for number, names in enumerate(LINE.split("|")) for name in names.split()}
 
