@@ -32,6 +32,8 @@ _NAMES = {
     "CreateDomainStmt": ("domainname",),
     "DefineStmt": ("defnames",),
 }
+# PL/pgSQL's ways to parse (RawParseMode).
+_STATEMENT, _ASSIGNMENT = 0, 3
 # Objects of DROP and COMMENT that belong to no schema.
 _WITHOUT_SCHEMA = frozenset(
     f"OBJECT_{kind}"
@@ -52,6 +54,30 @@ def unqualified(sql: str) -> list[str]:
 
     text = re.sub(r"\\x[89a-f][0-9a-f]", "?", sql)  # it knows UTF-8 only, and takes no single byte of it
     return [found for raw in pglast.parse_sql(text) for found in _in(raw.stmt(skip_none=True), frozenset())]
+
+
+def unqualified_in_function(sql: str) -> list[str]:
+    """Return the same of the statements and expressions in the body of a PL/pgSQL function.
+
+    Raises:
+        pglast.parser.ParseError: it is not a CREATE FUNCTION.
+    """
+    import pglast
+
+    return [found for query in _queries_in(pglast.parse_plpgsql(sql)) for found in unqualified(query)]
+
+
+def _queries_in(node: Any) -> Iterator[str]:
+    """Yield the statements in a parsed function; an expression and an assignment become a SELECT."""
+    if isinstance(node, list):
+        for value in node:
+            yield from _queries_in(value)
+    elif isinstance(node, dict):
+        if "query" in node and "parseMode" in node:
+            text = node["query"].partition(":=")[2] if node["parseMode"] == _ASSIGNMENT else node["query"]
+            yield text if node["parseMode"] == _STATEMENT else f"SELECT {text}"
+        for value in node.values():
+            yield from _queries_in(value)
 
 
 def _in(node: Any, ctes: frozenset[str]) -> Iterator[str]:

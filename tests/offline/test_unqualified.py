@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.helpers.unqualified import WITH_PGLAST, unqualified
+from tests.helpers.unqualified import WITH_PGLAST, unqualified, unqualified_in_function
 
 pytestmark = WITH_PGLAST
 
@@ -61,3 +61,17 @@ def test_a_name_without_a_schema_is_found(sql):
 @pytest.mark.parametrize("sql", NOTHING_FOUND, ids=str)
 def test_a_qualified_statement_has_none(sql):
     assert unqualified(sql) == []
+
+
+def test_statements_and_expressions_of_a_function_are_read():
+    function = """CREATE FUNCTION a.b() RETURNS trigger LANGUAGE plpgsql AS $$
+        DECLARE x pg_catalog.text := f1();
+        BEGIN
+            IF f2() THEN x := f3(); END IF;
+            SELECT f4() INTO x;
+            PERFORM f5(), pg_catalog.now();
+            EXECUTE f6() INTO x USING f7();
+        EXCEPTION WHEN OTHERS THEN RETURN f8();
+        END $$"""
+
+    assert sorted(unqualified_in_function(function)) == [f"FuncCall f{number}" for number in range(1, 9)]
