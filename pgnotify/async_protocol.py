@@ -37,8 +37,8 @@ class AsyncBackend(Protocol):
     time: the connection stays usable, and nothing that has arrived is lost. The capabilities of `pgnotify.protocol`
     have the same names here. Those that wait for the server are coroutines: ``listen_many``, ``unlisten_many``,
     ``notify_many``, ``query``, ``check``, ``name_session``, ``release`` and ``end``. The others are not:
-    ``fetch_plain``, ``fetch_into``, ``has_news``, ``fileno``, ``server_pid``, ``connection``, ``pool``, ``busy`` and
-    ``DatabaseError``.
+    ``fetch_plain``, ``fetch_into``, ``has_news``, ``fileno``, ``server_pid``, ``versions``, ``connection``, ``pool``,
+    ``busy`` and ``DatabaseError``.
     """
 
     async def listen(self, channel: str) -> None:

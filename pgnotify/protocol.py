@@ -285,6 +285,26 @@ class NamesServerPid(Protocol):
         """The process ID that came with the connection; no I/O."""
 
 
+class Versions(NamedTuple):
+    """The software of one connection; see `NamesVersions.versions`."""
+
+    driver: str
+    """The driver's name and release, such as "mydriver 1.2.3"."""
+    libpq: str | None
+    """The release of the libpq that is loaded, such as "18.6"; None if the driver does without it."""
+    protocol: str
+    """The version of the protocol that the driver and the server speak, such as "3.0"."""
+
+
+@runtime_checkable
+class NamesVersions(Protocol):
+    """A backend that names the software that its connection is made of, for a report to its user."""
+
+    @property
+    def versions(self) -> Versions:
+        """The versions of the driver, of libpq and of the protocol; no I/O."""
+
+
 @runtime_checkable
 class HasDescriptor(Protocol):
     """A backend that offers its socket's descriptor.
@@ -486,6 +506,15 @@ def server_pid_of(backend: Backend) -> int | None:
     except (ConnectionLost, NotImplementedError):
         return None
     return pid
+
+
+def versions_of(backend: Backend) -> Versions | None:
+    """Return the software that a connection is made of; None if the backend does not say."""
+    try:
+        versions: Versions | None = getattr(backend, "versions", None)
+    except (ConnectionLost, NotImplementedError):
+        return None
+    return versions
 
 
 def connection_of(backend: Backend) -> object:

@@ -15,6 +15,7 @@ What they share:
 - `_async_holder`: the same, for connections of asynchronous drivers.
 - `_transactions`: the states of a transaction, and what may be called inside one.
 - `_health`: the statement of a health check, and its answer.
+- `_versions`: the releases of libpq and of the protocol, from libpq's numbers.
 - `_encodings`: which texts do not survive the client_encoding, and which no parameter may have.
 - `_parameters`: finds the parameters of a statement, for drivers that write them in another way than $1.
 

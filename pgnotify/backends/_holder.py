@@ -11,7 +11,7 @@ from pgnotify.backends._steps import SteppedBackend
 from pgnotify.backends._transactions import TransactionStatus
 from pgnotify.errors import ConnectionLost
 from pgnotify.notification import Notification, Plain
-from pgnotify.protocol import Backend, Ends, FetchesWhole, Health, Releases, plain_fetch, unlisten_all
+from pgnotify.protocol import Backend, Ends, FetchesWhole, Health, Releases, Versions, plain_fetch, unlisten_all
 
 T = TypeVar("T")
 
@@ -134,6 +134,12 @@ class HolderBackend:
         """See `pgnotify.protocol.NamesServerPid.server_pid`: for the connection that the last verb used."""
         pid: int = offered(self._held(), "server_pid")
         return pid
+
+    @property
+    def versions(self) -> Versions:
+        """See `pgnotify.protocol.NamesVersions.versions`: for the connection that the last verb used."""
+        versions: Versions = offered(self._held(), "versions")
+        return versions
 
     def fileno(self) -> int:
         """Return the descriptor of the connection that the last verb used.

@@ -19,8 +19,10 @@ from pgnotify.backends._collecting import Collecting, Inbox
 from pgnotify.backends._encodings import encoded
 from pgnotify.backends._steps import BATCH, MORE_TO_READ, Rows, new_name
 from pgnotify.backends._transactions import STATUS_OF, TransactionStatus
+from pgnotify.backends._versions import libpq_release, protocol_version
 from pgnotify.errors import ConnectionLost, TransactionError
 from pgnotify.notification import Plain
+from pgnotify.protocol import Versions
 
 _RETURNED = (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK)
 
@@ -77,6 +79,17 @@ class OverPsycopg(Collecting):
         self._refuse_loss()
         pid: int = self._connection.pgconn.backend_pid
         return pid
+
+    @property
+    def versions(self) -> Versions:
+        """See `pgnotify.protocol.NamesVersions.versions`. libpq tells the protocol's minor version from 18 on."""
+        pgconn = self._connection.pgconn
+        try:
+            protocol = pgconn.full_protocol_version  # since psycopg 3.3
+        except (AttributeError, psycopg.NotSupportedError):
+            protocol = pgconn.protocol_version
+        driver = f"psycopg {psycopg.__version__} ({psycopg.pq.__impl__})"
+        return Versions(driver, libpq_release(psycopg.pq.version()), protocol_version(protocol))
 
     def transaction_status(self) -> TransactionStatus:
         """Return libpq's status."""

@@ -21,7 +21,7 @@ from pgnotify.backends._transactions import TransactionStatus, in_open_transacti
 from pgnotify.connecting.retryable import message_of, sqlstate_of
 from pgnotify.errors import ConnectionLost, PayloadError, PgNotifyError, TransactionError
 from pgnotify.notification import Notification, Plain, new
-from pgnotify.protocol import Health
+from pgnotify.protocol import Health, Versions
 from pgnotify.waiting import is_cut_off
 
 T = TypeVar("T")
@@ -212,6 +212,11 @@ class SteppedBackend(abc.ABC):
         Raises:
             ConnectionLost: the connection has ended, and its driver does not remember.
         """
+
+    @property
+    @abc.abstractmethod
+    def versions(self) -> Versions:
+        """See `pgnotify.protocol.NamesVersions.versions`."""
 
     @abc.abstractmethod
     def fileno(self) -> int:

@@ -27,6 +27,7 @@ from pgnotify.backends._steps import BATCH, Rows, Steps, new_name, quoted
 from pgnotify.backends._transactions import TransactionStatus
 from pgnotify.errors import ConnectionLost, PgNotifyError, TransactionError
 from pgnotify.notification import Plain
+from pgnotify.protocol import Versions
 
 __all__ = ["AsyncpgBackend", "connect", "wrap"]
 
@@ -132,6 +133,11 @@ class AsyncpgBackend(AsyncDriverBackend):
         if self._server_pid is None:
             raise self._lost() from self._reason_of_loss()
         return self._server_pid
+
+    @property
+    def versions(self) -> Versions:
+        """See `pgnotify.protocol.NamesVersions.versions`."""
+        return Versions(f"asyncpg {asyncpg.__version__}", None, "3.0")  # protocol/coreproto.pyx writes 3 and 0
 
     def fileno(self) -> int:
         """Return the descriptor of the transport's socket: for a shutdown() only, as the transport reads from it."""

@@ -59,6 +59,7 @@ from pgnotify.backends._transactions import TransactionStatus
 from pgnotify.errors import ConnectionLost, Unanswered
 from pgnotify.notification import Plain
 from pgnotify.program.interruption import is_interruption
+from pgnotify.protocol import Versions
 from pgnotify.waiting import wait_readable
 
 _UNNAMED = b""
@@ -167,6 +168,11 @@ class Pg8000Backend(Collecting, DriverBackend):
         key = self._connection._backend_key_data  # None where a pooler sends none
         (pid,) = PID.unpack_from(key or bytes(PID.size))
         return int(pid)
+
+    @property
+    def versions(self) -> Versions:
+        """See `pgnotify.protocol.NamesVersions.versions`."""
+        return Versions(f"pg8000 {pg8000.__version__}", None, "3.0")  # core.py: protocol = 196608
 
     def transaction_status(self) -> TransactionStatus:
         """Return the status that the server reported after the last statement.

@@ -19,8 +19,9 @@ from pgnotify.backends._encodings import encoded
 from pgnotify.backends._parameters import split
 from pgnotify.backends._steps import BATCH, MORE_TO_READ, Rows, new_name
 from pgnotify.backends._transactions import STATUS_OF, TransactionStatus, in_autocommit, in_open_transaction
+from pgnotify.backends._versions import libpq_release, protocol_version
 from pgnotify.notification import Plain
-from pgnotify.protocol import Health
+from pgnotify.protocol import Health, Versions
 
 
 def wrap(connection: Any) -> Psycopg2Backend:
@@ -101,6 +102,13 @@ class Psycopg2Backend(DriverBackend):
         self._refuse_loss()
         pid: int = self._connection.get_backend_pid()
         return pid
+
+    @property
+    def versions(self) -> Versions:
+        """See `pgnotify.protocol.NamesVersions.versions`."""
+        driver = f"psycopg2 {psycopg2.__version__.partition(' ')[0]}"
+        libpq = libpq_release(psycopg2.extensions.libpq_version())
+        return Versions(driver, libpq, protocol_version(self._connection.protocol_version))
 
     def transaction_status(self) -> TransactionStatus:
         """Return libpq's status: connection.status is wrong after a BEGIN of the user's own."""

@@ -22,10 +22,11 @@ from pgnotify.backends._encodings import encoded
 from pgnotify.backends._holder import HolderBackend
 from pgnotify.backends._steps import BATCH, Rows, new_name
 from pgnotify.backends._transactions import STATUS_OF, TransactionStatus
+from pgnotify.backends._versions import libpq_release, protocol_version
 from pgnotify.errors import UndecodablePayload
 from pgnotify.notification import Plain
 from pgnotify.program.interruption import is_interruption
-from pgnotify.protocol import Backend
+from pgnotify.protocol import Backend, Versions
 
 _ENCODINGS_WITHOUT_CODEC = (None, "SQL_ASCII")
 
@@ -176,6 +177,13 @@ class PyGreSQLBackend(DriverBackend):
         self._refuse_loss()
         pid: int = self._connection.backend_pid
         return pid
+
+    @property
+    def versions(self) -> Versions:
+        """See `pgnotify.protocol.NamesVersions.versions`; libpq forgets the protocol with the connection."""
+        self._refuse_loss()
+        libpq = libpq_release(pg.get_pqlib_version())
+        return Versions(f"PyGreSQL {pg.version}", libpq, protocol_version(self._connection.protocol_version))
 
     def transaction_status(self) -> TransactionStatus:
         """Return libpq's status."""

@@ -6,9 +6,12 @@ driver has a module of its own.
 
 from __future__ import annotations
 
+import re
 import select
 import time
 from collections.abc import Iterator
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from types import SimpleNamespace
 from typing import Any
 
@@ -30,6 +33,16 @@ from tests.helpers.waiting import PATIENCE
 @pytest.fixture
 def backend(db) -> Backend:
     return pgnotify.wrap(db).backend
+
+
+def test_it_names_the_versions_of_what_it_is_made_of(backend):
+    driver, libpq, protocol = backend.versions
+
+    name, release = driver.split()[:2]
+    with suppress(PackageNotFoundError):  # it comes as a distribution of another name
+        assert version(name) == release
+    assert libpq is None or re.fullmatch(r"\d\d\.\d+", libpq)
+    assert re.fullmatch(r"3\.\d", protocol)
 
 
 # What it costs
