@@ -205,9 +205,11 @@ def kit(session: nox.Session) -> None:
 
 @nox.session(tags=["others"])
 def example(session: nox.Session) -> None:
-    """Install the example of a third party's backend, and run the conformance class on it."""
-    session.install("-e", ".", "-e", "examples/backend-asyncpg", *_group("tests", "server"))
-    _pytest(session, "examples/backend-asyncpg")
+    """Install the two examples of a third party's backend, and run the conformance class on them."""
+    examples = ("examples/backend-libpq", "examples/backend-asyncpg")
+    session.install("-e", ".", *(f"-e{each}" for each in examples), *_group("tests", "server"))
+    for each in examples:
+        _pytest(session, each)
 
 
 @nox.session
