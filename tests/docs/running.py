@@ -62,7 +62,7 @@ class Page:
         document.namespace["run"] = self.run_block
         for example in document:
             if isinstance(example.parsed, Block):
-                self._write_file(example.parsed)
+                write_file(example.parsed, self._directory, self._address.dsn)
             try:
                 example.evaluate()
             except SkipTest:
@@ -113,13 +113,6 @@ class Page:
             sys.modules["prometheus_client"].REGISTRY.unregister(collector)
         for number, handler in self._signals.items():
             signal.signal(number, handler)
-
-    def _write_file(self, block: Block) -> None:
-        named = _NAMED.match(block.code)
-        if named:
-            path = self._directory / named["path"]
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(_SHOWN_DSN.sub(self._address.dsn, block.code))
 
     def _run_python(self, code: str, line: int) -> None:
         if _TEST.search(code):
@@ -179,6 +172,21 @@ class Page:
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
         self._loop.run_until_complete(asyncio.wait_for(_awaited(waits), PATIENCE))
+
+
+def write_file(block: Block, directory: Path, dsn: str | None = None) -> None:
+    """Write a block that names its file in its first line, in a comment, into a directory.
+
+    Args:
+        block: any block.
+        directory: where the page's files are.
+        dsn: replaces the string that the page shows, if it is given.
+    """
+    named = _NAMED.match(block.code)
+    if named:
+        path = directory / named["path"]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(block.code if dsn is None else _SHOWN_DSN.sub(dsn, block.code))
 
 
 def _metrics() -> set[Any]:

@@ -45,8 +45,10 @@ STAND_INS = ("$1", "a.b", "a", "'a'")
 def statements_of_page(path: Path) -> Iterator[str]:
     """Yield the statements in the code of a page, whichever language that is in: in blocks, and in lines of text."""
     text = path.read_text()
-    for language, block in re.findall(r"^```(\w*)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE):
-        yield from [block] if language == "sql" else _in_lines(block)
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    hidden = re.findall(r"^<!-- invisible-code-block: (\w+)\n(.*?)^-->$", text, re.DOTALL | re.MULTILINE)
+    for language, block in (*blocks, *hidden):
+        yield from [block] if language == "sql" else _in_code(block)
     for code in re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)):
         if STATEMENT.match(code):
             yield code
@@ -54,7 +56,21 @@ def statements_of_page(path: Path) -> Iterator[str]:
 
 def statements_of_module(path: Path) -> Iterator[str]:
     """Yield the texts in a module that are a statement, and the statements in others, such as docstrings."""
-    tree = ast.parse(path.read_text())
+    yield from _in_python(ast.parse(path.read_text()))
+
+
+def _in_code(block: str) -> Iterator[str]:
+    """Yield the statements in a block of a page, which may be Python, or anything else."""
+    try:
+        tree = ast.parse(block)
+    except SyntaxError:
+        yield from _in_lines(block)
+    else:
+        yield from _in_python(tree)
+        yield from _in_lines("\n".join(re.findall(r"#.*", block)))
+
+
+def _in_python(tree: ast.Module) -> Iterator[str]:
     parts = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
     for node in ast.walk(tree):
         if isinstance(node, ast.JoinedStr):
