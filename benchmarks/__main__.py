@@ -32,8 +32,8 @@ ROOT = Path(__file__).resolve().parent.parent
 OUTPUT = ROOT / "build" / "benchmarks"
 DOCS = ROOT / "docs"
 PUBLISHED = ROOT / "benchmarks" / "published"
-PAGES = (DOCS / "why" / "performance.md", ROOT / "README.md")
-"""The pages with tables that are made from the results; see `tables.put_into`."""
+PAGE = DOCS / "why" / "performance.md"
+"""Its tables are made from the results; see `tables.put_into`."""
 
 
 def main() -> None:
@@ -58,8 +58,7 @@ def publish(found: Results) -> None:
     """Put the results where the documentation shows them."""
     results.write(found, PUBLISHED / "performance.json")
     plot.draw(found, DOCS / "images" / "performance.svg")
-    for page in PAGES:
-        page.write_text(tables.put_into(page.read_text(), tables.by_name(found)))
+    PAGE.write_text(tables.put_into(PAGE.read_text(), tables.by_name(found)))
 
 
 def _options() -> argparse.Namespace:
@@ -72,7 +71,9 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--quick", action="store_true", help="measure little, to see that everything runs")
     parser.add_argument("--output", type=Path, default=OUTPUT, help="directory (default: %(default)s)")
-    parser.add_argument("--publish", action="store_true", help="put the results into docs/ and the README, too")
+    parser.add_argument(
+        "--publish", action="store_true", help="put the results into docs/ and benchmarks/published/, too"
+    )
     parser.add_argument("--results", type=Path, metavar="FILE", help="measure nothing, show earlier results")
     parser.add_argument(
         "--profile", metavar="WAY", help='only show where the time goes, for a way such as "handler, psycopg"'

@@ -230,7 +230,7 @@ def import_table(results: Results) -> str:
 
 
 def short_table(results: Results) -> str:
-    """Return the table for the README: our handler on one kind of connection for each driver."""
+    """Return the short table: our handler on one kind of connection for each driver."""
     header = (
         *("connection", "ours, per second", "to the driver's own way", "to the best loop by hand", "CPU each"),
         *("latency, p50", "a million pending", "idle wake-ups"),

@@ -22,14 +22,14 @@ RUN = ("python", "sql", "console")
 PARSED = ("toml", "ini", "service", "yaml", "json")
 SHOWN = ("", "text")
 """What a python block printed, if one before it has printed anything."""
-NOT_RUN = ("py", "python3", "html", "javascript", "dockerfile", "nginx", "eval-rst", "toctree", "literalinclude")
-"""Python of another project; what needs programs that we do not have; and what is Sphinx's."""
+NOT_RUN = ("python3", "html", "javascript", "dockerfile", "nginx")
+"""Python of another project, and what needs programs that we do not have."""
 
 IN_EXAMPLES = ("python", "toml", "html", "sql")
 """Of these, a part of an example is not run by itself."""
 
 _FENCE = re.compile(
-    r"^(?P<indent>[ ]*)(?P<fence>`{3,})\{?(?P<language>[\w-]*)\}?[^\n`]*\n(?P<body>.*?)^(?P=indent)(?P=fence)[ ]*$"
+    r"^(?P<indent>[ ]*)(?P<fence>`{3,})(?P<language>[\w-]*|\{[\w-]+\})[^\n`]*\n(?P<body>.*?)^(?P=indent)(?P=fence)[ ]*$"
     r"|^<!-- invisible-code-block: (?P<hidden>\w+)\n(?P<hidden_body>.*?)^-->$",
     re.DOTALL | re.MULTILINE,
 )
@@ -64,6 +64,8 @@ class DocStrings(PythonDocStringDocument):
 
 def _blocks(document: Document) -> Iterator[Region]:
     for found in _FENCE.finditer(document.text):
+        if found["language"] and found["language"].startswith("{"):
+            continue  # a directive of Sphinx's
         if found["hidden"] is not None:
             block = Block(found["hidden"], found["hidden_body"], is_hidden=True)
         else:

@@ -146,7 +146,7 @@ def test_a_statement_names_every_schema(statement):
 def test_the_statements_are_found():
     found = [" ".join(parameter.values[0].split()) for parameter in FOUND]
 
-    assert "SELECT pg_catalog.pg_notify('jobs', '…')" in found  # in a comment of the README's code
+    assert "SELECT pg_catalog.pg_notify('orders', '42')" in found  # in a comment of the README's code
     assert "SELECT pg_catalog.pg_notify('jobs', '42')" in found  # in the docstring of an example
     assert "SELECT pg_catalog.pg_notify('jobs', '42'); NOTIFY jobs, '42';" in found  # in a block of a page
     assert "SELECT 1 FROM {}" in found  # in an f-string
