@@ -38,7 +38,7 @@ class AsyncBackend(Protocol):
     have the same names here. Those that wait for the server are coroutines: ``listen_many``, ``unlisten_many``,
     ``notify_many``, ``query``, ``check``, ``name_session``, ``release`` and ``end``. The others are not:
     ``fetch_plain``, ``fetch_into``, ``has_news``, ``fileno``, ``server_pid``, ``versions``, ``connection``, ``pool``,
-    ``busy`` and ``DatabaseError``.
+    ``busy``, ``in_transaction`` and ``DatabaseError``.
     """
 
     async def listen(self, channel: str) -> None:

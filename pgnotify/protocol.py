@@ -341,6 +341,18 @@ class Busy(Protocol):
 
 
 @runtime_checkable
+class KnowsTransaction(Protocol):
+    """A backend that knows whether its connection is inside a transaction of the user's."""
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether it is, also if the transaction has failed; no I/O, and read only between two calls.
+
+        After `Backend.notify`, it tells whether the notification waits for the user's commit.
+        """
+
+
+@runtime_checkable
 class Releases(Protocol):
     """A backend that can leave its connection to the next user, as is necessary before it goes back to a pool."""
 
@@ -520,6 +532,11 @@ def versions_of(backend: Backend) -> Versions | None:
 def connection_of(backend: Backend) -> object:
     """Return the driver's connection that a backend speaks on; the backend itself if it does not say."""
     return getattr(backend, "connection", backend)
+
+
+def in_transaction(backend: object) -> bool:
+    """Return whether a connection is inside a transaction of the user's; False if its backend does not know."""
+    return bool(getattr(backend, "in_transaction", False))
 
 
 def plain_fetch(backend: Backend) -> Callable[[], Sequence[Plain]]:

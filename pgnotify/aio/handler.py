@@ -32,6 +32,7 @@ from pgnotify.program.commands import answering
 from pgnotify.program.forks import forget_after_fork
 from pgnotify.program.state import State
 from pgnotify.program.watch import Watch
+from pgnotify.protocol import in_transaction
 
 T = TypeVar("T")
 
@@ -117,9 +118,12 @@ class AsyncNotificationHandler(HandlerFace):
         other = None if db is None else unbound(db)
         if other is None or other.is_same(self._unbound):
             self._check_open()
-            await self._do(lambda: verbs.notify(self._watch, channel, text), repeatable=False)
+            waits = await self._do(lambda: verbs.notify(self._watch, channel, text), repeatable=False)
+            self._warn_if(waits, stop, on_own=True)
         else:
-            await other.bound(Loop()).notify(channel, text)
+            backend = other.bound(Loop())
+            await backend.notify(channel, text)
+            self._warn_if(in_transaction(backend), stop, on_own=False)
 
     def stop(self) -> None:
         """End the loop: it unlistens and returns, without another call of the callback.

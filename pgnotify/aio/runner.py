@@ -18,7 +18,7 @@ from pgnotify.aio.wakeup import LoopWakeup
 from pgnotify.async_protocol import AsyncBackend, health_of, listen_to_some, name_session, query, unlisten_some
 from pgnotify.notification import Plain
 from pgnotify.program import actions as p
-from pgnotify.protocol import HasDescriptor, plain_fetch
+from pgnotify.protocol import HasDescriptor, in_transaction, plain_fetch
 
 T = TypeVar("T")
 
@@ -240,6 +240,7 @@ class AsyncRunner:
                 return await unlisten_some(self.backend, channels)
             case p.Notify(channel, payload):
                 await self.backend.notify(channel, payload)
+                return in_transaction(self.backend)
             case p.AskHealth():
                 return await health_of(self.backend)
             case p.NameSession(name):
@@ -255,7 +256,7 @@ class AsyncRunner:
 _NOT_AWAITED = (type(None), bool)
 
 
-_OPTIONAL = ("busy", "settle", "has_news", "fetch_into", "fetch_plain")
+_OPTIONAL = ("busy", "settle", "has_news", "fetch_into", "fetch_plain", "in_transaction")
 
 
 async def _begun_and_cancelled(awaitable: Awaitable[object]) -> None:
@@ -277,13 +278,7 @@ class _Refusing:
         self._refusal = refusal
 
     def __getattr__(self, name: str) -> Callable[..., object]:
-        if name.startswith("_") or name in (
-            "busy",
-            "settle",
-            "has_news",
-            "fetch_into",
-            "fetch_plain",
-        ):  # these are optional
+        if name.startswith("_") or name in _OPTIONAL:
             raise AttributeError(name)
         return self._refuse
 

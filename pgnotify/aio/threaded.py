@@ -25,6 +25,7 @@ from pgnotify.protocol import (
     Pool,
     connection_of,
     health_of,
+    in_transaction,
     name_session,
     plain_fetch,
     release,
@@ -291,6 +292,11 @@ class ThreadedBackend(AsyncBackend):
     def busy(self) -> bool:
         """Whether a call of the connection's is under way."""
         return self._slot.call is not None
+
+    @property
+    def in_transaction(self) -> bool:
+        """See `pgnotify.protocol.KnowsTransaction.in_transaction`."""
+        return in_transaction(self.blocking)
 
     async def settle(self) -> None:
         """Wait until a call that was cancelled, and is still under way, has ended. Its outcome does not matter."""

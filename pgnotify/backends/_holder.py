@@ -11,7 +11,17 @@ from pgnotify.backends._steps import SteppedBackend
 from pgnotify.backends._transactions import TransactionStatus
 from pgnotify.errors import ConnectionLost
 from pgnotify.notification import Notification, Plain
-from pgnotify.protocol import Backend, Ends, FetchesWhole, Health, Releases, Versions, plain_fetch, unlisten_all
+from pgnotify.protocol import (
+    Backend,
+    Ends,
+    FetchesWhole,
+    Health,
+    Releases,
+    Versions,
+    in_transaction,
+    plain_fetch,
+    unlisten_all,
+)
 
 T = TypeVar("T")
 
@@ -165,6 +175,11 @@ class HolderBackend:
     def busy(self) -> bool:
         """See `pgnotify.protocol.Busy.busy`."""
         return bool(getattr(self._backend, "busy", False))
+
+    @property
+    def in_transaction(self) -> bool:
+        """See `pgnotify.protocol.KnowsTransaction.in_transaction`."""
+        return self._in_block() or in_transaction(self._backend)
 
     def limit_rest(self, seconds: float) -> None:
         """See `pgnotify.protocol.LimitsRest.limit_rest`."""

@@ -205,6 +205,11 @@ class SteppedBackend(abc.ABC):
         return self.transaction_status() is TransactionStatus.ACTIVE
 
     @property
+    def in_transaction(self) -> bool:
+        """See `pgnotify.protocol.KnowsTransaction.in_transaction`."""
+        return self.transaction_status() in (TransactionStatus.IN_TRANSACTION, TransactionStatus.IN_FAILED_TRANSACTION)
+
+    @property
     @abc.abstractmethod
     def server_pid(self) -> int:
         """See `pgnotify.protocol.NamesServerPid.server_pid`.

@@ -19,6 +19,11 @@ from pgnotify.program.state import State
 from pgnotify.program.watch import Watch
 from pgnotify.uncopyable import Uncopyable
 
+_STOP_WAITS = (
+    "%r: the stop on %r waits for the commit of the transaction that it was sent in; the loop goes on until then"
+)
+_NOTIFICATION_WAITS = "%r: the notification on %r waits for the commit of the transaction that it was sent in"
+
 
 class HandlerFace(Uncopyable):
     """The arguments and the state of a handler. The subclasses run it.
@@ -49,6 +54,8 @@ class HandlerFace(Uncopyable):
         self._db: Any = db
         self._watch = Watch(self._event, self._stop_event)
         self._process = os.getpid()
+        self._warned_of: set[str] = set()
+        """The channels whose notification waited for a commit, as the log has said."""
 
     @property
     def db(self) -> Any:
@@ -97,6 +104,28 @@ class HandlerFace(Uncopyable):
         if self._db is None:
             raise HandlerClosed(f"the handler for {self._event!r} is closed")
         self._check_process()
+
+    def _warn_if(self, waits: bool | None, stop: bool, on_own: bool) -> None:
+        """Warn, once for each channel, of a notification that waits for a commit.
+
+        Args:
+            waits: whether it does; None if that is not known.
+            stop: whether it is to end the loop.
+            on_own: whether it was sent on the handler's own connection. On another one, a notification that is no stop
+                may be part of the user's transaction on purpose.
+        """
+        channel = self._stop_event if stop else self._event
+        if not waits or not (stop or on_own) or channel in self._warned_of:
+            return
+        import logging  # a third of the time to import pgnotify, and few handlers need it
+
+        self._warned_of.add(channel)
+        logging.getLogger("pgnotify.handler").warning(
+            _STOP_WAITS if stop else _NOTIFICATION_WAITS,
+            self,
+            channel,
+            extra={"listener": None, "channel": channel, "attempt": None, "gap": None},
+        )
 
     def _closing(self) -> p.Program[None]:
         try:

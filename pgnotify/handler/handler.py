@@ -28,7 +28,7 @@ from pgnotify.program.forks import Parents, forget_after_fork
 from pgnotify.program.ownership import Answer, Ownership
 from pgnotify.program.runner import BlockingRunner
 from pgnotify.program.watch import Watch
-from pgnotify.protocol import Backend
+from pgnotify.protocol import Backend, in_transaction
 from pgnotify.registry import backend_for
 
 # How often a call that waits for the loop checks whether the loop has ended without an answer.
@@ -158,7 +158,9 @@ class NotificationHandler(HandlerFace):
             stop: send on the stop event, which ends the loop.
             payload: at most 7,999 bytes; None is the same as ``""``, as it is for PostgreSQL.
 
-        Inside a transaction, it is sent when the transaction commits.
+        Inside a transaction, it is sent when the transaction commits. Until then the loop does not end of a ``stop``.
+        The logger ``pgnotify.handler`` warns of that once, and once of a notification that the handler's own connection
+        holds back, on which it cannot listen by then.
 
         Raises:
             PayloadError: PostgreSQL would refuse or cut the payload.
@@ -172,9 +174,11 @@ class NotificationHandler(HandlerFace):
         backend = self._backend if db is None else backend_for(db)
         if self._is_own(backend):
             self._check_open()
-            self._do(lambda: verbs.notify(self._watch, channel, text), repeatable=False)
+            waits = self._do(lambda: verbs.notify(self._watch, channel, text), repeatable=False)
+            self._warn_if(waits, stop, on_own=True)
         else:
             backend.notify(channel, text)
+            self._warn_if(in_transaction(backend), stop, on_own=False)
 
     def stop(self) -> None:
         """End the loop: it unlistens and returns, without another call of the callback.

@@ -68,7 +68,7 @@ class Fetch(NamedTuple):
 
 
 class Notify(NamedTuple):
-    """Send a notification."""
+    """Send a notification. The outcome is whether it waits for the commit of the user's transaction."""
 
     channel: str
     payload: str

@@ -18,6 +18,7 @@ from pgnotify.protocol import (
     Backend,
     HasDescriptor,
     health_of,
+    in_transaction,
     listen_to_some,
     name_session,
     plain_fetch,
@@ -186,6 +187,7 @@ class BlockingRunner:
                 return unlisten_some(self.backend, channels)
             case p.Notify(channel, payload):
                 self.backend.notify(channel, payload)
+                return in_transaction(self.backend)
             case p.AskHealth():
                 return health_of(self.backend)
             case p.NameSession(name):

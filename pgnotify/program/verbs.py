@@ -39,15 +39,15 @@ def unlisten(watch: Watch) -> Program[None]:
             yield from _unlisten(watch, next(iter(watch.in_force)))
 
 
-def notify(watch: Watch, channel: str, payload: str) -> Program[None]:
-    """Send a notification on the connection that is watched.
+def notify(watch: Watch, channel: str, payload: str) -> Program[bool]:
+    """Send a notification on the connection that is watched; return whether it waits for the user's commit.
 
     Raises:
         HandlerClosed: the watch is closed.
     """
     _refuse_closed(watch)
     with _noticing_loss(watch):
-        yield Notify(channel, payload)
+        return bool((yield Notify(channel, payload)))
 
 
 def close(watch: Watch) -> Program[None]:

@@ -155,6 +155,11 @@ class AsyncMemoryConnection(Uncopyable, AsyncBackend):
         """See `MemoryConnection.busy`."""
         return self.blocking.busy
 
+    @property
+    def in_transaction(self) -> bool:
+        """See `MemoryConnection.in_transaction`."""
+        return self.blocking.in_transaction
+
     def fileno(self) -> int:
         """See `MemoryConnection.fileno`."""
         return self.blocking.fileno()

@@ -226,6 +226,11 @@ class MemoryConnection(Uncopyable, Backend):
         """See `pgnotify.protocol.Busy.busy`."""
         return self._calls > 0
 
+    @property
+    def in_transaction(self) -> bool:
+        """See `pgnotify.protocol.KnowsTransaction.in_transaction`."""
+        return self._session.transaction is not None
+
     def fileno(self) -> int:
         """Return the descriptor; it is readable when there are notifications, or the connection has ended.
 

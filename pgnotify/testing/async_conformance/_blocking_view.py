@@ -27,7 +27,7 @@ COROUTINES = (
 )
 """The capabilities that are coroutines; the others are in `PLAIN` and `PROPERTIES`."""
 PLAIN = ("fetch_plain", "fetch_into", "fileno")
-PROPERTIES = ("server_pid", "versions", "connection", "busy", "DatabaseError")
+PROPERTIES = ("server_pid", "versions", "connection", "busy", "in_transaction", "DatabaseError")
 
 
 def blocking_view(backend: AsyncBackend, loop: LoopThread) -> BlockingView:

@@ -1,10 +1,10 @@
-"""A backend that is made, and used: nothing is sent before, and nothing stays behind; busy and DatabaseError."""
+"""A backend that is made, and used: nothing is sent before, and nothing stays behind; and its properties."""
 
 from __future__ import annotations
 
 import gc
 
-from pgnotify.protocol import Backend, Busy, ChecksHealth
+from pgnotify.protocol import Backend, Busy, ChecksHealth, KnowsTransaction
 from pgnotify.testing.conformance._resources import open_descriptors
 from pgnotify.testing.conformance._tools import holds, needs, not_applicable, same, ways_to_fetch
 from pgnotify.testing.conformance.kit import Kit
@@ -16,9 +16,9 @@ _SETTINGS = (
 
 
 class Describing(Kit):
-    """The promises of a backend as an object, of busy and of DatabaseError."""
+    """The promises of a backend as an object, of busy, in_transaction and DatabaseError."""
 
-    promised_in = "Backend, Busy, NamesDatabaseError"
+    promised_in = "Backend, Busy, KnowsTransaction, NamesDatabaseError"
 
     @needs("network", "sql")
     def test_making_a_backend_sends_nothing(self) -> None:
@@ -84,6 +84,18 @@ class Describing(Kit):
         self.backend.close()
         self._is_idle("after close()")
 
+    def test_inside_a_transaction_of_the_users_the_backend_knows_it(self) -> None:
+        self.backend.notify(self.channel)
+        self._knows_transaction(False, "after notify() on an idle connection")
+        self.begin(self.db)
+        self.backend.notify(self.channel)
+        self._knows_transaction(True, "after notify() inside a transaction")
+        self.fail(self.db)
+        self._knows_transaction(True, "inside a failed transaction")
+        self.rollback(self.db)
+        self.backend.notify(self.channel)
+        self._knows_transaction(False, "after a rollback and notify()")
+
     def test_an_error_of_the_servers_is_the_drivers_database_error(self) -> None:
         error_of_driver = getattr(self.backend, "DatabaseError", None)
         if error_of_driver is None:
@@ -110,6 +122,12 @@ class Describing(Kit):
             raise not_applicable("the backend does not offer busy")
         backend: Busy = self.backend  # type: ignore[assignment]
         holds(not backend.busy, f"busy is {backend.busy!r} on a connection {when}")
+
+    def _knows_transaction(self, expected: bool, when: str) -> None:
+        if not hasattr(type(self.backend), "in_transaction"):  # not isinstance(), as above
+            raise not_applicable("the backend does not offer in_transaction")
+        backend: KnowsTransaction = self.backend  # type: ignore[assignment]
+        holds(backend.in_transaction is expected, f"in_transaction is {backend.in_transaction!r} {when}")
 
     def _use_everything(self, backend: Backend) -> None:
         backend.listen(self.channel)

@@ -78,6 +78,10 @@ class Mutant(Backend):
         return self.sound.busy
 
     @property
+    def in_transaction(self):
+        return self.sound.in_transaction
+
+    @property
     def DatabaseError(self):
         return self.sound.DatabaseError
 

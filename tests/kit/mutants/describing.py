@@ -1,4 +1,4 @@
-"""Faults of a backend that is made, of busy and DatabaseError, and of what it changes in the session."""
+"""Faults of a backend that is made, of its properties, and of what it changes in the session."""
 
 from __future__ import annotations
 
@@ -88,6 +88,27 @@ class StaysBusyInAFailedTransaction(Mutant):
     @property
     def busy(self):
         return bool(self.connection.info.transaction_status)
+
+
+class IsNeverInATransaction(Mutant):
+    caught_by = "test_inside_a_transaction_of_the_users_the_backend_knows_it"
+    in_transaction = False
+
+
+class IsInATransactionOutsideOfOne(Mutant):
+    caught_by = "test_inside_a_transaction_of_the_users_the_backend_knows_it"
+
+    @property
+    def in_transaction(self):
+        return not self.connection.info.transaction_status or self.sound.in_transaction
+
+
+class ForgetsATransactionThatHasFailed(Mutant):
+    caught_by = "test_inside_a_transaction_of_the_users_the_backend_knows_it"
+
+    @property
+    def in_transaction(self):
+        return self.connection.info.transaction_status == psycopg.pq.TransactionStatus.INTRANS
 
 
 class NamesAnotherErrorOfTheDrivers(Mutant):

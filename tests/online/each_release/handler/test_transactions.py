@@ -126,6 +126,19 @@ def test_a_stop_that_comes_up_inside_a_transaction_stays_queued(documented, reco
     assert record.payloads == ["stop"]
 
 
+def test_a_stop_that_waits_for_the_users_commit_is_warned_of(documented, user, caplog):
+    handler = documented()
+    handler.notify(stop=True)
+    assert caplog.text == ""
+
+    begun_work(user)
+    handler.notify(stop=True)
+
+    (warning,) = caplog.messages
+    assert f"the stop on {handler.stop_event!r} waits for the commit" in warning
+    user.rollback()
+
+
 def test_a_transaction_that_a_callback_leaves_open_is_not_ended(documented, record, session, user):
     works = []
 
