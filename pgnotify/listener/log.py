@@ -1,20 +1,32 @@
 """The log of a Listener: one line for each change of state, and one warning for each thing that must be mended.
 
 A warning that something may repeat without end, such as a callback or a server, goes through `repeats`.
+
+The logger is ``pgnotify.listener``, also for an `AsyncListener`. Each of its records has four fields besides those of
+`logging`, for filters and for formatters that write JSON. A field that the line is not about is None.
+
+- ``listener`` (str): the name of the listener, with which the line begins.
+- ``channel`` (str): the channel that the line is about, if it is about one only.
+- ``attempt`` (int): how many attempts to connect have failed in a row, for a line about such an attempt.
+- ``gap`` (`Gap`): the gap that ends with this line, with its channels.
+
+No line and no field has a payload or a secret. Only errors of your own code are shown as they are. The page on the log,
+in the reference, has all messages.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Iterable, Mapping, Set
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from itertools import islice
+from typing import Any
 
 from pgnotify.atomic import WeakSet
 from pgnotify.errors import Unanswered, UndecodablePayload
 from pgnotify.listener.failure import OnListeningFailed
 from pgnotify.listener.gap import Gap, Reason
-from pgnotify.listener.repeats import Repeats, log
+from pgnotify.listener.repeats import Repeats, log, write
 from pgnotify.notification import Notification
 from pgnotify.program.ownership import is_held_here
 
@@ -52,6 +64,9 @@ class Log:
         self._repeats = Repeats(name)
         self._usage_warned_of = 0.0
 
+    def _write(self, level: int, message: str, *arguments: object, **about: Any) -> None:
+        write(level, self._name, message, *arguments, **about)
+
     def connected(self, behind_pooler: bool, told: int | None, answering: int | None) -> None:
         """Warn of a pooler, unless the previous connection had one, too.
 
@@ -62,10 +77,10 @@ class Log:
         """
         self._process_changed = self._undecodable = self._listen_ignored = False
         if behind_pooler and not self._behind_pooler:
-            log.warning(
-                "%s: a pooler is in between: server process %s answers, but the driver connected to process %s. If the "
+            self._write(
+                logging.WARNING,
+                "a pooler is in between: server process %s answers, but the driver connected to process %s. If the "
                 "pooler is in transaction mode, nothing arrives, without any error; Listener.probe() finds out",
-                self._name,
                 answering,
                 told,
             )
@@ -73,14 +88,15 @@ class Log:
 
     def listening(self, channels: tuple[str, ...], gap: Gap | None, server_pid: int | None) -> None:
         """Say that LISTEN is in force, and from which period notifications may be missing."""
+        about: dict[str, Any] = {"channel": _only(channels), "gap": gap}
         what = repr(channels[0]) if len(channels) == 1 else f"{len(channels)} channels"
         if gap is None:
-            log.info("%s: listening to %s, server process %s", self._name, what, server_pid)
+            self._write(logging.INFO, "listening to %s, server process %s", what, server_pid, **about)
         elif gap.reason is Reason.UNDECODABLE:
-            log.info("%s: one notification of %s could not be decoded, and is lost", self._name, what)
+            self._write(logging.INFO, "one notification of %s could not be decoded, and is lost", what, **about)
         elif gap.reason is Reason.QUEUE_OVERFLOW:
             message = "%d notifications of %s were dropped: a queue was full"
-            self._repeats.log(logging.WARNING, ("dropped", what), message, gap.dropped, what)
+            self._repeats.log(logging.WARNING, ("dropped", what), message, gap.dropped, what, **about)
         else:
             self._repeats.log(
                 logging.WARNING,
@@ -93,6 +109,7 @@ class Log:
                 gap.lost_at.isoformat(),
                 gap.restored_at.isoformat(),
                 gap.reason,
+                **about,
             )
 
     def lost(self, error: Exception, reason: Reason, delay: float | None) -> None:
@@ -105,11 +122,12 @@ class Log:
         """Say that an attempt to connect has failed. It is logged as an error if something must be changed."""
         level = logging.ERROR if permanent else logging.WARNING
         message = "attempt %d to connect failed: %s; next attempt %s"
-        self._repeats.log(level, ("failed", type(error)), message, attempt, text_of(error), _in(delay))
+        kind = ("failed", type(error))
+        self._repeats.log(level, kind, message, attempt, text_of(error), _in(delay), attempt=attempt)
 
     def refused(self, channel: str, error: Exception) -> None:
         """Say that the server refuses a channel."""
-        log.error("%s: the server refuses to listen to %r: %s", self._name, channel, text_of(error))
+        self._write(logging.ERROR, "the server refuses to listen to %r: %s", channel, text_of(error), channel=channel)
 
     def unchecked(self, reasons: Mapping[str, str]) -> None:
         """Warn of the values that the heartbeat does without, unless that is known already.
@@ -118,10 +136,10 @@ class Log:
             reasons: the server's reason for each of them, by the name of the field of `pgnotify.protocol.Health`.
         """
         if reasons and reasons.keys() != self._unchecked:
-            log.warning(
-                "%s: the heartbeat does without some answers, because the role may not call a function. It no longer "
+            self._write(
+                logging.WARNING,
+                "the heartbeat does without some answers, because the role may not call a function. It no longer "
                 "finds out %s",
-                self._name,
                 "; ".join(f"{_FOUND_OUT[name]} ({reason})" for name, reason in reasons.items()),
             )
         self._unchecked = frozenset(reasons)
@@ -131,11 +149,11 @@ class Log:
         if self._process_changed:
             return
         self._process_changed = True
-        log.warning(
-            "%s: server process %s answers, and before it process %s did: a pooler lends server connections for one "
+        self._write(
+            logging.WARNING,
+            "server process %s answers, and before it process %s did: a pooler lends server connections for one "
             "transaction at a time, so no notification arrives. Listen through its session mode, or connect to the "
             "server itself",
-            self._name,
             now,
             before,
         )
@@ -149,20 +167,21 @@ class Log:
         if not channels or self._listen_ignored:
             return
         self._listen_ignored = True
-        log.warning(
-            "%s: the server accepts LISTEN for %s without an error, and does not listen: nothing arrives. Two "
+        self._write(
+            logging.WARNING,
+            "the server accepts LISTEN for %s without an error, and does not listen: nothing arrives. Two "
             "heartbeats in a row have found that. Something in between answers for the server, or somebody unlistens "
             "on this connection. Connect to the server itself",
-            self._name,
             _names(channels),
+            channel=_only(channels),
         )
 
     def stands_by(self, subscription: str, stands_by: bool) -> None:
         """Say whether this process reads for a durable subscription, or another one does."""
         if stands_by:
-            log.info("%s: another process reads the subscription %r; standing by", self._name, subscription)
+            self._write(logging.INFO, "another process reads the subscription %r; standing by", subscription)
         else:
-            log.info("%s: reading the subscription %r", self._name, subscription)
+            self._write(logging.INFO, "reading the subscription %r", subscription)
 
     def not_acknowledged(self, subscription: str, error: Exception | None) -> None:
         """Warn that the messages that were delivered last come again; see `events.NotAcknowledged`."""
@@ -189,7 +208,9 @@ class Log:
         if not self._undecodable:
             # Its message does not show the payload. Another error's may.
             why = error if isinstance(error, UndecodablePayload) else type(error).__name__
-            log.warning("%s: a notification could not be decoded: %s", self._name, why)
+            self._write(
+                logging.WARNING, "a notification could not be decoded: %s", why, channel=getattr(error, "channel", None)
+            )
         self._undecodable = True
 
     def dropped(self, dropped: int, channels: Iterable[str], slow: str, queue: object, was_empty: bool) -> None:
@@ -207,21 +228,24 @@ class Log:
         if dropped and queue not in self._dropping:
             self._dropping.add(queue)
             message = "a queue is full, and notifications of %s are dropped: %s"
-            names = _names(dict.fromkeys(channels))
-            self._repeats.log(logging.WARNING, ("full", names), message, names, slow)
+            dropped_of = tuple(dict.fromkeys(channels))
+            names = _names(dropped_of)
+            self._repeats.log(logging.WARNING, ("full", names), message, names, slow, channel=_only(dropped_of))
 
     def user_error(self, error: Exception, notification: Notification | None) -> None:
         """Log an error of the user's code with its traceback."""
         code = _code_of(notification)
         kind = (notification is None, *_origin_of(error))  # not the channel: one callback may have thousands of them
-        self._repeats.log(logging.ERROR, kind, "%s failed", code, exc_info=error)
+        channel = notification and notification.channel
+        self._repeats.log(logging.ERROR, kind, "%s failed", code, exc_info=error, channel=channel)
 
     def on_error_failed(self, raised: Exception, error: Exception, notification: Notification | None) -> None:
         """Log the error that on_error has raised, and the error that on_error was called with."""
         # Not its repr(): that of a UnicodeError shows the whole payload.
         code, text = _code_of(notification), text_of(error)
         kind = ("on_error", *_origin_of(raised))
-        self._repeats.log(logging.ERROR, kind, "on_error failed on an error of %s: %s", code, text, exc_info=raised)
+        message, channel = "on_error failed on an error of %s: %s", notification and notification.channel
+        self._repeats.log(logging.ERROR, kind, message, code, text, exc_info=raised, channel=channel)
 
     def lock_is_held_here(self) -> bool:
         """Return whether this thread is about to write a line. If so, it is in a signal handler."""
@@ -233,16 +257,16 @@ class Log:
 
     def inherited(self, refusal: BaseException) -> None:
         """Warn in a forked child that it does not have what its parent has."""
-        log.warning("%s: no notification arrives in this process: %s", self._name, refusal)
+        self._write(logging.WARNING, "no notification arrives in this process: %s", refusal)
 
     def stopped(self) -> None:
         """Say that the listener was stopped."""
         self._repeats.close()
-        log.info("%s: stopped", self._name)
+        self._write(logging.INFO, "stopped")
 
     def ended_by(self, error: BaseException) -> None:
         """Log the error that has ended the listener, because its own thread has no caller to raise it to."""
-        log.error("%s: the listener has ended", self._name, exc_info=error)
+        self._write(logging.ERROR, "the listener has ended", exc_info=error)
 
 
 def is_writing_here() -> bool:
@@ -272,6 +296,10 @@ def _names(channels: Collection[str]) -> str:
     """Return the names of channels in one short line."""
     shown = ", ".join(map(repr, islice(channels, SHOWN_CHANNELS)))
     return shown if len(channels) <= SHOWN_CHANNELS else f"{shown} and {len(channels) - SHOWN_CHANNELS} more"
+
+
+def _only(channels: Sequence[str]) -> str | None:
+    return channels[0] if len(channels) == 1 else None
 
 
 def text_of(error: BaseException) -> str:

@@ -11,12 +11,11 @@ from typing import Any
 
 from pgnotify.limits import check_runs
 from pgnotify.listener.gap import Gap
+from pgnotify.listener.repeats import write
 from pgnotify.listener.subscriptions import Subscription
 from pgnotify.notification import Plain
 from pgnotify.program.interruption import is_interruption
 from pgnotify.program.state import ListenerState
-
-log = logging.getLogger("pgnotify.listener")
 
 # A method that fails does so each time it is called, up to thousands of times a second.
 SECONDS_BETWEEN_LOGGED_FAILURES = 60.0
@@ -159,7 +158,7 @@ class Observed:
             now = time.monotonic()
             if now >= self._quiet_until.get(method, now):
                 self._quiet_until[method] = now + SECONDS_BETWEEN_LOGGED_FAILURES
-                log.exception("%s: the observer failed", self._name)
+                write(logging.ERROR, self._name, "the observer failed", exc_info=error)
 
     def forget_in_child(self) -> None:
         """Call nothing any more: the observer counts for the parent. Called in the child after a fork."""

@@ -1,4 +1,4 @@
-"""How often the log repeats itself: of lines of one kind, a minute has ten at most, and the others are counted."""
+"""How a line of the log is written, and how often: a minute has ten of one kind, and the others are counted."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import logging
 import threading
 import time
 from collections.abc import Hashable
+from typing import Any
 
+from pgnotify.listener.gap import Gap
 from pgnotify.program.ownership import is_held_here
 
 log = logging.getLogger("pgnotify.listener")
@@ -17,6 +19,32 @@ LINES = 10
 PERIOD_SECONDS = 60.0
 
 
+def write(
+    level: int,
+    name: str,
+    message: str,
+    *arguments: object,
+    exc_info: BaseException | None = None,
+    channel: str | None = None,
+    attempt: int | None = None,
+    gap: Gap | None = None,
+) -> None:
+    """Write a line to the log; `pgnotify.listener.log` has its fields.
+
+    Args:
+        level: as in `logging`.
+        name: the listener's, with which the line begins.
+        message: as in `logging`, without that name.
+        arguments: those of the message.
+        exc_info: the error whose traceback follows, if there is one.
+        channel: the channel that it is about, if it is about one.
+        attempt: how many attempts to connect have failed in a row, if it is about one of them.
+        gap: the gap that it is about.
+    """
+    fields = {"listener": name, "channel": channel, "attempt": attempt, "gap": gap}
+    log.log(level, f"%s: {message}", name, *arguments, exc_info=exc_info, extra=fields)
+
+
 class _Kind:
     """The lines of one kind in the current period, which begins with the first of them."""
 
@@ -25,6 +53,8 @@ class _Kind:
         self.count = 0
         self.latest = ""
         self.level = logging.NOTSET
+        self.about: dict[str, Any] = {}
+        """The fields of the latest line."""
 
 
 class Repeats:
@@ -41,9 +71,15 @@ class Repeats:
         """In the order in which they began."""
 
     def log(
-        self, level: int, kind: Hashable, message: str, *arguments: object, exc_info: BaseException | None = None
+        self,
+        level: int,
+        kind: Hashable,
+        message: str,
+        *arguments: object,
+        exc_info: BaseException | None = None,
+        **about: Any,
     ) -> None:
-        """Write a line, or count it.
+        """Write a line, or count it; see `write` for the other arguments.
 
         Args:
             level: as in `logging`.
@@ -51,6 +87,7 @@ class Repeats:
             message: as in `logging`, without the listener's name.
             arguments: those of the message.
             exc_info: the error whose traceback follows, if there is one.
+            about: the fields of the line.
         """
         now = time.monotonic()
         with self._lock:
@@ -59,11 +96,11 @@ class Repeats:
             lines.count += 1
             count = lines.count
             if count > LINES:
-                lines.latest, lines.level = message % arguments, level
+                lines.latest, lines.level, lines.about = message % arguments, level, about
                 return
         if count == LINES:
             message += f" (others like it are only counted for {PERIOD_SECONDS:.0f} s)"
-        log.log(level, f"%s: {message}", self._name, *arguments, exc_info=exc_info)
+        write(level, self._name, message, *arguments, exc_info=exc_info, **about)
 
     def close(self) -> None:
         """Say how many lines were left out since the last time."""
@@ -86,4 +123,5 @@ class Repeats:
                 return
             del self._kinds[kind]
             if lines.count > LINES:
-                log.log(lines.level, "%s: %d more lines like this: %s", self._name, lines.count - LINES, lines.latest)
+                left_out = lines.count - LINES
+                write(lines.level, self._name, "%d more lines like this: %s", left_out, lines.latest, **lines.about)

@@ -158,7 +158,7 @@ class Reporter:
         if gap is not None:
             gap = replace(gap, channels=self._shown(gap.channels))
         if channels or not event.channels:
-            self.log.listening(event.channels, event.gap, self._watch.link.server_pid)
+            self.log.listening(event.channels, gap, self._watch.link.server_pid)
         self.counters.reconnects += self._is_new and self._has_listened
         self._is_new, self._has_listened = False, True
         self.enter(ListenerState.LISTENING)

@@ -13,6 +13,7 @@ from pgnotify.listener.failure import OnListeningFailed
 from pgnotify.listener.gap import Gap, Reason, utc
 from pgnotify.listener.log import Log, text_of
 from pgnotify.listener.mailbox import Mailbox
+from pgnotify.listener.observer import Observed, Observer
 from pgnotify.listener.repeats import LINES
 from pgnotify.notification import Notification
 from tests.helpers.play import Clock
@@ -327,3 +328,86 @@ def test_the_error_that_ended_the_listener_is_logged_with_its_traceback(log, lin
 )
 def test_an_error_is_one_line_with_its_cause_if_that_adds_something(error, text):
     assert text_of(error) == text
+
+
+# The fields.
+
+
+def fields(log, caplog, write):
+    """Return the fields of the line that is written last."""
+    caplog.set_level(logging.DEBUG, "pgnotify.listener")
+    write(log)
+    record = caplog.records[-1]
+    assert record.listener == "cache"
+    return record.channel, record.attempt, record.gap
+
+
+NOTE = Notification("jobs", "hunter", 7)
+LOST = gap(Reason.CONNECTION_LOST)
+
+
+@pytest.mark.parametrize(
+    ("write", "expected"),
+    [
+        (lambda log: log.connected(True, 1, 2), (None, None, None)),
+        (lambda log: log.listening(("jobs",), None, 7), ("jobs", None, None)),
+        (lambda log: log.listening(("a", "b"), None, 7), (None, None, None)),
+        (lambda log: log.listening(("jobs",), LOST, 7), ("jobs", None, LOST)),
+        (lambda log: log.listening(("jobs",), gap(Reason.UNDECODABLE), 7), ("jobs", None, gap(Reason.UNDECODABLE))),
+        (
+            lambda log: log.listening(("a", "b"), gap(Reason.QUEUE_OVERFLOW), 7),
+            (None, None, gap(Reason.QUEUE_OVERFLOW)),
+        ),
+        (lambda log: log.lost(ConnectionLost("gone"), Reason.CONNECTION_LOST, 0.0), (None, None, None)),
+        (lambda log: log.failed(OSError("refused"), 3, 1.0, False), (None, 3, None)),
+        (lambda log: log.refused("jobs", OSError()), ("jobs", None, None)),
+        (lambda log: log.unchecked({"channels": "denied"}), (None, None, None)),
+        (lambda log: log.process_changed(1, 2), (None, None, None)),
+        (lambda log: log.listen_ignored(("jobs",)), ("jobs", None, None)),
+        (lambda log: log.listen_ignored(("a", "b")), (None, None, None)),
+        (lambda log: log.stands_by("copy", True), (None, None, None)),
+        (lambda log: log.not_acknowledged("copy", None), (None, None, None)),
+        (lambda log: log.queue_usage(0.5), (None, None, None)),
+        (lambda log: log.undecodable(UndecodablePayload("bad", "jobs")), ("jobs", None, None)),
+        (lambda log: log.undecodable(PayloadError("bad")), (None, None, None)),
+        (lambda log: log.dropped(2, ["jobs", "jobs"], "slow", log, False), ("jobs", None, None)),
+        (lambda log: log.dropped(2, ["a", "b"], "slow", log, False), (None, None, None)),
+        (lambda log: log.user_error(ZeroDivisionError(), NOTE), ("jobs", None, None)),
+        (lambda log: log.user_error(ZeroDivisionError(), None), (None, None, None)),
+        (lambda log: log.on_error_failed(ZeroDivisionError(), OSError(), NOTE), ("jobs", None, None)),
+        (lambda log: log.inherited(OSError()), (None, None, None)),
+        (lambda log: log.stopped(), (None, None, None)),
+        (lambda log: log.ended_by(OSError()), (None, None, None)),
+    ],
+)
+def test_each_line_has_the_fields_of_the_thing_that_it_is_about(log, caplog, write, expected):
+    assert fields(log, caplog, write) == expected
+
+
+def test_the_number_of_lines_that_were_left_out_has_the_fields_of_the_latest(log, caplog, clock):
+    def fail_often(log):
+        for attempt in range(LINES + 2):
+            log.failed(OSError(), attempt, 1.0, False)
+        log.stopped()
+
+    assert fields(log, caplog, fail_often) == (None, None, None)
+    left_out = next(record for record in caplog.records if "more lines like this" in record.getMessage())
+    assert (left_out.listener, left_out.attempt) == ("cache", LINES + 1)
+
+
+def test_the_line_about_an_observer_has_the_fields_too(log, caplog):
+    class Failing(Observer):
+        def checked(self, name, round_trip, queue_usage):
+            raise ZeroDivisionError
+
+    observed = Observed("cache", Failing(), "hidden")
+
+    assert fields(log, caplog, lambda _: observed.tell("checked", 0.1, 0.0)) == (None, None, None)
+    assert caplog.records[-1].exc_info[0] is ZeroDivisionError
+
+
+def test_a_line_that_nobody_wants_is_not_put_together(log, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("pgnotify.listener"), "disabled", True)
+    monkeypatch.setattr(logging.Logger, "makeRecord", None)
+
+    log.listening(("jobs",), LOST, 7)
