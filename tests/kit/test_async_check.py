@@ -109,6 +109,38 @@ def test_a_connection_that_runs_no_statements_is_told_before_anything_else(table
     assert table == []
 
 
+def test_an_execute_that_returns_nothing_is_told_before_anything_else(address, table):
+    class Forgets(OnPsycopg):
+        async def execute(self, connection, statement):
+            await super().execute(connection, statement)
+
+    with pytest.raises(
+        TypeError, match=r"Forgets\.execute\(\) returned None, and not the rows of 'SELECT 1': define it"
+    ):
+        pgnotify.check(Forgets, tell=table.append)
+
+    assert table == []
+
+
+class Driver(psycopg.AsyncConnection):
+    """A driver with the methods of another one, which do something else."""
+
+    def exec_driver_sql(self, statement):
+        """Run a statement, and return nothing."""
+
+    fetchrow = fetch = cursor = exec_driver_sql
+
+
+@pytest.mark.parametrize("kept", ["exec_driver_sql", "fetchrow", "cursor"])
+def test_methods_that_return_nothing_are_told_with_the_remedy(address, monkeypatch, kept):
+    for name in ("exec_driver_sql", "fetchrow"):
+        if name != kept:
+            monkeypatch.delattr(Driver, name)
+
+    with pytest.raises(TypeError, match=r"rows .*: derive a class from AsyncBackendConformance and define execute\(\)"):
+        pgnotify.check(lambda to: Driver.connect(to.dsn), tell=str)
+
+
 def test_each_test_says_where_its_promise_stands():
     for name in OWN:
         home = next(cls for cls in AsyncBackendConformance.__mro__ if name in vars(cls))

@@ -87,6 +87,51 @@ def test_a_connection_that_runs_no_statements_is_told_before_anything_else(table
     assert table == []
 
 
+@pytest.mark.parametrize("forgets_the_rows", [lambda rows: None, lambda rows: []])
+def test_an_execute_that_returns_nothing_is_told_before_anything_else(address, table, forgets_the_rows):
+    class Forgets(AutocommitOnly):
+        def execute(self, connection, statement):
+            return forgets_the_rows(super().execute(connection, statement))
+
+    with pytest.raises(TypeError, match=r"Forgets\.execute\(\) returned .*, and not the rows of 'SELECT 1': define it"):
+        pgnotify.check(Forgets, tell=table.append)
+
+    assert table == []
+
+
+def test_an_execute_that_returns_nothing_is_told_by_each_test(address):
+    class Forgets(AutocommitOnly):
+        implicit_transactions = False
+
+        def execute(self, connection, statement):
+            super().execute(connection, statement)
+
+    result = running.result_of(Forgets(), "test_a_termination_ends_the_wait_and_is_a_loss_for_good")
+
+    assert result.detail.startswith(
+        "TypeError: Forgets.execute() returned None, and not the rows of 'SELECT pg_catalog"
+    )
+
+
+class Driver(psycopg.Connection):
+    """A driver whose methods are named as those of others, and do something else."""
+
+    def exec_driver_sql(self, statement):
+        """Run a statement, and return nothing."""
+
+    run = query = cursor = exec_driver_sql
+
+
+@pytest.mark.parametrize("kept", ["exec_driver_sql", "run", "query", "cursor"])
+def test_methods_that_return_nothing_are_told_with_the_remedy(address, monkeypatch, kept):
+    for name in ("exec_driver_sql", "run", "query"):
+        if name != kept:
+            monkeypatch.delattr(Driver, name)
+
+    with pytest.raises(TypeError, match=r"rows.*: (derive .* and define execute\(\)|define it)"):
+        pgnotify.check(lambda to: Driver.connect(to.dsn), tell=str)
+
+
 def test_what_the_driver_lacks_is_skipped_with_the_reason(address, table, few):
     few("test_a_database_without_an_encoding_does_no_harm")
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from pgnotify.testing.conformance._statements import HasNone, cannot_run
+
 
 async def run_statement(connection: Any, statement: str) -> list[tuple[Any, ...]]:
     """Run a statement with whichever coroutine function the connection has for that; return its rows.
@@ -12,9 +14,13 @@ async def run_statement(connection: Any, statement: str) -> list[tuple[Any, ...]
     Tried in this order: ``exec_driver_sql()``, ``fetch()`` beside ``fetchrow()``, then a cursor.
 
     Raises:
-        TypeError: the connection has none of them.
+        TypeError: the connection has none of them, or they do not do what these names stand for.
     """
-    return [tuple(row) for row in await _rows(connection, statement)]
+    try:
+        return [tuple(row) for row in await _rows(connection, statement)]
+    except (AttributeError, TypeError) as error:
+        tried = "cursor(), fetchrow() or exec_driver_sql()"
+        raise TypeError(cannot_run(connection, tried, "AsyncBackendConformance", error)) from error
 
 
 async def _rows(connection: Any, statement: str) -> Iterable[Any]:
@@ -26,10 +32,7 @@ async def _rows(connection: Any, statement: str) -> Iterable[Any]:
         return rows
     if hasattr(connection, "cursor"):
         return await _rows_of_cursor(connection.cursor(), statement)
-    raise TypeError(
-        f"a {type(connection).__name__} has no cursor(), fetchrow() or exec_driver_sql(): "
-        "derive a class from AsyncBackendConformance and define execute()"
-    )
+    raise HasNone
 
 
 async def _rows_of_cursor(cursor: Any, statement: str) -> Iterable[Any]:

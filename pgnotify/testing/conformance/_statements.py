@@ -12,9 +12,25 @@ def run_statement(connection: Any, statement: str) -> list[tuple[Any, ...]]:
     Tried in this order: ``exec_driver_sql()``, ``run()``, ``query()``, then a cursor as in DB-API 2.0.
 
     Raises:
-        TypeError: the connection has none of them.
+        TypeError: the connection has none of them, or they do not do what these names stand for.
     """
-    return [tuple(row) for row in _rows(connection, statement)]
+    try:
+        return [tuple(row) for row in _rows(connection, statement)]
+    except (AttributeError, TypeError) as error:
+        raise TypeError(cannot_run(connection, "cursor(), run() or query()", "BackendConformance", error)) from error
+
+
+def cannot_run(connection: Any, methods: str, conformance: str, error: Exception) -> str:
+    """Return what the author of a backend is told if none of these methods runs a statement."""
+    name = type(connection).__name__
+    why = (
+        "" if isinstance(error, HasNone) else f" that runs a statement and gives rows ({type(error).__name__}: {error})"
+    )
+    return f"a {name} has no {methods}{why}: derive a class from {conformance} and define execute()"
+
+
+class HasNone(TypeError):
+    """A connection has none of the methods."""
 
 
 def _rows(connection: Any, statement: str) -> Iterable[Any]:
@@ -28,10 +44,7 @@ def _rows(connection: Any, statement: str) -> Iterable[Any]:
         return result.getresult() if hasattr(result, "getresult") else ()
     if hasattr(connection, "cursor"):
         return _rows_of_cursor(connection.cursor(), statement)
-    raise TypeError(
-        f"a {type(connection).__name__} has no cursor(), run() or query(): "
-        "derive a class from BackendConformance and define execute()"
-    )
+    raise HasNone
 
 
 def _rows_of_cursor(cursor: Any, statement: str) -> Iterable[Any]:

@@ -150,7 +150,10 @@ class Kit:
 
     def pid_of(self, connection: Any) -> Any:
         """Return the process id on the server; the connection is idle before and afterwards."""
-        return int(self.run("SELECT pg_catalog.pg_backend_pid()", connection)[0][0])
+        rows = self.rows_of("SELECT pg_catalog.pg_backend_pid()", connection)
+        if self.opens_transactions():
+            self.commit(connection)
+        return int(rows[0][0])
 
     def terminate(self, connection: Any) -> Any:
         """End the connection from the server's side; the session has ended there on return."""
@@ -264,7 +267,7 @@ class Kit:
         """Return `implicit_transactions`; find it out first if it is None."""
         if self.implicit_transactions is None:
             connection = self.open()
-            first, second = (self.execute(connection, "SELECT pg_catalog.txid_current()") for _ in range(2))
+            first, second = (self.rows_of("SELECT pg_catalog.txid_current()", connection) for _ in range(2))
             self.implicit_transactions = first == second
             if self.implicit_transactions:
                 self.rollback(connection)
@@ -301,6 +304,20 @@ class Kit:
         if self.opens_transactions():
             self.commit(connection)
         return rows
+
+    def rows_of(self, statement: str, connection: Any) -> list[tuple[Any, ...]]:
+        """Run a statement that has rows, as a user does, and return them.
+
+        Raises:
+            TypeError: `execute` returned none.
+        """
+        rows = self.execute(connection, statement)
+        if not rows:
+            raise TypeError(
+                f"{type(self).__name__}.execute() returned {rows!r}, and not the rows of {statement!r}: "
+                "define it so that it returns them"
+            )
+        return list(rows)
 
     def in_background(self, call: Callable[[], object]) -> _tools.Background:
         """Start a call in its own thread."""

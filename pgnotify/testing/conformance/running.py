@@ -158,6 +158,7 @@ def title_of(kit: BackendConformance) -> str:
     try:
         title = f"{_path(kit.db)}, by {_path(getattr(kit.backend, 'asynchronous', kit.backend))}"
         if "sql" not in kit.cannot:
+            kit.rows_of("SELECT 1", kit.db)
             kit.run("SELECT 1")
     except SkipTest as no_server:
         raise no_server.__cause__ or no_server from None
