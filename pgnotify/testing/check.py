@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import re
+
     from pgnotify.testing import BackendConformance
 
 
 def check(
     connection_factory: Callable[..., Any] | type[BackendConformance],
     *,
+    only: str | re.Pattern[str] = "",
     cannot: Mapping[str, str] = MappingProxyType({}),
     tell: Callable[[str], object] = print,
 ) -> bool:
@@ -30,6 +32,7 @@ def check(
             their own databases are skipped. If it takes a `pgnotify.testing.Address`, it gets the address of the
             server that PGNOTIFY_TEST_DSN names, or of a temporary one, and everything is checked.
             Pass a class derived from one of these two to define more than how to connect.
+        only: a regular expression. The checks run whose names match it somewhere; pytest's -k takes the same names.
         cannot: which features the driver lacks, and why, as in that class. Their checks are skipped,
             with that reason.
         tell: called with each line of the table.
@@ -41,7 +44,8 @@ def check(
         UnknownBackend: no backend fits the connections.
         TypeError: the factory takes other arguments, or is a generator function; or pgnotify does not know how to run a
             statement on the connections. In that case, derive a class that defines execute().
-        ValueError: `cannot` names a feature that does not exist.
+        ValueError: `cannot` names a feature that does not exist, or `only` is not a regular expression, or matches no
+            name.
         NoPostgreSQL: there is no PostgreSQL to start a temporary server with.
 
     Errors of the factory pass through unchanged.
@@ -50,11 +54,15 @@ def check(
 
     begun = time.monotonic()
     conformance, title = running.prepared(connection_factory, cannot)
+    names = running.tests_with(only, conformance)
     tell(title)
-    outcomes: Counter[str] = Counter()
-    for result in running.results_of(conformance):
-        outcomes[result.outcome] += 1
-        tell(f"  {result.outcome:<8} {result.promise}" + (f": {result.detail}" if result.detail else ""))
-    counts = ", ".join(f"{outcomes[outcome]} {outcome}" for outcome in running.OUTCOMES)
+    outcomes: dict[str, list[str]] = {outcome: [] for outcome in running.OUTCOMES}
+    for result in running.results_of(conformance, names):
+        outcomes[result.outcome].append(result.name)
+        tell(f"  {result.outcome:<8} {result.name}" + (f": {result.detail}" if result.detail else ""))
+    failed = outcomes[running.FAILED]
+    if failed:
+        tell(f"FAILED: {', '.join(failed)}")
+    counts = ", ".join(f"{len(names)} {outcome}" for outcome, names in outcomes.items())
     tell(f"{counts}, in {time.monotonic() - begun:.1f} seconds")
-    return not outcomes[running.FAILED]
+    return not failed

@@ -47,7 +47,7 @@ def test_all_of_it_is_checked_of_a_coroutine_function_that_takes_an_address(addr
 
     assert issubclass(checked[0], AsyncBackendConformance)
     assert table[0].startswith("psycopg.AsyncConnection, by pgnotify.backends.")
-    assert "  ok       a wait that is cancelled ends and the next one sees what arrives" in table
+    assert "  ok       test_a_wait_that_is_cancelled_ends_and_the_next_one_sees_what_arrives" in table
     assert table[-1].startswith(f"{len(OWN)} ok, 0 FAILED, 0 skipped, in ")
 
 
@@ -86,7 +86,7 @@ def test_what_fails_is_told_with_the_module_of_the_promise(address, table, few):
     assert pgnotify.check(Swallows, tell=table.append) is False
 
     assert table[1].endswith(" (see pgnotify.protocol: Backend.listen, Backend.unlisten)")
-    assert table[2].startswith("  FAILED   a wait that is cancelled ends")
+    assert table[2].startswith("  FAILED   test_a_wait_that_is_cancelled_ends")
     assert table[2].endswith(" (see pgnotify.async_protocol: AsyncBackend)")
 
 

@@ -36,9 +36,9 @@ def test_a_function_that_takes_an_address_has_everything_checked(address, table)
     assert pgnotify.check(lambda to: psycopg.connect(to.dsn), tell=table.append) is True
 
     assert table[0] == "psycopg.Connection, by pgnotify.backends.psycopg.PsycopgBackend"
-    assert "  ok       a listen is in force on return" in table
+    assert "  ok       test_a_listen_is_in_force_on_return" in table
     assert [line for line in table if line.startswith("  skipped")] == [
-        "  skipped  a fetch of whole messages leaves one that has not arrived in full: "
+        "  skipped  test_a_fetch_of_whole_messages_leaves_one_that_has_not_arrived_in_full: "
         "the backend does not offer fetch_whole()"
     ]
     assert table[-1].startswith(f"{len(table) - 3} ok, 0 FAILED, 1 skipped, in ")
@@ -50,7 +50,7 @@ def test_a_function_that_takes_nothing_decides_where_it_connects(address, table)
 
     skipped = [line for line in table if line.startswith("  skipped")]
     assert (
-        "  skipped  the end of a tcp connection is a loss: network: the function itself chooses where to connect"
+        "  skipped  test_the_end_of_a_tcp_connection_is_a_loss: network: the function itself chooses where to connect"
         in (skipped)
     )
     # Only tests that need to know where the server is.
@@ -74,7 +74,7 @@ def test_a_class_may_tell_more_of_the_connections(address, table, few):
     assert pgnotify.check(AutocommitOnly, tell=table.append) is True
 
     assert table[0].startswith("psycopg.Connection, by ")
-    assert table[1] == "  ok       a listen is in force on return"
+    assert table[1] == "  ok       test_a_listen_is_in_force_on_return"
 
 
 def test_a_connection_that_runs_no_statements_is_told_before_anything_else(table):
@@ -137,12 +137,35 @@ def test_what_the_driver_lacks_is_skipped_with_the_reason(address, table, few):
 
     assert pgnotify.check(lambda to: psycopg.connect(to.dsn), cannot={"sql_ascii": "a reason"}, tell=table.append)
 
-    assert table[1] == "  skipped  a database without an encoding does no harm: sql_ascii: a reason"
+    assert table[1] == "  skipped  test_a_database_without_an_encoding_does_no_harm: sql_ascii: a reason"
 
 
 def test_a_feature_that_there_is_not_is_refused_before_anything_else():
     with pytest.raises(ValueError, match="unknown in `cannot`: netwrok"):
         pgnotify.check(list, cannot={"netwrok": "a typo"})
+
+
+def test_only_some_are_checked(address, table):
+    assert pgnotify.check(lambda to: psycopg.connect(to.dsn), only="^test_a_listen_(is|may)", tell=table.append)
+
+    names = [line.split()[1] for line in table[1:-1]]
+    assert "test_a_listen_is_in_force_on_return" in names
+    assert 1 < len(names) < 10
+    assert all(name.startswith(("test_a_listen_is", "test_a_listen_may")) for name in names)
+
+
+@pytest.mark.parametrize(
+    ("only", "says"),
+    [
+        ("(", re.escape("only must be a regular expression, not '(': missing ), unterminated subpattern")),
+        ("typo", "only must match the name of a check, and 'typo' matches none"),
+    ],
+)
+def test_a_pattern_that_chooses_no_check_is_refused_before_anything_else(address, table, only, says):
+    with pytest.raises(ValueError, match=says):
+        pgnotify.check(lambda: psycopg.connect(address.dsn), only=only, tell=table.append)
+
+    assert table == []
 
 
 def test_nothing_stays_on_the_server(address, session, few):
@@ -182,10 +205,11 @@ def test_what_fails_is_told_with_the_reason(address, table, few, registered):
     assert pgnotify.check(lambda to: psycopg.connect(to.dsn), tell=table.append) is False
 
     assert table[0] == "psycopg.Connection, by tests.kit.mutants.naming.FoldsTheCase"
-    assert table[1].startswith("  FAILED   the case of a name is kept: got 1, expected 1; at index 0 got ")
+    assert table[1].startswith("  FAILED   test_the_case_of_a_name_is_kept: got 1, expected 1; at index 0 got ")
     assert table[1].endswith(" (see pgnotify.protocol: Backend.listen, Backend.unlisten)")
-    assert table[2] == "  ok       a wait of no time only looks"
-    assert table[3].startswith("1 ok, 1 FAILED, 0 skipped, in ")
+    assert table[2] == "  ok       test_a_wait_of_no_time_only_looks"
+    assert table[3] == "FAILED: test_the_case_of_a_name_is_kept"
+    assert table[4].startswith("1 ok, 1 FAILED, 0 skipped, in ")
 
 
 def test_what_hangs_is_told_and_the_others_go_on(address, table, few, registered, monkeypatch):
@@ -200,9 +224,9 @@ def test_what_hangs_is_told_and_the_others_go_on(address, table, few, registered
     assert pgnotify.check(lambda to: psycopg.connect(to.dsn), tell=table.append) is False
 
     assert table[1].startswith(
-        "  FAILED   a listen is in force on return: it hangs: it still runs after 0.2 seconds, here:"
+        "  FAILED   test_a_listen_is_in_force_on_return: it hangs: it still runs after 0.2 seconds, here:"
     )
-    assert table[2] == "  ok       a wait may be a connections first use"
+    assert table[2] == "  ok       test_a_wait_may_be_a_connections_first_use"
     with psycopg.connect(address.dsn) as another:
         another.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(3600)'")
 

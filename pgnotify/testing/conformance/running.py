@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import re
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from inspect import isawaitable
 from typing import Any, ClassVar, NamedTuple
@@ -32,8 +33,8 @@ class Result(NamedTuple):
 
     outcome: str
     """One of OUTCOMES."""
-    promise: str
-    """The promise that was tested: the name of the test, in words."""
+    name: str
+    """The name of the test, as in pytest."""
     detail: str
     """The failure, or the reason why the test was skipped; empty if it has passed."""
 
@@ -171,13 +172,28 @@ def _path(value: object) -> str:
     return f"{type(value).__module__}.{type(value).__qualname__}"
 
 
-def results_of(conformance: type[BackendConformance]) -> Iterator[Result]:
-    """Run the tests of a conformance class, and yield the result of each as soon as it has ended."""
+def results_of(conformance: type[BackendConformance], names: Iterable[str] | None = None) -> Iterator[Result]:
+    """Run all tests of a conformance class, or those that are named; yield each result as soon as it is there."""
     try:
-        for name in tests_of(conformance):
+        for name in tests_of(conformance) if names is None else names:
             yield result_of(conformance(), name)
     finally:
         conformance.teardown_class()
+
+
+def tests_with(pattern: str | re.Pattern[str], conformance: type[BackendConformance]) -> list[str]:
+    """Return the names of the tests that a regular expression matches somewhere.
+
+    Raises:
+        ValueError: it is not a regular expression, or matches none.
+    """
+    try:
+        found = [name for name in tests_of(conformance) if re.search(pattern, name)]
+    except re.error as error:
+        raise ValueError(f"only must be a regular expression, not {pattern!r}: {error}") from error
+    if not found:
+        raise ValueError(f"only must match the name of a check, and {pattern!r} matches none")
+    return found
 
 
 def tests_of(conformance: type[BackendConformance]) -> list[str]:
@@ -188,16 +204,15 @@ def tests_of(conformance: type[BackendConformance]) -> list[str]:
 
 def result_of(kit: BackendConformance, name: str) -> Result:
     """Run one test of a conformance class in its own thread, and return its result."""
-    promise = name.removeprefix(_TEST).replace("_", " ")
     try:
         Background(lambda: _run(kit, name)).join(MOST_SECONDS, "it hangs")
     except SkipTest as skip:
-        return Result(SKIPPED, promise, str(skip).removeprefix(_NOT_APPLICABLE))
+        return Result(SKIPPED, name, str(skip).removeprefix(_NOT_APPLICABLE))
     except Exception as error:
         kind = "" if isinstance(error, AssertionError) else f"{type(error).__name__}: "
         said = "\n".join(str(error).splitlines()[:_SHOWN_LINES])
-        return Result(FAILED, promise, f"{kind}{said} (see {_promised_in(kit, name)})")
-    return Result(OK, promise, "")
+        return Result(FAILED, name, f"{kind}{said} (see {_promised_in(kit, name)})")
+    return Result(OK, name, "")
 
 
 def _promised_in(kit: BackendConformance, name: str) -> str:

@@ -15,7 +15,7 @@ def _print_all() -> None:
         ]
         print(f"{mutant.__name__}: {len(failed)} tests fail")  # noqa: T201
         for result in failed:
-            print(f"    {result.promise}: {result.detail.splitlines()[0][:100]}")  # noqa: T201
+            print(f"    {result.name}: {result.detail.splitlines()[0][:100]}")  # noqa: T201
 
 
 if __name__ == "__main__":
