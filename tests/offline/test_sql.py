@@ -35,7 +35,9 @@ MODULES = [
 ]
 
 # In capitals, at the beginning of a text or of a line. SET, SHOW, LISTEN and the like look nothing up.
-STATEMENT = re.compile(r"\s*(SELECT|WITH|INSERT|UPDATE|DELETE|MERGE|CREATE|ALTER|DROP|COMMENT|GRANT|CALL|DO|COPY)\s")
+STATEMENT = re.compile(
+    r"\s*(SELECT|WITH|INSERT|UPDATE|DELETE|MERGE|CREATE|ALTER|DROP|COMMENT|GRANT|REVOKE|CALL|DO|COPY)\s"
+)
 # A value that a statement is formatted with, or a parameter in the notation of some driver. What it stands for depends
 # on its place: a value, a name, a relation.
 GAP = re.compile(r"\{[^{}]*\}|%s|(?<![:\w]):[a-z]\w*")
