@@ -12,7 +12,7 @@ from pgnotify.cli.drawing import draw
 from pgnotify.cli.options import Driver, Dsn, Embedded, Json
 
 if TYPE_CHECKING:
-    from pgnotify.cli.facts import Facts
+    from pgnotify.cli.examination.facts import Facts
     from pgnotify.cli.findings import Found
 
 TIMEOUT = 10.0
@@ -37,8 +37,8 @@ def doctor(
 
     The exit code is 1 if something is broken, and 2 if the doctor could not look.
     """
+    from pgnotify.cli.examination.gathering import gather
     from pgnotify.cli.findings import examine
-    from pgnotify.cli.gathering import gather
     from pgnotify.cli.target import server
 
     if place is not None and embedded:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from pgnotify.cli.facts import Facts
+from pgnotify.cli.examination.facts import Facts
 from pgnotify.cli.findings.client import Distributions, Driver, Reachable
 from pgnotify.cli.findings.delivery import Delivers, Latency, Pooler
 from pgnotify.cli.findings.finding import Finding, State, Verdict

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from pgnotify.cli.facts import Connection, Failure, Installation
+from pgnotify.cli.examination.facts import Connection, Failure, Installation
 from pgnotify.cli.findings.finding import Finding, Verdict, broken, note, ok, seconds_shown, sentence, warning
 from pgnotify.protocol import Versions
 
@@ -28,9 +28,9 @@ class Distributions(Finding[Installation]):
                 "Each has overwritten files of the other.",
                 "Uninstall both, then install ours alone: pip uninstall pgnotify pgnotify-handler, and "
                 'pip install "pgnotify-handler[cli]".',
-                owners=fact.owners,
+                **fact._asdict(),
             )
-        return ok(f"{owners or 'pgnotify, from its sources'}.", owners=fact.owners)
+        return ok(f"{owners or 'pgnotify, from its sources'}, on {fact.python}.", **fact._asdict())
 
 
 class Driver(Finding[Versions]):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from statistics import median
 
-from pgnotify.cli.facts import Delivery, Route
+from pgnotify.cli.examination.facts import Delivery, Route
 from pgnotify.cli.findings.finding import Finding, Verdict, broken, note, ok, seconds_shown, unknown, warning
 from pgnotify.cli.findings.server import GO_TO_PRIMARY
 
@@ -33,7 +33,7 @@ class Pooler(Finding[Route]):
             )
         if fact.connected_to == fact.answered_by:
             return ok("There is none.", **facts)
-        text = f"There is one: the driver knows process {fact.connected_to}, and {fact.answered_by} answers."
+        text = "There is one: the server process that answers is not the one that the driver was told of."
         if fact.arrives is None:
             return unknown(f"{text} Whether it passes notifications on is not known.", GO_PAST_POOLER, **facts)
         if fact.arrives:

@@ -6,7 +6,7 @@ import abc
 import enum
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
-from pgnotify.cli.facts import Facts, Unknown
+from pgnotify.cli.examination.facts import Facts, Unknown
 
 F = TypeVar("F")
 

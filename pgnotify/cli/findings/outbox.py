@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from pgnotify.cli.facts import Outboxes, OutboxState, Unknown
+from pgnotify.cli.examination.facts import Outboxes, OutboxState, Unknown
 from pgnotify.cli.findings.finding import Finding, State, Verdict, broken, note, ok, seconds_shown, unknown, warning
 from pgnotify.outbox.status import OutboxStatus, SubscriptionStatus
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pgnotify.cli.facts import Queue, Session, Sessions
+from pgnotify.cli.examination.facts import Queue, Session, Sessions
 from pgnotify.cli.findings.finding import Finding, State, Verdict, broken, note, ok, seconds_shown, unknown, warning
 from pgnotify.listener.log import QUEUE_USAGES_TO_WARN_OF
 

@@ -7,7 +7,7 @@ from datetime import date
 from ipaddress import ip_address
 from typing import NamedTuple
 
-from pgnotify.cli.facts import Encoding, Encryption, Role, SearchPath, Server
+from pgnotify.cli.examination.facts import Encoding, Encryption, Role, SearchPath, Server
 from pgnotify.cli.findings.finding import Finding, Verdict, broken, note, ok, unknown, warning
 from pgnotify.outbox.tables import quoted
 

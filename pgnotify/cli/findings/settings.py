@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 from typing import ClassVar
 
-from pgnotify.cli.facts import Setting, Settings
+from pgnotify.cli.examination.facts import Setting, Settings
 from pgnotify.cli.findings.finding import Finding, Verdict, note, ok, seconds_shown, warning
 from pgnotify.listener.options import Options
 
@@ -19,6 +19,19 @@ QUEUE_PAGES = 1_048_576
 """The default of max_notify_queue_pages: 8 GB in pages of 8 kB, as every server up to PostgreSQL 16 has."""
 
 SLOW_KEEPALIVE_SECONDS = 900
+
+
+_WHERE = {
+    "configuration file": "in postgresql.conf",
+    "command line": "on the server's command line",
+    "environment variable": "in the server's environment",
+    "global": "for all roles and databases",
+    "database": "for the database",
+    "user": "for the role",
+    "database user": "for the role in this database",
+    "client": "by this client: in options=, PGOPTIONS, or the connection string",
+}
+"""Where a setting was set, by the words of pg_settings.source."""
 
 
 class SettingFinding(Finding[Settings]):
@@ -36,8 +49,10 @@ class SettingFinding(Finding[Settings]):
         if setting is None:
             return ok(f"This server has none; it is new in PostgreSQL {self.since}.")
         verdict = self.judge_setting(setting)
-        where = "" if setting.source in ("default", "") else f" It is set in: {setting.source}."
-        return verdict._replace(text=verdict.text + where, facts=setting._asdict())
+        where = _WHERE.get(setting.source)
+        return verdict._replace(
+            text=f"{verdict.text} It is set {where}." if where else verdict.text, facts=setting._asdict()
+        )
 
     @abc.abstractmethod
     def judge_setting(self, setting: Setting) -> Verdict:

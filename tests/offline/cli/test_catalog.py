@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pgnotify.cli import catalog
+from pgnotify.cli.examination import catalog
 from tests.helpers.unqualified import WITH_PGLAST, unqualified
 
 STATEMENTS = {name: text for name, text in vars(catalog).items() if name.isupper() and not name.startswith("_")}

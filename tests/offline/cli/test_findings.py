@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from pgnotify.cli import facts as f
 from pgnotify.cli import findings
+from pgnotify.cli.examination import facts as f
 from pgnotify.cli.findings import FINDINGS, State, examine, worst
 from pgnotify.cli.findings.client import Distributions, Driver, Reachable
 from pgnotify.cli.findings.delivery import GO_PAST_POOLER, Delivers, Latency, Pooler
@@ -235,7 +235,7 @@ def test_a_time_is_shown_in_its_largest_unit(seconds, shown):
 
 def test_judging_needs_neither_typer_nor_rich_nor_a_connection():
     folder = Path(findings.__file__).parent
-    for path in [*folder.glob("*.py"), folder.parent / "facts.py"]:
+    for path in [*folder.glob("*.py"), folder.parent / "examination" / "facts.py"]:
         tree = ast.parse(path.read_text())
         modules = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
         assert not {name.partition(".")[0] for name in modules if name} & {"typer", "rich", "socket", "time"}

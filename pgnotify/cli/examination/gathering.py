@@ -6,113 +6,35 @@ written, and nobody's privileges are needed: a role that may see little gets to 
 
 from __future__ import annotations
 
-import threading
-import time
+import platform
 from collections.abc import Callable
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from datetime import datetime, timezone
-from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
-from pgnotify.cli import facts as f
-from pgnotify.cli.catalog import ENCODINGS, ENCRYPTION, LISTENING, OPEN, OUTBOXES, SEARCH_PATH, SERVER, SETTINGS
 from pgnotify.cli.errors import line_of
-from pgnotify.connecting.attempt import ConnectAttempt
+from pgnotify.cli.examination import facts as f
+from pgnotify.cli.examination.catalog import (
+    ENCODINGS,
+    ENCRYPTION,
+    LISTENING,
+    OPEN,
+    OUTBOXES,
+    SEARCH_PATH,
+    SERVER,
+    SETTINGS,
+)
+from pgnotify.cli.examination.delivering import deliver
+from pgnotify.cli.examination.link import ANSWER_SECONDS, Deadline, Link
 from pgnotify.connecting.retryable import sqlstate_of
 from pgnotify.connecting.source import Source
-from pgnotify.errors import OutboxError, Unanswered, UnknownBackend
-from pgnotify.listener.runner import prepared_handle
+from pgnotify.errors import OutboxError, UnknownBackend
 from pgnotify.outbox.outbox import Outbox
-from pgnotify.protocol import Backend, Health, health_of, name_session, query, server_pid_of, versions_of
-
-T = TypeVar("T")
+from pgnotify.protocol import Health, health_of, name_session, server_pid_of, versions_of
 
 NAME = "pgnotify doctor"
-ANSWER_SECONDS = 5.0  # as a Listener's answer_timeout
 ROUNDS = 5
 STATEMENT_SHOWN = 60  # characters
-
-
-class Deadline:
-    """The end of the whole examination.
-
-    Args:
-        seconds: from now.
-    """
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._end = time.monotonic() + seconds
-
-    def left(self, at_most: float = ANSWER_SECONDS) -> float:
-        """Return how many seconds the next step may take.
-
-        Raises:
-            Unanswered: none are left.
-        """
-        left = self._end - time.monotonic()
-        if left <= 0:
-            raise Unanswered(f"the {self._seconds:g} s were over: give more with --timeout")
-        return min(left, at_most)
-
-
-class Link:
-    """A connection from a source, opened and guarded as a Listener's is. A context manager.
-
-    Args:
-        source: where it comes from.
-        deadline: of the examination.
-
-    Raises:
-        Unanswered: the attempt took too long. It is abandoned.
-
-    Errors of the driver pass through.
-    """
-
-    def __init__(self, source: Source, deadline: Deadline) -> None:
-        self._source = source
-        self.deadline = deadline
-        started = time.monotonic()
-        self.backend = _connected(source, deadline)
-        self.seconds = time.monotonic() - started
-        """How long it took to connect."""
-        self._handle = prepared_handle(self.backend, source, None, ANSWER_SECONDS)
-
-    def call(self, function: Callable[[Backend], T], at_most: float = ANSWER_SECONDS) -> T:
-        """Call a function with the backend; end it when its time is over.
-
-        Raises:
-            Unanswered: it was, and the connection is lost.
-        """
-        seconds = self.deadline.left(at_most)
-        with nullcontext() if self._handle is None else self._handle.deadline(seconds):
-            return function(self.backend)
-
-    def rows(self, sql: str, *parameters: str) -> list[tuple[Any, ...]]:
-        """Return the rows of a statement, all texts or None."""
-        return self.call(lambda backend: query(backend, sql, parameters))
-
-    def __enter__(self) -> Link:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        with suppress(Exception):  # it is lost, and was examined
-            self._source.discard(self.backend)
-        if self._handle is not None:
-            self._handle.close()
-
-
-def _connected(source: Source, deadline: Deadline) -> Backend:
-    seconds = deadline.left(float("inf"))
-    done = threading.Event()
-    attempt = ConnectAttempt(source, done.set)
-    attempt.start()
-    if not done.wait(seconds):
-        attempt.abandon()
-        raise Unanswered(f"no answer within {seconds:.3g} s")
-    return attempt.result()
 
 
 def gather(dsn: str, driver: str | None, timeout: float, is_quick: bool = False) -> f.Facts:
@@ -145,8 +67,6 @@ def gather(dsn: str, driver: str | None, timeout: float, is_quick: bool = False)
 
 
 def _ask(facts: f.Facts, link: Link, source: Source, rounds: int, is_quick: bool) -> None:
-    from pgnotify.cli.delivering import deliver
-
     with suppress(Exception):  # only a name
         link.call(lambda backend: name_session(backend, NAME))
     _learn(facts, "versions", lambda: versions_of(link.backend) or f.Unknown("the driver does not tell"))
@@ -178,11 +98,12 @@ def _learn(facts: f.Facts, name: str, find_out: Callable[[], Any]) -> None:
 
 
 def installation() -> f.Installation:
-    """Return the distributions that own files in the package ``pgnotify``."""
+    """Return the distributions that own files in the package ``pgnotify``, and the Python that runs."""
     from importlib.metadata import packages_distributions, version
 
     owners = dict.fromkeys(packages_distributions().get("pgnotify", ()))
-    return f.Installation(tuple(sorted(f"{owner} {version(owner)}" for owner in owners)))
+    python = f"{platform.python_implementation()} {platform.python_version()} on {platform.system()}"
+    return f.Installation(tuple(sorted(f"{owner} {version(owner)}" for owner in owners)), python)
 
 
 def _health(link: Link) -> Health | f.Unknown:

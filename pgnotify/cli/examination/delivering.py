@@ -5,19 +5,17 @@ Only a second session proves anything, and only while the listener is idle: see 
 
 from __future__ import annotations
 
+import math
 import secrets
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from pgnotify.cli.errors import line_of
-from pgnotify.cli.facts import Delivery
+from pgnotify.cli.examination.facts import Delivery
+from pgnotify.cli.examination.link import Link
 from pgnotify.connecting.source import Source
 from pgnotify.errors import ConnectionLost
 from pgnotify.protocol import Backend, health_of
-
-if TYPE_CHECKING:
-    from pgnotify.cli.gathering import Link
 
 ARRIVAL_SECONDS = 2.0
 """If nothing has arrived after this time, nothing will. It takes 1 ms through loopback."""
@@ -50,13 +48,12 @@ def deliver(link: Link, source: Source, rounds: int, in_recovery: bool | None, b
     try:
         tried = _send_and_see(link, source, channel, rounds, tried)
     finally:
-        is_gone = _unlistened(link, channel)
-    return tried._replace(left_behind=not is_gone)
+        # Without a pooler, the LISTEN ends with the session, whatever happens.
+        left_behind = not _unlistened(link, channel) and behind_pooler
+    return tried._replace(left_behind=left_behind)
 
 
 def _send_and_see(link: Link, source: Source, channel: str, rounds: int, tried: Delivery) -> Delivery:
-    from pgnotify.cli.gathering import Link
-
     try:
         with Link(source, link.deadline) as second:
             for _ in range(rounds):
@@ -74,7 +71,8 @@ def _send_and_see(link: Link, source: Source, channel: str, rounds: int, tried: 
 
 def _arrives(link: Link, channel: str, payload: str) -> bool:
     """Wait for a notification."""
-    end = time.monotonic() + link.deadline.left(ARRIVAL_SECONDS)
+    # Half of the time that is left, so that the LISTEN can be taken back.
+    end = time.monotonic() + min(ARRIVAL_SECONDS, link.deadline.left(math.inf) / 2)
     while (left := end - time.monotonic()) > 0:
         link.backend.wait(left)
         if any(got[:2] == (channel, payload) for got in link.call(lambda backend: backend.fetch())):
@@ -84,17 +82,13 @@ def _arrives(link: Link, channel: str, payload: str) -> bool:
 
 def _unlistened(link: Link, channel: str) -> bool:
     """Take the LISTEN back; return whether it is known to be gone."""
-    with suppress(Exception):  # the session is lost, and its LISTEN with it; or the time is over, and it ends soon
-        listening = True
-        for _ in range(MOST_UNLISTENS):
-            listening = link.call(lambda backend: _unlisten(backend, channel))
-            if not listening:
-                break
-        return not listening
-    return True
+    with suppress(Exception):  # the session is lost, or the time is over
+        return any(not link.call(lambda backend: _unlisten(backend, channel)) for _ in range(MOST_UNLISTENS))
+    return False
 
 
 def _unlisten(backend: Backend, channel: str) -> bool:
+    """Unlisten; return whether the session that answers still listens."""
     backend.unlisten(channel)
     health = health_of(backend)
     return health is not None and channel in (health.channels or ())

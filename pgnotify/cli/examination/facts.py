@@ -1,4 +1,4 @@
-"""The facts that the doctor's findings judge: plain values, without I/O. `pgnotify.cli.gathering` finds them out."""
+"""The facts that the doctor's findings judge: plain values, without I/O. `gathering` finds them out."""
 
 from __future__ import annotations
 
@@ -179,6 +179,8 @@ class Installation(NamedTuple):
 
     owners: tuple[str, ...]
     """Each with its version."""
+    python: str = ""
+    """The Python that runs, such as "CPython 3.13.1 on Linux"."""
 
 
 class OutboxState(NamedTuple):
