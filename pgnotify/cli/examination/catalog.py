@@ -47,10 +47,12 @@ WHERE it.backend_type OPERATOR(pg_catalog.=) 'client backend'::pg_catalog.text
 ORDER BY it.xact_start LIMIT $1::pg_catalog.text::pg_catalog.int8"""
 
 _LISTENS = "OPERATOR(pg_catalog.~*) '^\\s*listen\\M|pg_listening_channels'::pg_catalog.text"
-_OTHERS = """\
+# Of a session that the role may not look into, the type is hidden, too. Background processes have no user.
+_HIDDEN_TYPE = "CASE WHEN one.usename IS NOT NULL THEN 'client backend'::pg_catalog.text END"
+_OTHERS = f"""\
 (SELECT one.pid, one.usename, one.application_name, one.query, one.backend_start
     FROM pg_catalog.pg_stat_activity AS one
-    WHERE one.backend_type OPERATOR(pg_catalog.=) 'client backend'::pg_catalog.text
+    WHERE coalesce(one.backend_type, {_HIDDEN_TYPE}) OPERATOR(pg_catalog.=) 'client backend'::pg_catalog.text
         AND one.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()
         AND one.pid OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid())"""
 

@@ -5,7 +5,6 @@ Only a second session proves anything, and only while the listener is idle: see 
 
 from __future__ import annotations
 
-import math
 import secrets
 import time
 from contextlib import suppress
@@ -72,7 +71,7 @@ def _send_and_see(link: Link, source: Source, channel: str, rounds: int, tried: 
 def _arrives(link: Link, channel: str, payload: str) -> bool:
     """Wait for a notification."""
     # Half of the time that is left, so that the LISTEN can be taken back.
-    end = time.monotonic() + min(ARRIVAL_SECONDS, link.deadline.left(math.inf) / 2)
+    end = time.monotonic() + min(ARRIVAL_SECONDS, link.deadline.left() / 2)
     while (left := end - time.monotonic()) > 0:
         link.backend.wait(left)
         if any(got[:2] == (channel, payload) for got in link.call(lambda backend: backend.fetch())):

@@ -47,9 +47,9 @@ def gather(dsn: str, driver: str | None, timeout: float, is_quick: bool = False)
         is_quick: look only whether a notification arrives.
     """
     facts = f.Facts()
-    deadline = Deadline(timeout)
     if not is_quick:
         _learn(facts, "installation", installation)
+    deadline = Deadline(timeout)
     try:
         source = Source(dsn, driver, NAME, ANSWER_SECONDS)
     except (UnknownBackend, ValueError) as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections.abc import Callable
@@ -31,19 +30,19 @@ class Deadline:
     """
 
     def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
+        self.seconds = seconds
         self._end = time.monotonic() + seconds
 
-    def left(self, at_most: float = ANSWER_SECONDS) -> float:
-        """Return how many seconds the next step may take.
+    def left(self) -> float:
+        """Return how many seconds are left.
 
         Raises:
-            Unanswered: none are left.
+            Unanswered: none are.
         """
         left = self._end - time.monotonic()
         if left <= 0:
-            raise Unanswered(f"the {self._seconds:g} s were over: give more with --timeout")
-        return min(left, at_most)
+            raise Unanswered(f"the {self.seconds:g} s were over: give more with --timeout")
+        return left
 
 
 class Link:
@@ -72,13 +71,13 @@ class Link:
             source.discard(self.backend)
             raise
 
-    def call(self, function: Callable[[Backend], T], at_most: float = ANSWER_SECONDS) -> T:
+    def call(self, function: Callable[[Backend], T]) -> T:
         """Call a function with the backend; end it when its time is over.
 
         Raises:
             Unanswered: it was, and the connection is lost.
         """
-        seconds = self.deadline.left(at_most)
+        seconds = min(self.deadline.left(), ANSWER_SECONDS)
         with nullcontext() if self._handle is None else self._handle.deadline(seconds):
             return function(self.backend)
 
@@ -99,11 +98,11 @@ class Link:
 
 
 def _connected(source: Source, deadline: Deadline) -> Backend:
-    seconds = deadline.left(math.inf)
+    seconds = deadline.left()
     done = threading.Event()
     attempt = ConnectAttempt(source, done.set)
     attempt.start()
     if not done.wait(seconds):
         attempt.abandon()
-        raise Unanswered(f"no answer within {seconds:.3g} s")
+        raise Unanswered(f"no answer within {deadline.seconds:g} s")
     return attempt.result()
