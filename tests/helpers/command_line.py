@@ -10,7 +10,7 @@ from typing import NamedTuple
 COMMAND = (sys.executable, "-m", "pgnotify")
 
 # A terminal's settings, and a server that the machine's user has set, are not for tests.
-_LEFT_OUT = ("PGNOTIFY_DSN", "FORCE_COLOR", "NO_COLOR", "COLUMNS")
+LEFT_OUT = ("PGNOTIFY_DSN", "FORCE_COLOR", "NO_COLOR", "COLUMNS")
 
 
 class Ended(NamedTuple):
@@ -23,7 +23,7 @@ class Ended(NamedTuple):
 
 def environment(**variables: str) -> dict[str, str]:
     """Return the environment of a command, with these variables in addition."""
-    kept = {name: value for name, value in os.environ.items() if name not in _LEFT_OUT}
+    kept = {name: value for name, value in os.environ.items() if name not in LEFT_OUT}
     return {**kept, "PYTHONUNBUFFERED": "", "PYTHONUTF8": "1", **variables}
 
 

@@ -16,7 +16,7 @@ from pgnotify.cli.examination import gathering
 from pgnotify.cli.findings import FINDINGS, examine
 from pgnotify.testing._wire import Session
 from pgnotify.testing.address import Address
-from tests.helpers.command_line import environment, run
+from tests.helpers.command_line import LEFT_OUT, Ended, environment, run
 from tests.helpers.network import refused, silent_server, through
 from tests.helpers.outboxes import new_outbox
 from tests.helpers.waiting import eventually
@@ -43,6 +43,22 @@ def role(address: Address, session: Session) -> Iterator[Callable[..., Address]]
     yield make
     session.sql(f"DROP DATABASE {name} WITH (FORCE)")
     session.sql(f"DROP ROLE {name}")
+
+
+@pytest.fixture
+def doctor(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ended]:
+    """A function that runs the command in this process, which takes a tenth of the time of one of its own."""
+    for name in LEFT_OUT:
+        monkeypatch.delenv(name, raising=False)
+
+    def run_it(*arguments: str) -> Ended:
+        from pgnotify.cli.app import app
+
+        with pytest.raises(SystemExit) as ended:
+            app(["doctor", *arguments], prog_name="pgnotify")
+        return Ended(int(ended.value.code or 0), *capsys.readouterr())
+
+    return run_it
 
 
 def report_on(dsn: str, **options: object) -> dict[str, dict[str, object]]:
@@ -72,14 +88,14 @@ def test_json_is_one_document_with_a_key_for_each_finding(address):
     assert {tuple(found) for found in document["findings"]} == {("name", "state", "text", "remedy", "facts")}
 
 
-def test_quiet_prints_nothing_if_notifications_arrive(address):
-    assert run("doctor", "--quiet", address.dsn) == (0, "", "")
+def test_quiet_prints_nothing_if_notifications_arrive(address, doctor):
+    assert doctor("--quiet", address.dsn) == (0, "", "")
 
 
 @pytest.mark.parametrize("option", [[], ["--quiet"], ["--json"]])
-def test_without_a_server_the_exit_code_is_2_and_the_reason_is_printed(option):
+def test_without_a_server_the_exit_code_is_2_and_the_reason_is_printed(option, doctor):
     with refused() as port:
-        code, out, err = run("doctor", f"postgresql://ann:hu%20sh@127.0.0.1:{port}/x", *option)
+        code, out, err = doctor(f"postgresql://ann:hu%20sh@127.0.0.1:{port}/x", *option)
 
     printed = err if option == ["--quiet"] else out
     assert code == 2
@@ -91,9 +107,9 @@ def test_without_a_server_the_exit_code_is_2_and_the_reason_is_printed(option):
         assert json.loads(out)["is_connected"] is False
 
 
-def test_a_wrong_password_is_told_from_a_wrong_database(address):
+def test_a_wrong_password_is_told_from_a_wrong_database(address, doctor):
     for wrong, remedy in ({"password": "wrong"}, "PGPASSWORD"), ({"database": "wrong"}, "name of the database"):
-        code, out, err = run("doctor", "--quiet", address._replace(**wrong).dsn)
+        code, out, err = doctor("--quiet", address._replace(**wrong).dsn)
 
         assert (code, out) == (2, "")
         assert remedy in err
@@ -118,8 +134,8 @@ def test_without_a_driver_it_says_what_to_install():
 
 
 @pytest.mark.parametrize("wrong", ["nonsense", "host=h oops=1", "postgresql://h:port"])
-def test_a_string_that_cannot_be_read_ends_with_2(wrong):
-    code, out, err = run("doctor", "--quiet", "--dsn", wrong)
+def test_a_string_that_cannot_be_read_ends_with_2(wrong, doctor):
+    code, out, err = doctor("--quiet", "--dsn", wrong)
 
     assert (code, out) == (2, "")
     assert err.startswith("pgnotify: connection: ")
@@ -230,10 +246,10 @@ def test_an_outbox_is_found_and_one_that_may_not_be_read_is_told(role, address):
     assert hidden["state"] == "ok"  # a superuser may read all
 
 
-def test_a_role_with_one_session_cannot_be_told_and_the_exit_code_is_2(role):
+def test_a_role_with_one_session_cannot_be_told_and_the_exit_code_is_2(role, doctor):
     address = role("ALTER ROLE {0} CONNECTION LIMIT 1")
 
-    code, out, err = run("doctor", "--quiet", address.dsn)
+    code, out, err = doctor("--quiet", address.dsn)
 
     assert (code, out) == (2, "")
     assert "too many connections for role" in err

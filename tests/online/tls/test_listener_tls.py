@@ -10,6 +10,8 @@ import pytest
 
 import pgnotify
 from pgnotify import ConnectionLost, Reason
+from pgnotify.cli.examination.gathering import gather
+from pgnotify.cli.findings import examine
 from pgnotify.testing import TemporaryPostgreSQL
 from pgnotify.testing._proxy import Proxy
 from pgnotify.testing._wire import Session, literal
@@ -186,3 +188,10 @@ def _all_sizes() -> list[str]:
 
 def _uses_tls(recorded: Recorded, session: Session) -> bool:
     return session.sql(f"SELECT ssl FROM pg_stat_ssl WHERE pid = {recorded.status.server_pid}") == [("t",)]
+
+
+def test_the_doctor_names_the_version_of_tls(tls_address, driver):
+    report = {found.name: found.verdict for found in examine(gather(_dsn(tls_address), driver, PATIENCE))}
+
+    assert report["tls"].state == "ok"
+    assert report["tls"].text.startswith("TLSv1.")
