@@ -4,6 +4,11 @@
 - `command_line`: what holds for all of them: errors in one line, exit codes, `--debug`.
 - `errors`: the line that an error becomes, without secrets.
 - `options`, `target`: the options that several commands have, and the server that they choose.
+- `interruption`: how Ctrl-C and SIGTERM end a command that runs until then.
+- `output`, `lines`: what such a command prints: whole lines, in plain text or JSON, and safe for a terminal.
+- `messages`: what it says on standard error, which is the listener's log.
+- `listening`, `arrivals`: its listener, and what that has received.
+- `listen`, `printer`, `execute`: the command `listen`, its lines, and the command that it runs for each notification.
 - `demo`, `doctor`, `outbox`, `outbox_replicate`, `trigger`: a command each, or a group of them.
 - `trigger_sql`, `condition`: the statements that `trigger` prints, and the SQL condition in them.
 - `names`: several names in one argument.

@@ -10,6 +10,7 @@ from pgnotify.cli import outbox_replicate as outbox_replicate  # it adds a comma
 from pgnotify.cli.command_line import CommandLine
 from pgnotify.cli.demo import demo
 from pgnotify.cli.doctor import doctor
+from pgnotify.cli.listen import listen
 from pgnotify.cli.outbox import outbox_app
 from pgnotify.cli.trigger import trigger
 
@@ -20,7 +21,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # it takes Rich longer to be imported than all the others together
     pretty_exceptions_enable=False,  # they show local variables, one of which is the password
 )
-for command in (demo, doctor, trigger):
+for command in (demo, doctor, listen, trigger):
     app.command()(command)
 app.add_typer(outbox_app, name="outbox")
 

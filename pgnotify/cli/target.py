@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+import shlex
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from pgnotify.cli.command_line import CannotBegin
 
 
 @contextmanager
-def server(dsn: str | None, embedded: bool) -> Iterator[str]:
+def server(dsn: str | None, embedded: bool, say: Callable[[str], object] | None = None) -> Iterator[str]:
     """Yield a connection string: the given one, or that of a PostgreSQL that ends with the block.
+
+    Args:
+        dsn: the value of --dsn, or of the argument.
+        embedded: whether to start a PostgreSQL.
+        say: called with the line that tells how other programs connect to that. It has no password: it names the Unix
+            socket, whose directory only this account can enter.
 
     Raises:
         CannotBegin: both are given, or no PostgreSQL can be started.
@@ -28,6 +36,8 @@ def server(dsn: str | None, embedded: bool) -> Iterator[str]:
     except NoPostgreSQL as error:
         raise CannotBegin(str(error)) from error
     with temporary:
+        if say is not None:
+            say(f"started PostgreSQL {temporary.version}: --dsn {shlex.quote(temporary.socket_dsn)}")
         yield temporary.dsn
 
 
@@ -37,12 +47,13 @@ def split_dsn(arguments: Sequence[str], dsn: str | None) -> tuple[list[str], str
     Args:
         arguments: names, of channels for example, and perhaps a connection string as the last one. A URI is taken for
             one, and pairs such as ``host=db dbname=app`` in which each keyword is libpq's.
-        dsn: the value of --dsn. If it is given, the last argument is a name, too.
+        dsn: the value of --dsn. If it is given, the last argument is a name, too. If it is that of PGNOTIFY_DSN, the
+            last argument comes before it.
 
     Returns:
         The names, and the connection string; None if there is none.
     """
-    if dsn is not None or not arguments or not _is_dsn(arguments[-1]):
+    if (dsn is not None and dsn != os.environ.get("PGNOTIFY_DSN")) or not arguments or not _is_dsn(arguments[-1]):
         return list(arguments), dsn
     return list(arguments[:-1]), arguments[-1]
 

@@ -40,12 +40,18 @@ def run(*arguments: str, given: str = "", timeout: float = 30.0, **variables: st
     return Ended(done.returncode, done.stdout, done.stderr)
 
 
-def start(*arguments: str, stdin: int | None = subprocess.DEVNULL, **variables: str) -> subprocess.Popen[str]:
-    """Start a command, with pipes for its output; the caller ends it."""
+def start(
+    *arguments: str,
+    stdin: int | None = subprocess.DEVNULL,
+    stdout: int | None = subprocess.PIPE,
+    program: tuple[str, ...] = COMMAND,
+    **variables: str,
+) -> subprocess.Popen[str]:
+    """Start a command, with pipes for its output unless another descriptor is given; the caller ends it."""
     return subprocess.Popen(
-        [*COMMAND, *arguments],
+        [*program, *arguments],
         stdin=stdin,
-        stdout=subprocess.PIPE,
+        stdout=stdout,
         stderr=subprocess.PIPE,
         text=True,
         env=environment(**variables),

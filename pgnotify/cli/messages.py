@@ -1,0 +1,61 @@
+"""Messages on standard error, which are the listener's log."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+from pgnotify.cli.errors import line_of, without_secrets
+from pgnotify.cli.lines import printable
+
+
+class Messages(logging.Handler):
+    """Prints the log of a listener, one line for each record, on standard error.
+
+    Until `begin` it only collects: the error of the first attempt to connect ends a command, and is printed as such.
+
+    Args:
+        quiet: whether to print errors only.
+    """
+
+    def __init__(self, quiet: bool) -> None:
+        super().__init__(logging.ERROR if quiet else logging.INFO)
+        self._held: list[str] | None = []
+        self._log = logging.getLogger("pgnotify.listener")
+
+    def __enter__(self) -> Messages:
+        self._log.addHandler(self)
+        self._log.setLevel(self.level)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._log.removeHandler(self)
+
+    def begin(self) -> None:
+        """Print what was collected, and from now on each line at once."""
+        held, self._held = self._held, None
+        for line in held or ():
+            say(line)
+
+    def say(self, text: str) -> None:
+        """Print a line, unless only errors are wanted."""
+        if self.level <= logging.INFO:
+            say(f"pgnotify: {text}")
+
+    def warn(self, text: str) -> None:
+        """Print a line, whether or not only errors are wanted."""
+        say(f"pgnotify: {text}")
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print or collect a record: its text, and the error's, without a traceback."""
+        error = record.exc_info[1] if record.exc_info else None
+        line = without_secrets(record.getMessage()) + (f": {line_of(error)}" if error is not None else "")
+        if self._held is None:
+            say(line)
+        else:
+            self._held.append(line)
+
+
+def say(line: str) -> None:
+    """Print a line on standard error."""
+    print(printable(line), file=sys.stderr, flush=True)
