@@ -9,6 +9,7 @@
 - `messages`: what it says on standard error, which is the listener's log.
 - `listening`, `arrivals`: its listener, and what that has received.
 - `listen`, `printer`, `execute`: the command `listen`, its lines, and the command that it runs for each notification.
+- `notify`, `input_lines`, `sending`: the command `notify`, the lines of its input, and their batches.
 - `demo`, `doctor`, `outbox`, `outbox_replicate`, `trigger`: a command each, or a group of them.
 - `trigger_sql`, `condition`: the statements that `trigger` prints, and the SQL condition in them.
 - `names`: several names in one argument.

@@ -11,6 +11,7 @@ from pgnotify.cli.command_line import CommandLine
 from pgnotify.cli.demo import demo
 from pgnotify.cli.doctor import doctor
 from pgnotify.cli.listen import listen
+from pgnotify.cli.notify import notify
 from pgnotify.cli.outbox import outbox_app
 from pgnotify.cli.trigger import trigger
 
@@ -21,7 +22,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # it takes Rich longer to be imported than all the others together
     pretty_exceptions_enable=False,  # they show local variables, one of which is the password
 )
-for command in (demo, doctor, listen, trigger):
+for command in (demo, doctor, listen, notify, trigger):
     app.command()(command)
 app.add_typer(outbox_app, name="outbox")
 

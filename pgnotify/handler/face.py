@@ -25,6 +25,11 @@ _STOP_WAITS = (
 _NOTIFICATION_WAITS = "%r: the notification on %r waits for the commit of the transaction that it was sent in"
 
 
+def default_stop_event(event: str) -> str:
+    """Return the channel whose notification ends the loop of a handler, as it is documented. It may be too long."""
+    return f"stop_{event}"
+
+
 class HandlerFace(Uncopyable):
     """The arguments and the state of a handler. The subclasses run it.
 
@@ -45,7 +50,7 @@ class HandlerFace(Uncopyable):
     ) -> None:
         self._event = check_channel(event, "event")
         # As documented, an empty stop_event means the default one, too.
-        self._stop_event = check_channel(stop_event or f"stop_{self._event}", "stop_event")
+        self._stop_event = check_channel(stop_event or default_stop_event(self._event), "stop_event")
         self.timeout = timeout
         self.callback = callback
         """Called with `arg_dict`, or with None after a time-out."""
