@@ -53,11 +53,30 @@ def shown_signature(
     app: Sphinx, kind: str, name: str, thing: object, options: object, signature: str | None, returned: str | None
 ) -> tuple[str | None, str | None]:
     """Return the signature to show."""
-    return ("", None) if kind == "class" and name.rpartition(".")[2] in MADE_BY_US else (signature, returned)
+    is_protocol = signature == "(*args, **kwargs)"
+    is_called_by_users = name.rpartition(".")[2] not in MADE_BY_US and not is_protocol
+    return (signature, returned) if kind != "class" or is_called_by_users else ("", None)
+
+
+_kept: dict[str, list[str]] = {}
+
+
+def keep(app: Sphinx, kind: str, name: str, thing: object, options: object, lines: list[str]) -> None:
+    """Remember the docstring of an attribute. Napoleon takes what stands before its first colon for a type."""
+    has_sections = any(line.strip() in ("Args:", "Raises:", "Returns:") for line in lines)
+    if kind in ("attribute", "data", "property") and not has_sections:
+        _kept[name] = [*lines]
+
+
+def restore(app: Sphinx, kind: str, name: str, thing: object, options: object, lines: list[str]) -> None:
+    """Put a docstring back that was kept."""
+    lines[:] = _kept.pop(name, lines)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Be an extension of Sphinx."""
     app.connect("missing-reference", public_name)
     app.connect("autodoc-process-signature", shown_signature)
+    app.connect("autodoc-process-docstring", keep, priority=400)  # Napoleon's is 500
+    app.connect("autodoc-process-docstring", restore, priority=600)
     return {"parallel_read_safe": True}

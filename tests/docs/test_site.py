@@ -99,6 +99,12 @@ def test_each_public_name_has_its_entry_in_the_reference(site: Path):
     assert [name for name in ENTRIES if f'id="{name}"' not in reference] == []
 
 
+def test_a_colon_in_the_docstring_of_an_attribute_is_a_colon(site: Path):
+    page = re.sub(r"<[^>]*>", "", (site / "reference" / "status.html").read_text())
+
+    assert "does not listen to: the latest two heartbeats have found that" in " ".join(page.split())
+
+
 def test_each_public_module_is_in_the_reference_or_has_its_names_there():
     """A module in pgnotify/ itself is public; these only have names of `pgnotify`, or are for its own folders."""
     have_names_of_pgnotify = {"connection", "message"}
