@@ -24,7 +24,6 @@ extensions = [
     "sphinx_copybutton",
     # In _extensions/.
     "command_line",
-    "log_messages",
     "names",
     "repository",
 ]

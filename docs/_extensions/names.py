@@ -17,6 +17,8 @@ import pgnotify
 PUBLIC_MODULES = (
     "pgnotify",
     "pgnotify.async_protocol",
+    "pgnotify.contrib.opentelemetry",
+    "pgnotify.contrib.prometheus",
     "pgnotify.errors",
     "pgnotify.limits",
     "pgnotify.notification",

@@ -84,9 +84,11 @@ def test_each_page_is_in_the_navigation(site: Path):
 
 
 PUBLIC_MODULES = ("async_protocol", "errors", "limits", "notification", "protocol", "registry", "testing", "waiting")
+CONTRIBUTED = ("prometheus.PrometheusObserver", "opentelemetry.OpenTelemetryObserver")
 ENTRIES = [
     *(f"pgnotify.{name}" for name in pgnotify.__all__),
     *(f"pgnotify.testing.{name}" for name in pgnotify.testing.__all__),
+    *(f"pgnotify.contrib.{name}" for name in CONTRIBUTED),
     *(f"module-pgnotify.{name}" for name in PUBLIC_MODULES),
     *(f"pgnotify.Status.{field.name}" for field in dataclasses.fields(pgnotify.Status)),
     *(f"pgnotify.Observer.{name}" for name in vars(pgnotify.Observer) if not name.startswith("_")),
@@ -120,10 +122,3 @@ def test_each_command_is_on_the_page_of_the_command_line(site: Path):
     for command in ("demo", "outbox-status", "outbox-replicate"):
         assert f'id="pgnotify-{command}"' in page
     assert "--debug" in page
-
-
-def test_each_line_of_the_log_is_on_its_page(site: Path):
-    page = re.sub(r"<[^>]*>", "", (site / "reference" / "log.html").read_text())
-
-    for part in ("a pooler is in between", "attempt %d to connect failed", "listening again to", "on_error failed"):
-        assert part in page
