@@ -45,7 +45,7 @@ class Page:
     """
 
     def __init__(self, address: Address, directory: Path) -> None:
-        self._address = address
+        self.address = address
         self._directory = directory
         self.names: dict[str, Any] = {"dsn": address.dsn, "__name__": "documentation"}
         """The namespace of its blocks."""
@@ -62,7 +62,7 @@ class Page:
         document.namespace["run"] = self.run_block
         for example in document:
             if isinstance(example.parsed, Block):
-                write_file(example.parsed, self._directory, self._address.dsn)
+                write_file(example.parsed, self._directory, self.address.dsn)
             try:
                 example.evaluate()
             except SkipTest:
@@ -78,9 +78,9 @@ class Page:
         if not block.is_hidden and kind in blocks.IN_EXAMPLES and blocks.stands_in_an_example(block):
             kind = "of an example"
         elif kind == "python":
-            self._run_python(_SHOWN_DSN.sub(self._address.dsn, block.code), line)
+            self._run_python(_SHOWN_DSN.sub(self.address.dsn, block.code), line)
         elif kind == "sql":
-            with Session(*self._address) as session:
+            with Session(*self.address) as session:
                 session.sql(block.code)
         elif kind == "console":
             kind = "console" if self._run_console(block.code, block.numbers_vary) else "only shown"
@@ -147,7 +147,7 @@ class Page:
             if why_not_run(command) is not None:
                 continue
             has_run = True
-            done = self._process(["bash", "-c", _SHOWN_DSN.sub(self._address.dsn, command)])
+            done = self._process(["bash", "-c", _SHOWN_DSN.sub(self.address.dsn, command)])
             if expected:
                 same = matches(expected, done.stdout, numbers_vary)
                 assert same, f"$ {command}\nprinted:\n{done.stdout}\nexpected:\n{expected}"
@@ -159,7 +159,7 @@ class Page:
         return subprocess.run(
             command,
             cwd=self._directory,
-            env=os.environ | environment(self._address),
+            env=os.environ | environment(self.address),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
