@@ -6,6 +6,7 @@ import ast
 import asyncio
 import configparser
 import contextlib
+import importlib.util
 import inspect
 import io
 import json
@@ -50,6 +51,8 @@ class Page:
         self.names: dict[str, Any] = {"dsn": address.dsn, "__name__": "documentation"}
         """The namespace of its blocks."""
         self._printed = ""
+        self._tests: list[str] = []
+        """The files with tests that are to be run."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._signals = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         self._metrics = _metrics()
@@ -62,6 +65,8 @@ class Page:
         document.namespace["run"] = self.run_block
         for example in document:
             if isinstance(example.parsed, Block):
+                if example.parsed.code.startswith("# conftest.py\n"):
+                    self._run_tests()  # those before this belong to the conftest.py before
                 write_file(example.parsed, self._directory, self.address.dsn)
             try:
                 example.evaluate()
@@ -70,6 +75,7 @@ class Page:
             except Exception as error:
                 _add_note(error, f"{path}:{example.line}")
                 raise
+        self._run_tests()
         return self.count
 
     def run_block(self, block: Block, line: int) -> None:
@@ -116,7 +122,7 @@ class Page:
 
     def _run_python(self, code: str, line: int) -> None:
         if _TEST.search(code):
-            self._run_tests(code, line)
+            self._keep_tests(code, line)
             return
         flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
         compiled = compile("\n" * line + code, "a block of this page", "exec", flags=flags, dont_inherit=True)
@@ -128,13 +134,24 @@ class Page:
             finally:
                 self._printed += printed.getvalue()
 
-    def _run_tests(self, code: str, line: int) -> None:
-        """Run a block that is a test, or has some, with pytest in a process of its own."""
+    def _keep_tests(self, code: str, line: int) -> None:
+        """Keep a block that is a test, or has some, until `_run_tests` runs all in one process."""
         named = _NAMED.match(code)
         file = self._directory / (named["path"] if named else f"test_line_{line}.py")
         file.write_text(code)
-        options = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "pgnotify.testing.plugin"]
-        done = self._process([sys.executable, "-m", "pytest", *options, str(file)])
+        self._tests.append(str(file))
+
+    def _run_tests(self) -> None:
+        if not self._tests:
+            return
+        plugins = ["pgnotify.testing.plugin"]
+        plugins += ["pytest_asyncio.plugin"] if importlib.util.find_spec("pytest_asyncio") else []
+        options = ["-q", "-p", "no:cacheprovider", *(f"-p{plugin}" for plugin in plugins)]
+        # The plugins that are installed would take half of a second to import.
+        done = self._process(
+            [sys.executable, "-m", "pytest", *options, *self._tests], PYTEST_DISABLE_PLUGIN_AUTOLOAD="1"
+        )
+        self._tests.clear()
         assert done.returncode == 0, done.stdout
 
     def _run_console(self, text: str, numbers_vary: bool) -> bool:
@@ -155,11 +172,11 @@ class Page:
                 assert done.returncode == 0, f"$ {command}\nended with {done.returncode}:\n{done.stdout}"
         return has_run
 
-    def _process(self, command: list[str]) -> subprocess.CompletedProcess[str]:
+    def _process(self, command: list[str], **variables: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             command,
             cwd=self._directory,
-            env=os.environ | environment(self.address),
+            env=os.environ | environment(self.address) | variables,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
