@@ -242,7 +242,7 @@ def _connect_with(driver: str | None, drivers: dict[str, Driver]) -> Callable[[d
     if name not in drivers:
         return _plugged_in(name)
     chosen = drivers[name]
-    if not _installed(chosen):
+    if not is_installed(chosen.module):
         raise UnknownBackend(f"driver {name!r} is not installed: {_pip_install(chosen.extra)}")
     function: Callable[[dict[str, str]], Any] = _load(chosen.connect)
     return function
@@ -250,7 +250,58 @@ def _connect_with(driver: str | None, drivers: dict[str, Driver]) -> Callable[[d
 
 def installed_drivers() -> list[str]:
     """Return the names of the installed drivers, in the order in which `connect` prefers them."""
-    return [name for name, driver in DRIVERS.items() if _installed(driver)]
+    return [name for name, driver in DRIVERS.items() if is_installed(driver.module)]
+
+
+class PlugIn(NamedTuple):
+    """An entry point of another distribution."""
+
+    name: str
+    """The package whose connections it is for; in the group of drivers, the name of the driver."""
+    origin: str
+    """Its distribution and release, and the path of its function."""
+    problem: str | None
+    """Why it cannot be used; None if it can."""
+
+
+def plug_ins(group: str) -> list[PlugIn]:
+    """Load all entry points of a group, and return them with the reason why one cannot be used."""
+    by_package = _entry_points(group).by_package
+    return [
+        PlugIn(name, _origin(claim), _problem_of(name, group))
+        for name, claims in by_package.items()
+        for claim in claims
+    ]
+
+
+def never_used(group: str) -> list[str]:
+    """Return a message for each entry point of a group that can never be used, with the reason."""
+    return _entry_points(group).never_used
+
+
+def _problem_of(name: str, group: str) -> str | None:
+    try:
+        _plugged_in_for(name, group)
+    except UnknownBackend as error:
+        return str(error)
+    return None
+
+
+def problem_with(path: str) -> str | None:
+    """Return why a built-in function cannot be loaded, such as a library that its driver lacks; None if it can."""
+    try:
+        _load(path)
+    except Exception as error:  # a driver's, or of one of the libraries that it loads
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+def is_installed(package: str) -> bool:
+    """Return whether a top-level package can be found; it is not imported."""
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ValueError:  # a stub in sys.modules, as some tests put there
+        return False
 
 
 def _views(connection: object) -> Iterator[tuple[str, object]]:
@@ -434,7 +485,7 @@ def _class_path(cls: type) -> str:
 
 def _first_installed(drivers: dict[str, Driver]) -> str:
     for name, driver in drivers.items():
-        if _installed(driver):
+        if is_installed(driver.module):
             return name
     raise UnknownBackend(f"no driver is installed; looked for {', '.join(drivers)}: {_pip_install('psycopg')}")
 
@@ -462,13 +513,6 @@ def _plugged_in(name: str) -> Callable[[dict[str, str]], Any]:
     found = _plugged_in_for(name, DRIVER_ENTRY_POINT_GROUP)
     assert found is not None, "the caller has looked"
     return found.factory
-
-
-def _installed(driver: Driver) -> bool:
-    try:
-        return importlib.util.find_spec(driver.module) is not None
-    except ValueError:  # a stub in sys.modules, as some tests put there
-        return False
 
 
 def _pip_install(extra: str) -> str:

@@ -7,9 +7,11 @@ from typing import Annotated
 import typer
 
 from pgnotify.cli import outbox_replicate as outbox_replicate  # it adds a command
+from pgnotify.cli.check import check
 from pgnotify.cli.command_line import CommandLine
 from pgnotify.cli.demo import demo
 from pgnotify.cli.doctor import doctor
+from pgnotify.cli.drivers import drivers
 from pgnotify.cli.listen import listen
 from pgnotify.cli.notify import notify
 from pgnotify.cli.outbox import outbox_app
@@ -22,16 +24,24 @@ app = typer.Typer(
     rich_markup_mode=None,  # it takes Rich longer to be imported than all the others together
     pretty_exceptions_enable=False,  # they show local variables, one of which is the password
 )
-for command in (demo, doctor, listen, notify, trigger):
+for command in (
+    check,
+    demo,
+    doctor,
+    drivers,
+    listen,
+    notify,
+    trigger,
+):
     app.command()(command)
 app.add_typer(outbox_app, name="outbox")
 
 
 def _print_version(is_wanted: bool) -> None:
     if is_wanted:
-        from importlib.metadata import version
+        from pgnotify.cli.inventory import own_version
 
-        typer.echo(f"pgnotify {version('pgnotify-handler')}")
+        typer.echo(f"pgnotify {own_version()}")
         raise typer.Exit
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import NamedTuple
 
 COMMAND = (sys.executable, "-m", "pgnotify")
@@ -27,7 +28,7 @@ def environment(**variables: str) -> dict[str, str]:
     return {**kept, "PYTHONUNBUFFERED": "", "PYTHONUTF8": "1", **variables}
 
 
-def run(*arguments: str, given: str = "", timeout: float = 30.0, **variables: str) -> Ended:
+def run(*arguments: str, given: str = "", timeout: float = 30.0, cwd: Path | None = None, **variables: str) -> Ended:
     """Run a command to its end. `given` is its standard input; further variables are added to its environment."""
     done = subprocess.run(
         [*COMMAND, *arguments],
@@ -35,6 +36,7 @@ def run(*arguments: str, given: str = "", timeout: float = 30.0, **variables: st
         capture_output=True,
         text=True,
         timeout=timeout,
+        cwd=cwd,
         env=environment(**variables),
     )
     return Ended(done.returncode, done.stdout, done.stderr)

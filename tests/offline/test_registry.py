@@ -540,7 +540,7 @@ def test_a_good_plug_in_and_a_registered_factory_work_beside_all_kinds_of_broken
 def test_nothing_fits_says_what_it_was_what_was_tried_and_what_to_do(plug_in, monkeypatch, backend):
     plug_in("one", "otherdriver", "plug_in_one:wrap", WRAPS)
     register("mydriver", returning(backend))
-    monkeypatch.setattr(registry, "_installed", lambda driver: driver.module in ("psycopg2", "pg"))
+    monkeypatch.setattr(registry, "is_installed", lambda package: package in ("psycopg2", "pg"))
 
     with pytest.raises(UnknownBackend) as caught:
         backend_for(driver_class("strange")())
@@ -554,7 +554,7 @@ def test_nothing_fits_says_what_it_was_what_was_tried_and_what_to_do(plug_in, mo
 
 
 def test_nothing_fits_says_when_no_driver_is_installed(monkeypatch):
-    monkeypatch.setattr(registry, "_installed", lambda driver: False)
+    monkeypatch.setattr(registry, "is_installed", lambda package: False)
 
     with pytest.raises(UnknownBackend, match=r"Installed drivers: none\."):
         backend_for(driver_class("strange")())
@@ -575,7 +575,7 @@ def installed(monkeypatch):
 
     def install(*names):
         modules = [registry.DRIVERS[name].module for name in names]
-        monkeypatch.setattr(registry, "_installed", lambda driver: driver.module in modules)
+        monkeypatch.setattr(registry, "is_installed", lambda package: package in modules)
         monkeypatch.setattr(registry, "_load", lambda path: path)
 
     return install

@@ -658,7 +658,7 @@ def test_the_connections_of_a_test_are_closed_at_its_end(pytester: pytest.Pytest
 def test_without_a_driver_the_test_is_skipped_with_what_to_install_and_starts_no_server(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(registry, "_installed", lambda driver: False)
+    monkeypatch.setattr(registry, "is_installed", lambda package: False)
     pytester.makepyfile(
         """
         import pytest

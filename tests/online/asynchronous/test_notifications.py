@@ -13,7 +13,7 @@ pytest_plugins = ["pytester"]
 def installed(monkeypatch, address):
     """A function that pretends that only this package is installed."""
     monkeypatch.setenv("PGNOTIFY_TEST_DSN", address.dsn)
-    return lambda package: monkeypatch.setattr(registry, "_installed", lambda driver: driver.module == package)
+    return lambda package: monkeypatch.setattr(registry, "is_installed", lambda each: each == package)
 
 
 def test_the_fixture_listens_with_an_asynchronous_driver_where_there_is_no_other(pytester, installed):
