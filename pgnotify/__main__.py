@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
+
+NAMES = ("pgnotify", "pgnotify-handler")
+"""The names of the script. Help, and a shell's completion, show the one that it was called by."""
 
 
 def main() -> None:
@@ -14,7 +18,8 @@ def main() -> None:
             raise
         print('pgnotify: the command line is not installed: pip install "pgnotify-handler[cli]"', file=sys.stderr)
         sys.exit(2)
-    app(prog_name="pgnotify")
+    called, _ = os.path.splitext(os.path.basename(sys.argv[0]))
+    app(prog_name=called if called in NAMES else NAMES[0])
 
 
 if __name__ == "__main__":

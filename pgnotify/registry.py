@@ -253,6 +253,11 @@ def installed_drivers() -> list[str]:
     return [name for name, driver in DRIVERS.items() if is_installed(driver.module)]
 
 
+def driver_names(drivers: Iterable[str] = DRIVERS) -> list[str]:
+    """Return the names of drivers, and of those of plug-ins, installed or not. No plug-in is imported."""
+    return [*drivers, *_entry_points(DRIVER_ENTRY_POINT_GROUP).by_package]
+
+
 class PlugIn(NamedTuple):
     """An entry point of another distribution."""
 
@@ -499,8 +504,9 @@ def _known(driver: str, drivers: dict[str, Driver]) -> str:
         if name.isidentifier() and _plugged_in_for(name, DRIVER_ENTRY_POINT_GROUP):
             return name
         shown = repr(driver) if name.isidentifier() else "of this name"  # not a connection string, with its password
-        known = [*drivers, *_entry_points(DRIVER_ENTRY_POINT_GROUP).by_package]
-        raise UnknownBackend(f"there is no driver {shown} to connect with; the drivers are {', '.join(known)}")
+        raise UnknownBackend(
+            f"there is no driver {shown} to connect with; the drivers are {', '.join(driver_names(drivers))}"
+        )
     return name
 
 

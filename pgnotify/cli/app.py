@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from pgnotify.cli import outbox_replicate as outbox_replicate  # it adds a command
+from pgnotify.cli.bench import TAKES_ANY_OPTION, bench
 from pgnotify.cli.check import check
 from pgnotify.cli.command_line import CommandLine
 from pgnotify.cli.demo import demo
@@ -34,6 +35,7 @@ for command in (
     trigger,
 ):
     app.command()(command)
+app.command(context_settings=TAKES_ANY_OPTION)(bench)
 app.add_typer(outbox_app, name="outbox")
 
 

@@ -11,6 +11,7 @@ from typer import Abort
 from typer.core import TyperGroup
 
 from pgnotify.cli.errors import line_of
+from pgnotify.errors import UnknownBackend
 
 FAILED = 1
 """The exit code if something failed, or is broken."""
@@ -22,6 +23,10 @@ INTERRUPTED = 130
 
 class CannotBegin(Exception):
     """A command could not begin. It has printed nothing, and its exit code is 2."""
+
+
+# A ValueError is about a value that was given, such as a connection string or the name of a channel.
+_MISUSES = (CannotBegin, UnknownBackend, ValueError)
 
 
 class Group(TyperGroup):
@@ -50,7 +55,7 @@ class CommandLine(Group):
             if is_debugging:
                 raise
             print(f"pgnotify: {_line_of(error, arguments)}", file=sys.stderr)
-            sys.exit(MISUSED if isinstance(error, CannotBegin) else getattr(error, "exit_code", FAILED))
+            sys.exit(MISUSED if isinstance(error, _MISUSES) else getattr(error, "exit_code", FAILED))
         sys.exit(code)
 
     def invoke(self, ctx: Any) -> Any:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import typer
 
-from pgnotify.cli.options import Dsn
+from pgnotify.cli.options import Driver, Dsn
 from pgnotify.connection import Connection, connect, notify_many
 from pgnotify.handler.handler import NotificationHandler
 
@@ -21,14 +21,19 @@ BURST = 1000
 TIMEOUT = 20.0  # seconds without any notification, after which the demonstration has failed
 
 
-def demo(dsn: Dsn = None) -> None:
-    """Send notifications through a real PostgreSQL, and show how a callback receives them."""
-    from pgnotify.cli.target import server
+def demo(dsn: Dsn = None, driver: Driver = None) -> None:
+    """Send notifications through a real PostgreSQL, and show how a callback receives them.
 
+    Without --dsn, a PostgreSQL is started for it. The exit code is 1 if a notification does not arrive.
+    """
+    from pgnotify.cli.target import server
+    from pgnotify.registry import connect_with
+
+    connect_with(driver)  # an error of this one comes before a server is started
     with server(dsn, embedded=not dsn) as place:
         if not dsn:
             typer.echo("started a PostgreSQL")
-        demonstrate(place, typer.echo)
+        demonstrate(place, typer.echo, driver)
 
 
 class Received(NamedTuple):
@@ -40,12 +45,13 @@ class Received(NamedTuple):
     """A copy of its argument; None for a time-out."""
 
 
-def demonstrate(dsn: str, say: Callable[[str], None]) -> None:
+def demonstrate(dsn: str, say: Callable[[str], None], driver: str | None = None) -> None:
     """Run a handler in a thread, send to it from a second connection, and report the notifications that arrive.
 
     Args:
         dsn: a libpq connection string.
         say: called with each line of the report.
+        driver: the driver to connect with; None for the first one that is installed.
 
     Raises:
         RuntimeError: not every notification arrived, or they did not arrive in order.
@@ -55,8 +61,8 @@ def demonstrate(dsn: str, say: Callable[[str], None]) -> None:
     def callback(arg_dict: dict[str, Any] | None) -> None:
         received.append(Received(time.perf_counter(), arg_dict and dict(arg_dict)))
 
-    with connect(dsn, application_name="pgnotify demo") as sender:
-        handler = NotificationHandler(connect(dsn), CHANNEL, callback, timeout=TIMEOUT)
+    with connect(dsn, driver=driver, application_name="pgnotify demo") as sender:
+        handler = NotificationHandler(connect(dsn, driver=driver), CHANNEL, callback, timeout=TIMEOUT)
         with handler:
             handler.listen()
             say(f"listening to {CHANNEL!r}, through {type(sender.connection).__module__}")

@@ -6,8 +6,23 @@ from typing import Annotated
 
 import typer
 
+
+def _driver_names(incomplete: str) -> list[str]:
+    """Return the names that a shell completes."""
+    import warnings
+
+    from pgnotify.registry import driver_names
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a plug-in; they would stand in the line that is being edited
+        return [name for name in driver_names() if name.startswith(incomplete)]
+
+
 Dsn = Annotated[str | None, typer.Option(envvar="PGNOTIFY_DSN", help="A connection string; PG… variables complete it.")]
 Embedded = Annotated[bool, typer.Option("--embedded", help="Start a PostgreSQL for this command, instead of --dsn.")]
-Driver = Annotated[str | None, typer.Option(help="The driver to connect with; see `pgnotify drivers`.")]
+Driver = Annotated[
+    str | None,
+    typer.Option(help="The driver to connect with; see `pgnotify drivers`.", autocompletion=_driver_names),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing on standard error, except for errors.")]
