@@ -74,6 +74,7 @@ class SubscriptionStatus:
     """How far a durable subscription is."""
 
     name: str
+    """Its durable name."""
     channels: tuple[str, ...]
     """The channels whose messages it gets."""
     unread: int

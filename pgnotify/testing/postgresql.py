@@ -92,6 +92,7 @@ class TemporaryPostgreSQL(Uncopyable):
     """
 
     host = HOST
+    """127.0.0.1, on which alone it listens."""
 
     def __init__(
         self,

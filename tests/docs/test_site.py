@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
@@ -15,6 +16,7 @@ import pytest
 
 import pgnotify
 import pgnotify.testing
+from pgnotify.outbox.status import OutboxStatus, SubscriptionStatus
 from tests.docs.blocks import ROOT
 
 
@@ -99,6 +101,36 @@ def test_each_public_name_has_its_entry_in_the_reference(site: Path):
     reference = "".join(page.read_text() for page in site.glob("reference/*.html"))
 
     assert [name for name in ENTRIES if f'id="{name}"' not in reference] == []
+
+
+CLASSES = [
+    *((f"pgnotify.{name}", getattr(pgnotify, name)) for name in pgnotify.__all__),
+    *((f"pgnotify.testing.{name}", getattr(pgnotify.testing, name)) for name in pgnotify.testing.__all__),
+    ("pgnotify.outbox.status.OutboxStatus", OutboxStatus),
+    ("pgnotify.outbox.status.SubscriptionStatus", SubscriptionStatus),
+]
+
+
+def members(thing: object) -> Iterator[tuple[str, list[str]]]:
+    """Yield the public methods and attributes of a class, each with the names of the classes that have it."""
+    of_ours = [base for base in getattr(thing, "__mro__", ()) if base.__module__.startswith("pgnotify")]
+    for name in {name for base in of_ours for name in (*vars(base), *getattr(base, "__annotations__", ()))}:
+        if not name.startswith("_"):
+            yield name, [base.__name__ for base in of_ours]
+
+
+def test_each_public_member_of_a_public_class_has_its_entry(site: Path):
+    reference = "".join(page.read_text() for page in site.glob("reference/*.html"))
+
+    missing = [
+        f"{full}.{name}"
+        for full, thing in CLASSES
+        if "Conformance" not in full  # its tests are its members
+        for name, bases in members(thing)
+        if f'id="{full}.{name}"' not in reference
+        and not any(f'id="pgnotify.{base}.{name}"' in reference for base in bases)
+    ]
+    assert missing == []
 
 
 def test_a_colon_in_the_docstring_of_an_attribute_is_a_colon(site: Path):
