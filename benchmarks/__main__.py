@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import pgnotify
-from benchmarks import plot, results, tables
+from benchmarks import results, tables
 from benchmarks.compiling import CannotCompileError, Compiled, compiled
+from benchmarks.drawing import performance
 from benchmarks.measuring import PROC, QUICK, Bench, Sizes, Values, connections_needed
 from benchmarks.results import IDLE_HANDLERS, Results
 from benchmarks.ways import C
@@ -57,7 +58,7 @@ def main() -> None:
 def publish(found: Results) -> None:
     """Put the results where the documentation shows them."""
     results.write(found, PUBLISHED / "performance.json")
-    plot.draw(found, DOCS / "images" / "performance.svg")
+    performance.draw(found, DOCS / "images")
     PAGE.write_text(tables.put_into(PAGE.read_text(), tables.by_name(found)))
 
 
@@ -164,11 +165,10 @@ def say(line: str) -> None:
 
 def _write(found: Results, directory: Path) -> list[Path]:
     directory.mkdir(parents=True, exist_ok=True)
-    paths = [directory / name for name in ("results.json", "report.md", "plot.svg")]
+    paths = [directory / name for name in ("results.json", "report.md")]
     results.write(found, paths[0])
     paths[1].write_text(tables.report(found))
-    plot.draw(found, paths[2])
-    return paths
+    return [*paths, *performance.draw(found, directory)]
 
 
 def machine() -> dict[str, Any]:
