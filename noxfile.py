@@ -269,7 +269,7 @@ def coverage(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """Measure all ways on all drivers, for forty minutes; what stands behind -- goes to it, such as --publish."""
-    _install_all(session, "server", "wrappers", "bench", "loops")
+    _install_all(session, "server", "wrappers", "bench", "loops", "cli")
     session.install("asyncpg")
     session.run("python", "-m", "benchmarks", *session.posargs)
 
@@ -325,7 +325,7 @@ def mutants(session: nox.Session) -> None:
 @nox.session(tags=["others"])
 def quick_bench(session: nox.Session) -> None:
     """See that all that the benchmarks do can be done, with one driver and little of each."""
-    session.install("-e", ".[psycopg]", *_group("server", "bench"))
+    session.install("-e", ".[psycopg,cli]", *_group("server", "bench"))
     with tempfile.TemporaryDirectory() as directory:
         session.run("python", "-m", "benchmarks", "--quick", "--rounds", "1", "--output", directory, silent=True)
         written = sorted(path.name for path in Path(directory).iterdir())

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.child import ADDRESS_VARIABLE, CHANNEL, STOP
-from benchmarks.results import CONSUMERS, DRAIN_CASES, FAN_OUT_CASES, PENDING, UVLOOP
+from benchmarks.results import CONSUMERS, DRAIN_CASES, FAN_OUT_CASES, HELP, PENDING, UVLOOP
 from benchmarks.ways import FETCHING, HANDLERS, WAYS, C, Way
 from pgnotify.testing._wire import Session
 from pgnotify.testing.address import Address
@@ -60,9 +60,11 @@ class Sizes(NamedTuple):
     """Notifications to each of as many consumers."""
     consumers: int = 10_000
     idle_handlers: int = 1_000
+    starts: int = 20
+    """Processes, one after the other, whose whole time is taken."""
 
 
-QUICK = Sizes(5_000, 1_000, 200, 100, 20_000, 1.0, 1_000, (1, 100), 100, (1, 10), 100, 100, 10)
+QUICK = Sizes(5_000, 1_000, 200, 100, 20_000, 1.0, 1_000, (1, 100), 100, (1, 10), 100, 100, 10, 2)
 """To see that everything runs; the numbers mean little."""
 
 
@@ -100,6 +102,7 @@ class Bench:
         """Return, in words, the ways and measures that are impossible here."""
         absent = [f"{way.name}: {way.absent}" for way in WAYS if way.absent is not None]
         absent += [] if find_spec(UVLOOP) is not None else [f"latency on {UVLOOP}: {UVLOOP} not installed"]
+        absent += [] if find_spec("typer") is not None else [f"{HELP}: typer not installed"]
         return absent if PROC.exists() else [*absent, "idle, and memory: there is no /proc"]
 
     def tasks(self) -> list[Task]:
@@ -139,6 +142,9 @@ class Bench:
             if way.name == "handler, psycopg"
         ]
         tasks += [Task("import", case, "", partial(_import, statements)) for case, statements in _imports(ways).items()]
+        tasks += [
+            Task("start", case, "", partial(_start, command, sizes.starts)) for case, command in _starts().items()
+        ]
         tasks += [Task("memory", PENDING, way.name, partial(self._memory, way), once=True) for way in listening]
         tasks += [Task("memory", CONSUMERS, way.name, partial(self._consumers, way), once=True) for way in streams]
         return tasks
@@ -382,6 +388,23 @@ def _import(statement: str) -> Values:
     command = [sys.executable, "-c", code]
     said = [subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(7)]
     return {"ms": statistics.median(map(float, said)) * 1000}
+
+
+def _starts() -> dict[str, tuple[str, ...]]:
+    """Return the programs whose whole time is taken: nothing, the package, and the command line, if it is installed."""
+    programs = {"python -c pass": ("-c", "pass"), "python -c 'import pgnotify'": ("-c", "import pgnotify")}
+    return {**programs, HELP: ("-m", "pgnotify", "--help")} if find_spec("typer") is not None else programs
+
+
+def _start(program: tuple[str, ...], times: int) -> Values:
+    """Time a process from its start to its end."""
+    return {"ms": statistics.median(_ended_after(program) for _ in range(times)) * 1000}
+
+
+def _ended_after(program: tuple[str, ...]) -> float:
+    started = time.perf_counter()
+    subprocess.run([sys.executable, *program], stdout=subprocess.DEVNULL, check=True)
+    return time.perf_counter() - started
 
 
 def connections_needed(sizes: Sizes) -> int:

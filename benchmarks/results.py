@@ -35,6 +35,9 @@ IDLE_HANDLERS = "1,000 handlers on one event loop"
 UVLOOP = "uvloop"
 """The case of the measure "latency" on a loop of this package."""
 
+HELP = "pgnotify --help"
+"""The case of the measure "start" for the command line, which imports its commands and shows their names."""
+
 LIMIT = "C, libpq"
 """The limit: no way on libpq can be faster."""
 
@@ -400,6 +403,10 @@ def _import_ms(results: Results) -> Found:
     return results.median("import", "pgnotify", "", "ms"), ""
 
 
+def _help_ms(results: Results) -> Found:
+    return results.median("start", HELP, "", "ms"), ""
+
+
 TARGETS: tuple[tuple[str, Wanted, Callable[[Results], Found]], ...] = (
     ("handler on PyGreSQL : PyGreSQL's own handler, drain", Wanted("≥", 1.3), _speed_to(OWN_WAY, "pg")),
     ("handler on psycopg : its notifies()", Wanted("≥", 2.3), _speed_to(OWN_WAY, "psycopg")),
@@ -481,11 +488,21 @@ ON_LOOP_TARGETS: tuple[tuple[str, Wanted, Callable[[Results], Found]], ...] = (
 )
 """Those of the ways on an event loop, for results that have any."""
 
+START_TARGETS: tuple[tuple[str, Wanted, Callable[[Results], Found]], ...] = (
+    (f"{HELP}, the whole process", Wanted("≤", 150, "ms"), _help_ms),
+)
+"""Those of whole processes, for results that have any."""
+
 
 def targets(results: Results) -> list[Target]:
-    """Compare the results with each of TARGETS, and of ON_LOOP_TARGETS if they have such ways."""
+    """Compare the results with each of TARGETS, and with the others if they have what these are about."""
     has_loops = any(way.section != "blocking" for way in results.ways)
-    return [_held(results, *target) for target in (*TARGETS, *(ON_LOOP_TARGETS if has_loops else ()))]
+    wanted = (
+        *TARGETS,
+        *(ON_LOOP_TARGETS if has_loops else ()),
+        *(START_TARGETS if results.cases("start") else ()),
+    )
+    return [_held(results, *target) for target in wanted]
 
 
 def _held(results: Results, text: str, wanted: Wanted, find: Callable[[Results], Found]) -> Target:

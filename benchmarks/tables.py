@@ -78,6 +78,7 @@ def report(results: Results) -> str:
             handlers_table(results),
         ),
         ("Import", "Time to import, in ms.", import_table(results)),
+        ("Start", "Time from the start of a process to its end, in ms.", start_table(results)),
     )
     texts = (f"## {heading}\n\n{text}\n\n{table}" for heading, text, table in sections)
     return "\n\n".join(("# Benchmarks", summary(results), *texts)) + "\n"
@@ -222,11 +223,21 @@ def handlers_table(results: Results) -> str:
 
 def import_table(results: Results) -> str:
     """Return a row for each thing imported, in the order measured."""
+    return padded(("import", "ms", MIN_MAX), _times(results, "import"))
+
+
+def start_table(results: Results) -> str:
+    """Return a row for each program that was started, in the order measured."""
+    return padded(("program", "ms", MIN_MAX), _times(results, "start"))
+
+
+def _times(results: Results, measure: str) -> list[tuple[str, str, str]]:
+    """Return the cases of a measure that no way belongs to, with their times."""
     rows = []
-    for case in results.cases("import"):
-        low, high = results.spread("import", case, "", "ms") or (None, None)
-        rows.append((case, number(results.median("import", case, "", "ms")), _range(number(low), number(high))))
-    return padded(("import", "ms", MIN_MAX), rows)
+    for case in results.cases(measure):
+        low, high = results.spread(measure, case, "", "ms") or (None, None)
+        rows.append((case, number(results.median(measure, case, "", "ms")), _range(number(low), number(high))))
+    return rows
 
 
 def short_table(results: Results) -> str:
@@ -296,7 +307,7 @@ def by_name(results: Results) -> dict[str, str]:
     """Return the tables by their names in a page; see put_into()."""
     makers = (
         *(summary, targets_table, ways_table, asyncio_table, streams_table),
-        *(publish_table, channels_table, handlers_table, import_table),
+        *(publish_table, channels_table, handlers_table, import_table, start_table),
     )
     named = {maker.__name__.removesuffix("_table"): maker(results) for maker in makers}
     return {**named, "short": short_table(results)}

@@ -192,6 +192,17 @@ def test_the_boundary_counts_as_met():
     assert [held.met for held in targets(found) if held.measured is not None] == [True] * 5
 
 
+@pytest.mark.parametrize(("milliseconds", "verdict"), [(150, "met"), (151, "missed")])
+def test_the_command_line_starts_within_a_limit(milliseconds, verdict):
+    found = canned(("start", file.HELP, "", {"ms": [milliseconds]}))
+
+    assert target(found, "pgnotify --help, the whole process").verdict == verdict
+
+
+def test_results_without_processes_have_no_target_for_them():
+    assert "pgnotify --help, the whole process" not in {held.text for held in targets(canned())}
+
+
 @pytest.mark.parametrize(
     ("milliseconds", "shown"), [(15.0004, "15.0004 ms"), (14.9999, "15.0 ms"), (15.04, "15.04 ms")]
 )
@@ -440,11 +451,12 @@ def test_the_report_has_all_tables():
         ("channels", "1", "fetch, psycopg", {"us": [1.5], "cpu_us": [1]}),
         ("handlers", "1", "handler, psycopg", {"cpu_us": [7], "kb": [170], "commits_per_second": [209]}),
         ("import", "pgnotify", "", {"ms": [11]}),
+        ("start", "pgnotify --help", "", {"ms": [110]}),
     )
 
     report = tables.report(found)
 
-    for table in ("targets", "ways", "publish", "channels", "handlers", "import"):
+    for table in ("targets", "ways", "publish", "channels", "handlers", "import", "start"):
         assert getattr(tables, f"{table}_table")(found) in report
 
 
