@@ -17,6 +17,7 @@ from pgnotify.notification import Notification
 from pgnotify.program.forks import forget_after_fork, keep_for_ever
 from pgnotify.protocol import Backend, NotifiesMany
 from pgnotify.registry import backend_for, connect_with, one_driver
+from pgnotify.sending import sent
 from pgnotify.uncopyable import Uncopyable
 
 if TYPE_CHECKING:
@@ -85,7 +86,9 @@ class Connection(Uncopyable):
 
     def notify(self, channel: str, payload: str = "") -> None:
         """Send a notification; see `pgnotify.notify`."""
-        self.backend.notify(check_channel(channel), check_payload(payload))
+        pair = check_channel(channel), check_payload(payload)
+        self.backend.notify(*pair)
+        sent(self.connection, (pair,))
 
     def notify_many(self, notifications: Iterable[tuple[str, str]]) -> None:
         """Send any number of notifications in one round trip; see `pgnotify.notify_many`."""
@@ -94,6 +97,7 @@ class Connection(Uncopyable):
             raise NotImplementedError(f"{type(self.backend).__qualname__} does not offer notify_many")
         if checked:
             self.backend.notify_many(checked)
+            sent(self.connection, checked)
 
     def notification_handler(
         self,

@@ -21,6 +21,7 @@ from pgnotify.limits import check_channel, check_payload, check_timeout, is_asyn
 from pgnotify.notification import Notification
 from pgnotify.program.forks import forget_after_fork, keep_for_ever
 from pgnotify.registry import connect_async_with, one_driver
+from pgnotify.sending import sent
 from pgnotify.uncopyable import Uncopyable
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ class AsyncConnection(Uncopyable):
         channel, payload = check_channel(channel), check_payload(payload)
         self.check_here()
         await self.backend.notify(channel, payload)
+        sent(self.connection, ((channel, payload),))
 
     async def notify_many(self, notifications: Iterable[tuple[str, str]]) -> None:
         """Send any number of notifications in one round trip; see `pgnotify.notify_many`."""
@@ -108,6 +110,7 @@ class AsyncConnection(Uncopyable):
             raise NotImplementedError(f"{type(self.backend).__qualname__} does not offer notify_many")
         if checked:
             await many(checked)
+            sent(self.connection, checked)
 
     def notification_handler(
         self,

@@ -33,6 +33,7 @@ from pgnotify.program.forks import forget_after_fork
 from pgnotify.program.state import State
 from pgnotify.program.watch import Watch
 from pgnotify.protocol import in_transaction
+from pgnotify.sending import sent
 
 T = TypeVar("T")
 
@@ -115,6 +116,7 @@ class AsyncNotificationHandler(HandlerFace):
         """
         channel = self._stop_event if stop else self._event
         text = check_payload("" if payload is None else payload)
+        used = self._db if db is None else db
         other = None if db is None else unbound(db)
         if other is None or other.is_same(self._unbound):
             self._check_open()
@@ -124,6 +126,7 @@ class AsyncNotificationHandler(HandlerFace):
             backend = other.bound(Loop())
             await backend.notify(channel, text)
             self._warn_if(in_transaction(backend), stop, on_own=False)
+        sent(used, ((channel, text),))
 
     def stop(self) -> None:
         """End the loop: it unlistens and returns, without another call of the callback.

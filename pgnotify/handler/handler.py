@@ -30,6 +30,7 @@ from pgnotify.program.runner import BlockingRunner
 from pgnotify.program.watch import Watch
 from pgnotify.protocol import Backend, in_transaction
 from pgnotify.registry import backend_for
+from pgnotify.sending import sent
 
 # How often a call that waits for the loop checks whether the loop has ended without an answer.
 LOOK_EACH_SECONDS = 0.05
@@ -171,6 +172,7 @@ class NotificationHandler(HandlerFace):
         """
         channel = self._stop_event if stop else self._event
         text = check_payload("" if payload is None else payload)
+        used = self._db if db is None else db
         backend = self._backend if db is None else backend_for(db)
         if self._is_own(backend):
             self._check_open()
@@ -179,6 +181,7 @@ class NotificationHandler(HandlerFace):
         else:
             backend.notify(channel, text)
             self._warn_if(in_transaction(backend), stop, on_own=False)
+        sent(used, ((channel, text),))
 
     def stop(self) -> None:
         """End the loop: it unlistens and returns, without another call of the callback.

@@ -21,6 +21,7 @@ from pgnotify.outbox.status import OutboxStatus, looking_at
 from pgnotify.outbox.steps import Steps, one_step, run
 from pgnotify.outbox.tables import DEFAULT_SCHEMA, Tables
 from pgnotify.protocol import Backend, query
+from pgnotify.sending import sent
 
 if TYPE_CHECKING:
     from pgnotify.listener.watch import ListenerWatch
@@ -81,16 +82,19 @@ class Outbox:
         Other errors of the server are the driver's own.
         """
         with naming_remedies(self._tables):
-            query(_backend_of(connection), *self._sending(channel, payload), joins=True)
+            sql, pair = self._sending(channel, payload)
+            query(_backend_of(connection), sql, pair, joins=True)
+        sent(connection, (pair,), stored=True)
 
     def notify_many(self, connection: Any, notifications: Iterable[tuple[str, str]]) -> None:
         """Store any number of (channel, payload) pairs in order, in one round trip: all of them, or none.
 
         The errors are those of `notify`. Nothing is sent if there are none.
         """
-        if sending := self._sending_many(notifications):
+        if checked := _checked(notifications):
             with naming_remedies(self._tables):
-                query(_backend_of(connection), *sending, joins=True)
+                query(_backend_of(connection), *self._sending_many(checked), joins=True)
+            sent(connection, checked, stored=True)
 
     async def notify_async(self, connection: Any, channel: str, payload: str = "") -> None:
         """Do the same as `notify`, without holding up the event loop.
@@ -106,22 +110,24 @@ class Outbox:
         It also raises the errors of `notify`.
         """
         with naming_remedies(self._tables):
-            await _run_async(connection, one_step(*self._sending(channel, payload)), joins=True)
+            sql, pair = self._sending(channel, payload)
+            await _run_async(connection, one_step(sql, pair), joins=True)
+        sent(connection, (pair,), stored=True)
 
     async def notify_many_async(self, connection: Any, notifications: Iterable[tuple[str, str]]) -> None:
         """Do the same as `notify_many`, on a connection that `notify_async` takes."""
-        if sending := self._sending_many(notifications):
+        if checked := _checked(notifications):
             with naming_remedies(self._tables):
-                await _run_async(connection, one_step(*sending), joins=True)
+                await _run_async(connection, one_step(*self._sending_many(checked)), joins=True)
+            sent(connection, checked, stored=True)
 
-    def _sending(self, channel: str, payload: str) -> tuple[str, tuple[str, ...]]:
+    def _sending(self, channel: str, payload: str) -> tuple[str, tuple[str, str]]:
         """Return the statement that sends a message, and its parameters, checked."""
         return self._statements.send, (check_channel(channel), check_text_payload(payload))
 
-    def _sending_many(self, notifications: Iterable[tuple[str, str]]) -> tuple[str, tuple[str, ...]] | None:
-        """Return the statement that sends several messages, and its parameters, checked; None if there are none."""
-        checked = [(check_channel(channel), check_text_payload(payload)) for channel, payload in notifications]
-        return (self._statements.send_many, (json.dumps(checked, ensure_ascii=False),)) if checked else None
+    def _sending_many(self, checked: list[tuple[str, str]]) -> tuple[str, tuple[str, ...]]:
+        """Return the statement that sends several messages, and its parameters."""
+        return self._statements.send_many, (json.dumps(checked, ensure_ascii=False),)
 
     # Its tables.
 
@@ -284,6 +290,10 @@ class Outbox:
         if durable is None:
             return InMemoryReading(self._statements, watch, own_channel, start)
         return DurableReading(self._statements, watch, own_channel, durable, start)
+
+
+def _checked(notifications: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    return [(check_channel(channel), check_text_payload(payload)) for channel, payload in notifications]
 
 
 def _backend_of(connection: Any) -> Backend:

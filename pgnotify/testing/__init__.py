@@ -11,7 +11,7 @@ Importing this package does not import pytest; only `plugin` does. What is decid
 - Tests of a backend: `conformance` has the promises as tests, `async_conformance` those of an asynchronous backend;
   `check` runs them without pytest.
 - Tests of an application: `notifications` expects notifications, `async_notifications` does so on an event loop,
-  `plugin` has the fixtures.
+  `sent` records what is sent, also where nothing is ever committed; `plugin` has the fixtures.
 - Tools: `_wire` is a PostgreSQL client without a driver, `_scram` authenticates it, `_proxy` breaks network connections
   on request, `nasty` lists difficult names and payloads.
 """
@@ -28,6 +28,7 @@ from pgnotify.testing.finder import NoPostgreSQL, find_postgresql
 from pgnotify.testing.memory import MemoryServer
 from pgnotify.testing.notifications import Notifications
 from pgnotify.testing.postgresql import TemporaryPostgreSQL
+from pgnotify.testing.sent import SentNotification, SentNotifications, sent_notifications
 
 if TYPE_CHECKING:
     from pgnotify.testing.async_conformance import AsyncBackendConformance as AsyncBackendConformance
@@ -44,9 +45,12 @@ __all__ = [
     "MemoryServer",
     "NoPostgreSQL",
     "Notifications",
+    "SentNotification",
+    "SentNotifications",
     "ServerFailed",
     "TemporaryPostgreSQL",
     "find_postgresql",
+    "sent_notifications",
 ]
 
 

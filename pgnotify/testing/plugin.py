@@ -8,6 +8,7 @@ top conftest.py. The fixtures:
     notifications              expects notifications, collected in the background
     async_notifications        the same, for tests that are coroutines
     notifications_connection   the connection that both listen on; override it to listen elsewhere
+    sent_notifications         records what is sent, also where the test is rolled back
 
 None of them is a coroutine itself. So they work in the tests of each plugin that runs coroutines on asyncio's loops,
 such as pytest-asyncio and anyio's, and need none of these.
@@ -31,6 +32,7 @@ from pgnotify.testing import server
 from pgnotify.testing.finder import Kind, NoPostgreSQL
 from pgnotify.testing.memory import MemoryServer
 from pgnotify.testing.notifications import Notifications
+from pgnotify.testing.sent import SentNotifications, sent_notifications
 from pgnotify.testing.server import PostgreSQLServer
 
 if TYPE_CHECKING:
@@ -109,6 +111,13 @@ def async_notifications(notifications: Notifications) -> AsyncNotifications:
     from pgnotify.testing.async_notifications import AsyncNotifications  # it imports asyncio
 
     return AsyncNotifications(notifications)
+
+
+@pytest.fixture(name="sent_notifications")
+def _sent_notifications() -> Iterator[SentNotifications]:
+    """Yield the list of what is sent through pgnotify during the test, on all connections."""
+    with sent_notifications() as recorded:
+        yield recorded
 
 
 @contextmanager

@@ -15,7 +15,7 @@ PACKAGE = Path(pgnotify.__file__).parent
 
 # Each row sees the rows before it, and nothing of its own row. A package is one name.
 LINE = (
-    "errors atomic uncopyable threads | waiting | notification | message limits protocol | async_protocol"
+    "errors atomic uncopyable threads | waiting | notification | message limits protocol | async_protocol sending"
     " | program registry | connecting handler | listener backends connection | aio"
     " | testing outbox contrib | __init__ cli | __main__"
 )

@@ -678,6 +678,25 @@ def test_without_a_driver_the_test_is_skipped_with_what_to_install_and_starts_no
     result.stdout.fnmatch_lines(['SKIPPED*no driver is installed*pip install "pgnotify-handler[[]psycopg]"'])
 
 
+def test_what_a_test_sends_is_recorded_by_the_fixture(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import pgnotify
+
+        def test_it(sent_notifications, memory_server):
+            connection = memory_server.connect()
+            connection.begin()
+            pgnotify.notify(connection, "orders", "42")
+            assert sent_notifications == [("orders", "42")]
+
+        def test_each_test_has_its_own(sent_notifications):
+            assert sent_notifications == []
+        """
+    )
+
+    pytester.runpytest_inprocess(*PLUGIN).assert_outcomes(passed=2)
+
+
 # The page about them. Its examples run in tests/docs/.
 
 PAGE = (Path(__file__).parent.parent.parent / "docs" / "how-to" / "testing.md").read_text()

@@ -11,6 +11,7 @@ import pytest
 
 import pgnotify
 from pgnotify import AsyncListener
+from pgnotify.testing import sent_notifications
 from tests.helpers.outbox import Sending, installed
 from tests.helpers.waiting import PATIENCE
 
@@ -41,10 +42,11 @@ class RolledBackError(Exception):
 async def test_a_message_is_sent_with_the_users_transaction_or_not_at_all(native, address, outbox, channel):
     connection = await native.connect()
     async with AsyncListener(address.dsn, channel, driver=native.driver, outbox=outbox) as listener:
-        with suppress(RolledBackError):
+        with suppress(RolledBackError), sent_notifications(connection) as sent:
             async with connection.transaction():
                 await outbox.notify_async(connection, channel, "never")
                 raise RolledBackError
+        assert [(*each, each.stored) for each in sent] == [(channel, "never", True)]
         async with connection.transaction():
             await outbox.notify_async(connection, channel, "1")
             await outbox.notify_many_async(connection, [(channel, "2"), (channel, "x" * 10_000)])

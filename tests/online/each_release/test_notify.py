@@ -7,6 +7,7 @@ import pytest
 import pgnotify
 from pgnotify import ChannelError, ConnectionLost, PayloadError
 from pgnotify.registry import DRIVERS
+from pgnotify.testing import sent_notifications
 from pgnotify.testing.nasty import BAD_CHANNELS, BAD_PAYLOADS, GOOD_CHANNELS, GOOD_PAYLOADS
 from tests.helpers.user import User
 
@@ -36,6 +37,17 @@ def test_notify_comes_from_the_connection_it_was_given(db, user, channel):
     pgnotify.notify(db, channel, "to myself")
 
     assert handler.fetch() == [(channel, "to myself", user.pid)]
+
+
+def test_what_is_sent_in_a_transaction_that_is_rolled_back_is_recorded(db, user, channel, heard):
+    user.begin()
+    with sent_notifications(db) as sent, sent_notifications() as on_all:
+        pgnotify.notify(db, channel, "1")
+        pgnotify.notify_many(pgnotify.wrap(db), [(channel, "2")])
+    user.rollback()
+
+    assert sent == on_all == [(channel, "1"), (channel, "2")]
+    assert heard() == []
 
 
 def test_notify_takes_a_wrapped_connection(db, channel, heard):

@@ -16,6 +16,7 @@ from tests.kinds import Address
 pytest.importorskip("django")
 
 PROGRAM = Path(__file__).parents[2] / "helpers" / "django_outbox.py"
+TEST_CASES = PROGRAM.with_name("django_testing.py")
 MAY_SEND = "SELECT pg_catalog.has_column_privilege('box_sender', 'box.\"my box\"', 'payload', 'INSERT')"
 
 
@@ -46,3 +47,16 @@ def test_migrate_makes_it_a_transaction_sends_and_migrate_zero_removes_it(addres
         session.sql("DROP SCHEMA box")  # it is empty
     finally:
         session.sql("DROP SCHEMA IF EXISTS box CASCADE; DROP TABLE public.django_migrations; DROP ROLE box_sender")
+
+
+def test_a_test_case_records_what_is_sent_and_never_delivered(address: Address, session: Session):
+    session.listen("orders")
+
+    done = subprocess.run(
+        [sys.executable, str(TEST_CASES)], input=address.dsn, capture_output=True, text=True, timeout=PATIENCE
+    )
+
+    assert "Ran 5 tests" in done.stderr
+    assert done.returncode == 0, done.stderr
+    session.notify("orders", "afterwards")
+    assert session.received() == [("orders", "afterwards")]
