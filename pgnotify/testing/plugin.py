@@ -14,14 +14,15 @@ None of them is a coroutine itself. So they work in the tests of each plugin tha
 such as pytest-asyncio and anyio's, and need none of these.
 
 If no PostgreSQL or no driver is found, the tests that need it are skipped, with the reason. The header
-of the run also says if no PostgreSQL is found.
+of the run also says if no PostgreSQL is found. They fail instead with `--pgnotify-require-server`, with
+`pgnotify_require_server = true` in pytest's configuration, or with PGNOTIFY_REQUIRE_SERVER=1 in the environment.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, cast, get_args
+from typing import TYPE_CHECKING, Any, NoReturn, cast, get_args
 
 import pytest
 
@@ -40,17 +41,22 @@ if TYPE_CHECKING:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add --pgnotify-server."""
-    parser.getgroup("pgnotify").addoption(
+    """Add --pgnotify-server and --pgnotify-require-server, and the setting pgnotify_require_server."""
+    group = parser.getgroup("pgnotify")
+    group.addoption(
         "--pgnotify-server",
         choices=get_args(Kind),
         help=f"run postgresql_server from this kind of installation only, even if {server.DSN_VARIABLE} is set",
     )
+    required = "fail a test that lacks a PostgreSQL server or a driver, instead of skipping it"
+    group.addoption("--pgnotify-require-server", action="store_true", help=required)
+    parser.addini("pgnotify_require_server", required, type="bool", default=False)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Apply the option to every test that needs a server, `BackendConformance` included."""
+    """Apply the options to every test that needs a server, `BackendConformance` included."""
     server.prefer(cast("Kind | None", config.getoption("--pgnotify-server")))
+    server.require(config.getoption("--pgnotify-require-server") or bool(config.getini("pgnotify_require_server")))
 
 
 def pytest_report_header() -> str:
@@ -62,12 +68,13 @@ def pytest_report_header() -> str:
 def postgresql_server() -> PostgreSQLServer:
     """Return a running PostgreSQL: `.dsn`, `.address`, `.host`, `.port`, `.version`; one for all tests of the process.
 
-    It is a TemporaryPostgreSQL, unless PGNOTIFY_TEST_DSN names another server. Skips the test if there is none.
+    It is a TemporaryPostgreSQL, unless PGNOTIFY_TEST_DSN names another server. Skips the test if there is none, or
+    fails it if that is required.
     """
     try:
         return server.shared_server()
     except NoPostgreSQL as error:
-        pytest.skip(str(error))
+        _lacks(error)
 
 
 @pytest.fixture
@@ -83,12 +90,12 @@ def notifications_connection(request: pytest.FixtureRequest) -> Iterator[Any]:
 
     By default it is a connection to `postgresql_server`, made with the driver that `pgnotify.connect_async`
     would choose. If that is an asynchronous one, the connection has an event loop of its own. Skips the test if no
-    driver is installed.
+    driver is installed, or fails it if that is required.
     """
     try:
         connect, is_asynchronous = connect_async_with(None)
     except UnknownBackend as error:
-        pytest.skip(str(error))
+        _lacks(error)
     dsn = request.getfixturevalue("postgresql_server").dsn  # not started for a test that is skipped
     parameters = conninfo.merge(dsn, {})
     if is_asynchronous:
@@ -118,6 +125,12 @@ def _sent_notifications() -> Iterator[SentNotifications]:
     """Yield the list of what is sent through pgnotify during the test, on all connections."""
     with sent_notifications() as recorded:
         yield recorded
+
+
+def _lacks(error: Exception) -> NoReturn:
+    if server.is_required():
+        pytest.fail(f"{error} (not skipped, because a server and a driver are required)", pytrace=False)
+    pytest.skip(str(error))
 
 
 @contextmanager

@@ -19,8 +19,12 @@ from pgnotify.testing.finder import Kind, NoPostgreSQL, find_postgresql
 from pgnotify.testing.postgresql import TemporaryPostgreSQL
 
 DSN_VARIABLE = "PGNOTIFY_TEST_DSN"
+REQUIRE_VARIABLE = "PGNOTIFY_REQUIRE_SERVER"
+"""If it is set, to another value than "0", "false" or "no", a test that lacks a server or a driver fails. Otherwise it
+is skipped."""
 
 _preferred: Kind | None = None
+_required = False
 
 
 class PostgreSQLServer(Protocol):
@@ -91,6 +95,17 @@ def prefer(kind: Kind | None) -> None:
     """Make `shared_server` use this kind of installation, whatever PGNOTIFY_TEST_DSN says; None undoes it."""
     global _preferred
     _preferred = kind
+
+
+def require(required: bool) -> None:
+    """Make `is_required` return True, whatever PGNOTIFY_REQUIRE_SERVER says; False undoes it."""
+    global _required
+    _required = required
+
+
+def is_required() -> bool:
+    """Return whether a test that lacks a server or a driver fails, as a CI wants it, and is not skipped."""
+    return _required or os.environ.get(REQUIRE_VARIABLE, "").lower() not in ("", "0", "false", "no")
 
 
 def shared_server() -> PostgreSQLServer:

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from pgnotify import Backend, ChannelError, ConnectionLost, TransactionError, UnknownBackend, registry
+from pgnotify.testing import NoPostgreSQL, server
 from pgnotify.testing import notifications as module
 from pgnotify.testing.memory import MemoryConnection, MemoryServer
 from pgnotify.testing.notifications import Notifications
@@ -695,6 +696,85 @@ def test_what_a_test_sends_is_recorded_by_the_fixture(pytester: pytest.Pytester)
     )
 
     pytester.runpytest_inprocess(*PLUGIN).assert_outcomes(passed=2)
+
+
+# What is required.
+
+REQUIRED_BY = {
+    "the command line": {"arguments": ("--pgnotify-require-server",)},
+    "the configuration": {"ini": "true"},
+    "the environment": {"variable": "1"},
+}
+NOT_REQUIRED_BY = {
+    "nothing": {},
+    "an empty variable": {"variable": ""},
+    "a variable that is 0": {"variable": "0"},
+    "a variable that is false": {"variable": "False"},
+    "the configuration": {"ini": "false"},
+}
+
+
+@pytest.fixture
+def without_server(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A function that runs a test of each kind where no PostgreSQL is found; it returns the result."""
+
+    def not_found(kind: object = None) -> None:
+        raise NoPostgreSQL("no PostgreSQL here: install one")
+
+    monkeypatch.setattr(server, "find_postgresql", not_found)
+    monkeypatch.setattr(server, "_required", False)  # which the runs inside this one set
+    monkeypatch.delenv(server.DSN_VARIABLE, raising=False)
+    pytester.makepyfile(
+        """
+        from pgnotify.testing import BackendConformance
+
+        def test_it(postgresql_server):
+            pass
+
+        class TestConformance(BackendConformance):
+            def connect(self, address):
+                raise AssertionError("there is no server")
+        """
+    )
+
+    def run(arguments: tuple[str, ...] = (), ini: str | None = None, variable: str | None = None) -> pytest.RunResult:
+        monkeypatch.setenv(server.REQUIRE_VARIABLE, variable or "")
+        if ini is not None:
+            pytester.makeini(f"[pytest]\npgnotify_require_server = {ini}")
+        return pytester.runpytest_inprocess(*PLUGIN, "-rsE", "-k", "test_it or is_in_force_on_return", *arguments)
+
+    return run
+
+
+@pytest.mark.parametrize("required", REQUIRED_BY.values(), ids=REQUIRED_BY)
+def test_a_server_that_is_required_fails_the_tests_that_lack_it(without_server: Any, required: dict[str, Any]) -> None:
+    result = without_server(**required)
+
+    outcomes = result.parseoutcomes()
+    assert (outcomes.get("skipped"), outcomes.get("passed")) == (None, None)
+    assert outcomes["errors"] >= 1
+    assert outcomes["failed"] + outcomes["errors"] >= 3
+    result.stdout.fnmatch_lines(["*no PostgreSQL here: install one (not skipped, because a server and a driver are*"])
+
+
+@pytest.mark.parametrize("left", NOT_REQUIRED_BY.values(), ids=NOT_REQUIRED_BY)
+def test_otherwise_they_are_skipped(without_server: Any, left: dict[str, Any]) -> None:
+    outcomes = without_server(**left).parseoutcomes()
+
+    assert {*outcomes} - {"deselected"} == {"skipped"}
+
+
+def test_a_driver_that_is_required_fails_the_tests_that_lack_it(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "_installed", lambda driver: False)
+    monkeypatch.setenv(server.REQUIRE_VARIABLE, "1")
+    pytester.makepyfile("def test_it(notifications): pass")
+
+    result = pytester.runpytest_inprocess(*PLUGIN)
+
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(['*no driver is installed*pip install "pgnotify-handler[[]psycopg]" (not skipped,*'])
 
 
 # The page about them. Its examples run in tests/docs/.

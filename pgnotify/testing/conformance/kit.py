@@ -22,7 +22,7 @@ from pgnotify.testing.address import Address
 from pgnotify.testing.conformance import _tools
 from pgnotify.testing.conformance._statements import run_statement
 from pgnotify.testing.finder import NoPostgreSQL
-from pgnotify.testing.server import shared_address
+from pgnotify.testing.server import is_required, shared_address
 from pgnotify.waiting import Wakeup
 
 FEATURES: Mapping[str, str] = {
@@ -169,6 +169,8 @@ class Kit:
         try:
             return shared_address()
         except NoPostgreSQL as error:
+            if is_required():
+                raise
             raise SkipTest(str(error)) from error
 
     # Called by pytest, or by `pgnotify.check`.
