@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 TIMEOUT = 10.0
 
-Place = Annotated[str | None, typer.Argument(metavar="[DSN]", help="The same as --dsn.", show_default=False)]
+Place = Annotated[str | None, typer.Argument(metavar="DSN", help="The same as --dsn.", show_default=False)]
 Quiet = Annotated[
     bool, typer.Option("--quiet", "-q", help="Look only whether a notification arrives, and print a line if not.")
 ]

@@ -69,7 +69,9 @@ class Delivers(Finding[Delivery]):
                 **facts,
             )
         if fact.waited:
-            text = f"Nothing arrived within {fact.waited:.3g} s of a NOTIFY from a second session"
+            text = f"Nothing arrived within {seconds_shown(fact.waited)} of a NOTIFY from a second session"
+            if fact.latencies:
+                text += f", though {len(fact.latencies)} before it did"
             if fact.left_behind:
                 text += ", and a LISTEN to a random channel may have stayed in a session of the pooler's"
             return broken(f"{text}.", GO_PAST_POOLER if fact.behind_pooler else _LOOK_AT_QUEUE, **facts)
@@ -96,8 +98,8 @@ class Latency(Finding[Delivery]):
         middle = median(fact.latencies)
         facts = {"median_seconds": middle, "longest_seconds": max(fact.latencies), "rounds": len(fact.latencies)}
         text = (
-            f"{seconds_shown(middle)} in the middle of {len(fact.latencies)}, "
-            f"{seconds_shown(max(fact.latencies))} at most, from NOTIFY to fetch."
+            f"{seconds_shown(middle)} is the median of {len(fact.latencies)}, {seconds_shown(max(fact.latencies))} the "
+            "longest, from the call that sends to the one that fetches."
         )
         if middle >= SLOW_SECONDS:
             return warning(
