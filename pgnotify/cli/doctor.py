@@ -21,7 +21,7 @@ Place = Annotated[str | None, typer.Argument(metavar="DSN", help="The same as --
 Quiet = Annotated[
     bool, typer.Option("--quiet", "-q", help="Look only whether a notification arrives, and print a line if not.")
 ]
-Timeout = Annotated[float, typer.Option(min=0.1, help="End after this many seconds at the latest.")]
+Timeout = Annotated[float, typer.Option(help="End after this many seconds at the latest.")]
 
 
 def doctor(
@@ -41,8 +41,7 @@ def doctor(
     from pgnotify.cli.findings import examine
     from pgnotify.cli.target import server
 
-    if place is not None and embedded:
-        raise CannotBegin("--embedded starts a server of its own: leave out the connection string")
+    _check(timeout)
     with server(place or dsn, embedded) as where:
         facts = gather(where, driver, timeout, quiet)
     report = examine(facts)
@@ -54,6 +53,15 @@ def doctor(
     else:
         draw_report(facts, report)
     raise typer.Exit(code)
+
+
+def _check(timeout: float) -> None:
+    from pgnotify.limits import check_seconds
+
+    try:
+        check_seconds("--timeout", timeout)
+    except ValueError as error:
+        raise CannotBegin(str(error)) from error
 
 
 def _code_of(facts: Facts, report: list[Found]) -> int:
@@ -68,12 +76,11 @@ def _code_of(facts: Facts, report: list[Found]) -> int:
 
 
 def _document(facts: Facts, report: list[Found], code: int) -> dict[str, object]:
-    from importlib.metadata import version
-
     from pgnotify.cli.findings import worst
+    from pgnotify.cli.inventory import own_version
 
     return {
-        "pgnotify": version("pgnotify-handler"),
+        "pgnotify": own_version(),
         "is_connected": facts.is_connected,
         "exit_code": code,
         "state": str(worst(report)),

@@ -12,7 +12,11 @@ def console() -> Console:
     """Return a console that shows names and payloads exactly as they are, on standard output."""
     from rich.console import Console
 
-    return Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+    class PlainConsole(Console):
+        def on_broken_pipe(self) -> None:
+            raise  # for the command line, which ends quietly; Rich would end the process with 1
+
+    return PlainConsole(highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
 def draw(what: RenderableType) -> None:

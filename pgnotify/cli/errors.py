@@ -11,7 +11,8 @@ from pgnotify.connecting.keywords import KEYWORDS, SECRETS
 from pgnotify.connecting.redact import redacted
 
 # Built-in exceptions that pgnotify and drivers raise with a message for the user. Any other one is a fault of ours.
-_MEANT_FOR_USERS = (OSError, ValueError, RuntimeError, TypeError)
+# An ImportError is a driver's that lacks its library.
+_MEANT_FOR_USERS = (OSError, ValueError, RuntimeError, TypeError, ImportError)
 
 
 def line_of(error: BaseException, arguments: Iterable[str] = ()) -> str:

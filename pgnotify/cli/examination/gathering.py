@@ -52,7 +52,7 @@ def gather(dsn: str, driver: str | None, timeout: float, is_quick: bool = False)
     deadline = Deadline(timeout)
     try:
         source = Source(dsn, driver, NAME, ANSWER_SECONDS)
-    except (UnknownBackend, ValueError) as error:
+    except (UnknownBackend, ValueError, ImportError) as error:
         facts.connection = f.Failure(line_of(error, [dsn]), is_ours=True)
         return facts
     try:

@@ -102,7 +102,7 @@ def _connected(source: Source, deadline: Deadline) -> Backend:
     done = threading.Event()
     attempt = ConnectAttempt(source, done.set)
     attempt.start()
-    if not done.wait(seconds):
+    if not done.wait(min(seconds, threading.TIMEOUT_MAX)):
         attempt.abandon()
         raise Unanswered(f"no answer within {deadline.seconds:g} s")
     return attempt.result()

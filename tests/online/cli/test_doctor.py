@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import signal
 import subprocess
 import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -16,7 +21,7 @@ from pgnotify.cli.examination import gathering
 from pgnotify.cli.findings import FINDINGS, examine
 from pgnotify.testing._wire import Session
 from pgnotify.testing.address import Address
-from tests.helpers.command_line import LEFT_OUT, Ended, environment, run
+from tests.helpers.command_line import LEFT_OUT, Ended, environment, run, start
 from tests.helpers.network import refused, silent_server, through
 from tests.helpers.outboxes import new_outbox
 from tests.helpers.waiting import eventually
@@ -149,6 +154,57 @@ def test_a_server_that_never_answers_is_given_up_in_time():
     assert (code, out) == (2, "")
     assert "no answer within 1 s" in err
     assert time.monotonic() - began < TIMEOUT
+
+
+def test_ctrl_c_ends_it_while_the_server_is_silent():
+    with silent_server() as port, start("doctor", f"postgresql://ann@127.0.0.1:{port}/x") as process:
+        eventually(lambda: _is_connected_to(port, process.pid))
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=TIMEOUT)
+
+    assert (process.returncode, out, err) == (130, "", "")
+
+
+def _is_connected_to(port: int, pid: int) -> bool:
+    """Whether a process has connected; only on Linux does the system tell."""
+    remote = f"0100007F:{port:04X} 01"
+    return any(remote in line for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines())
+
+
+def test_on_a_terminal_the_states_have_colours(address):
+    ours, terminal = pty.openpty()
+    with start("doctor", address.dsn, stdout=terminal, TERM="xterm") as process:
+        os.close(terminal)
+        shown = b""
+        with suppress(OSError), open(ours, "rb", buffering=0) as screen:  # at its end
+            while chunk := screen.read(4096):
+                shown += chunk
+        assert process.wait(TIMEOUT) == 0
+
+    assert b"\x1b[32mok" in shown
+
+
+def test_a_pipe_that_is_closed_early_ends_it_quietly(address):
+    with start("doctor", address.dsn) as process:
+        process.stdout.close()
+        assert process.wait(TIMEOUT) == 0
+        assert process.stderr.read() == ""
+
+
+@pytest.mark.parametrize("wrong", [["--timeout", "nan"], ["--timeout", "0"], ["--embedded", "--dsn", "host=h"]])
+def test_a_wrong_use_ends_with_2(doctor, wrong):
+    code, out, err = doctor(*wrong)
+
+    assert (code, out, err.count("\n")) == (2, "", 1)
+
+
+def test_a_driver_that_cannot_be_imported_is_a_reason(monkeypatch, doctor):
+    def fail(*_: object) -> None:
+        raise ImportError("no pq wrapper available")
+
+    monkeypatch.setattr(gathering, "Source", fail)
+
+    assert doctor("--quiet").err.startswith("pgnotify: connection: no pq wrapper available. Check")
 
 
 # What it finds out
