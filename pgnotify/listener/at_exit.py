@@ -8,7 +8,6 @@ notifications. So a listener that such a thread waits for is stopped before that
 from __future__ import annotations
 
 import atexit
-import os
 import sys
 import threading
 import time
@@ -17,6 +16,7 @@ from contextlib import ExitStack
 from typing import Protocol
 
 from pgnotify.atomic import WeakSet
+from pgnotify.program.forks import in_each_child, notice_fork
 from pgnotify.threads import may_be_daemons
 
 # For all listeners together, as long as one stop() waits.
@@ -70,11 +70,13 @@ def keeps_process_alive() -> bool:
 
 def stop_all() -> None:
     """Stop all listeners."""
+    notice_fork()  # those of the parent are not stopped here
     _stop(_listeners)
 
 
 def _end_main_thread() -> None:
     global _main_thread_has_ended
+    notice_fork()
     _main_thread_has_ended = True  # first: a thread that begins to read after the look below sees this
     # Such a child calls no atexit functions. Where our own threads are not daemons, they are waited for before that.
     if _is_child_of_multiprocessing() or not may_be_daemons():
@@ -113,5 +115,4 @@ def _forget_in_child() -> None:
     _main_thread_has_ended = False
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_in_child)
+in_each_child(_forget_in_child)

@@ -19,6 +19,7 @@ from pgnotify.listener.stored import Stored, needs_query
 from pgnotify.listener.subscriptions import Routes
 from pgnotify.listener.timed import TimedDelivery
 from pgnotify.listener.watch import ListenerWatch
+from pgnotify.program.forks import notice_fork
 from pgnotify.uncopyable import Uncopyable
 
 
@@ -68,10 +69,12 @@ class ListenerFace(Uncopyable):
     @property
     def delivering(self) -> bool:
         """Whether a notification that is sent now should arrive; see `Status.delivering`."""
+        notice_fork()
         return delivers(self._options, self._delivery, self._delivery.unread_seconds())
 
     def status(self) -> Status:
         """Return its state and its counters at this moment; it does not wait."""
+        notice_fork()
         return snapshot(self._options, self._delivery, self._routes)
 
     def __repr__(self) -> str:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import atexit
 import logging  # noqa: F401  # see the end of this file
-import os
 from collections.abc import Callable
 from contextlib import suppress
 
+from pgnotify.program.forks import in_each_child
 from pgnotify.threads import start_native
 
 # How long the end of a child waits for its warnings, so that a short-lived child gives them, too.
@@ -39,5 +39,4 @@ def _start_warning() -> None:
 
 # Such functions are called in the order in which they were registered: this one after that of `logging`, imported
 # above, which renews the locks. A thread that waits for one of them before that would never be woken.
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_start_warning)
+in_each_child(_start_warning)

@@ -31,8 +31,30 @@ _owners: WeakSet[Owner] = WeakSet()
 _kept: list[object] = []
 
 
+_in_child: list[Callable[[], object]] = []
+_process = os.getpid()
+
+
+def in_each_child(function: Callable[[], object]) -> None:
+    """Have a function called in each child, after the fork. Functions are called in the order of these calls."""
+    _in_child.append(function)
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=function)
+
+
+def notice_fork() -> None:
+    """Do now in a child what is done after a fork, if the program that forked has told Python nothing.
+
+    uWSGI forks its workers in C, and calls Python's functions for that only with ``--py-call-osafterfork`` (2.0.30).
+    """
+    if os.getpid() != _process:
+        for function in _in_child:
+            function()
+
+
 def forget_after_fork(owner: Owner) -> None:
     """Have an object forget its connection in each child that is forked while it exists."""
+    notice_fork()  # of a fork before: the owner is this process's
     _owners.add(owner)
 
 
@@ -85,6 +107,8 @@ class Parents(Backend):
 
 
 def _forget_in_child() -> None:
+    global _process
+    _process = os.getpid()
     failure: Exception | None = None
     for owner in _owners:
         try:
@@ -95,5 +119,4 @@ def _forget_in_child() -> None:
         raise failure  # Python prints it; a fork cannot fail any more
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_in_child)
+in_each_child(_forget_in_child)

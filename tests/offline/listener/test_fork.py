@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import io
 import logging
 import os
@@ -31,10 +32,10 @@ def fork_once():
     return child
 
 
-def in_a_child(function):
+def in_a_child(function, fork=fork_once):
     """Return what a function returns in a forked child, or the name of what it raises."""
     reading, writing = os.pipe()
-    child = fork_once()
+    child = fork()
     if child == 0:
         try:
             try:
@@ -48,6 +49,32 @@ def in_a_child(function):
     os.waitpid(child, 0)
     with os.fdopen(reading) as result:
         return result.read()
+
+
+def fork_in_c():
+    """Fork as uWSGI does, which tells Python nothing."""
+    child = ctypes.PyDLL(None).fork()
+    if not child:
+        signal.alarm(60)
+    return child
+
+
+def test_a_fork_that_python_is_not_told_of_is_noticed_by_a_look_at_the_listener(make, sender, caplog):
+    listener = make("jobs")
+    listener.start()
+
+    def look():
+        status = listener.status()
+        eventually(lambda: caplog.records)  # the warning is logged in a thread of its own
+        return status.state, status.delivering, listener.delivering, caplog.messages[-1].partition(":")[2]
+
+    caplog.clear()
+    assert in_a_child(look, fork_in_c).startswith(
+        "(<ListenerState.LOST: 'lost'>, False, False, ' no notification arrives in this process: this listener belongs"
+    )
+
+    send(sender, 1)
+    assert payloads(listener.notifications(stop_after=1)) == ["1"]
 
 
 @pytest.mark.parametrize("start", [True, False])
