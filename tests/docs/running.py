@@ -107,9 +107,9 @@ class Page:
     ) -> None:
         for value in self.names.values():
             for ends in ("stop", "close"):
-                end = getattr(value, ends, None)
-                if not inspect.isclass(value) and not inspect.ismodule(value) and callable(end):
-                    with contextlib.suppress(Exception):
+                with contextlib.suppress(Exception):  # a proxy's attributes raise all kinds of errors
+                    end = getattr(value, ends, None)
+                    if not inspect.isclass(value) and not inspect.ismodule(value) and callable(end):
                         ended = end()
                         if inspect.isawaitable(ended):
                             self._on_loop(ended)
