@@ -10,6 +10,8 @@
 - `listening`, `arrivals`: its listener, and what that has received.
 - `listen`, `printer`, `execute`: the command `listen`, its lines, and the command that it runs for each notification.
 - `notify`, `input_lines`, `sending`: the command `notify`, the lines of its input, and their batches.
+- `top`, `view`, `keys`: the command `top`, how it shows its tables, and the key that ends it.
+- `screen`, `traffic`, `others`: its tables, the numbers in them, and the other sessions that listen.
 - `bench`, `check`, `demo`, `doctor`, `drivers`, `outbox`, `outbox_replicate`, `trigger`: a command each, or a group.
 - `inventory`: what `drivers` shows.
 - `trigger_sql`, `condition`: the statements that `trigger` prints, and the SQL condition in them.

@@ -16,6 +16,7 @@ from pgnotify.cli.drivers import drivers
 from pgnotify.cli.listen import listen
 from pgnotify.cli.notify import notify
 from pgnotify.cli.outbox import outbox_app
+from pgnotify.cli.top import top
 from pgnotify.cli.trigger import trigger
 
 app = typer.Typer(
@@ -32,6 +33,7 @@ for command in (
     drivers,
     listen,
     notify,
+    top,
     trigger,
 ):
     app.command()(command)

@@ -28,12 +28,12 @@ class Arrivals:
     shrinking. While `most_bytes` wait, further notifications are dropped, and a `Gap` takes their place.
 
     Args:
-        known_good_at: the last moment at which nothing was missing; see `Status.known_good_at`.
         most_bytes: how much may wait.
     """
 
-    def __init__(self, known_good_at: Callable[[], datetime | None], most_bytes: int = MOST_BYTES) -> None:
-        self._known_good_at = known_good_at
+    def __init__(self, most_bytes: int = MOST_BYTES) -> None:
+        self.known_good_at: Callable[[], datetime | None] = lambda: None
+        """Returns the last moment at which nothing was missing; see `Status.known_good_at`."""
         self._most_bytes = most_bytes
         self._queue: SimpleQueue[Item | Exception] = SimpleQueue()  # which a signal handler may put into, too
         self._put = self._taken = 0  # bytes; each is counted by one thread only
@@ -89,7 +89,7 @@ class Arrivals:
     def _drop(self, channel: str) -> None:
         with self._lock:
             if not self._dropped:
-                self._lost_at = self._known_good_at()
+                self._lost_at = self.known_good_at()
             self._dropped[channel] = self._dropped.get(channel, 0) + 1
 
     def _put_gap(self) -> None:

@@ -15,11 +15,11 @@ class Messages(logging.Handler):
     Until `begin` it only collects: the error of the first attempt to connect ends a command, and is printed as such.
 
     Args:
-        quiet: whether to print errors only.
+        level: that of `logging` from which on records are printed.
     """
 
-    def __init__(self, quiet: bool) -> None:
-        super().__init__(logging.ERROR if quiet else logging.INFO)
+    def __init__(self, level: int) -> None:
+        super().__init__(level)
         self._held: list[str] | None = []
         self._log = logging.getLogger("pgnotify.listener")
 
@@ -39,7 +39,7 @@ class Messages(logging.Handler):
 
     def say(self, text: str) -> None:
         """Print a line, unless only errors are wanted."""
-        if self.level <= logging.INFO:
+        if self.level < logging.ERROR:
             say(f"pgnotify: {text}")
 
     def warn(self, text: str) -> None:

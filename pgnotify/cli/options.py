@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from pgnotify.cli.command_line import CannotBegin
+
 
 def _driver_names(incomplete: str) -> list[str]:
     """Return the names that a shell completes."""
@@ -25,4 +27,21 @@ Driver = Annotated[
     typer.Option(help="The driver to connect with; see `pgnotify drivers`.", autocompletion=_driver_names),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Channels = Annotated[
+    list[str], typer.Argument(metavar="CHANNEL... [DSN]", show_default=False, help="Names of channels, as written.")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing on standard error, except for errors.")]
+
+
+def checked_seconds(option: str, seconds: float) -> float:
+    """Return the value of an option.
+
+    Raises:
+        CannotBegin: it is not positive, or infinite.
+    """
+    from pgnotify.limits import check_seconds
+
+    try:
+        return check_seconds(option, seconds)
+    except ValueError as error:
+        raise CannotBegin(str(error)) from error

@@ -58,6 +58,18 @@ def split_dsn(arguments: Sequence[str], dsn: str | None) -> tuple[list[str], str
     return list(arguments[:-1]), arguments[-1]
 
 
+def channels_and_dsn(arguments: Sequence[str], dsn: str | None) -> tuple[list[str], str | None]:
+    """Do the same as `split_dsn` for channels, of which there must be one at least.
+
+    Raises:
+        CannotBegin: there is none.
+    """
+    channels, place = split_dsn(arguments, dsn)
+    if not channels:
+        raise CannotBegin("name a channel, before the connection string")
+    return channels, place
+
+
 def _is_dsn(text: str) -> bool:
     from pgnotify.connecting.conninfo import is_uri, parse
     from pgnotify.connecting.keywords import KEYWORDS

@@ -15,7 +15,9 @@ KNOWN_GOOD = datetime(2026, 1, 1, tzinfo=timezone.utc)
 
 def arrivals_for(count):
     """Return a queue for this many notifications without a payload."""
-    return Arrivals(lambda: KNOWN_GOOD, count * BYTES_BESIDE_PAYLOAD)
+    arrivals = Arrivals(count * BYTES_BESIDE_PAYLOAD)
+    arrivals.known_good_at = lambda: KNOWN_GOOD
+    return arrivals
 
 
 def fill(arrivals, *channels):

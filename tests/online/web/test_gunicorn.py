@@ -1,4 +1,4 @@
-"""gunicorn, with the files of docs/how-to/web-servers.md: its worker listens, whether it was forked before the import."""
+"""gunicorn, with the files of docs/how-to/web-servers.md: its worker listens, whether it forks before the import."""
 
 from __future__ import annotations
 
