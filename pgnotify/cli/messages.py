@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextlib import suppress
 
 from pgnotify.cli.errors import line_of, without_secrets
 from pgnotify.cli.lines import printable
@@ -49,7 +50,9 @@ class Messages(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Print or collect a record: its text, and the error's, without a traceback."""
         error = record.exc_info[1] if record.exc_info else None
-        line = without_secrets(record.getMessage()) + (f": {line_of(error)}" if error is not None else "")
+        line = without_secrets(record.getMessage(), sys.argv)
+        if error is not None:
+            line += f": {line_of(error, sys.argv)}"
         if self._held is None:
             say(line)
         else:
@@ -57,5 +60,7 @@ class Messages(logging.Handler):
 
 
 def say(line: str) -> None:
-    """Print a line on standard error."""
-    print(printable(line), file=sys.stderr, flush=True)
+    """Print a line on standard error, if that is open and somebody reads it."""
+    if sys.stderr is not None:  # otherwise print() would take standard output
+        with suppress(OSError):
+            print(printable(line), file=sys.stderr, flush=True)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from pgnotify.cli.errors import line_of
+from pgnotify.cli.messages import say
 from pgnotify.connection import Connection
 from pgnotify.errors import ConnectionLost
 from pgnotify.protocol import NotifiesMany
@@ -39,7 +40,7 @@ def send_all(connection: Connection, channel: str, groups: Iterable[list[str]], 
     except Exception as error:
         raise RuntimeError(f"{line_of(error)}; {_sent(sent)}") from error
     except KeyboardInterrupt:
-        print(f"pgnotify: interrupted; {_sent(sent)}", file=sys.stderr)
+        say(f"pgnotify: interrupted; {_sent(sent)}")
         raise
 
 

@@ -245,6 +245,38 @@ def test_what_cannot_begin_is_one_line(arguments, code, says):
     assert "hush" not in done.err
 
 
+def test_without_a_driver_it_says_what_to_install():
+    hidden = "import sys; from pgnotify.registry import DRIVERS; sys.modules.update(dict.fromkeys(DRIVERS)); "
+    start_it = "from pgnotify.__main__ import main; sys.modules.update(pg=None, pgdb=None); main()"
+    with start("listen", "jobs", program=(sys.executable, "-c", hidden + start_it)) as process:
+        code, out, err = finish(process)
+
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "pip install" in err
+
+
+def test_embedded_starts_a_server_and_says_how_to_reach_it(channel):
+    with listening("", channel, "--embedded", "--json", "--count", "1") as process:
+        process.stdout.readline()  # it listens
+        dsn = shlex.split(process.said)[-1]
+        assert "password" not in dsn
+        sent = run("notify", channel, "x", dsn)
+        code, out, _ = finish(process)
+
+    assert (sent.code, code, json.loads(out)["payload"]) == (0, 0, "x")
+
+
+def test_closed_outputs_end_it_quietly_when_the_connection_is_lost(proxy, address, channel):
+    """Its log goes to standard error, which nobody reads either."""
+    with listening(address._replace(host=proxy.host, port=proxy.port).dsn, channel) as process:
+        process.stderr.close()
+        proxy.refuse()
+        proxy.reset()
+        process.stdout.close()
+
+        assert process.wait(PATIENCE) == 0
+
+
 def test_a_wrong_password_is_one_line(address):
     done = run("listen", "jobs", PGNOTIFY_DSN=address._replace(password="wrong-word").dsn)
 
