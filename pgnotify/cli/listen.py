@@ -35,7 +35,22 @@ def listen(
     exec_: Exec = None,
     quiet: Quiet = False,
 ) -> None:
-    """Print a line for each notification, until Ctrl-C. Reconnect after a loss, and report the gap."""
+    r"""Print a line for each notification, until Ctrl-C. Reconnect after a loss, and report the gap.
+
+    A line is the channel, a tab and the payload. Control characters are escaped, as in \n and \x1b: a payload neither
+    ends the line nor steers a terminal.
+
+    With --json, each line is an object with a "type", and holds the payload exactly. A "notification" has time,
+    channel, payload and pid, the server process of the sender. "listening" comes first. A "gap" has reason, lost_at,
+    restored_at, channels and dropped: notifications from that period may be missing.
+
+    With --exec, the command also has PGNOTIFY_CHANNEL, PGNOTIFY_PID and PGNOTIFY_TIME in its environment. Standard
+    output is the command's, and the lines go to standard error; with --json it is the other way round. After Ctrl-C
+    or SIGTERM the command has 5 s to finish.
+
+    The first attempt to connect must succeed. The exit code is 1 if --timeout comes before --count, or if the command
+    of --exec has failed. It is 0 after Ctrl-C and SIGTERM.
+    """
     import logging
 
     from pgnotify.cli.arrivals import Arrivals

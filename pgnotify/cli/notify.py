@@ -12,11 +12,11 @@ from pgnotify.cli.options import Driver, Dsn, Embedded
 if TYPE_CHECKING:
     from pgnotify.connection import Connection
 
-Channel = Annotated[str, typer.Argument(show_default=False, help="Its name as written.")]
+Channel = Annotated[str, typer.Argument(metavar="CHANNEL", show_default=False, help="As written.")]
 Payload = Annotated[
-    str, typer.Argument(metavar="[PAYLOAD|-]", show_default=False, help="With -, each line of standard input is one.")
+    str, typer.Argument(metavar="PAYLOAD|-", show_default=False, help="With -, each line of standard input is one.")
 ]
-Place = Annotated[str | None, typer.Argument(metavar="[DSN]", show_default=False, help="The same as --dsn.")]
+Place = Annotated[str | None, typer.Argument(metavar="DSN", show_default=False, help="The same as --dsn.")]
 Stop = Annotated[bool, typer.Option("--stop", help="Send to the handler's stop channel, stop_CHANNEL.")]
 
 
@@ -29,7 +29,12 @@ def notify(
     embedded: Embedded = False,
     driver: Driver = None,
 ) -> None:
-    """Send a notification, or one for each line of standard input."""
+    """Send a notification, or one for each line of standard input.
+
+    Lines end with LF or CR LF, and an empty line is an empty payload. They are sent as they come, up to 1,000 in one
+    transaction. A file is checked as a whole before anything is sent. If sending fails, the error says how many were
+    sent.
+    """
     from pgnotify.cli.input_lines import InputLines
     from pgnotify.cli.sending import send_all
     from pgnotify.cli.target import server, split_dsn

@@ -28,7 +28,8 @@ Driver = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Channels = Annotated[
-    list[str], typer.Argument(metavar="CHANNEL... [DSN]", show_default=False, help="Names of channels, as written.")
+    list[str],
+    typer.Argument(metavar="CHANNEL", show_default=False, help="As written. After them, there may be the DSN."),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing on standard error, except for errors.")]
 

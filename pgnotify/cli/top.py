@@ -21,7 +21,13 @@ def top(
     once: Once = False,
     interval: Interval = 2.0,
 ) -> None:
-    """Show how much arrives on channels, the server's queue, and who listens, until q or Ctrl-C."""
+    """Show how much arrives on channels, the server's queue, and who listens, until q or Ctrl-C.
+
+    Without a terminal, the tables are printed after each interval.
+
+    PostgreSQL does not show which channels another session listens to. So a session is listed if its latest statement
+    was a LISTEN, or the heartbeat of a Listener.
+    """
     import logging
     from contextlib import closing
     from functools import partial
