@@ -351,7 +351,7 @@ def quick_bench(session: nox.Session) -> None:
 @nox.session(tags=["others"])
 def build(session: nox.Session) -> None:
     """Build the sdist, the wheel from it, and try that in an environment with nothing else."""
-    session.install("build[uv]", "twine")
+    session.install("build[uv]", "twine", "readme-renderer[md]")
     with tempfile.TemporaryDirectory() as directory:
         # The wheel is built from the sdist.
         session.run("python", "-m", "build", "--installer", "uv", "--outdir", directory)

@@ -5,6 +5,7 @@ Docstrings call things by short names, such as `Gap` or `stop`. One that is foun
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from docutils import nodes
@@ -32,7 +33,15 @@ PUBLIC_MODULES = (
 MADE_BY_US = frozenset(
     ("AsyncBatch", "AsyncStream", "AsyncSubscription", "Batch", "Message", "Probe", "Status", "Stream", "Subscription")
 )
-"""Classes that users do not call. Their arguments are nobody's business."""
+"""Classes that users do not call. Their arguments are not shown."""
+
+FOR_OURSELVES = frozenset(
+    (
+        *("check_here", "forget_in_child", "following", "internal", "known_as", "mailbox", "place", "reading"),
+        *("count", "index"),  # of a tuple
+    )
+)
+"""Members without an underscore that only other modules of pgnotify use."""
 
 
 def public_name(
@@ -73,12 +82,21 @@ def keep(app: Sphinx, kind: str, name: str, thing: object, options: object, line
 def restore(app: Sphinx, kind: str, name: str, thing: object, options: object, lines: list[str]) -> None:
     """Put a docstring back that was kept."""
     lines[:] = _kept.pop(name, lines)
+    if kind == "class" and name.rpartition(".")[2] in MADE_BY_US:
+        text = "\n".join(lines)
+        lines[:] = re.sub(r"^:(param|type) .*\n?(^[ ]+\S.*\n?)*", "", text, flags=re.MULTILINE).splitlines()
+
+
+def skip(app: Sphinx, kind: str, name: str, thing: object, is_skipped: bool, options: object) -> bool | None:
+    """Return True for a member that is not shown; None leaves the decision to others."""
+    return True if name in FOR_OURSELVES else None
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Be an extension of Sphinx."""
     app.connect("missing-reference", public_name)
     app.connect("autodoc-process-signature", shown_signature)
+    app.connect("autodoc-skip-member", skip)
     app.connect("autodoc-process-docstring", keep, priority=400)  # Napoleon's is 500
     app.connect("autodoc-process-docstring", restore, priority=600)
     return {"parallel_read_safe": True}
