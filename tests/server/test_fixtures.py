@@ -767,7 +767,7 @@ def test_otherwise_they_are_skipped(without_server: Any, left: dict[str, Any]) -
 def test_a_driver_that_is_required_fails_the_tests_that_lack_it(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(registry, "_installed", lambda driver: False)
+    monkeypatch.setattr(registry, "is_installed", lambda package: False)
     monkeypatch.setenv(server.REQUIRE_VARIABLE, "1")
     pytester.makepyfile("def test_it(notifications): pass")
 
