@@ -511,7 +511,10 @@ def _known(driver: str, drivers: dict[str, Driver]) -> str:
 
 
 def _connect_asynchronously(name: str | None) -> str:
-    return f"driver {name!r} is asynchronous: use pgnotify.connect_async() or pgnotify.AsyncListener"
+    return (
+        f"driver {name!r} is asynchronous: use pgnotify.connect_async() or pgnotify.AsyncListener; or another driver, "
+        "which a connection URI that begins with postgresql:// leaves to pgnotify"
+    )
 
 
 def _plugged_in(name: str) -> Callable[[dict[str, str]], Any]:

@@ -150,7 +150,7 @@ def serialize(parameters: Mapping[str, str]) -> str:
 
 def is_uri(dsn: str) -> bool:
     """Return whether a connection string is a URI. Otherwise it is read as key=value pairs."""
-    return dsn.startswith(_SCHEMES)
+    return libpq_form(dsn).startswith(_SCHEMES)
 
 
 def split_uri(dsn: str) -> Uri:

@@ -10,7 +10,7 @@ import pytest
 import pgnotify
 from pgnotify import UnknownBackend
 from pgnotify.aio.source import AsyncSource
-from pgnotify.connecting.conninfo import parse
+from pgnotify.connecting.conninfo import is_uri, parse
 from pgnotify.connecting.dialect import driver_in, libpq_form, written_out
 from pgnotify.connecting.redact import place_of, redacted
 from pgnotify.connecting.source import Source
@@ -50,6 +50,7 @@ class Url:
 )
 def test_the_driver_is_read_from_the_scheme(dsn, driver):
     assert driver_in(dsn) == driver
+    assert is_uri(dsn) == dsn.startswith("postgres")
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,14 @@ def test_a_refused_connection_is_one_line_without_the_password(where):
     assert "hu" not in done.err.replace("that host", "")
 
 
+def test_a_uri_that_names_a_driver_may_be_the_last_argument():
+    done = run("listen", "orders", "postgresql+oracle://ann:hu%20sh@127.0.0.1:1/x")
+
+    assert (done.code, done.out) == (2, "")
+    assert "there is no driver 'oracle'" in done.err
+    assert "postgresql:// in place of postgresql+oracle://" in done.err
+
+
 @pytest.mark.parametrize("arguments", [["--debug", "outbox", "status"], ["outbox", "status", "--debug"]])
 def test_debug_shows_the_traceback(arguments):
     done = run(*arguments, "--dsn", "host=127.0.0.1 port=1")
