@@ -91,11 +91,12 @@ def _document(facts: Facts, report: list[Found], code: int) -> dict[str, object]
 def _print_line(report: list[Found]) -> None:
     """Print what keeps notifications from arriving, or from being tried."""
     from pgnotify.cli.findings import State
+    from pgnotify.cli.lines import printable
 
     bad = [found for found in report if found.verdict.state is State.BROKEN]
     bad += [found for found in report if found.name == "delivery" and found.verdict.state is State.UNKNOWN]
     for name, (_, text, remedy, _) in bad[:1]:
-        typer.echo(f"pgnotify: {name}: {text} {remedy}", err=True)
+        typer.echo(printable(f"pgnotify: {name}: {text} {remedy}"), err=True)
 
 
 def draw_report(facts: Facts, report: list[Found]) -> None:
@@ -104,6 +105,7 @@ def draw_report(facts: Facts, report: list[Found]) -> None:
     from rich.text import Text
 
     from pgnotify.cli.findings import State
+    from pgnotify.cli.lines import printable  # others choose the names of sessions, channels and schemas
 
     colours = {
         State.OK: "green",
@@ -117,7 +119,7 @@ def draw_report(facts: Facts, report: list[Found]) -> None:
     table.add_column(overflow="fold")
     for name, (state, text, remedy, _) in report:
         if facts.is_connected or state is not State.UNKNOWN:
-            table.add_row(Text(str(state), colours[state]), Text.assemble((name, "bold"), f": {text}"))
+            table.add_row(Text(str(state), colours[state]), Text.assemble((name, "bold"), printable(f": {text}")))
             if remedy:
-                table.add_row("", f"→ {remedy}")
+                table.add_row("", printable(f"→ {remedy}"))
     draw(table)

@@ -9,26 +9,23 @@ import secrets
 import time
 from contextlib import suppress
 
-from pgnotify.cli.errors import line_of
 from pgnotify.cli.examination.facts import Delivery
 from pgnotify.cli.examination.link import Link
-from pgnotify.connecting.source import Source
 from pgnotify.errors import ConnectionLost
-from pgnotify.protocol import Backend, health_of
+from pgnotify.protocol import health_of
 
 ARRIVAL_SECONDS = 2.0
 """If nothing has arrived after this time, nothing will. It takes 1 ms through loopback."""
 
-MOST_UNLISTENS = 20
-"""Behind a pooler, an UNLISTEN may reach another session than the LISTEN did. It is tried this many times."""
+MOST_TRIES = 20
+"""Behind a pooler, a statement may reach another session than the one before. It is tried this many times."""
 
 
-def deliver(link: Link, source: Source, rounds: int, in_recovery: bool | None, behind_pooler: bool) -> Delivery:
+def deliver(link: Link, rounds: int, in_recovery: bool | None, behind_pooler: bool) -> Delivery:
     """Listen to a random channel, send to it from a second session, and take back the LISTEN.
 
     Args:
         link: the connection that listens.
-        source: where the second one comes from.
         rounds: how many notifications are sent, one after the other.
         in_recovery: whether the server is a standby; None if that is not known.
         behind_pooler: whether a pooler is in between.
@@ -43,18 +40,20 @@ def deliver(link: Link, source: Source, rounds: int, in_recovery: bool | None, b
     except ConnectionLost:
         raise
     except Exception as error:
-        return tried._replace(refusal=line_of(error).rstrip("."))
+        return tried._replace(refusal=link.reason_of(error))
+    if not behind_pooler:  # the LISTEN ends with the session
+        return _send_and_see(link, channel, rounds, tried)
+    place = _listens_at(link, channel)
     try:
-        tried = _send_and_see(link, source, channel, rounds, tried)
+        tried = _send_and_see(link, channel, rounds, tried)
     finally:
-        # Without a pooler, the LISTEN ends with the session, whatever happens.
-        left_behind = not _unlistened(link, channel) and behind_pooler
-    return tried._replace(left_behind=left_behind)
+        is_gone = place is not None and _unlistened(link, channel, place)
+    return tried._replace(left_behind=not is_gone)
 
 
-def _send_and_see(link: Link, source: Source, channel: str, rounds: int, tried: Delivery) -> Delivery:
+def _send_and_see(link: Link, channel: str, rounds: int, tried: Delivery) -> Delivery:
     try:
-        with Link(source, link.deadline) as second:
+        with link.another() as second:
             for _ in range(rounds):
                 started = time.monotonic()
                 payload = secrets.token_hex(8)
@@ -64,7 +63,7 @@ def _send_and_see(link: Link, source: Source, channel: str, rounds: int, tried: 
                 tried = tried._replace(latencies=(*tried.latencies, time.monotonic() - started))
     except Exception as error:
         if not tried.latencies:
-            return tried._replace(obstacle=line_of(error).rstrip("."))
+            return tried._replace(obstacle=link.reason_of(error))
     return tried
 
 
@@ -79,15 +78,27 @@ def _arrives(link: Link, channel: str, payload: str) -> bool:
     return False
 
 
-def _unlistened(link: Link, channel: str) -> bool:
-    """Take the LISTEN back; return whether it is known to be gone."""
+# A pooler in transaction mode gives the LISTEN to one of its sessions, and perhaps the UNLISTEN to another one. In a
+# session that nobody means to listen, the LISTEN would stay for hours, and hold the queue with each transaction.
+
+
+def _listens_at(link: Link, channel: str) -> int | None:
+    """Return the process ID of the session that listens; None if it was not found."""
+    for _ in range(MOST_TRIES):
+        health = link.call(health_of)
+        if health is None or health.channels is None:
+            return None
+        if channel in health.channels:
+            return health.server_pid
+    return None
+
+
+def _unlistened(link: Link, channel: str, pid: int) -> bool:
+    """Take the LISTEN back; return whether the session is known to listen no longer."""
     with suppress(Exception):  # the session is lost, or the time is over
-        return any(not link.call(lambda backend: _unlisten(backend, channel)) for _ in range(MOST_UNLISTENS))
+        for _ in range(MOST_TRIES):
+            link.call(lambda backend: backend.unlisten(channel))
+            health = link.call(health_of)
+            if health is not None and health.server_pid == pid and channel not in (health.channels or ()):
+                return True
     return False
-
-
-def _unlisten(backend: Backend, channel: str) -> bool:
-    """Unlisten; return whether the session that answers still listens."""
-    backend.unlisten(channel)
-    health = health_of(backend)
-    return health is not None and channel in (health.channels or ())

@@ -56,44 +56,49 @@ def gather(dsn: str, driver: str | None, timeout: float, is_quick: bool = False)
         facts.connection = f.Failure(line_of(error, [dsn]), is_ours=True)
         return facts
     try:
-        link = Link(source, deadline)
+        link = Link(source, deadline, dsn)
     except Exception as error:
         facts.connection = f.Failure(line_of(error, [dsn]), sqlstate_of(error))
         return facts
     with link:
         facts.connection = f.Connection(source.place, link.seconds)
-        _ask(facts, link, source, 1 if is_quick else ROUNDS, is_quick)
+        _ask(facts, link, is_quick)
     return facts
 
 
-def _ask(facts: f.Facts, link: Link, source: Source, rounds: int, is_quick: bool) -> None:
+def _ask(facts: f.Facts, link: Link, is_quick: bool) -> None:
+    def learn(name: str, find_out: Callable[[], Any]) -> None:
+        _learn(facts, name, find_out, link.reason_of)
+
     with suppress(Exception):  # only a name
         link.call(lambda backend: name_session(backend, NAME))
-    _learn(facts, "versions", lambda: versions_of(link.backend) or f.Unknown("the driver does not tell"))
+    learn("versions", lambda: versions_of(link.backend) or f.Unknown("the driver does not tell"))
     health = _health(link)
-    _learn(facts, "role", lambda: _role(health))
+    learn("role", lambda: _role(health))
     if not is_quick:
-        _learn(facts, "server", lambda: _server(link))
-        _learn(facts, "queue", lambda: _queue(health))
-        _learn(facts, "sessions", lambda: _sessions(link))
-        _learn(facts, "settings", lambda: _settings(link))
-        _learn(facts, "encoding", lambda: f.Encoding(*link.rows(ENCODINGS)[0]))
-        _learn(facts, "search_path", lambda: _search_path(link))
-        _learn(facts, "outboxes", lambda: _outboxes(link))
+        learn("server", lambda: _server(link))
+        learn("queue", lambda: _queue(health))
+        learn("sessions", lambda: _sessions(link))
+        learn("settings", lambda: _settings(link))
+        learn("encoding", lambda: f.Encoding(*link.rows(ENCODINGS)[0]))
+        learn("search_path", lambda: _search_path(link))
+        learn("outboxes", lambda: _outboxes(link))
     told, answering = server_pid_of(link.backend), health.server_pid if isinstance(health, Health) else None
     behind_pooler = None not in (told, answering) and told != answering
     if not is_quick:
-        _learn(facts, "encryption", lambda: _encryption(link, behind_pooler))
-    _learn(facts, "delivery", lambda: deliver(link, source, rounds, _is_standby(health), behind_pooler))
+        learn("encryption", lambda: _encryption(link, behind_pooler))
+    learn("delivery", lambda: deliver(link, 1 if is_quick else ROUNDS, _is_standby(health), behind_pooler))
     facts.route = f.Route(told, answering, _arrives(facts.delivery))
 
 
-def _learn(facts: f.Facts, name: str, find_out: Callable[[], Any]) -> None:
+def _learn(
+    facts: f.Facts, name: str, find_out: Callable[[], Any], reason_of: Callable[[Exception], str] = line_of
+) -> None:
     """Set a fact, or the reason why it is not known."""
     try:
         fact = find_out()
     except Exception as error:
-        fact = f.Unknown(line_of(error).rstrip("."))
+        fact = f.Unknown(reason_of(error).rstrip("."))
     setattr(facts, name, fact)
 
 
@@ -110,7 +115,7 @@ def _health(link: Link) -> Health | f.Unknown:
     try:
         return link.call(health_of) or f.Unknown("the driver's backend cannot ask")
     except Exception as error:
-        return f.Unknown(line_of(error).rstrip("."))
+        return f.Unknown(link.reason_of(error))
 
 
 def _role(health: Health | f.Unknown) -> f.Role | f.Unknown:

@@ -9,6 +9,7 @@ from contextlib import nullcontext, suppress
 from types import TracebackType
 from typing import Any, TypeVar
 
+from pgnotify.cli.errors import line_of
 from pgnotify.connecting.attempt import ConnectAttempt
 from pgnotify.connecting.source import Source
 from pgnotify.errors import Unanswered
@@ -51,6 +52,7 @@ class Link:
     Args:
         source: where it comes from.
         deadline: of the examination.
+        dsn: the connection string. Errors may quote its secrets.
 
     Raises:
         Unanswered: the attempt took too long. It is abandoned.
@@ -58,8 +60,9 @@ class Link:
     Errors of the driver pass through.
     """
 
-    def __init__(self, source: Source, deadline: Deadline) -> None:
+    def __init__(self, source: Source, deadline: Deadline, dsn: str) -> None:
         self._source = source
+        self._dsn = dsn
         self.deadline = deadline
         started = time.monotonic()
         self.backend = _connected(source, deadline)
@@ -80,6 +83,14 @@ class Link:
         seconds = min(self.deadline.left(), ANSWER_SECONDS)
         with nullcontext() if self._handle is None else self._handle.deadline(seconds):
             return function(self.backend)
+
+    def another(self) -> Link:
+        """Return a second session from the same source. It raises the same errors as the first."""
+        return Link(self._source, self.deadline, self._dsn)
+
+    def reason_of(self, error: Exception) -> str:
+        """Return the message of an error as a clause, without secrets."""
+        return line_of(error, [self._dsn]).rstrip(".")
 
     def rows(self, sql: str, *parameters: str) -> list[tuple[Any, ...]]:
         """Return the rows of a statement, all texts or None."""

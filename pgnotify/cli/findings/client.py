@@ -65,8 +65,8 @@ _KINDS = (
           "PGPASSWORD, or in ~/.pgpass."),
     _Kind("", "no password (was )?supplied|wants a password", "Give the password in PGPASSWORD or in ~/.pgpass, "
           "rather than in the connection string, which other users of this machine can read."),
-    _Kind("28000", "no pg_hba.conf entry|role .* does not exist", "Check the user. The server's pg_hba.conf has to "
-          "let it in from this address, with or without TLS."),
+    _Kind("28000", "no pg_hba.conf entry|role .* does not exist|no such user",
+          "Check the user. The server's pg_hba.conf has to let it in from this address, with or without TLS."),
     _Kind("3D000", "database .* does not exist|no such database", "Check the name of the database: dbname=, or the "
           "last part of the URI."),
     _Kind("42501", "permission denied for database", "Have the database's owner run "

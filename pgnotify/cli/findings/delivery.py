@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import median
 
 from pgnotify.cli.examination.facts import Delivery, Route
-from pgnotify.cli.findings.finding import Finding, Verdict, broken, note, ok, seconds_shown, unknown, warning
+from pgnotify.cli.findings.finding import Finding, Verdict, broken, note, ok, seconds_shown, sentence, unknown, warning
 from pgnotify.cli.findings.server import GO_TO_PRIMARY
 
 SLOW_SECONDS = 0.1
@@ -61,11 +61,11 @@ class Delivers(Finding[Delivery]):
         facts = {"arrived": len(fact.latencies), "left_behind": fact.left_behind}
         if fact.refusal is not None:
             remedy = GO_TO_PRIMARY if fact.in_recovery else "Connect to a PostgreSQL server that has LISTEN."
-            return broken(f"The server refuses LISTEN: {fact.refusal}.", remedy, **facts)
+            return broken(sentence(f"The server refuses LISTEN: {fact.refusal}"), remedy, **facts)
         if fact.obstacle is not None:
             return unknown(
-                f"Not known: a second session could not send: {fact.obstacle}.",
-                "Let this role open two sessions at the same time.",
+                sentence(f"Not known, as no notification could be sent: {fact.obstacle}"),
+                "The doctor needs two sessions at the same time.",
                 **facts,
             )
         if fact.waited:

@@ -81,7 +81,7 @@ class Finding(abc.ABC, Generic[F]):
         """Return the verdict on all that was found out."""
         fact = getattr(facts, self.about)
         if isinstance(fact, Unknown):
-            return unknown(f"Not known: {fact.reason}.", fact.remedy)
+            return unknown(sentence(f"Not known: {fact.reason}"), fact.remedy)
         return self.judge(fact)
 
 

@@ -61,7 +61,7 @@ class Release(Finding[Server]):
             fixed_in = f"{version}.{max(fix.minor_of[version] for fix in FIXES)}"
             return warning(f"{text} It has bugs: {'; '.join(bugs)}.", f"Update to {fixed_in} or newer.", **facts)
         if end < fact.today:
-            return warning(f"{text} It has got no fixes since {end}.", _UPGRADE, **facts)
+            return warning(f"{text} It has had no fixes since {end}.", _UPGRADE, **facts)
         return ok(text, **facts)
 
 

@@ -99,7 +99,7 @@ CASES = [
     (Delivers, f.Delivery((), waited=2.0, behind_pooler=True, left_behind=True), "broken", "may have stayed"),
     (Delivers, f.Delivery((), refusal="cannot execute LISTEN", in_recovery=True), "broken", GO_TO_PRIMARY),
     (Delivers, f.Delivery((), refusal="unimplemented"), "broken", "that has LISTEN"),
-    (Delivers, f.Delivery((), obstacle="too many clients"), "unknown", "two sessions"),
+    (Delivers, f.Delivery((), obstacle="too many clients"), "unknown", "needs two sessions"),
     (Latency, f.Delivery((0.001, 0.0012, 0.5)), "ok", "1.2 ms is the median of 3, 500 ms the longest"),
     (Latency, f.Delivery((0.2, 0.3, 0.4)), "warning", "load"),
     (Latency, f.Delivery((), waited=2.0), "unknown", "nothing has arrived"),

@@ -260,6 +260,17 @@ def test_it_sees_who_listens_and_who_holds_the_tail(role, monkeypatch):
     assert address.user in holding["transactions"]["text"]
 
 
+def test_the_name_of_anothers_channel_cannot_draw_on_the_terminal(role, doctor):
+    address = role()
+    with Session(*address) as other:
+        other.sql('LISTEN "\x1b[2Jcleared"')
+        code, out, _ = doctor(address.dsn)
+
+    assert code == 0
+    assert "\x1b" not in out
+    assert r"\x1b[2Jcleared" in out
+
+
 def test_settings_of_the_role_and_of_the_database_count(role):
     address = role(
         "ALTER ROLE {0} SET idle_session_timeout = '20s'",

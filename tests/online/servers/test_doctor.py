@@ -14,6 +14,7 @@ from pgnotify.testing import NoPostgreSQL, TemporaryPostgreSQL
 from pgnotify.testing._wire import Session
 from tests.helpers.pooler import NOT_INSTALLED, PgBouncer, find_pgbouncer
 from tests.helpers.standby import Standby
+from tests.helpers.waiting import eventually
 
 TIMEOUT = 20.0
 
@@ -56,7 +57,23 @@ def test_a_pooler_is_noticed_and_delivery_decides(pooler, driver, address):
     else:
         assert states == {"pooler": "broken", "delivery": "broken", "tls": "unknown"}
         assert "pool_mode = session" in report["delivery"].remedy
-    with Session(*pooler.address) as through_it, Session(*address) as directly:
+    with Session(*pooler.address) as through_it:
         assert through_it.sql("SELECT count(*) FROM pg_listening_channels()") == [("0",)]
-        seen = "SELECT count(*) FROM pg_stat_activity WHERE query ~* '^listen'"
-        assert directly.sql(seen) == [("0",)]
+
+
+@pytest.mark.drivers("psycopg")
+def test_each_statement_may_reach_another_session_and_no_listen_stays_in_any(address, monkeypatch):
+    """The pooler takes the session that was used least recently, so an UNLISTEN goes to another one than the LISTEN."""
+    if find_pgbouncer() is None:
+        pytest.skip(NOT_INSTALLED)
+    monkeypatch.setattr(delivering, "ARRIVAL_SECONDS", 0.2)
+    settings = {"server_round_robin": 1, "default_pool_size": 3, "min_pool_size": 3}
+    with PgBouncer(address, "transaction", settings=settings) as pooler, Session(*pooler.address) as through_it:
+        listening = "SELECT pg_backend_pid(), count(*) FROM pg_listening_channels()"
+        eventually(lambda: len({*(through_it.sql(listening)[0] for _ in range(9))}) == 3)
+
+        facts = gather(pooler.dsn, "psycopg", TIMEOUT)
+
+        assert facts.delivery.waited
+        assert facts.delivery.left_behind is False
+        assert {count for _, count in (through_it.sql(listening)[0] for _ in range(9))} == {"0"}
