@@ -35,6 +35,7 @@ class Others:
     """
 
     def __init__(self, dsn: str, driver: str | None) -> None:
+        self._dsn = dsn
         self._source = Source(dsn, driver, None, ANSWER_SECONDS)
         self._link: Link | None = None
         self.found: tuple[Other, ...] = ()
@@ -49,11 +50,11 @@ class Others:
         """Read them, except for the session with this process ID. It takes 5 s at most, and raises nothing."""
         try:
             deadline = Deadline(ANSWER_SECONDS)
-            link = self._link = self._link or Link(self._source, deadline)
+            link = self._link = self._link or Link(self._source, deadline, self._dsn)
             link.deadline = deadline
             rows = link.rows(LISTENING, str(MOST_SHOWN + 1))
         except Exception as error:
-            self.problem = line_of(error)
+            self.problem = line_of(error, [self._dsn])
             self.close()
             return
         self.problem = None
