@@ -25,8 +25,12 @@ def bench(context: typer.Context) -> None:
     All further options go to the benchmarks; `pgnotify bench -- --help` shows them. They are not in the wheel of
     pgnotify, but in its source tree: run this there.
     """
+    from pgnotify.connecting.redact import may_hold_a_password
     from pgnotify.registry import is_installed
 
+    # The benchmarks' own message would show it.
+    if any(map(may_hold_a_password, context.args)):
+        raise CannotBegin("the benchmarks start a server of their own, and take no connection string")
     root = _source_tree()
     sys.path.insert(0, str(root))
     # Each measurement is a process of its own.

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from typer import Abort
 from typer.core import TyperGroup
 
-from pgnotify.cli.errors import line_of
+from pgnotify.cli.errors import line_of, without_secrets
 from pgnotify.errors import UnknownBackend
 
 FAILED = 1
@@ -53,8 +53,9 @@ class CommandLine(Group):
             sys.exit(_end_quietly())
         except Exception as error:
             if is_debugging:
-                raise
-            print(f"pgnotify: {_line_of(error, arguments)}", file=sys.stderr)
+                _print_traceback(error, arguments)
+            else:
+                print(f"pgnotify: {_line_of(error, arguments)}", file=sys.stderr)
             sys.exit(MISUSED if isinstance(error, _MISUSES) else getattr(error, "exit_code", FAILED))
         sys.exit(code)
 
@@ -73,6 +74,13 @@ def _without_debug(arguments: Sequence[str]) -> tuple[list[str], bool]:
     end = arguments.index("--") if "--" in arguments else len(arguments)
     options = [argument for argument in arguments[:end] if argument != "--debug"]
     return [*options, *arguments[end:]], len(options) < end
+
+
+def _print_traceback(error: Exception, arguments: Sequence[str]) -> None:
+    """Print it as Python does, but without secrets: a driver's error may quote the connection string."""
+    import traceback
+
+    print(without_secrets("".join(traceback.format_exception(error)), arguments), end="", file=sys.stderr)
 
 
 def _line_of(error: Exception, arguments: Sequence[str]) -> str:

@@ -37,13 +37,14 @@ def notify(
     """
     from pgnotify.cli.input_lines import InputLines
     from pgnotify.cli.sending import send_all
-    from pgnotify.cli.target import server, split_dsn
+    from pgnotify.cli.target import refuse_secrets, server, split_dsn
     from pgnotify.handler.face import default_stop_event
     from pgnotify.limits import check_channel, check_payload
 
     further, dsn = split_dsn([] if place is None else [place], dsn)
     if further:
         raise CannotBegin(f"{further[0]!r} is not a connection string; quote a payload that has spaces")
+    refuse_secrets(channel, payload)
     try:
         channel = check_channel(default_stop_event(channel) if stop else channel)
         check_payload(payload)

@@ -52,10 +52,15 @@ def split_dsn(arguments: Sequence[str], dsn: str | None) -> tuple[list[str], str
 
     Returns:
         The names, and the connection string; None if there is none.
+
+    Raises:
+        CannotBegin: a name is a connection string with a password.
     """
-    if (dsn is not None and dsn != os.environ.get("PGNOTIFY_DSN")) or not arguments or not _is_dsn(arguments[-1]):
-        return list(arguments), dsn
-    return list(arguments[:-1]), arguments[-1]
+    names = list(arguments)
+    if (dsn is None or dsn == os.environ.get("PGNOTIFY_DSN")) and names and is_dsn(names[-1]):
+        dsn = names.pop()
+    refuse_secrets(*names)
+    return names, dsn
 
 
 def channels_and_dsn(arguments: Sequence[str], dsn: str | None) -> tuple[list[str], str | None]:
@@ -70,7 +75,30 @@ def channels_and_dsn(arguments: Sequence[str], dsn: str | None) -> tuple[list[st
     return channels, place
 
 
-def _is_dsn(text: str) -> bool:
+def refuse_secrets(*arguments: str) -> None:
+    """Refuse connection strings with a password where names or payloads belong, as these are sent to others.
+
+    Raises:
+        CannotBegin: there is one.
+    """
+    if any(map(_has_secret, arguments)):
+        raise CannotBegin("a connection string with a password is out of place: give it after --dsn")
+
+
+def _has_secret(text: str) -> bool:
+    from pgnotify.connecting.conninfo import parse
+    from pgnotify.connecting.keywords import SECRETS
+
+    if not is_dsn(text):
+        return False
+    try:
+        return not parse(text).keys().isdisjoint(SECRETS)
+    except ValueError:  # nobody knows
+        return True
+
+
+def is_dsn(text: str) -> bool:
+    """Return whether a text is a connection string: a URI, or pairs in which each keyword is libpq's."""
     from pgnotify.connecting.conninfo import is_uri, parse
     from pgnotify.connecting.keywords import KEYWORDS
 

@@ -57,9 +57,12 @@ def trigger(
 
     Names are as written, with commas between them; one with a comma or a dot stands in double quotes.
     """
+    from pgnotify.cli.target import is_dsn
     from pgnotify.cli.trigger_sql import Trigger
     from pgnotify.outbox.tables import DEFAULT_SCHEMA
 
+    if is_dsn(table):
+        raise CannotBegin("trigger connects to no server: name a TABLE, and run the statements that it prints")
     *schemas, table = names_in(table, ".")
     if schema is not None:
         schemas.append(schema)

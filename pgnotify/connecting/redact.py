@@ -47,7 +47,7 @@ def place_of(dsn: str) -> str:
         service = {**environment(), **parameters}.get("service")
         shown = with_defaults(parameters)
         is_believable = not is_uri(dsn) or split_uri(dsn).is_believable
-        if not is_believable or any(map(_may_hold_a_password, _without_secrets(shown).values())):
+        if not is_believable or any(map(may_hold_a_password, _without_secrets(shown).values())):
             return "***"
         if service and not {"host", "hostaddr"} & parameters.keys():
             return f"service {service}"
@@ -66,7 +66,7 @@ def _place(address: Address) -> str:
 def _redacted_uri(dsn: str) -> str:
     parameters = parse(dsn)
     uri = split_uri(dsn)
-    if not uri.is_believable or any(map(_may_hold_a_password, _without_secrets(parameters).values())):
+    if not uri.is_believable or any(map(may_hold_a_password, _without_secrets(parameters).values())):
         return f"{uri.scheme}***"
     password = uri.password and ":***"
     login = f"{uri.user}{password}@" if uri.user or password else ""
@@ -74,7 +74,8 @@ def _redacted_uri(dsn: str) -> str:
     return "".join([uri.scheme, login, uri.hosts, uri.dbname and f"/{uri.dbname}", query and f"?{query}"])
 
 
-def _may_hold_a_password(value: str) -> bool:
+def may_hold_a_password(value: str) -> bool:
+    """Return whether a text looks as if it had a connection string with a password in it."""
     return _TRACE_OF_A_PASSWORD.search(value) is not None
 
 
@@ -84,7 +85,7 @@ def _without_secrets(parameters: Mapping[str, str]) -> dict[str, str]:
 
 def _masked(parameters: Mapping[str, str]) -> dict[str, str]:
     return {
-        keyword: "***" if keyword in SECRETS or _may_hold_a_password(value) else value
+        keyword: "***" if keyword in SECRETS or may_hold_a_password(value) else value
         for keyword, value in parameters.items()
     }
 
