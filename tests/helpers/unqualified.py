@@ -32,7 +32,7 @@ _NAMES = {
     "CreateDomainStmt": ("domainname",),
     "DefineStmt": ("defnames",),
 }
-# PL/pgSQL's ways to parse (RawParseMode).
+# PL/pgSQL's ways to parse (RawParseMode). Those from 3 on are assignments, to names of one, two and three parts.
 _STATEMENT, _ASSIGNMENT = 0, 3
 # Objects of DROP and COMMENT that belong to no schema.
 _WITHOUT_SCHEMA = frozenset(
@@ -74,7 +74,7 @@ def _queries_in(node: Any) -> Iterator[str]:
             yield from _queries_in(value)
     elif isinstance(node, dict):
         if "query" in node and "parseMode" in node:
-            text = node["query"].partition(":=")[2] if node["parseMode"] == _ASSIGNMENT else node["query"]
+            text = node["query"].partition(":=")[2] if node["parseMode"] >= _ASSIGNMENT else node["query"]
             yield text if node["parseMode"] == _STATEMENT else f"SELECT {text}"
         for value in node.values():
             yield from _queries_in(value)

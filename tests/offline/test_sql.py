@@ -19,19 +19,20 @@ from pgnotify.outbox import schema
 from pgnotify.outbox.schema import filled, install_sql
 from pgnotify.outbox.statements import Statements
 from pgnotify.outbox.tables import Tables
-from tests.helpers.unqualified import WITH_PGLAST, unqualified
+from tests.helpers.unqualified import WITH_PGLAST, unqualified, unqualified_in_function
 
 pytestmark = WITH_PGLAST
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")]
 NASTY = ROOT / "pgnotify" / "testing" / "nasty.py"  # texts that must never be run as a statement
+TRIGGER = ROOT / "pgnotify" / "cli" / "trigger_sql.py"  # has templates of parts, see `tests/offline/cli`
 OUTBOX = ROOT / "pgnotify" / "outbox"  # has templates, see `outbox_statements`
 MODULES = [
     path
     for folder in ("pgnotify", "benchmarks", "examples")
     for path in (ROOT / folder).rglob("*.py")
-    if path != NASTY and OUTBOX not in path.parents
+    if path not in (NASTY, TRIGGER) and OUTBOX not in path.parents
 ]
 
 # In capitals, at the beginning of a text or of a line. SET, SHOW, LISTEN and the like look nothing up.
@@ -145,6 +146,16 @@ def test_a_statement_names_every_schema(statement):
     assert names == []
 
 
+FUNCTIONS = re.findall(r"^CREATE FUNCTION .*?^END \$\$;$", install_sql(Tables("jobs", "app")), re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: function.split()[2])
+def test_the_statements_in_a_function_of_an_outbox_name_every_schema(function):
+    transition_table = "RangeVar sent_now"  # it has no schema
+
+    assert [name for name in unqualified_in_function(function) if name != transition_table] == []
+
+
 def test_the_statements_are_found():
     found = [" ".join(parameter.values[0].split()) for parameter in FOUND]
 
@@ -155,3 +166,4 @@ def test_the_statements_are_found():
     assert any("pg_listening_channels" in statement for statement in found)
     assert any("advisory_unlock" in statement for statement in found)  # of an outbox
     assert len(found) > 30
+    assert len(FUNCTIONS) == 4

@@ -67,11 +67,11 @@ def test_statements_and_expressions_of_a_function_are_read():
     function = """CREATE FUNCTION a.b() RETURNS trigger LANGUAGE plpgsql AS $$
         DECLARE x pg_catalog.text := f1();
         BEGIN
-            IF f2() THEN x := f3(); END IF;
+            IF f2() THEN x := f3(); NEW.a := f9(); END IF;
             SELECT f4() INTO x;
             PERFORM f5(), pg_catalog.now();
             EXECUTE f6() INTO x USING f7();
         EXCEPTION WHEN OTHERS THEN RETURN f8();
         END $$"""
 
-    assert sorted(unqualified_in_function(function)) == [f"FuncCall f{number}" for number in range(1, 9)]
+    assert sorted(unqualified_in_function(function)) == [f"FuncCall f{number}" for number in range(1, 10)]
