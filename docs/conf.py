@@ -7,6 +7,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent / "_extensions"))
 
+from pygments.lexers.configs import IniLexer
 from pygments.lexers.sql import PostgresLexer
 from sphinx.highlighting import lexers
 
@@ -45,6 +46,7 @@ html_theme_options = {
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 lexers["sql"] = PostgresLexer()
+lexers["service"] = IniLexer()  # a unit of systemd
 highlight_language = "none"  # of a block that names no language, such as the output of the one above it
 copybutton_exclude = ".linenos, .gp, .go"  # prompts and output
 
