@@ -20,7 +20,9 @@ from pgnotify.uncopyable import Uncopyable
 
 class _Pair(NamedTuple):
     channel: str
+    """The channel, as it was given."""
     payload: str
+    """The payload, as it was given."""
 
 
 class SentNotification(_Pair):
