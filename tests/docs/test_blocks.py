@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import kinds
 from tests.docs import blocks, running
 from tests.docs.blocks import ROOT, Block
 from tests.docs.docstrings import SETUP
@@ -27,6 +28,7 @@ def blocks_on(path: Path) -> list[Block]:
     return [example.parsed for example in blocks.blocks_of(path) if isinstance(example.parsed, Block)]
 
 
+DRIVERS = {module for kind in (*kinds.KINDS, *kinds.NATIVE) for module in kind.modules}
 WITH_BLOCKS = [path for path in (*blocks.PAGES, *blocks.MODULES) if blocks_on(path)]
 
 
@@ -34,7 +36,13 @@ WITH_BLOCKS = [path for path in (*blocks.PAGES, *blocks.MODULES) if blocks_on(pa
 def test_the_blocks_of_a_page_run(path: Path, page: Page, record_property: Callable[[str, object], None]):
     if name(path) in SETUP:
         page.run_block(Block("python", SETUP[name(path)], is_hidden=True), 0)
-    for kind, number in page.run(path).items():
+    try:
+        count = page.run(path)
+    except ModuleNotFoundError as error:
+        if error.name not in DRIVERS:
+            raise
+        pytest.skip(f"{error.name} is not installed")
+    for kind, number in count.items():
         record_property(kind, number)
 
 
