@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from pgnotify.contrib._lasting_gauge import LastingGauge
 from pgnotify.contrib._named import NamedChannels
 from pgnotify.listener.gap import Gap
 from pgnotify.listener.observer import Observer
@@ -26,7 +27,7 @@ class OpenTelemetryObserver(Observer):
     """
 
     def __init__(self, channels: Iterable[str] = (), meter: Meter | None = None) -> None:
-        self._label = NamedChannels(channels).label
+        self._named = NamedChannels(channels, "messaging.destination.name").attributes
         made = get_meter("pgnotify") if meter is None else meter
         self._consumed = made.create_counter("messaging.client.consumed.messages", "{message}")
         self._process = made.create_histogram(
@@ -36,11 +37,11 @@ class OpenTelemetryObserver(Observer):
         self._dropped = made.create_counter("pgnotify.dropped", "{message}", "Notifications that were dropped")
         self._gaps = made.create_counter("pgnotify.gaps", "{gap}", "Periods from which notifications may be missing")
         self._failures = made.create_counter("pgnotify.connect.failures", "{attempt}", "Attempts that have failed")
-        self._attempts = made.create_gauge("pgnotify.connect.attempts", "{attempt}", "Failed attempts in a row")
-        self._state = made.create_gauge("pgnotify.state", "1", "1 for the state that the listener is in")
-        self._round_trip = made.create_gauge("pgnotify.heartbeat.duration", "s", "How long the server took to answer")
-        self._usage = made.create_gauge("pgnotify.queue.usage", "1", "How full the server's queue is, from 0 to 1")
-        self._lag = made.create_gauge("pgnotify.heartbeat.lag", "s", "How late the latest heartbeat was sent")
+        self._attempts = LastingGauge(made, "pgnotify.connect.attempts", "{attempt}", "Failed attempts in a row")
+        self._state = LastingGauge(made, "pgnotify.state", "1", "1 for the state that the listener is in")
+        self._round_trip = LastingGauge(made, "pgnotify.heartbeat.duration", "s", "How long the server took to answer")
+        self._usage = LastingGauge(made, "pgnotify.queue.usage", "1", "How full the server's queue is, from 0 to 1")
+        self._lag = LastingGauge(made, "pgnotify.heartbeat.lag", "s", "How late the latest heartbeat was sent")
 
     def state_changed(self, name: str, state: ListenerState) -> None:
         for each in ListenerState:
@@ -75,6 +76,5 @@ class OpenTelemetryObserver(Observer):
         self._lag.set(lag, {"pgnotify.listener": name})
 
     def _about(self, name: str, channel: str | None, operation: str) -> dict[str, str]:
-        named = {"messaging.destination.name": label} if (label := self._label(channel)) else {}
         operated = {"messaging.operation.name": operation, "messaging.operation.type": operation}
-        return {"messaging.system": "postgresql", "pgnotify.listener": name, **operated, **named}
+        return {"messaging.system": "postgresql", "pgnotify.listener": name, **operated, **self._named(channel)}

@@ -168,6 +168,15 @@ def test_the_duration_of_callbacks_is_in_the_buckets_and_attributes_of_the_conve
     }
 
 
+def test_a_gauge_of_opentelemetry_has_its_value_in_every_export():
+    telemetry = OpenTelemetry()
+    tell(telemetry.observer)
+    before = telemetry.metrics()
+
+    assert {*telemetry.metrics()} == {*before}
+    assert telemetry.value("pgnotify.state", "connecting") == 1
+
+
 def test_the_attempts_in_a_row_are_none_while_it_listens(library):
     tell(library.observer, [*FACTS, ("state_changed", ListenerState.LISTENING)])
 
