@@ -14,12 +14,13 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from pgnotify.async_protocol import AsyncBackend
+from pgnotify.entry_points import description, load, origin, scan
 from pgnotify.errors import UnknownBackend
 from pgnotify.limits import check_runs, is_async, plain
 from pgnotify.protocol import Backend
 
 if TYPE_CHECKING:
-    from importlib.metadata import Distribution, EntryPoint
+    from importlib.metadata import EntryPoint
 
 ENTRY_POINT_GROUP = "pgnotify.backends"
 ASYNC_ENTRY_POINT_GROUP = "pgnotify.async_backends"
@@ -273,9 +274,7 @@ def plug_ins(group: str) -> list[PlugIn]:
     """Load all entry points of a group, and return them with the reason why one cannot be used."""
     by_package = _entry_points(group).by_package
     return [
-        PlugIn(name, _origin(claim), _problem_of(name, group))
-        for name, claims in by_package.items()
-        for claim in claims
+        PlugIn(name, origin(claim), _problem_of(name, group)) for name, claims in by_package.items() for claim in claims
     ]
 
 
@@ -360,49 +359,22 @@ def _plugged_in_for(package: str, group: str) -> _Found | None:
     if len(claims) > 1:
         raise UnknownBackend(
             f"{len(claims)} distributions claim the backend for {package!r}: "
-            f"{', '.join(map(_origin, claims))}; uninstall all except one, or call pgnotify.register()"
+            f"{', '.join(map(origin, claims))}; uninstall all except one, or call pgnotify.register()"
         )
-    return _loaded(claims[0]) if claims else None
-
-
-def _loaded(claim: EntryPoint) -> _Found:
-    try:
-        factory = claim.load()
-    except Exception as error:
-        raise UnknownBackend(f"{_description(claim)} cannot be loaded: {type(error).__name__}: {error}") from error
-    if not callable(factory):
-        raise UnknownBackend(f"{_description(claim)} is not a factory: {factory!r}")
-    return _Found(factory, lambda: _description(claim))
+    return _Found(load(claims[0]), lambda: description(claims[0])) if claims else None
 
 
 @functools.lru_cache(maxsize=3)  # the scan reads a file of every installed distribution
 def _entry_points(group: str) -> _EntryPoints:
     found = _EntryPoints({}, [])
-    for entry_point in _scan(group, found.never_used):
+    for entry_point in scan(group, found.never_used):
         if obstacle := _obstacle(entry_point.name, group):
-            found.never_used.append(f"{_description(entry_point)} is never used: {obstacle}")
+            found.never_used.append(f"{description(entry_point)} is never used: {obstacle}")
         else:
             found.by_package.setdefault(entry_point.name, []).append(entry_point)
     for each in found.never_used:
         warnings.warn(each, stacklevel=1)  # the fault of the installation, not of any caller
     return found
-
-
-def _scan(group: str, unreadable: list[str]) -> Iterable[EntryPoint]:
-    from importlib.metadata import distributions, entry_points  # takes longer to import than all of pgnotify
-
-    try:
-        return entry_points(group=group)
-    except Exception:  # one broken file, of any group, hides all entry points
-        return dict.fromkeys(each for one in distributions() for each in _entry_points_of(one, group, unreadable))
-
-
-def _entry_points_of(distribution: Distribution, group: str, unreadable: list[str]) -> Iterable[EntryPoint]:
-    try:
-        return distribution.entry_points.select(group=group)
-    except Exception as error:
-        unreadable.append(f"the entry points of {_release(distribution)} cannot be read: {error!r}")
-        return ()
 
 
 def _obstacle(name: str, group: str) -> str | None:
@@ -416,23 +388,6 @@ def _obstacle(name: str, group: str) -> str | None:
             return f"{name!r} is not an identifier, so no connection URI can have it"
         return f"{name!r} is not a top-level package. Name it after the one of the connection's class"
     return None
-
-
-def _description(entry_point: EntryPoint) -> str:
-    return f"the backend for {entry_point.name!r} from {_origin(entry_point)}"
-
-
-def _origin(entry_point: EntryPoint) -> str:
-    return f"{_release(entry_point.dist)} ({entry_point.value})" if entry_point.dist else entry_point.value
-
-
-def _release(distribution: Distribution) -> str:
-    nameless = f"a nameless distribution in {distribution.locate_file('')}"
-    try:
-        metadata: Any = distribution.metadata
-        return f"{metadata.get('Name') or nameless} {metadata.get('Version') or 'of unknown version'}"
-    except Exception:  # not text, or missing, for which newer Pythons have an error
-        return nameless
 
 
 def _made_by(found: _Found, connection: object) -> Any:

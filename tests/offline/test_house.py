@@ -15,9 +15,9 @@ PACKAGE = Path(pgnotify.__file__).parent
 
 # Each row sees the rows before it, and nothing of its own row. A package is one name.
 LINE = (
-    "errors atomic uncopyable threads | waiting | notification | message limits protocol | async_protocol sending"
-    " | program registry | connecting handler | listener backends connection | aio"
-    " | testing outbox contrib | __init__ cli | __main__"
+    "errors atomic uncopyable threads | waiting | notification | message limits protocol"
+    " | async_protocol sending entry_points | program registry | connecting handler | listener backends connection"
+    " | aio | testing outbox contrib | __init__ cli | __main__"
 )
 ROW = {name: number for number, names in enumerate(LINE.split("|")) for name in names.split()}
 
