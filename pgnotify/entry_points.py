@@ -32,8 +32,12 @@ def _entry_points_of(distribution: Distribution, group: str, unreadable: list[st
         return ()
 
 
-def load(claim: EntryPoint) -> Callable[[Any], Any]:
+def load(claim: EntryPoint, describe: Callable[[], str]) -> Callable[[Any], Any]:
     """Return the function that an entry point names.
+
+    Args:
+        claim: the entry point.
+        describe: returns what it is, for error messages. A function, because it may read a file.
 
     Raises:
         UnknownBackend: it cannot be imported, or is not a function.
@@ -41,15 +45,10 @@ def load(claim: EntryPoint) -> Callable[[Any], Any]:
     try:
         function: Callable[[Any], Any] = claim.load()
     except Exception as error:
-        raise UnknownBackend(f"{description(claim)} cannot be loaded: {type(error).__name__}: {error}") from error
+        raise UnknownBackend(f"{describe()} cannot be loaded: {type(error).__name__}: {error}") from error
     if not callable(function):
-        raise UnknownBackend(f"{description(claim)} is not a factory: {function!r}")
+        raise UnknownBackend(f"{describe()} is not a factory: {function!r}")
     return function
-
-
-def description(entry_point: EntryPoint) -> str:
-    """Return what an entry point is, for error messages."""
-    return f"the backend for {entry_point.name!r} from {origin(entry_point)}"
 
 
 def origin(entry_point: EntryPoint) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from pgnotify.async_protocol import AsyncBackend
-from pgnotify.entry_points import description, load, origin, scan
+from pgnotify.entry_points import load, origin, scan
 from pgnotify.errors import UnknownBackend
 from pgnotify.limits import check_runs, is_async, plain
 from pgnotify.protocol import Backend
@@ -357,11 +357,23 @@ def _built_in_for(package: str, group: str) -> _Found | None:
 def _plugged_in_for(package: str, group: str) -> _Found | None:
     claims = _entry_points(group).by_package.get(package, [])
     if len(claims) > 1:
+        remedy = "" if group == DRIVER_ENTRY_POINT_GROUP else ", or call pgnotify.register()"
         raise UnknownBackend(
-            f"{len(claims)} distributions claim the backend for {package!r}: "
-            f"{', '.join(map(origin, claims))}; uninstall all except one, or call pgnotify.register()"
+            f"{len(claims)} distributions claim {_subject(package, group)}: "
+            f"{', '.join(map(origin, claims))}; uninstall all except one{remedy}"
         )
-    return _Found(load(claims[0]), lambda: description(claims[0])) if claims else None
+    if not claims:
+        return None
+    describe = functools.partial(_described, claims[0])
+    return _Found(load(claims[0], describe), describe)
+
+
+def _described(claim: EntryPoint) -> str:
+    return f"{_subject(claim.name, claim.group)} from {origin(claim)}"
+
+
+def _subject(name: str, group: str) -> str:
+    return f"the driver {name!r}" if group == DRIVER_ENTRY_POINT_GROUP else f"the backend for {name!r}"
 
 
 @functools.lru_cache(maxsize=3)  # the scan reads a file of every installed distribution
@@ -369,7 +381,7 @@ def _entry_points(group: str) -> _EntryPoints:
     found = _EntryPoints({}, [])
     for entry_point in scan(group, found.never_used):
         if obstacle := _obstacle(entry_point.name, group):
-            found.never_used.append(f"{description(entry_point)} is never used: {obstacle}")
+            found.never_used.append(f"{_described(entry_point)} is never used: {obstacle}")
         else:
             found.by_package.setdefault(entry_point.name, []).append(entry_point)
     for each in found.never_used:

@@ -726,3 +726,23 @@ def test_a_driver_of_a_plug_in_that_can_never_be_used_is_warned_of(plug_in, name
 
     with pytest.warns(UserWarning, match=obstacle), pytest.raises(UnknownBackend):
         registry.connect_with("oracle")
+
+
+def test_a_driver_of_a_plug_in_that_cannot_be_loaded_is_named_as_one(plug_in):
+    plug_in("my-driver", "mydriver", "plugged:connect", "1 / 0", group=registry.DRIVER_ENTRY_POINT_GROUP)
+
+    with pytest.raises(
+        UnknownBackend,
+        match=r"^the driver 'mydriver' from my-driver 1\.5 \(plugged:connect\) cannot be loaded: Zero",
+    ):
+        registry.connect_with("mydriver")
+
+
+def test_two_drivers_of_one_name_are_both_named(plug_in):
+    for distribution in ("my-driver", "other-driver"):
+        plug_in(distribution, "mydriver", "plugged:connect", CONNECTS, group=registry.DRIVER_ENTRY_POINT_GROUP)
+
+    with pytest.raises(
+        UnknownBackend, match=r"^2 distributions claim the driver 'mydriver': .*my-driver.*; uninstall all except one$"
+    ):
+        registry.connect_with("mydriver")
