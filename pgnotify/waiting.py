@@ -45,7 +45,10 @@ def wait_readable(descriptor: int, timeout: float | None, wakeup: int | None = N
     if timeout:
         timeout = max(0.0, min(timeout, _LONGEST_WAIT_SECONDS))
     if not hasattr(select, "poll"):  # Windows
-        return any(select.select(watched, [], watched, timeout))
+        try:
+            return any(select.select(watched, [], watched, timeout))
+        except OSError:  # one of them is closed
+            return True
     # A new one each time: a connection's descriptor may change, and its number may be used again.
     poller = select.poll()
     for each in watched:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import math
-import resource
+import select
 import signal
 import socket
 import struct
@@ -38,6 +37,7 @@ def readable(descriptor):
 # is_cut_off
 
 
+@pytest.mark.skipif(not hasattr(select, "poll"), reason="not applicable: the system does not tell")
 def test_a_connection_is_cut_off_after_an_rst_though_there_is_something_to_read():
     with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as here:
         there, _ = server.accept()
@@ -124,7 +124,10 @@ def test_a_broken_connection_ends_the_wait(pair):
     assert wait_readable(here.fileno(), None) is True
 
 
-def test_a_descriptor_that_was_closed_ends_the_wait():
+@pytest.mark.parametrize("has_poll", [True, False])
+def test_a_descriptor_that_was_closed_ends_the_wait(has_poll, monkeypatch):
+    if not has_poll:  # as on Windows
+        monkeypatch.delattr(select, "poll", raising=False)
     here, there = socket.socketpair()
     number = here.fileno()
     here.close()
@@ -157,9 +160,12 @@ def test_the_descriptor_ends_the_wait_beside_a_wakeup(pair, wakeup):
 @pytest.fixture
 def above_1023(pair):
     """A descriptor that select() cannot take."""
+    import fcntl
+    import resource
+
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < 2048:
-        pytest.skip(f"no more than {hard} descriptors are allowed here")
+        pytest.skip(f"not applicable: no more than {hard} descriptors are allowed here")
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2048), hard))
     number = fcntl.fcntl(pair[0].fileno(), fcntl.F_DUPFD_CLOEXEC, 1500)
     duplicate = socket.socket(fileno=number)
