@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from tests.helpers import lacking  # isort: skip # the first of ours: it may take away what we ask for
+
 from pgnotify.registry import DRIVERS
 from pgnotify.testing._proxy import Proxy
 from pgnotify.testing._wire import Session
@@ -23,6 +25,9 @@ from tests.helpers.user import User
 from tests.kinds import Address, Kind
 
 pytest_plugins = ["pgnotify.testing.plugin"]
+
+LACKING = pytest.StashKey[str]()
+"""Why a test cannot be run on this system."""
 
 
 def pytest_configure() -> None:
@@ -53,9 +58,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[None]:
+    """Skip a module that imports something that the system lacks."""
+    report = yield
+    if report.failed and (why := lacking.reason(report.call.excinfo.value)):
+        report.outcome, report.longrepr = "skipped", (str(collector.path), 0, why)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
     """Take a skip for a failure in CI: what is tested there must be there. But for what cannot be tested at all."""
     report = yield
+    if report.failed and call.excinfo and (why := item.stash.get(LACKING, None) or lacking.reason(call.excinfo.value)):
+        item.stash[LACKING] = why  # also for a fixture that then finds something left open
+        report.outcome, report.longrepr = "skipped", (str(item.path), item.location[1] or 0, why)
     if report.skipped and os.environ.get("CI") == "true" and "not applicable: " not in str(report.longrepr):
         report.outcome = "failed"
         report.longrepr = f"skipped in CI: {report.longrepr}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -32,6 +31,8 @@ class Descriptors:
 @contextmanager
 def few_descriptors() -> Iterator[Descriptors]:
     """Lower the limit on descriptors, so that few are left."""
+    import resource
+
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     highest = max(map(int, os.listdir("/proc/self/fd")))
     descriptors = Descriptors()

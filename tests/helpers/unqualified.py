@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
 
 WITH_PGLAST = pytest.mark.skipif(
-    importlib.util.find_spec("pglast") is None, reason="pglast is not installed: it has no wheel for this Python"
+    importlib.util.find_spec("pglast") is None,
+    reason=("not applicable" if sys.version_info >= (3, 15) else "missing")
+    + ": pglast, which has no wheel for Python 3.15",
 )
 
 # Where the parser keeps a name in parts, the schema first.

@@ -129,7 +129,7 @@ def test_importing_imports_no_driver_and_nothing_heavy():
     assert printed == "[]\n"
 
 
-@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="no /proc here to look for open descriptors")
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="not applicable: no /proc to look for open descriptors")
 def test_importing_opens_nothing():
     printed = python(
         "import os; look = lambda: os.listdir('/proc/self/fd'); a = look(); import pgnotify; print(a == look())"

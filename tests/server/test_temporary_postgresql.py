@@ -39,8 +39,8 @@ from pgnotify.testing.finder import Kind
 pytest_plugins = ["pytester"]
 
 GONE_SECONDS = 5.0  # a tenth of a second is enough; a loaded CI machine may take longer
-LINUX_ONLY = pytest.mark.skipif(sys.platform != "linux", reason="needs a parent-death signal")
-ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="only root has to become someone else")
+LINUX_ONLY = pytest.mark.skipif(sys.platform != "linux", reason="not applicable: no parent-death signal here")
+ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="not applicable: only root has to become someone else")
 
 
 def eventually(condition: Callable[[], bool], seconds: float = GONE_SECONDS) -> bool:

@@ -78,7 +78,7 @@ def test_an_address_with_hostaddr_is_never_a_unix_socket() -> None:
     assert Address("/tmp", "127.0.0.1", 5433).unix_socket is None
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="abstract sockets are Linux's")
+@pytest.mark.skipif(sys.platform != "linux", reason="not applicable: abstract sockets are Linux's")
 def test_python_connects_to_the_path_of_an_abstract_socket() -> None:
     host = f"@pgnotify-{os.getpid()}"
     with socket.socket(socket.AF_UNIX) as server, socket.socket(socket.AF_UNIX) as client:

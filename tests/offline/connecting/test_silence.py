@@ -156,7 +156,7 @@ def test_the_silence_may_have_any_length(pair, seconds):
     assert not handle.was_shut_down
 
 
-@pytest.mark.skipif(not hasattr(socket, "TCP_INFO"), reason="the system does not count")
+@pytest.mark.skipif(not hasattr(socket, "TCP_INFO"), reason="not applicable: the system does not count")
 def test_bytes_are_counted_whoever_reads_them():
     with socket.create_server(("127.0.0.1", 0)) as listening, socket.create_connection(listening.getsockname()) as ours:
         theirs = listening.accept()[0]

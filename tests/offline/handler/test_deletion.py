@@ -68,7 +68,7 @@ def test_deleting_a_handler_that_is_not_listening_sends_nothing(backend, no_gc, 
 
 
 def test_deleting_a_handler_releases_its_descriptors(backend, no_gc, handler_on):
-    before = os.listdir("/proc/self/fd") if os.path.isdir("/proc/self/fd") else pytest.skip("no /proc here")
+    before = os.listdir("/proc/self/fd") if os.path.isdir("/proc/self/fd") else pytest.skip("not applicable: no /proc")
     handler = handler_on(backend, Recorder(), timeout=0.01)
     handler()
     assert len(os.listdir("/proc/self/fd")) > len(before)

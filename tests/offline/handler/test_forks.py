@@ -18,7 +18,7 @@ from tests.helpers.notifications import note
 pytestmark = pytest.mark.handler_fronts("blocking", why=handler_fronts.FORKS)
 
 
-forking = pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform cannot fork")
+forking = pytest.mark.skipif(not hasattr(os, "fork"), reason="not applicable: no fork here")
 
 
 def succeeds_in_a_child(function):

@@ -186,7 +186,7 @@ class Read:
         pass
 
 
-@pytest.mark.skipif(not AVAILABLE, reason="the places are others")
+@pytest.mark.skipif(not AVAILABLE, reason="not applicable: the places are others")
 def test_a_signal_handler_that_raises_anywhere_makes_it_lose_and_double_nothing():
     with time_limit() as raise_time_limit:
         assert faults_at_each_place(Read, raise_time_limit) == ""

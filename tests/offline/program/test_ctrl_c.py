@@ -93,6 +93,7 @@ def test_the_second_one_is_raised_at_once(runner, backend):
     assert after == []
 
 
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="not applicable: no signals to a thread here")
 def test_a_wait_is_ended_at_once(runner, backend):
     def interrupt():
         eventually(lambda: waits(threading.main_thread()), patience=IN_MEMORY)
