@@ -36,7 +36,7 @@ BAR = 0.3
 def draw(results: Results, path: Path) -> None:
     """Draw the picture of many."""
     panels: list[tuple[Callable[[Axes, Results], None], float]] = [
-        (_memory, len(_pending(results)) * ROW + 0.1),
+        (_memory, max(len(_pending(results)), 2) * ROW + 0.1),
         (_channels, CURVES),
         (_handlers, CURVES),
         *((_fan_out(case), len(_streams(results)) * BAR or 0.5) for case in FAN_OUT_CASES),

@@ -83,7 +83,7 @@ def test_a_file_for_github_names_this_repository_only(path):
 
 
 def test_the_distribution_names_the_same_repository():
-    assert set(re.findall(r"https://github\.com/[\w.-]+/[\w.-]+", PYPROJECT)) <= {REPOSITORY}
+    assert set(re.findall(r"https://github\.com/[\w.-]+/[\w.-]+", PYPROJECT)) == {REPOSITORY}
 
 
 def test_security_fixes_are_promised_for_the_newest_minor_release():
