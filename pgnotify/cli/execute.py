@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timezone
 
@@ -30,13 +31,16 @@ class Command:
     Args:
         text: the program and its arguments, quoted as for a shell.
         interruption: the signals that end the command, too.
+        say: called with a line for the user who waits for the command's end.
         output_to_errors: whether its standard output goes to standard error.
 
     Raises:
         CannotBegin: the text is not a command, or there is no such program.
     """
 
-    def __init__(self, text: str, interruption: Interruption, output_to_errors: bool) -> None:
+    def __init__(
+        self, text: str, interruption: Interruption, say: Callable[[str], object], output_to_errors: bool
+    ) -> None:
         try:
             self._arguments = shlex.split(text)
         except ValueError as error:
@@ -44,6 +48,7 @@ class Command:
         if not self._arguments or shutil.which(self._arguments[0]) is None:
             raise CannotBegin(f"--exec: there is no program {''.join(self._arguments[:1])!r} in PATH")
         self._interruption = interruption
+        self._say = say
         self._output = sys.stderr.fileno() if output_to_errors else None
 
     def run(self, received: Received) -> str | None:
@@ -71,6 +76,8 @@ class Command:
         with suppress(OSError):
             if process.stdin is not None:
                 process.stdin.close()  # perhaps it waits for the end of its input
+        if process.poll() is None:
+            self._say(f"{self._arguments[0]} has {SECONDS_TO_FINISH:g} s to finish; a further signal kills it")
         for seconds, end in ((SECONDS_TO_FINISH, process.terminate), (SECONDS_TO_END, process.kill)):
             try:
                 process.wait(seconds)

@@ -69,7 +69,7 @@ def listen(
         messages = Messages(logging.ERROR if quiet else logging.INFO)
         # With --exec, standard output is the command's, unless JSON is wanted there.
         output = Output(to_errors=exec_ is not None and not json, encoding="utf-8" if json else None)
-        command = None if exec_ is None else Command(exec_, interruption, output_to_errors=json)
+        command = None if exec_ is None else Command(exec_, interruption, messages.say, output_to_errors=json)
         printer = Printer(output, _form(json, timestamps, exec_ is not None and quiet), command, messages)
         arrivals = Arrivals()
         with server(place, embedded, messages.say) as where, listening(where, names, driver, messages, arrivals) as it:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
-from contextlib import suppress
 
 from pgnotify.cli.errors import line_of, without_secrets
 from pgnotify.cli.lines import printable
@@ -61,6 +61,9 @@ class Messages(logging.Handler):
 
 def say(line: str) -> None:
     """Print a line on standard error, if that is open and somebody reads it."""
-    if sys.stderr is not None:  # otherwise print() would take standard output
-        with suppress(OSError):
-            print(printable(line), file=sys.stderr, flush=True)
+    if sys.stderr is None:  # print() would take standard output
+        return
+    try:
+        print(printable(line), file=sys.stderr, flush=True)
+    except OSError:  # the line is still in the buffer, and would fail again at the end of the process
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())

@@ -30,24 +30,21 @@ class Output:
         stream.flush()
         self._descriptor = stream.fileno()
         self._encoding = encoding or stream.encoding
-        self._poll = _poll(self._descriptor, "POLLOUT")
 
     def write(self, line: str) -> None:
         """Write a line. If an exception of a signal handler comes in between, it was written whole, or not at all.
 
-        (A line of more than 4,096 bytes, PIPE_BUF, may be cut by it, if the pipe is full.)
+        This is so for lines of at most 4,096 bytes, PIPE_BUF. The exception may cut a longer one, if a pipe is full.
 
         Raises:
             BrokenPipeError: nobody reads it any more.
         """
         rest = memoryview(f"{line}\n".encode(self._encoding, "backslashreplace"))
         while rest:
-            if self._poll is not None:
-                self._poll.poll()
             try:
                 rest = rest[os.write(self._descriptor, rest) :]
-            except BlockingIOError:  # somebody has made it non-blocking
-                continue
+            except BlockingIOError:  # another process, with which it is shared, has made it non-blocking
+                wait_writable(self._descriptor)
 
 
 def when_unread(call: Callable[[], object]) -> None:
@@ -56,15 +53,14 @@ def when_unread(call: Callable[[], object]) -> None:
     A command that writes rarely would otherwise notice that with its next line only. Windows does not tell.
     """
     mode = os.fstat(sys.stdout.fileno()).st_mode
-    poll = _poll(sys.stdout.fileno(), None) if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) else None
-    if poll is not None:
+    if hasattr(select, "poll") and (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), 0)  # POLLERR and POLLHUP are always reported
         background(lambda: (poll.poll(), call()), "watch of standard output").start()
 
 
-def _poll(descriptor: int, event: str | None) -> select.poll | None:
-    """Return an object that waits for an event, and for the end; None where the system has none."""
-    if not hasattr(select, "poll"):  # Windows
-        return None
+def wait_writable(descriptor: int) -> None:
+    """Wait until something can be written, or nobody reads it any more."""
     poll = select.poll()
-    poll.register(descriptor, getattr(select, event) if event else 0)
-    return poll
+    poll.register(descriptor, select.POLLOUT)
+    poll.poll()

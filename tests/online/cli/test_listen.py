@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import pty
+import re
 import shlex
 import signal
 import socket
@@ -144,6 +145,19 @@ def test_a_signal_ends_it_while_its_reader_does_not_read(address, session, chann
     assert [line.partition("\t")[2] for line in lines] == [f"{n} {'x' * 3990}\n" for n in range(len(lines))]
 
 
+def test_a_full_pipe_may_be_non_blocking(address, session, channel):
+    """As a program makes it that shares the pipe."""
+    ours, pipe = os.pipe()
+    os.set_blocking(pipe, False)
+    with open(ours) as reader, listening(address.dsn, channel, "--count", "30", stdout=pipe) as process:
+        os.close(pipe)
+        session.notify_all(channel, [f"{n} {'x' * 3990}" for n in range(30)])
+        eventually(lambda: size_of(reader) > 60_000, "the pipe is full")
+
+        assert [int(line.split()[-2]) for line in reader] == list(range(30))
+        assert finish(process) == (0, None, "")
+
+
 def size_of(pipe):
     """Return how many bytes are in a pipe."""
     return int.from_bytes(fcntl.ioctl(pipe.fileno(), termios.FIONREAD, bytes(4)), sys.byteorder)
@@ -198,7 +212,9 @@ def test_a_signal_lets_the_command_finish(address, session, channel, tmp_path):
     with listening(address.dsn, channel, "--exec", command) as process:
         session.notify(channel, "started")
         assert process.stdout.readline() == "started\n"
+        process.stderr.readline()  # the notification
         process.send_signal(signal.SIGTERM)
+        assert "has 5 s to finish" in process.stderr.readline()
         with open(tmp_path / "go on", "w"):
             pass
 
@@ -266,14 +282,16 @@ def test_embedded_starts_a_server_and_says_how_to_reach_it(channel):
     assert (sent.code, code, json.loads(out)["payload"]) == (0, 0, "x")
 
 
-def test_closed_outputs_end_it_quietly_when_the_connection_is_lost(proxy, address, channel):
-    """Its log goes to standard error, which nobody reads either."""
-    with listening(address._replace(host=proxy.host, port=proxy.port).dsn, channel) as process:
+def test_it_listens_on_if_nobody_reads_standard_error(address, session, channel):
+    """Its log goes there, in the thread that reads."""
+    with listening(address.dsn, channel, "--json", "--count", "1") as process:
+        process.stdout.readline()  # it listens
         process.stderr.close()
-        proxy.refuse()
-        proxy.reset()
-        process.stdout.close()
+        session.terminate(int(re.search(r"server process (\d+)", process.said)[1]))
+        assert json.loads(process.stdout.readline())["type"] == "gap"
+        session.notify(channel, "x")
 
+        assert json.loads(process.stdout.readline())["payload"] == "x"
         assert process.wait(PATIENCE) == 0
 
 
