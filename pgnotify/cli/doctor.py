@@ -21,7 +21,7 @@ Place = Annotated[str | None, typer.Argument(metavar="DSN", help="The same as --
 Quiet = Annotated[
     bool, typer.Option("--quiet", "-q", help="Look only whether a notification arrives, and print a line if not.")
 ]
-Timeout = Annotated[float, typer.Option(help="End after this many seconds at the latest.")]
+Timeout = Annotated[float, typer.Option(help="Give up after this many seconds.")]
 
 
 def doctor(

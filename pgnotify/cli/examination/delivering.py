@@ -41,8 +41,12 @@ def deliver(link: Link, rounds: int, in_recovery: bool | None, behind_pooler: bo
         raise
     except Exception as error:
         return tried._replace(refusal=link.reason_of(error))
-    if not behind_pooler:  # the LISTEN ends with the session
-        return _send_and_see(link, channel, rounds, tried)
+    if not behind_pooler:
+        try:
+            return _send_and_see(link, channel, rounds, tried)
+        finally:
+            with suppress(Exception):  # it ends with the session at the latest
+                link.call(lambda backend: backend.unlisten(channel))
     place = _listens_at(link, channel)
     try:
         tried = _send_and_see(link, channel, rounds, tried)

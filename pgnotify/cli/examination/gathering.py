@@ -43,20 +43,19 @@ def gather(dsn: str, driver: str | None, timeout: float, is_quick: bool = False)
     Args:
         dsn: a connection string.
         driver: the name of a driver; None takes the first that is installed.
-        timeout: after this many seconds no further step is made, and the current one is ended.
+        timeout: this many seconds after it begins to connect, the current step is ended, and no further one is made.
         is_quick: look only whether a notification arrives.
     """
     facts = f.Facts()
     if not is_quick:
         _learn(facts, "installation", installation)
-    deadline = Deadline(timeout)
     try:
         source = Source(dsn, driver, NAME, ANSWER_SECONDS)
     except (UnknownBackend, ValueError, ImportError) as error:
         facts.connection = f.Failure(line_of(error, [dsn]), is_ours=True)
         return facts
     try:
-        link = Link(source, deadline, dsn)
+        link = Link(source, Deadline(timeout), dsn)
     except Exception as error:
         facts.connection = f.Failure(line_of(error, [dsn]), sqlstate_of(error))
         return facts
