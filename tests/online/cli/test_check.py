@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import signal
+from pathlib import Path
+
 import pytest
 
-from tests.helpers.command_line import run
+from tests.helpers.command_line import run, start
 
 pytest.importorskip("typer")
 
+ROOT = Path(__file__).parents[3]
 ONE = "test_a_listen_is_in_force_on_return"
 SOURCE = """
 import psycopg
@@ -90,3 +94,21 @@ def test_if_nothing_can_be_checked_it_says_why_in_one_line(check, arguments, say
     assert (done.code, done.out) == (2, "")
     assert says in done.err
     assert done.err.count("\n") == 1
+
+
+def test_ctrl_c_ends_it(tmp_path, address):
+    (tmp_path / "mine.py").write_text(SOURCE)
+    with start("check", "mine:connect", PYTHONPATH=f"{tmp_path}:{ROOT}", PGNOTIFY_TEST_DSN=address.dsn) as process:
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+        assert (process.returncode, err) == (130, "")
+
+
+def test_a_closed_pipe_ends_it_quietly(tmp_path, address):
+    (tmp_path / "mine.py").write_text(SOURCE)
+    with start("check", "mine:connect", PYTHONPATH=f"{tmp_path}:{ROOT}", PGNOTIFY_TEST_DSN=address.dsn) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.wait(30) == 0
+        assert process.stderr.read() == ""
