@@ -98,12 +98,16 @@ def test_the_statements_make_triggers_and_remove_them_again(listening, address):
         (["t", "--channel", "x", "--when", "true; SELECT 1"], "without a semicolon"),
     ],
 )
-def test_a_wrong_use_is_one_line(arguments, says):
-    done = run("trigger", *arguments)
+def test_a_wrong_use_is_one_line(arguments, says, capsys):
+    from pgnotify.cli.app import app
 
-    assert (done.code, done.out) == (2, "")
-    assert says in done.err
-    assert done.err.count("\n") == 1
+    with pytest.raises(SystemExit) as ended:
+        app(["trigger", *arguments], prog_name="pgnotify")
+
+    out, err = capsys.readouterr()
+    assert (ended.value.code, out) == (2, "")
+    assert says in err
+    assert err.count("\n") == 1
 
 
 # The payload.
