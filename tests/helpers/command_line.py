@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
+
 COMMAND = (sys.executable, "-m", "pgnotify")
 
 # A terminal's settings, and a server that the machine's user has set, are not for tests.
@@ -40,6 +42,18 @@ def run(*arguments: str, given: str = "", timeout: float = 30.0, cwd: Path | Non
         env=environment(**variables),
     )
     return Ended(done.returncode, done.stdout, done.stderr)
+
+
+def run_here(capture: pytest.CaptureFixture[str], *arguments: str) -> Ended:
+    """Run a command in this process, which is quicker, to its end. `capture` is the fixture capfd."""
+    from pgnotify.cli.app import app
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in LEFT_OUT:
+            patch.delenv(name, raising=False)
+        with pytest.raises(SystemExit) as ended:
+            app(list(arguments), prog_name="pgnotify")
+    return Ended(ended.value.code or 0, *capture.readouterr())
 
 
 def start(

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 import pytest
 
 from pgnotify.testing.postgresql import TemporaryPostgreSQL
-from tests.helpers.command_line import run, start
+from tests.helpers.command_line import run, run_here, start
 from tests.helpers.waiting import PATIENCE, eventually
 
 pytest.importorskip("typer")
@@ -239,25 +239,31 @@ def test_a_command_that_hangs_is_killed(address, session, channel, patience):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "says"),
+    ("arguments", "says"),
     [
-        (["jobs", "--exec", "no-such-program -x"], 2, "there is no program 'no-such-program' in PATH"),
-        (["jobs", "--exec", "'"], 2, "No closing quotation"),
-        (["jobs", "--timeout", "nan"], 2, "--timeout must be positive and finite, not nan"),
-        (["jobs", "--driver", "nope"], 2, "there is no driver 'nope'"),
-        (["j" * 64], 2, "has 64 bytes, PostgreSQL keeps 63"),
-        (["jobs", "--dsn", "postgresql://h:port/"], 2, "port"),
-        (["jobs", "--embedded", "--dsn", "host=h"], 2, "--embedded starts a server of its own"),
-        (["postgresql://h/x"], 2, "name a channel"),
-        (["jobs", UNREACHABLE], 1, "refused"),
+        (["jobs", "--exec", "no-such-program -x"], "there is no program 'no-such-program' in PATH"),
+        (["jobs", "--exec", "'"], "No closing quotation"),
+        (["jobs", "--timeout", "nan"], "--timeout must be positive and finite, not nan"),
+        (["jobs", "--driver", "nope"], "there is no driver 'nope'"),
+        (["j" * 64], "has 64 bytes, PostgreSQL keeps 63"),
+        (["jobs", "--dsn", "postgresql://h:port/"], "port"),
+        (["jobs", "--embedded", "--dsn", "host=h"], "--embedded starts a server of its own"),
+        (["postgresql://h/x"], "name a channel"),
     ],
 )
-def test_what_cannot_begin_is_one_line(arguments, code, says):
-    done = run("listen", *arguments)
+def test_what_cannot_begin_is_one_line(capfd, arguments, says):
+    done = run_here(capfd, "listen", *arguments)
 
-    assert (done.code, done.out) == (code, "")
+    assert (done.code, done.out) == (2, "")
     assert (done.err[:10], done.err.count("\n")) == ("pgnotify: ", 1)
     assert says in done.err
+
+
+def test_no_server_is_one_line():
+    done = run("listen", "jobs", UNREACHABLE)
+
+    assert (done.code, done.out, done.err.count("\n")) == (1, "", 1)
+    assert "refused" in done.err
     assert "hush" not in done.err
 
 

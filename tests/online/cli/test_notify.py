@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.helpers.command_line import COMMAND, environment, run, start
+from tests.helpers.command_line import COMMAND, environment, run, run_here, start
 from tests.helpers.waiting import PATIENCE, eventually
 
 pytest.importorskip("typer")
@@ -148,22 +148,28 @@ def test_on_a_terminal_it_shows_the_progress(address, channel, arrived):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "says"),
+    ("arguments", "says"),
     [
-        (["jobs", TOO_LONG], 2, "has 8000 bytes, PostgreSQL takes 7999"),
-        (["j" * 64], 2, "has 64 bytes, PostgreSQL keeps 63"),
-        (["--stop", "j" * 59], 2, "has 64 bytes, PostgreSQL keeps 63"),
-        (["jobs", "two", "words"], 2, "'words' is not a connection string; quote a payload that has spaces"),
-        (["jobs", "x", "--driver", "nope"], 2, "there is no driver 'nope'"),
-        (["jobs", "x", "postgresql://ann:hush@127.0.0.1:1/x"], 1, "refused"),
+        (["jobs", TOO_LONG], "has 8000 bytes, PostgreSQL takes 7999"),
+        (["j" * 64], "has 64 bytes, PostgreSQL keeps 63"),
+        (["--stop", "j" * 59], "has 64 bytes, PostgreSQL keeps 63"),
+        (["jobs", "two", "words"], "'words' is not a connection string; quote a payload that has spaces"),
+        (["jobs", "x", "--driver", "nope"], "there is no driver 'nope'"),
     ],
 )
-def test_what_cannot_be_sent_is_one_line(arguments, code, says):
-    done = run("notify", *arguments)
+def test_what_cannot_be_sent_is_one_line(capfd, arguments, says):
+    done = run_here(capfd, "notify", *arguments)
 
-    assert (done.code, done.out) == (code, "")
+    assert (done.code, done.out) == (2, "")
     assert (done.err[:10], done.err.count("\n")) == ("pgnotify: ", 1)
     assert says in done.err
+
+
+def test_no_server_is_one_line():
+    done = run("notify", "jobs", "x", "postgresql://ann:hush@127.0.0.1:1/x")
+
+    assert (done.code, done.out, done.err.count("\n")) == (1, "", 1)
+    assert "refused" in done.err
     assert "hush" not in done.err
 
 
