@@ -5,9 +5,9 @@
 - `errors`: the line that an error becomes, without secrets.
 - `options`, `target`: the options that several commands have, and the server that they choose.
 - `interruption`: how Ctrl-C and SIGTERM end a command that runs until then.
-- `output`, `lines`: what such a command prints: whole lines, in plain text or JSON, and safe for a terminal.
-- `messages`: what it says on standard error, which is the listener's log.
-- `listening`, `arrivals`: its listener, and what that has received.
+- `output`, `lines`: its lines, each written whole, in plain text or JSON, and safe for a terminal.
+- `messages`: its messages on standard error, which are the listener's log.
+- `listening`, `arrivals`: its listener, and the notifications and gaps that wait for it.
 - `listen`, `printer`, `execute`: the command `listen`, its lines, and the command that it runs for each notification.
 - `notify`, `input_lines`, `sending`: the command `notify`, the lines of its input, and their batches.
 - `top`, `view`, `keys`: the command `top`, how it shows its tables, and the key that ends it.

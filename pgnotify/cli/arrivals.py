@@ -1,4 +1,4 @@
-"""What a listener has received, and a command has not handled yet: in order, and never without a limit."""
+"""The notifications and gaps that have arrived and were not handled yet, in order, up to a limit."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class Arrivals:
             self._dropped[channel] = self._dropped.get(channel, 0) + 1
 
     def _put_gap(self) -> None:
-        """Put the gap of what was dropped, unless the other thread just does."""
+        """Put the gap of the dropped notifications, unless the other thread just does."""
         with self._lock:
             if not self._dropped:
                 return

@@ -31,7 +31,7 @@ class Command:
     Args:
         text: the program and its arguments, quoted as for a shell.
         interruption: the signals that end the command, too.
-        say: called with a line for the user who waits for the command's end.
+        say: called with a line for the user, when the command's end is waited for.
         output_to_errors: whether its standard output goes to standard error.
 
     Raises:

@@ -19,8 +19,8 @@ class Interruption:
     """A block that Ctrl-C and SIGTERM end quietly.
 
     The first of them raises a KeyboardInterrupt, and the second only hurries the end. (The third raises again:
-    perhaps the first came during a destructor, in which Python drops every exception.) Nothing
-    interrupts the end of the block: what follows `ending`, and what follows the function that `run` calls.
+    perhaps the first came during a destructor, in which Python drops every exception.) The end of the block is not
+    interrupted: neither after `ending`, nor after the function that `run` calls.
     """
 
     def __init__(self) -> None:

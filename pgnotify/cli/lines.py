@@ -14,8 +14,8 @@ from typing import NamedTuple, TypeAlias
 from pgnotify.listener.gap import Gap, Listening
 from pgnotify.notification import Notification
 
-# Control characters, the separators of lines and paragraphs, what turns the direction of the text, and surrogates,
-# which have no UTF-8 form.
+# Control characters, the separators of lines and paragraphs, characters that turn the direction of the text, and
+# surrogates, which have no UTF-8 form.
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _NAMED = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 

@@ -18,7 +18,7 @@ from pgnotify.program.state import ListenerState
 
 
 class Receiver(Protocol):
-    """Takes what a listener receives. The reading thread calls it, so it must be quick."""
+    """Takes notifications and events from a listener. The reading thread calls it, so it must be quick."""
 
     def receive(self, notification: Notification) -> None:
         """Take a notification."""

@@ -33,7 +33,7 @@ class Messages(logging.Handler):
         self._log.removeHandler(self)
 
     def begin(self) -> None:
-        """Print what was collected, and from now on each line at once."""
+        """Print the collected lines, and from now on each line at once."""
         held, self._held = self._held, None
         for line in held or ():
             say(line)

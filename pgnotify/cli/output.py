@@ -15,8 +15,8 @@ from pgnotify.threads import background
 class Output:
     """Writes whole lines to standard output, or to standard error, and each of them at once.
 
-    It does not use the stream's buffer: what was left there after Ctrl-C would be written at the end of the process,
-    which waits for that as long as a pipe is full.
+    It does not use the stream's buffer: the rest that is there after Ctrl-C would be written at the end of the
+    process, which waits for that as long as a pipe is full.
 
     Args:
         to_errors: whether to write to standard error.

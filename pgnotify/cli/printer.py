@@ -1,4 +1,4 @@
-"""Prints what a listener receives, and runs a command for each notification."""
+"""Prints notifications and gaps, and runs a command for each notification."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Printer:
         output: where lines go.
         form: makes the lines.
         command: of --exec; None if there is none.
-        messages: what goes to standard error.
+        messages: print on standard error.
     """
 
     def __init__(self, output: Output, form: Form, command: Command | None, messages: Messages) -> None:
@@ -28,7 +28,7 @@ class Printer:
         self._has_failed = False
 
     def print_all(self, arrivals: Arrivals, timeout: float | None, count: int | None) -> int:
-        """Print what arrives, until there is nothing for `timeout` seconds, or `count` notifications were there.
+        """Print each item, until nothing arrives for `timeout` seconds, or `count` notifications have arrived.
 
         Returns:
             The exit code: 1 if a command has failed.

@@ -1,4 +1,4 @@
-"""``pgnotify top``: a live screen of channels, rates, sizes, gaps, the server's queue, and who listens."""
+"""``pgnotify top``: a live screen of channels, rates, sizes, gaps, the server's queue, and the sessions that listen."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def top(
     once: Once = False,
     interval: Interval = 2.0,
 ) -> None:
-    """Show how much arrives on channels, the server's queue, and who listens, until q or Ctrl-C.
+    """Show the traffic of channels, the server's queue, and the sessions that listen, until q or Ctrl-C.
 
     Without a terminal, the tables are printed after each interval.
 

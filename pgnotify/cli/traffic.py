@@ -1,4 +1,4 @@
-"""What arrives on each channel, in numbers: how many, how fast, how large, and how many gaps."""
+"""The traffic of each channel in numbers: counts, rates, sizes and gaps."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Channel:
 
 
 class Traffic:
-    """Counts what a listener receives. It is the `Receiver` of `pgnotify top`.
+    """Counts notifications and gaps. It is the `Receiver` of `pgnotify top`.
 
     Args:
         channels: the channels that are shown, in this order.

@@ -46,9 +46,9 @@ class View:
         return screen(status, self._traffic, self._others)
 
 
-def _text_of(what: RenderableType) -> str:
+def _text_of(tables: RenderableType) -> str:
     # Not printed by Rich, which ends the process with exit code 1 if nobody reads it any more.
     printing: Console = console()
     with printing.capture() as captured:
-        printing.print(what)
+        printing.print(tables)
     return captured.get()
