@@ -16,7 +16,7 @@
 - `inventory`: what `drivers` shows.
 - `trigger_sql`, `condition`: the statements that `trigger` prints, and the SQL condition in them.
 - `names`: several names in one argument.
-- `examination`, `findings`: what `doctor` finds out, and what it says of that.
+- `examination`, `findings`: the facts that `doctor` finds out, and its verdicts on them.
 
 `pgnotify --help` must be quick. So a command's module imports typer at its top, and in its function the modules that
 the command works with. Rich is imported where something is drawn.

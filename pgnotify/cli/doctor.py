@@ -1,4 +1,4 @@
-"""The command `pgnotify doctor`: whether notifications arrive, and what may keep them from it."""
+"""The command `pgnotify doctor`: whether notifications arrive, and everything that may prevent it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def doctor(
     quiet: Quiet = False,
     timeout: Timeout = TIMEOUT,
 ) -> None:
-    """Say whether notifications arrive, what is wrong with the server or the way to it, and what to do.
+    """Say whether notifications arrive, and name faults of the server and of the way to it, with a remedy each.
 
     The exit code is 1 if something is broken, and 2 if the doctor could not look.
     """
@@ -89,7 +89,7 @@ def _document(facts: Facts, report: list[Found], code: int) -> dict[str, object]
 
 
 def _print_line(report: list[Found]) -> None:
-    """Print what keeps notifications from arriving, or from being tried."""
+    """Print the fault that keeps notifications from arriving, or the doctor from trying."""
     from pgnotify.cli.findings import State
     from pgnotify.cli.lines import printable
 
@@ -100,7 +100,7 @@ def _print_line(report: list[Found]) -> None:
 
 
 def draw_report(facts: Facts, report: list[Found]) -> None:
-    """Draw the report as a table. Without a connection, it has only what is known nevertheless."""
+    """Draw the report as a table. Without a connection, it has only the findings that need none."""
     from rich.table import Table
     from rich.text import Text
 

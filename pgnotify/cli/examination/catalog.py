@@ -1,6 +1,6 @@
 """The statements of the doctor. They read the catalogs, name every schema, and return texts.
 
-A role without privileges may run all of them. pg_stat_activity leaves out what it may not see of other roles' sessions:
+A role without privileges may run all of them. pg_stat_activity hides parts of other roles' sessions from it:
 the statement of such a session is "<insufficient privilege>".
 """
 

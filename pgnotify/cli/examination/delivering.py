@@ -1,4 +1,4 @@
-"""Try whether notifications of a second session arrive at a listener that does nothing else, and how soon.
+"""Try whether notifications of a second session arrive at an idle listener, and how soon.
 
 Only a second session proves anything, and only while the listener is idle: see `pgnotify.listener.probe`.
 """

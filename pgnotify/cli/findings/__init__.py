@@ -1,6 +1,6 @@
-"""The doctor's findings: each judges one fact, without I/O, and says what to do.
+"""The doctor's findings: each judges one fact, without I/O, and has a remedy.
 
-- `finding`: what a finding is.
+- `finding`: the class of all of them, and their states.
 - `client`: the distribution, the driver, the connection.
 - `server`: its version, whether it is the primary, encodings, TLS, the search_path.
 - `delivery`: poolers, and whether notifications arrive.

@@ -1,4 +1,4 @@
-"""What a finding is: it judges one fact, and says in words what that means, and what to do."""
+"""A finding judges one fact: it says in words whether all is well, and has a remedy if not."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Verdict(NamedTuple):
     text: str
     """One sentence or more."""
     remedy: str = ""
-    """What to do, as sentences; empty if there is nothing to do."""
+    """The remedy, as sentences; empty if there is nothing to do."""
     facts: dict[str, Any] = {}  # noqa: RUF012  # nobody changes it
     """The values behind it, for JSON."""
 

@@ -10,7 +10,7 @@ from pgnotify.cli.findings.finding import Finding, State, Verdict, broken, note,
 from pgnotify.outbox.status import OutboxStatus, SubscriptionStatus
 
 STALE_SECONDS = 3600.0
-"""A subscription that has unread messages and has not moved for so long is one that nobody reads for."""
+"""A subscription that has unread messages and has not moved for this long has no reader."""
 
 
 class OutboxStands(Finding[Outboxes]):

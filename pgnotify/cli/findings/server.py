@@ -24,7 +24,7 @@ OLDEST_TESTED = 14
 
 
 class _Fix(NamedTuple):
-    what: str
+    bug: str
     minor_of: dict[int, int]
     """The minor release of each version that has it first. Those that are not here have had it from the beginning."""
 
@@ -50,7 +50,7 @@ class Release(Finding[Server]):
         """Judge its release."""
         version, minor = divmod(fact.number, 10_000)
         text = f"PostgreSQL {fact.release}."
-        bugs = [fix.what for fix in FIXES if minor < fix.minor_of.get(version, 0) or version < min(fix.minor_of)]
+        bugs = [fix.bug for fix in FIXES if minor < fix.minor_of.get(version, 0) or version < min(fix.minor_of)]
         end = END_OF_LIFE.get(version, date.min if version < min(END_OF_LIFE) else date.max)
         facts = {"release": fact.release, "number": fact.number, "bugs": bugs}
         if not fact.product.startswith("PostgreSQL "):
