@@ -22,12 +22,22 @@ def line_of(error: BaseException, arguments: Iterable[str] = ()) -> str:
         error: a driver's, one of pgnotify's, or a fault.
         arguments: those of the command line. A connection string among them may have secrets that the error quotes.
     """
-    text = _joined(str(error))
+    text = _joined(_message_of(error))
     if not text:
         text = type(error).__name__
     elif type(error).__module__ == "builtins" and not isinstance(error, _MEANT_FOR_USERS):
         text = f"{type(error).__name__}: {text} (this is a fault of pgnotify: --debug shows where)"
     return without_secrets(text, arguments)
+
+
+def _message_of(error: BaseException) -> str:
+    """Return the message of an error. One driver's errors have the fields of the server's message instead."""
+    fields = error.args[0] if error.args else None
+    if isinstance(fields, dict) and "M" in fields:
+        return "\n".join(
+            [f"{fields.get('S', 'ERROR')}: {fields['M']}", *(fields[key] for key in "DH" if key in fields)]
+        )
+    return str(error)
 
 
 def _joined(text: str) -> str:
