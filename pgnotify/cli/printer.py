@@ -5,9 +5,10 @@ from __future__ import annotations
 from pgnotify.cli.arrivals import Arrivals
 from pgnotify.cli.command_line import FAILED
 from pgnotify.cli.execute import Command
-from pgnotify.cli.lines import Form, Item, Received
+from pgnotify.cli.lines import Began, Form, Item, Received
 from pgnotify.cli.messages import Messages
 from pgnotify.cli.output import Output
+from pgnotify.listener.gap import Reason
 
 
 class Printer:
@@ -52,9 +53,17 @@ class Printer:
         if line is not None:
             self._output.write(line)
         if not isinstance(item, Received):
+            self._warn_of_dropped(item)
             return False
         self._execute(item)
         return True
+
+    def _warn_of_dropped(self, item: Began) -> None:
+        """Say that notifications were dropped here. The listener's log has all other gaps."""
+        gap = item.event.gap
+        if gap is not None and gap.reason is Reason.QUEUE_OVERFLOW:
+            slow = "the command of --exec" if self._command else "the reader of standard output"
+            self._messages.warn(f"{gap.dropped:,} notifications were dropped: {slow} is too slow")
 
     def _execute(self, received: Received) -> None:
         why = None if self._command is None else self._command.run(received)

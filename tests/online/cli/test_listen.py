@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import os
 import pty
 import re
@@ -17,6 +18,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from pgnotify.notification import Notification
 from pgnotify.testing.postgresql import TemporaryPostgreSQL
 from tests.helpers.command_line import run, run_here, start
 from tests.helpers.waiting import PATIENCE, eventually
@@ -197,6 +199,26 @@ def test_exec_that_fails_is_reported_and_does_not_end_it(address, session, chann
     assert code == 1
     assert [json.loads(line)["type"] for line in out.splitlines()] == ["listening", "notification", "notification"]
     assert err == f"out\npgnotify: sh has ended with exit code 3 (channel {channel!r})\n" * 2
+
+
+def test_dropped_notifications_are_reported_in_their_place(capfd):
+    """They arrive while a reader is slow."""
+    from pgnotify.cli.arrivals import BYTES_BESIDE_PAYLOAD, Arrivals
+    from pgnotify.cli.lines import plain
+    from pgnotify.cli.messages import Messages
+    from pgnotify.cli.output import Output
+    from pgnotify.cli.printer import Printer
+
+    arrivals = Arrivals(most_bytes=2 * BYTES_BESIDE_PAYLOAD)
+    for payload in "123":
+        arrivals.receive(Notification("jobs", payload, 7))
+    printer = Printer(Output(), plain(timestamps=False, colours=False), None, Messages(logging.ERROR))
+
+    assert printer.print_all(arrivals, 0.001, None) == 0
+    assert capfd.readouterr() == (
+        "jobs\t1\n",
+        "pgnotify: 2 notifications were dropped: the reader of standard output is too slow\n",
+    )
 
 
 FINISHES = "import sys; print(sys.stdin.read(), flush=True); open(sys.argv[1]).read(); print('finished')"
