@@ -6,18 +6,18 @@ from typing import Annotated
 
 import typer
 
-from pgnotify.cli import outbox_replicate as outbox_replicate  # it adds a command
 from pgnotify.cli.bench import TAKES_ANY_OPTION, bench
 from pgnotify.cli.check import check
 from pgnotify.cli.command_line import CommandLine
 from pgnotify.cli.demo import demo
 from pgnotify.cli.doctor import doctor
 from pgnotify.cli.drivers import drivers
-from pgnotify.cli.listen import listen
-from pgnotify.cli.notify import notify
-from pgnotify.cli.outbox import outbox_app
-from pgnotify.cli.top import top
-from pgnotify.cli.trigger import trigger
+from pgnotify.cli.listen.listen import listen
+from pgnotify.cli.notify.notify import notify
+from pgnotify.cli.outbox import replicate as replicate  # it adds a command
+from pgnotify.cli.outbox.outbox import outbox_app
+from pgnotify.cli.top.top import top
+from pgnotify.cli.trigger.trigger import trigger
 
 app = typer.Typer(
     cls=CommandLine,
@@ -26,16 +26,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # it takes Rich longer to be imported than all the others together
     pretty_exceptions_enable=False,  # they show local variables, one of which is the password
 )
-for command in (
-    check,
-    demo,
-    doctor,
-    drivers,
-    listen,
-    notify,
-    top,
-    trigger,
-):
+for command in (check, demo, doctor, drivers, listen, notify, top, trigger):
     app.command()(command)
 app.command(context_settings=TAKES_ANY_OPTION)(bench)
 app.add_typer(outbox_app, name="outbox")

@@ -26,7 +26,7 @@ pytestmark = WITH_PGLAST
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")]
 NASTY = ROOT / "pgnotify" / "testing" / "nasty.py"  # texts that must never be run as a statement
-TRIGGER = ROOT / "pgnotify" / "cli" / "trigger_sql.py"  # has templates of parts, see `tests/offline/cli`
+TRIGGER = ROOT / "pgnotify" / "cli" / "trigger" / "statements.py"  # has templates of parts, see `tests/offline/cli`
 OUTBOX = ROOT / "pgnotify" / "outbox"  # has templates, see `outbox_statements`
 MODULES = [
     path

@@ -6,7 +6,7 @@ from datetime import datetime, timezone
 
 import pytest
 
-from pgnotify.cli.arrivals import BYTES_BESIDE_PAYLOAD, Arrivals
+from pgnotify.cli.listen.arrivals import BYTES_BESIDE_PAYLOAD, Arrivals
 from pgnotify.listener.gap import Listening, Reason
 from pgnotify.notification import Notification
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pgnotify.cli.condition import rows_named_by
+from pgnotify.cli.trigger.condition import rows_named_by
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pgnotify.cli.names import names_in
+from pgnotify.cli.trigger.names import names_in
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from datetime import datetime, timezone
 
 import pytest
 
-from pgnotify.cli.traffic import Traffic
+from pgnotify.cli.top.traffic import Traffic
 from pgnotify.listener.gap import Gap, Listening, Reason
 from pgnotify.notification import Notification
 

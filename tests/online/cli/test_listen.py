@@ -203,11 +203,11 @@ def test_exec_that_fails_is_reported_and_does_not_end_it(address, session, chann
 
 def test_dropped_notifications_are_reported_in_their_place(capfd):
     """They arrive while a reader is slow."""
-    from pgnotify.cli.arrivals import BYTES_BESIDE_PAYLOAD, Arrivals
     from pgnotify.cli.lines import plain
+    from pgnotify.cli.listen.arrivals import BYTES_BESIDE_PAYLOAD, Arrivals
+    from pgnotify.cli.listen.printer import Printer
     from pgnotify.cli.messages import Messages
     from pgnotify.cli.output import Output
-    from pgnotify.cli.printer import Printer
 
     arrivals = Arrivals(most_bytes=2 * BYTES_BESIDE_PAYLOAD)
     for payload in "123":
@@ -246,7 +246,7 @@ def test_a_signal_lets_the_command_finish(address, session, channel, tmp_path):
 @pytest.mark.parametrize("patience", [0.01, 1000], ids=["after a while", "at a further signal"])
 def test_a_command_that_hangs_is_killed(address, session, channel, patience):
     impatient = (
-        "import pgnotify.cli.execute as it, pgnotify.__main__ as main; "
+        "import pgnotify.cli.listen.execute as it, pgnotify.__main__ as main; "
         f"it.SECONDS_TO_FINISH = it.SECONDS_TO_END = {patience}; main.main()"
     )
     command = shlex.join([sys.executable, "-c", HANGS])

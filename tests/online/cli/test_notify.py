@@ -175,7 +175,7 @@ def test_no_server_is_one_line():
 
 @given(st.lists(st.sampled_from("abc")))
 def test_no_batch_has_a_payload_twice(payloads):
-    from pgnotify.cli.sending import batches
+    from pgnotify.cli.notify.sending import batches
 
     parts = list(batches(payloads))
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pgnotify.cli.trigger_sql import ALL, LARGEST_ROW, Trigger
+from pgnotify.cli.trigger.statements import ALL, LARGEST_ROW, Trigger
 from pgnotify.outbox.tables import literal, quoted
 from pgnotify.testing._wire import Session
 from pgnotify.testing.nasty import GOOD_CHANNELS

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from pgnotify.cli.condition import rows_named_by
+from pgnotify.cli.trigger.condition import rows_named_by
 from pgnotify.limits import MAX_CHANNEL_BYTES, MAX_PAYLOAD_BYTES, check_channel
 from pgnotify.outbox.tables import DEFAULT_SCHEMA, literal, quoted
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from pgnotify.cli.command_line import CannotBegin
-from pgnotify.cli.names import names_in
+from pgnotify.cli.trigger.names import names_in
 
 
 class Operation(str, enum.Enum):
@@ -58,7 +58,7 @@ def trigger(
     Names are as written, with commas between them; one with a comma or a dot stands in double quotes.
     """
     from pgnotify.cli.target import is_dsn
-    from pgnotify.cli.trigger_sql import Trigger
+    from pgnotify.cli.trigger.statements import Trigger
     from pgnotify.outbox.tables import DEFAULT_SCHEMA
 
     if is_dsn(table):
@@ -86,7 +86,7 @@ def trigger(
 
 
 def _chosen(columns: str | None) -> tuple[str, ...]:
-    from pgnotify.cli.trigger_sql import ALL
+    from pgnotify.cli.trigger.statements import ALL
 
     if columns in (None, "none"):
         return ()

@@ -6,11 +6,11 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 
 from pgnotify.cli.drawing import console
-from pgnotify.cli.keys import on_key
-from pgnotify.cli.others import Others
 from pgnotify.cli.output import Output
-from pgnotify.cli.screen import screen
-from pgnotify.cli.traffic import Traffic
+from pgnotify.cli.top.keys import on_key
+from pgnotify.cli.top.others import Others
+from pgnotify.cli.top.screen import screen
+from pgnotify.cli.top.traffic import Traffic
 from pgnotify.listener.listener import Listener
 
 

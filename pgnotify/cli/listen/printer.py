@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pgnotify.cli.arrivals import Arrivals
 from pgnotify.cli.command_line import FAILED
-from pgnotify.cli.execute import Command
 from pgnotify.cli.lines import Began, Form, Item, Received
+from pgnotify.cli.listen.arrivals import Arrivals
+from pgnotify.cli.listen.execute import Command
 from pgnotify.cli.messages import Messages
 from pgnotify.cli.output import Output
 from pgnotify.listener.gap import Reason

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pgnotify import ChannelError
-from pgnotify.cli.trigger_sql import ALL, Trigger
+from pgnotify.cli.trigger.statements import ALL, Trigger
 from tests.helpers.unqualified import WITH_PGLAST, unqualified, unqualified_in_function
 
 OPTIONS = [

@@ -53,13 +53,13 @@ def listen(
     """
     import logging
 
-    from pgnotify.cli.arrivals import Arrivals
-    from pgnotify.cli.execute import Command
     from pgnotify.cli.interruption import Interruption
+    from pgnotify.cli.listen.arrivals import Arrivals
+    from pgnotify.cli.listen.execute import Command
+    from pgnotify.cli.listen.printer import Printer
     from pgnotify.cli.listening import listening
     from pgnotify.cli.messages import Messages
     from pgnotify.cli.output import Output, when_unread
-    from pgnotify.cli.printer import Printer
     from pgnotify.cli.target import channels_and_dsn, server
 
     names, place = channels_and_dsn(channels, dsn)

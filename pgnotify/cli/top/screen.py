@@ -10,8 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from pgnotify.cli.lines import printable
-from pgnotify.cli.others import Others
-from pgnotify.cli.traffic import Channel, Traffic
+from pgnotify.cli.top.others import Others
+from pgnotify.cli.top.traffic import Channel, Traffic
 from pgnotify.listener.gap import Gap
 from pgnotify.listener.status import Status
 

@@ -35,8 +35,8 @@ def notify(
     transaction. A file is checked as a whole before anything is sent. If sending fails, the error says how many were
     sent.
     """
-    from pgnotify.cli.input_lines import InputLines
-    from pgnotify.cli.sending import send_all
+    from pgnotify.cli.notify.input_lines import InputLines
+    from pgnotify.cli.notify.sending import send_all
     from pgnotify.cli.target import refuse_secrets, server, split_dsn
     from pgnotify.handler.face import default_stop_event
     from pgnotify.limits import check_channel, check_payload

@@ -35,11 +35,11 @@ def top(
     from pgnotify.cli.interruption import Interruption
     from pgnotify.cli.listening import listening
     from pgnotify.cli.messages import Messages
-    from pgnotify.cli.others import Others
     from pgnotify.cli.output import when_unread
     from pgnotify.cli.target import channels_and_dsn, server
-    from pgnotify.cli.traffic import Traffic
-    from pgnotify.cli.view import View
+    from pgnotify.cli.top.others import Others
+    from pgnotify.cli.top.traffic import Traffic
+    from pgnotify.cli.top.view import View
 
     names, place = channels_and_dsn(channels, dsn)
     interval = checked_seconds("--interval", interval)

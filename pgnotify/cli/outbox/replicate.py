@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from pgnotify.cli.command_line import CannotBegin
-from pgnotify.cli.outbox import Name, Schema, outbox_app
+from pgnotify.cli.outbox.outbox import Name, Schema, outbox_app
 
 ANY_SOURCE = "host=FIRST dbname=DATABASE user=ROLE"
 
