@@ -432,7 +432,8 @@ def _use_asyncio(connection: object) -> str:
 
 
 def _refuse_string(connection: object, takes_it: str) -> None:
-    if isinstance(connection, str):  # which is not shown, as it may have a password
+    # Not isinstance(), which asks the object for its class: a closed connection may raise an error instead.
+    if issubclass(type(connection), str):  # which is not shown, as it may have a password
         raise UnknownBackend(
             f"a str is not a connection: a connection string is for {takes_it}, which open one. Pass a connection here"
         )

@@ -32,7 +32,8 @@ ConnectionString: TypeAlias = "str | RendersUri"
 
 def is_connection_string(source: object) -> bool:
     """Return whether an object is a connection string, or stands for one."""
-    return isinstance(source, str) or _renders_uri(source)
+    # Not isinstance(), which asks the object for its class: a closed connection may raise an error instead.
+    return issubclass(type(source), str) or _renders_uri(source)
 
 
 def written_out(source: ConnectionString) -> str:

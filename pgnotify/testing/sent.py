@@ -99,7 +99,7 @@ def _known(connection: Any) -> object:
 
 def _drivers_own(connection: Any) -> object:
     """Return the driver's own connection, however it was wrapped when it was passed."""
-    if isinstance(connection, Uncopyable):  # a Connection of ours
+    if issubclass(type(connection), Uncopyable):  # a Connection of ours
         connection = getattr(connection, "connection", connection)
     with suppress(Exception):  # it has ended by now; then it is known by itself
         backend: Any = async_backend_for(connection) or backend_for(connection)

@@ -214,9 +214,12 @@ def test_an_engine_is_refused(kind, address, wrapped):
         Listener((lambda: engine) if wrapped else engine, "a").start()
 
 
-@pytest.mark.parametrize("returned", [None, "postgresql://", 5, []])
-def test_a_function_that_returns_no_connection_is_refused(begin, returned):
-    with pytest.raises(UnknownBackend, match="no backend fits a "):
+@pytest.mark.parametrize(
+    ("returned", "says"),
+    [(value, "no backend fits a ") for value in (None, 5, [])] + [("postgresql://", "a str is not a connection: ")],
+)
+def test_a_function_that_returns_no_connection_is_refused(begin, returned, says):
+    with pytest.raises(UnknownBackend, match=says):
         begin(Listener(lambda: returned, "a"))
 
 
