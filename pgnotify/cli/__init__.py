@@ -3,6 +3,7 @@
 - `app`: which commands there are, and `--version`.
 - `bench`, `check`, `demo`, `doctor`, `drivers`: a command each. `listen`, `notify`, `outbox`, `top` and `trigger` have
   a folder, since they do more than one thing.
+- `demonstration`: the program that `demo` runs.
 - `examination`, `findings`: the facts that `doctor` finds out, and its verdicts on them.
 
 For all of them:

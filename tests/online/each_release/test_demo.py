@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pgnotify.cli.demo import demonstrate
+from pgnotify.cli.demonstration import demonstrate
 from pgnotify.registry import installed_drivers
 from tests.kinds import Address
 

@@ -12,7 +12,7 @@ import pytest
 
 import pgnotify
 from pgnotify import Listener, Listening, Outbox
-from pgnotify.cli.demo import demonstrate
+from pgnotify.cli.demonstration import demonstrate
 from pgnotify.registry import installed_drivers
 from pgnotify.testing import BackendConformance
 from pgnotify.testing._wire import Session
