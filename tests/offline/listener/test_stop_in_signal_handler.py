@@ -16,7 +16,7 @@ from pgnotify.listener import Listener
 from pgnotify.program import ownership
 from pgnotify.testing.memory import MemoryServer
 from tests.helpers.interrupting import AVAILABLE, faults_at_each_place
-from tests.helpers.listeners import AT_ONCE, send
+from tests.helpers.listeners import AT_ONCE, Holding, send
 from tests.helpers.waiting import IN_MEMORY, eventually
 
 TIMEOUT = 5.0
@@ -151,12 +151,16 @@ def test_at_each_place(make):
     assert faults_at_each_place(make, lambda: None) == ""
 
 
-def test_in_the_event_loop_of_green_threads(make, monkeypatch):
-    listener = make("jobs")
+def test_in_the_event_loop_of_green_threads(make, sender, monkeypatch):
+    listener, held = make("jobs"), Holding()
+    listener.subscribe("jobs", held)
     listener.start()
+    send(sender, 1)
+    assert held.entered.wait(IN_MEMORY)
     with monkeypatch.context() as patched:
         patched.setattr(ownership, "is_event_loop", lambda: True)
         assert listener.stop(None) is False
+        held.released.set()
         eventually(lambda: listener.status().state == "closed", patience=IN_MEMORY)
         assert listener.stop(None) is True
 
