@@ -20,7 +20,7 @@ PLACES = (FIRST_THREAD, MAIN_THREAD, SUBINTERPRETER)
 
 _PROGRAM = textwrap.dedent(
     f"""
-    import _thread, sys
+    import _thread, sys, time
 
     place, code, *sys.path[:0] = sys.argv[1:]
     assert "threading" not in sys.modules
@@ -48,7 +48,14 @@ _PROGRAM = textwrap.dedent(
             interpreter = interpreters.create("isolated" if place == {ISOLATED!r} else "legacy")
         path = f"import sys; sys.path[:] = {{sys.path!r}}\\n"
         failure = interpreters.run_string(interpreter, path + code)
-        interpreters.destroy(interpreter)
+        deadline = time.monotonic() + 20.0
+        while True:
+            try:
+                interpreters.destroy(interpreter)
+                break
+            except RuntimeError:  # a thread's last moments come after its join(), and it counts until then
+                if time.monotonic() > deadline:
+                    raise
         if failure is not None:
             sys.exit(failure.errdisplay)
     """
