@@ -12,6 +12,7 @@ For all of them:
 - `options`, `target`: the options that several commands have, and the server that they choose.
 - `listening`, `interruption`: a listener for the command line, and its end by Ctrl-C or SIGTERM.
 - `output`, `lines`, `drawing`: lines that are written whole and are safe for a terminal, and tables.
+- `streams`: standard streams that are closed, or lack characters.
 - `messages`: what is said on standard error, which is the listener's log.
 - `inventory`: the drivers and distributions that are installed.
 

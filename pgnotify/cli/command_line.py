@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -10,6 +9,7 @@ from typing import Any, NoReturn
 from typer import Abort
 from typer.core import TyperGroup
 
+from pgnotify.cli import streams
 from pgnotify.cli.errors import line_of, without_secrets
 from pgnotify.errors import UnknownBackend
 
@@ -44,18 +44,16 @@ class CommandLine(Group):
         """Run the command of these arguments, by default those of the process, and exit."""
         arguments, is_debugging = _without_debug(sys.argv[1:] if args is None else args)
         extra["standalone_mode"] = False
+        streams.prepare()
         try:
             code = super().main(arguments, *positional, **extra)
-            sys.stdout.flush()
+            streams.flush()
         except Abort:
             sys.exit(FAILED)  # the answer to a question was no
         except BrokenPipeError:
             sys.exit(_end_quietly())
         except Exception as error:
-            if is_debugging:
-                _print_traceback(error, arguments)
-            else:
-                print(f"pgnotify: {_line_of(error, arguments)}", file=sys.stderr)
+            _print(error, arguments, is_debugging)
             sys.exit(MISUSED if isinstance(error, _MISUSES) else getattr(error, "exit_code", FAILED))
         sys.exit(code)
 
@@ -76,11 +74,20 @@ def _without_debug(arguments: Sequence[str]) -> tuple[list[str], bool]:
     return [*options, *arguments[end:]], len(options) < end
 
 
-def _print_traceback(error: Exception, arguments: Sequence[str]) -> None:
-    """Print it as Python does, but without secrets: a driver's error may quote the connection string."""
+def _print(error: Exception, arguments: Sequence[str], with_traceback: bool) -> None:
+    """Print the line of an error, or its traceback; without secrets: a driver's error may quote the connection string.
+
+    It may quote what others have written, too, so control characters are escaped.
+    """
+    from pgnotify.cli.messages import say
+
+    if not with_traceback:
+        say(f"pgnotify: {_line_of(error, arguments)}")
+        return
     import traceback
 
-    print(without_secrets("".join(traceback.format_exception(error)), arguments), end="", file=sys.stderr)
+    for line in without_secrets("".join(traceback.format_exception(error)), arguments).rstrip("\n").split("\n"):
+        say(line)
 
 
 def _line_of(error: Exception, arguments: Sequence[str]) -> str:
@@ -94,6 +101,6 @@ def _line_of(error: Exception, arguments: Sequence[str]) -> str:
 
 
 def _end_quietly() -> int:
-    """Discard what is not written yet, which the end of the process would try to write; return the exit code."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    """Discard what nobody reads; return the exit code."""
+    streams.discard()
     return 0

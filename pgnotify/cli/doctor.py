@@ -47,7 +47,7 @@ def doctor(
     report = examine(facts)
     code = _code_of(facts, report)
     if as_json:
-        typer.echo(json.dumps(_document(facts, report, code), ensure_ascii=False, indent=2))
+        typer.echo(json.dumps(_document(facts, report, code), indent=2))
     elif quiet:
         _print_line(report)
     else:

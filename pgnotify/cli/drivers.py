@@ -26,7 +26,7 @@ def drivers(as_json: Json = False) -> None:
         import json
         from dataclasses import asdict
 
-        typer.echo(json.dumps({**asdict(found), "is_broken": found.is_broken}, ensure_ascii=False, indent=2))
+        typer.echo(json.dumps({**asdict(found), "is_broken": found.is_broken}, indent=2))
     else:
         for line in _lines(found):
             typer.echo(line)

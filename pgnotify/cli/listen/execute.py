@@ -6,7 +6,6 @@ import os
 import shlex
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timezone
@@ -19,6 +18,8 @@ SECONDS_TO_FINISH = 5.0
 """How long a command may go on after Ctrl-C or SIGTERM, until it gets a SIGTERM itself."""
 SECONDS_TO_END = 1.0
 """How long it may then take, until it is killed."""
+
+_STANDARD_ERROR = 2  # also if it is closed: see `pgnotify.cli.streams`
 
 
 class Command:
@@ -49,7 +50,7 @@ class Command:
             raise CannotBegin(f"--exec: there is no program {''.join(self._arguments[:1])!r} in PATH")
         self._interruption = interruption
         self._say = say
-        self._output = sys.stderr.fileno() if output_to_errors else None
+        self._output = _STANDARD_ERROR if output_to_errors else None
 
     def run(self, received: Received) -> str | None:
         """Run it, and wait for its end; return how it failed, in words, or None if it has not.

@@ -71,7 +71,7 @@ def _sent(count: int) -> str:
 @contextmanager
 def _progress(total: int | None) -> Iterator[Callable[[int], object]]:
     """Yield a function that is called with each number of notifications that were sent."""
-    if sys.stdin.isatty() or not sys.stderr.isatty():
+    if sys.stdin.isatty() or sys.stderr is None or not sys.stderr.isatty():
         yield lambda count: None
         return
     from rich.console import Console

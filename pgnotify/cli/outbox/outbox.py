@@ -12,6 +12,7 @@ import typer
 from pgnotify.cli.command_line import Group
 from pgnotify.cli.drawing import draw
 from pgnotify.cli.options import Dsn
+from pgnotify.cli.streams import write_exactly
 from pgnotify.connection import connect
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def sql(
         text = outbox.upgrade_sql(upgrade_from)
     else:
         text = outbox.install_sql(sender or (), reader or ())
-    typer.echo(text, nl=False)
+    write_exactly(text)
 
 
 @outbox_app.command()

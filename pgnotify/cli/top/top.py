@@ -52,5 +52,6 @@ def top(
         ):
             when_unread(lambda: traffic.end(BrokenPipeError()))
             view = View(listener, traffic, others)
-            show = view.show_live if sys.stdout.isatty() and not once else partial(view.print_tables, once)
+            is_terminal = sys.stdout is not None and sys.stdout.isatty()
+            show = view.show_live if is_terminal and not once else partial(view.print_tables, once)
             interruption.run(partial(show, interval))

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from pgnotify.cli.command_line import CannotBegin
+from pgnotify.cli.streams import write_exactly
 from pgnotify.cli.trigger.names import names_in
 
 
@@ -70,7 +71,7 @@ def trigger(
         raise CannotBegin("TABLE has too many dots: put a name that has one in double quotes")
     made = Trigger(table, schemas[0] if schemas else DEFAULT_SCHEMA, name)
     if drop:
-        typer.echo(made.drop_sql(), nl=False)
+        write_exactly(made.drop_sql())
         return
     if channel is None:
         raise CannotBegin("--channel is missing: which channel shall the triggers notify?")
@@ -82,7 +83,7 @@ def trigger(
         when=when,
         operations=[each.value for each in operation or ()],
     )
-    typer.echo(text, nl=False)
+    write_exactly(text)
 
 
 def _chosen(columns: str | None) -> tuple[str, ...]:

@@ -93,6 +93,43 @@ def test_a_closed_pipe_ends_it_quietly():
         assert process.stderr.read() == ""
 
 
+def with_redirections(redirections, *arguments):
+    """Run a command through a shell, which closes some of its streams."""
+    shell = ["sh", "-c", f'exec "$@" {redirections}', "sh"]
+    done = subprocess.run([*shell, *COMMAND, *arguments], capture_output=True, text=True, env=environment())
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_without_standard_output_it_does_its_work():
+    assert with_redirections(">&-", "--version") == (0, "", "")
+
+
+def test_without_standard_error_an_error_does_not_get_into_the_output():
+    assert with_redirections("2>&-", "--wrong") == (2, "", "")
+
+
+def test_a_connection_does_not_get_the_number_of_a_closed_stream():
+    script = "import os; from pgnotify.cli import streams; streams.prepare(); assert os.dup(0) > 2"
+    done = subprocess.run(["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", sys.executable, "-c", script])
+
+    assert done.returncode == 0
+
+
+def test_characters_that_standard_output_lacks_are_escaped():
+    code, out, err = run("listen", "--help", PYTHONIOENCODING="cp437")
+
+    assert (code, err) == (0, "")
+    assert "PG\\u2026" in out
+
+
+@pytest.mark.parametrize("command", [["outbox", "sql", "--schema", "日本"], ["trigger", "日本", "--channel", "c"]])
+def test_statements_are_not_printed_with_escapes_in_them(command):
+    code, out, err = run(*command, PYTHONIOENCODING="latin-1")
+
+    assert (code, out) == (2, "")
+    assert err.startswith("pgnotify: 'latin-1' codec can't encode")
+
+
 def test_without_the_extra_it_says_what_to_install():
     hidden = "import sys; sys.modules['typer'] = None; from pgnotify.__main__ import main; main()"
 

@@ -70,6 +70,14 @@ def test_each_line_of_a_file_is_one(address, channel, arrived, tmp_path):
     assert arrived() == lines
 
 
+def test_lines_are_sent_without_standard_error(address, channel, arrived):
+    command = ["sh", "-c", 'exec "$@" 2>&-', "sh", *COMMAND, "notify", channel, "-"]
+    done = subprocess.run(command, input=b"one", env=environment(PGNOTIFY_DSN=address.dsn), timeout=PATIENCE)
+
+    assert done.returncode == 0
+    assert arrived() == ["one"]
+
+
 @pytest.mark.parametrize(
     ("line", "says"),
     [
