@@ -25,11 +25,12 @@ class Output:
 
     def __init__(self, to_errors: bool = False, encoding: str | None = None) -> None:
         stream = sys.stderr if to_errors else sys.stdout
-        if stream is None:  # its number is free, and may become that of the connection
+        if stream is None:
             raise CannotBegin(f"standard {'error' if to_errors else 'output'} is closed")
         stream.flush()
         self._descriptor = stream.fileno()
         self._encoding = encoding or stream.encoding
+        self.is_terminal = stream.isatty()
 
     def write(self, line: str) -> None:
         """Write a line. If an exception of a signal handler comes in between, it was written whole, or not at all.
@@ -52,6 +53,8 @@ def when_unread(call: Callable[[], object]) -> None:
 
     A command that writes rarely would otherwise notice that with its next line only. Windows does not tell.
     """
+    if sys.stdout is None:
+        return
     mode = os.fstat(sys.stdout.fileno()).st_mode
     if hasattr(select, "poll") and (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):
         poll = select.poll()

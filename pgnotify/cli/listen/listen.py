@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -70,7 +69,8 @@ def listen(
         # With --exec, standard output is the command's, unless JSON is wanted there.
         output = Output(to_errors=exec_ is not None and not json, encoding="utf-8" if json else None)
         command = None if exec_ is None else Command(exec_, interruption, messages.say, output_to_errors=json)
-        printer = Printer(output, _form(json, timestamps, exec_ is not None and quiet), command, messages)
+        form = _form(json, timestamps, exec_ is not None and quiet, output.is_terminal)
+        printer = Printer(output, form, command, messages)
         arrivals = Arrivals()
         with server(place, embedded, messages.say) as where, listening(where, names, driver, messages, arrivals) as it:
             arrivals.known_good_at = lambda: it.status().known_good_at
@@ -79,12 +79,12 @@ def listen(
     raise typer.Exit(code or 0)
 
 
-def _form(json: bool, timestamps: bool, silent: bool) -> Form:
+def _form(json: bool, timestamps: bool, silent: bool, is_terminal: bool) -> Form:
     from pgnotify.cli.lines import json_line, plain
 
     if json:
         return json_line
     if silent:
         return lambda item: None
-    is_terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
-    return plain(timestamps, colours=is_terminal and not os.environ.get("NO_COLOR"))
+    has_colours = is_terminal and os.environ.get("TERM") != "dumb"
+    return plain(timestamps, colours=has_colours and not os.environ.get("NO_COLOR"))

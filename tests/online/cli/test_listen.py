@@ -20,7 +20,7 @@ import pytest
 
 from pgnotify.notification import Notification
 from pgnotify.testing.postgresql import TemporaryPostgreSQL
-from tests.helpers.command_line import run, run_here, start
+from tests.helpers.command_line import COMMAND, run, run_here, start
 from tests.helpers.waiting import PATIENCE, eventually
 
 pytest.importorskip("typer")
@@ -342,3 +342,21 @@ def test_on_a_terminal_it_has_colours(address, session, channel, variables):
     os.close(ours)
 
     assert seen == (f"{channel}\tx\r\n" if variables else f"\x1b[36m{channel}\x1b[0m\tx\r\n")
+
+
+def test_with_exec_the_lines_are_plain_unless_standard_error_is_a_terminal(address, session, channel):
+    ours, terminal = pty.openpty()
+    options = ("--exec", "true", "--count", "1")
+    with listening(address.dsn, channel, *options, stdout=terminal, TERM="xterm") as process:
+        session.notify(channel, "x")
+        assert process.wait(PATIENCE) == 0
+        assert process.stderr.read() == f"{channel}\tx\n"
+    os.close(terminal)
+    os.close(ours)
+
+
+def test_with_exec_standard_output_may_be_closed(address, session, channel):
+    program = ("sh", "-c", 'exec "$@" >&-', "sh", *COMMAND)
+    with listening(address.dsn, channel, "--exec", "cat", "--count", "1", program=program) as process:
+        session.notify(channel, "x")
+        assert finish(process) == (0, "", f"{channel}\tx\n")
