@@ -45,9 +45,11 @@ def check(
 
     try:
         has_passed = run_checks(factory, only=only, cannot=features, tell=tell)
-    except Exception as error:
-        if begun:
+    except (Exception, SystemExit) as error:
+        if begun and isinstance(error, Exception):
             raise
+        if begun:  # its exit code might be 0, as if all checks had passed
+            raise RuntimeError(f"{function} has ended the checks: SystemExit: {error}") from error
         raise CannotBegin(f"{function}: {type(error).__name__}: {error}") from error
     if not has_passed:
         raise typer.Exit(FAILED)
@@ -72,7 +74,7 @@ def _loaded(path: str) -> Callable[..., Any]:
     sys.path.insert(0, "")  # as with `python -m`, so that the script `pgnotify` finds the same modules
     try:
         found: Any = importlib.import_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script without `if __name__ == "__main__"` may exit
         raise CannotBegin(f"{module} cannot be imported: {type(error).__name__}: {error}") from error
     for name in names.split("."):
         found = getattr(found, name, None)

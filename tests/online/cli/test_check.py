@@ -36,6 +36,17 @@ class Deaf(pgnotify.testing.BackendConformance):
 
 class Nested:
     fails = staticmethod(lambda: 1 / 0)
+
+def paints():
+    raise RuntimeError("\\x1b[31m")
+
+calls = []
+
+def leaves(to):
+    calls.append(to)
+    if len(calls) > 2:
+        raise SystemExit(0)
+    return connect(to)
 """
 
 
@@ -82,6 +93,7 @@ def test_a_feature_that_the_driver_lacks_is_skipped(check):
         (["broken:f"], "broken cannot be imported: ModuleNotFoundError: No module named 'nosuchmodule'"),
         (["mine:nothing"], "mine has no function 'nothing'"),
         (["mine:Nested.fails"], "mine:Nested.fails: ZeroDivisionError: division by zero"),
+        (["mine:paints"], r"mine:paints: RuntimeError: \x1b[31m"),
         (["mine:connect", "--only", "("], "mine:connect: ValueError: only must be a regular expression, not '('"),
         (["mine:connect", "--only", "typo"], "and 'typo' matches none"),
         (["mine:connect", "--cannot", "network"], "--cannot must be FEATURE=REASON, not 'network'"),
@@ -94,6 +106,13 @@ def test_if_nothing_can_be_checked_it_says_why_in_one_line(check, arguments, say
     assert (done.code, done.out) == (2, "")
     assert says in done.err
     assert done.err.count("\n") == 1
+
+
+def test_a_function_that_exits_does_not_pass(check):
+    done = check("mine:leaves")
+
+    assert done.code == 1
+    assert done.err == "pgnotify: mine:leaves has ended the checks: SystemExit: 0\n"
 
 
 def test_ctrl_c_ends_it(tmp_path, address):
