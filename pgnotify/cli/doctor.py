@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -42,6 +43,8 @@ def doctor(
     from pgnotify.cli.target import server
 
     _check(timeout)
+    if place and dsn and dsn != os.environ.get("PGNOTIFY_DSN"):
+        raise CannotBegin("there are two connection strings: leave out --dsn, or the argument")
     with server(place or dsn, embedded) as where:
         facts = gather(where, driver, timeout, quiet)
     report = examine(facts)

@@ -21,7 +21,7 @@ from pgnotify.cli.examination import gathering
 from pgnotify.cli.findings import FINDINGS, examine
 from pgnotify.testing._wire import Session
 from pgnotify.testing.address import Address
-from tests.helpers.command_line import LEFT_OUT, Ended, environment, run, start
+from tests.helpers.command_line import LEFT_OUT, Ended, environment, run, run_here, start
 from tests.helpers.network import refused, silent_server, through
 from tests.helpers.outboxes import new_outbox
 from tests.helpers.waiting import eventually
@@ -330,3 +330,9 @@ def test_a_link_that_goes_silent_in_between_is_given_up(address, proxy, monkeypa
     assert report["server"]["state"] == "ok"
     assert report["transactions"]["state"] == report["encoding"]["state"] == report["delivery"]["state"] == "unknown"
     assert "no answer within 0.3 s" in report["transactions"]["text"]
+
+
+def test_two_connection_strings_are_refused(capfd):
+    done = run_here(capfd, "doctor", "host=127.0.0.1 port=1", "--dsn", "host=127.0.0.1 port=2")
+
+    assert done == (2, "", "pgnotify: there are two connection strings: leave out --dsn, or the argument\n")
