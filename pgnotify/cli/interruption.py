@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, for commands that run until then."""
+"""Ctrl-C, SIGTERM and SIGHUP, for commands that run until then."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import TypeVar
 
 T = TypeVar("T")
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+HANG_UP = getattr(signal, "SIGHUP", None)
+"""The end of the terminal, which `nohup` has a command ignore; None on Windows."""
 
 
 def _nothing() -> None:
@@ -16,7 +18,7 @@ def _nothing() -> None:
 
 
 class Interruption:
-    """A block that Ctrl-C and SIGTERM end quietly.
+    """A block that Ctrl-C, SIGTERM and SIGHUP end quietly.
 
     The first of them raises a KeyboardInterrupt, and the second only hurries the end. (The third raises again:
     perhaps the first came during a destructor, in which Python drops every exception.) The end of the block is not
@@ -31,6 +33,8 @@ class Interruption:
 
     def __enter__(self) -> Interruption:
         self._before = {number: signal.signal(number, self._handle) for number in SIGNALS}
+        if HANG_UP is not None and signal.getsignal(HANG_UP) is not signal.SIG_IGN:
+            self._before[HANG_UP] = signal.signal(HANG_UP, self._handle)
         return self
 
     def run(self, function: Callable[[], T]) -> T | None:

@@ -48,7 +48,7 @@ def listen(
     or SIGTERM the command has 5 s to finish.
 
     The first attempt to connect must succeed. The exit code is 1 if --timeout comes before --count, or if the command
-    of --exec has failed. It is 0 after Ctrl-C and SIGTERM.
+    of --exec has failed. It is 0 after Ctrl-C, SIGTERM and SIGHUP.
     """
     import logging
 

@@ -74,6 +74,28 @@ def test_a_signal_ends_it_with_exit_code_0_and_without_a_word(address, channel, 
         assert finish(process, number) == (0, "", "")
 
 
+@pytest.fixture
+def hang_up():
+    """A function that sets how a command that is started then takes the end of its terminal."""
+    before = signal.getsignal(signal.SIGHUP)
+    yield lambda handler: signal.signal(signal.SIGHUP, handler)
+    signal.signal(signal.SIGHUP, before)
+
+
+def test_the_end_of_its_terminal_ends_it(address, channel, hang_up):
+    hang_up(signal.SIG_DFL)
+    with listening(address.dsn, channel) as process:
+        assert finish(process, signal.SIGHUP) == (0, "", "")
+
+
+def test_the_end_of_its_terminal_does_not_end_it_under_nohup(address, session, channel, hang_up):
+    hang_up(signal.SIG_IGN)
+    with listening(address.dsn, channel, "--count", "1") as process:
+        process.send_signal(signal.SIGHUP)
+        session.notify(channel, "x")
+        assert finish(process) == (0, f"{channel}\tx\n", "")
+
+
 def test_the_connection_string_may_be_an_argument_and_comes_before_the_environment(address, session, channel):
     with listening(UNREACHABLE, channel, address.dsn, "--count", "1", "--quiet", "--json") as process:
         process.stdout.readline()  # it listens
