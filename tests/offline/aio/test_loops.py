@@ -52,7 +52,8 @@ def test_a_listener_works_and_leaves_nothing_behind(make_loop):
         del server
     gc.collect()
     eventually(lambda: selector_threads() == 0, "the selector thread has ended")
-    assert open_descriptors() <= before
+    # What that thread alone has known is freed in its last moments, after Python has ceased to count it.
+    eventually(lambda: open_descriptors() <= before, "all descriptors are closed")
 
 
 @on_every_loop
