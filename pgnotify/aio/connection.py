@@ -188,7 +188,7 @@ async def connect_async(dsn: ConnectionString = "", driver: str | None = None, *
     Args:
         dsn: a libpq connection string, as a URI or as key=value pairs; missing parameters come
             from the PG… environment variables and libpq's defaults, on every driver. A URI may name the
-            driver, as in ``postgresql+asyncpg://``, as SQLAlchemy's do. SQLAlchemy's URL objects are taken, too.
+            driver, as in ``postgresql+driver://``, as SQLAlchemy's do. SQLAlchemy's URL objects are taken, too.
         driver: its name, as in `pgnotify.registry.DRIVERS` or `pgnotify.registry.ASYNC_DRIVERS`; None takes the one
             that the URI names, or the first of these that is installed.
         options: libpq's connection parameters, such as ``application_name="jobs"``; they override
