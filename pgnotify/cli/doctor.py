@@ -10,7 +10,7 @@ import typer
 
 from pgnotify.cli.command_line import FAILED, MISUSED, CannotBegin
 from pgnotify.cli.drawing import draw
-from pgnotify.cli.options import Driver, Dsn, Embedded, Json
+from pgnotify.cli.options import Driver, Dsn, Embedded, Json, checked_seconds
 
 if TYPE_CHECKING:
     from pgnotify.cli.examination.facts import Facts
@@ -42,7 +42,7 @@ def doctor(
     from pgnotify.cli.findings import examine
     from pgnotify.cli.target import server
 
-    _check(timeout)
+    timeout = checked_seconds("--timeout", timeout)
     if place and dsn and dsn != os.environ.get("PGNOTIFY_DSN"):
         raise CannotBegin("there are two connection strings: leave out --dsn, or the argument")
     with server(place or dsn, embedded) as where:
@@ -56,15 +56,6 @@ def doctor(
     else:
         draw_report(facts, report)
     raise typer.Exit(code)
-
-
-def _check(timeout: float) -> None:
-    from pgnotify.limits import check_seconds
-
-    try:
-        check_seconds("--timeout", timeout)
-    except ValueError as error:
-        raise CannotBegin(str(error)) from error
 
 
 def _code_of(facts: Facts, report: list[Found]) -> int:
